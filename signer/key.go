@@ -1,0 +1,160 @@
+// Package signer makes API keys that verify themselves, and checks them.
+//
+// # Format
+//
+// A key is printable ASCII:
+//
+//	key    = head *( "~" caveat ) "." tag
+//	head   = "OLLAMA-" [ "ADMIN-" ] uuid       ; lower-case, 36 characters
+//	caveat = base64url( name "=" value )       ; no padding
+//	tag    = base64url( 32 bytes )             ; no padding, 43 characters
+//
+// The tag is the end of a chain of HMACs that starts at a secret only the
+// server has:
+//
+//	t0  = HMAC-SHA256(secret, head)
+//	ti  = HMAC-SHA256(t(i-1), caveat i exactly as it stands in the key)
+//	tag = base64url(tn)
+//
+// # Properties
+//
+// Whoever has the secret can check a key without asking anyone, so replicas
+// that share a secret share nothing else, and keys are minted offline.
+//
+// Whoever has a key can make a narrower one: its tag is the HMAC key for one
+// more caveat ([Restrict]). Nobody can go back. Taking a caveat off, changing
+// or reordering one needs an earlier tag, which the key no longer carries. A
+// caveat only ever takes rights away, and of repeated caveats each must hold.
+//
+// Narrower keys keep the UUID of the key they came from, so revoking that UUID
+// revokes the whole family.
+//
+// # Limits
+//
+// A key is a bearer credential: whoever sees it has it, until it expires or is
+// revoked. A stolen secret mints any key; only a new secret ends that. Neither
+// rpm nor streams is counted beyond one replica.
+package signer
+
+import (
+	"encoding/base64"
+	"iter"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// maxKeyLen bounds a key's text (2 KiB), so that nobody can make the
+	// server hash megabytes; sixteen caveats of ordinary size fit.
+	maxKeyLen = 2048
+
+	// maxCaveats bounds the chain: each link costs an HMAC.
+	maxCaveats = 16
+
+	userPrefix  = "OLLAMA-"
+	adminPrefix = "OLLAMA-ADMIN-"
+	uuidLen     = 36
+	tagLen      = 43
+)
+
+// encoding is base64url without padding. Strict refuses spare bits that are
+// not zero, so that every byte string has exactly one spelling.
+var encoding = base64.RawURLEncoding.Strict()
+
+// parts is a key taken apart by shape alone: nothing in it is to be trusted,
+// and no caveat has been decoded.
+type parts struct {
+	id      uuid.UUID
+	admin   bool
+	signed  string // head and caveats: all but the tag
+	head    string
+	caveats string // each preceded by "~", as they stand in the key
+	tag     string
+}
+
+// split takes a key apart by shape and length. It looks at no more than the
+// grammar; a part that splits may still be forged in every bit.
+func split(text string) (p parts, ok bool) {
+	if len(text) > maxKeyLen {
+		return parts{}, false
+	}
+	dot := len(text) - tagLen - 1
+	if dot < 0 || text[dot] != '.' || !isBase64URL(text[dot+1:]) {
+		return parts{}, false
+	}
+	p.signed, p.tag = text[:dot], text[dot+1:]
+
+	prefix := userPrefix
+	if strings.HasPrefix(text, adminPrefix) {
+		prefix, p.admin = adminPrefix, true
+	} else if !strings.HasPrefix(text, userPrefix) {
+		return parts{}, false
+	}
+	headLen := len(prefix) + uuidLen
+	if headLen > dot {
+		return parts{}, false
+	}
+	p.head = text[:headLen]
+	if p.id, ok = parseUUID(text[len(prefix):headLen]); !ok {
+		return parts{}, false
+	}
+
+	p.caveats = text[headLen:dot]
+	if p.caveats == "" {
+		return p, true
+	}
+	if p.caveats[0] != '~' {
+		return parts{}, false
+	}
+	n := 0
+	for caveat := range p.encodedCaveats() {
+		if n++; n > maxCaveats || caveat == "" || !isBase64URL(caveat) {
+			return parts{}, false
+		}
+	}
+	return p, true
+}
+
+// encodedCaveats yields each caveat as it stands in the key, and the key up to
+// and with it.
+func (p parts) encodedCaveats() iter.Seq2[string, string] {
+	return func(yield func(caveat, scope string) bool) {
+		for start := len(p.head); start < len(p.signed); {
+			end := len(p.signed)
+			if i := strings.IndexByte(p.signed[start+1:], '~'); i >= 0 {
+				end = start + 1 + i
+			}
+			if !yield(p.signed[start+1:end], p.signed[:end]) {
+				return
+			}
+			start = end
+		}
+	}
+}
+
+// parseUUID accepts one spelling only: uuid.Parse also takes braces, URNs,
+// capitals and no hyphens, and each would be one more key for the same holder.
+func parseUUID(s string) (uuid.UUID, bool) {
+	if len(s) != uuidLen {
+		return uuid.UUID{}, false
+	}
+	for i := range len(s) {
+		if c := s[i]; 'A' <= c && c <= 'F' {
+			return uuid.UUID{}, false
+		}
+	}
+	id, err := uuid.Parse(s)
+	return id, err == nil
+}
+
+func isBase64URL(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}

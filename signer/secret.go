@@ -1,0 +1,170 @@
+package signer
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+)
+
+const (
+	// minSecretLen is the least text a secret may have: 32 bytes, what
+	// HMAC-SHA256 can use in full.
+	minSecretLen = 32
+
+	// maxSecretFile bounds what is read from a secret file: 64 KiB.
+	maxSecretFile = 64 << 10
+)
+
+// Secret is the server's secret: it mints and verifies keys. It cannot be
+// printed: every fmt verb, JSON and slog show "[secret]" in its place.
+// The zero Secret signs nothing; functions that take one panic on it.
+type Secret struct {
+	// In a struct's unexported field fmt does not call Format, and a verb
+	// that does not fit makes it follow pointers; a function it never opens.
+	text func() []byte
+}
+
+// ParseSecret takes a secret's text, trimmed of surrounding white space. If it
+// is shorter than 32 bytes, holds control characters, or is a placeholder such
+// as "change-me…" or one character over and over, ParseSecret says so; the
+// error never shows the text.
+func ParseSecret(text string) (Secret, error) {
+	text = strings.TrimSpace(text)
+	switch {
+	case text == "":
+		return Secret{}, errors.New("the secret is empty")
+	case len(text) < minSecretLen:
+		return Secret{}, fmt.Errorf("the secret has %d bytes, at least %d are needed", len(text), minSecretLen)
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return Secret{}, errors.New("the secret holds control characters")
+	case isPlaceholder(text):
+		return Secret{}, errors.New("the secret is a placeholder; make one with `ollama-proxy secret`")
+	}
+	return newSecret(text), nil
+}
+
+// isPlaceholder tells what people copy from examples from what a generator
+// printed.
+func isPlaceholder(text string) bool {
+	lower := strings.ToLower(text)
+	for _, word := range []string{"changeme", "change-me", "change_me", "change this", "replaceme", "replace-me", "replace_me", "replace-with", "replace_with", "replace with", "your-secret", "your_secret", "yoursecret", "your secret", "placeholder"} {
+		if strings.Contains(lower, word) {
+			return true
+		}
+	}
+	distinct := map[rune]bool{}
+	for _, r := range lower {
+		distinct[r] = true
+	}
+	return len(distinct) < 6
+}
+
+// NewSecret returns a new random secret of 256 bits and its text, 43
+// characters of base64url.
+func NewSecret() (s Secret, text string) {
+	random := make([]byte, 32)
+	rand.Read(random)
+	text = encoding.EncodeToString(random)
+	return newSecret(text), text
+}
+
+func newSecret(text string) Secret {
+	b := []byte(text)
+	return Secret{func() []byte { return b }}
+}
+
+// ParseSecrets reads a secret file: one secret a line, empty lines and lines
+// that start with "#" left out. The first secret mints, every one verifies.
+// If a line is no secret, the error names its number. If there is none at
+// all, that is an error too.
+func ParseSecrets(r io.Reader) ([]Secret, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSecretFile {
+		return nil, fmt.Errorf("more than %d bytes", maxSecretFile)
+	}
+	var secrets []Secret
+	for i, line := range strings.Split(string(data), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		s, err := ParseSecret(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		secrets = append(secrets, s)
+	}
+	if len(secrets) == 0 {
+		return nil, errors.New("no secret in it")
+	}
+	return secrets, nil
+}
+
+// ReadSecrets reads the secret file at path, see [ParseSecrets]. It reports
+// whether others than the owner may read the file, which deserves a warning.
+func ReadSecrets(path string) (secrets []Secret, exposed bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("secret file: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, false, fmt.Errorf("secret file: %w", err)
+	}
+	if secrets, err = ParseSecrets(f); err != nil {
+		return nil, false, fmt.Errorf("secret file %s: %w", path, err)
+	}
+	return secrets, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0, nil
+}
+
+// CreateSecretFile makes a new secret and writes it to a new file that only
+// its owner may read (0600). If there is already a file at path, it is left as
+// it is and CreateSecretFile fails. A file that could not be written in full
+// is removed.
+func CreateSecretFile(path string) (Secret, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return Secret{}, fmt.Errorf("secret file: %w", err)
+	}
+	s, text := NewSecret()
+	_, err = io.WriteString(f, text+"\n")
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		os.Remove(path)
+		return Secret{}, fmt.Errorf("secret file: %w", err)
+	}
+	return s, nil
+}
+
+// Fingerprint names the secret without giving it away: 16 hexadecimal digits
+// that are the same on every replica with the same secret.
+func (s Secret) Fingerprint() string {
+	mac := hmac.New(sha256.New, s.text())
+	mac.Write([]byte("ollama-proxy fingerprint"))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
+// Equal reports whether two secrets are the same, in constant time.
+func (s Secret) Equal(t Secret) bool { return hmac.Equal(s.text(), t.text()) }
+
+const unprintable = "[secret]"
+
+// Format writes "[secret]" whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, unprintable) }
+
+// MarshalText gives "[secret]".
+func (Secret) MarshalText() ([]byte, error) { return []byte(unprintable), nil }
+
+// LogValue gives "[secret]".
+func (Secret) LogValue() slog.Value { return slog.StringValue(unprintable) }

@@ -1,0 +1,124 @@
+package signer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestASecretCannotBePrinted(t *testing.T) {
+	s := mustSecret(t, testSecret)
+	type holder struct {
+		Public  Secret
+		private Secret
+		pointer *Secret
+		list    []Secret
+	}
+	h := holder{s, s, &s, []Secret{s}}
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%c", "%U", "%t", "%e", "%p", "%T", "%10.3s"} {
+		for _, v := range []any{s, &s, h, &h, []Secret{s}, map[string]Secret{"a": s}, NewVerifier(s)} {
+			fmt.Fprintf(&out, verb+"\n", v)
+		}
+	}
+	for _, v := range []any{s, &s, h, &h, map[string]Secret{"a": s}} {
+		if err := json.NewEncoder(&out).Encode(v); err != nil {
+			t.Error(err)
+		}
+		slog.New(slog.NewTextHandler(&out, nil)).Info("text", "v", v)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "v", v)
+	}
+	printed := strings.ToLower(out.String())
+	decimal := strings.Trim(fmt.Sprint([]byte(testSecret)), "[]")
+	for _, leak := range []string{testSecret, testSecret[:6], fmt.Sprintf("%x", testSecret[:6]), decimal[:20], fmt.Sprintf("%#x", testSecret[0])} {
+		if strings.Contains(printed, leak) {
+			t.Errorf("%q came out", leak)
+		}
+	}
+	if !strings.Contains(printed, unprintable) {
+		t.Error("nothing stands in the secret's place")
+	}
+}
+
+func TestParseSecrets(t *testing.T) {
+	first, second := testSecret, strings.ToUpper(testSecret)
+	for _, row := range []struct {
+		name, text, err string
+		n               int
+	}{
+		{"one", first, "", 1},
+		{"trimmed", "\t " + first + " \r\n", "", 1},
+		{"two, with comments", "# newest first\n" + first + "\n\n" + second + "\n", "", 2},
+		{"empty", "", "no secret in it", 0},
+		{"comments only", "# nothing\n", "no secret in it", 0},
+		{"short", "# old\n0123456789abcdef0123456789abcde", "line 2: the secret has 31 bytes, at least 32 are needed", 0},
+		{"a bad line after a good one", first + "\nshort", "line 2: ", 0},
+		{"placeholder", "please-change-me-please-change-me-please", "line 1: the secret is a placeholder", 0},
+		{"one character", strings.Repeat("a", 40), "line 1: the secret is a placeholder", 0},
+		{"control character", first + "\x00", "line 1: the secret holds control characters", 0},
+		{"a huge file", strings.Repeat("#\n", maxSecretFile), "more than 65536 bytes", 0},
+	} {
+		secrets, err := ParseSecrets(strings.NewReader(row.text))
+		if len(secrets) != row.n || (err == nil) != (row.err == "") {
+			t.Errorf("%s: %d secrets, %v", row.name, len(secrets), err)
+			continue
+		}
+		if err != nil && !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: %v", row.name, err)
+		}
+		if row.n > 0 && !secrets[0].Equal(mustSecret(t, first)) {
+			t.Errorf("%s: the first line does not come first", row.name)
+		}
+	}
+}
+
+func TestErrorsDoNotShowTheSecret(t *testing.T) {
+	for _, text := range []string{"hunter2-hunter2", "hunter2-change-me-hunter2-change-me-hunter2", "hunter2\x00hunter2hunter2hunter2hunter2hunter2"} {
+		if _, err := ParseSecrets(strings.NewReader(text)); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestCreateSecretFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	made, err := CreateSecretFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	read, exposed, err := ReadSecrets(path)
+	if err != nil || len(read) != 1 || !read[0].Equal(made) || exposed {
+		t.Errorf("read back: %v, exposed %v, %v", read, exposed, err)
+	}
+	if _, err := CreateSecretFile(path); err == nil {
+		t.Error("a file that was there is written over")
+	}
+	if again, _, _ := ReadSecrets(path); len(again) != 1 || !again[0].Equal(made) {
+		t.Error("a file that was there has changed")
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, exposed, _ := ReadSecrets(path); !exposed {
+		t.Error("a file that others may read goes unnoticed")
+	}
+	if _, err := CreateSecretFile(filepath.Join(path, "below a file")); err == nil {
+		t.Error("a path that cannot be")
+	}
+}
+
+func TestFingerprintsTellSecretsApart(t *testing.T) {
+	a, b := mustSecret(t, testSecret), mustSecret(t, strings.ToUpper(testSecret))
+	if a.Fingerprint() != mustSecret(t, testSecret).Fingerprint() || a.Fingerprint() == b.Fingerprint() || len(a.Fingerprint()) != 16 {
+		t.Errorf("%s and %s", a.Fingerprint(), b.Fingerprint())
+	}
+}

@@ -1,0 +1,153 @@
+package signer
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The reasons for which a key is refused.
+var (
+	ErrMalformed = errors.New("malformed key")
+	ErrForged    = errors.New("forged key")
+	ErrExpired   = errors.New("expired key")
+	ErrRevoked   = errors.New("revoked key")
+)
+
+// Key is what a genuine key says. Only [Verifier.Verify] makes one.
+type Key struct {
+	ID     uuid.UUID
+	Admin  bool
+	Limits *Limits // nil: no caveats, nothing is limited
+}
+
+// Label names the key where people read: its first label, or its UUID.
+func (k *Key) Label() string {
+	if k.Limits != nil && k.Limits.Label != "" {
+		return k.Limits.Label
+	}
+	return k.ID.String()
+}
+
+// Verifier tells genuine keys from others. It is safe for concurrent use, and
+// Verify takes no lock.
+type Verifier struct {
+	secrets atomic.Pointer[[]*signature]
+}
+
+// NewVerifier returns a Verifier that accepts keys minted under any of the
+// secrets.
+func NewVerifier(secrets ...Secret) *Verifier {
+	v := new(Verifier)
+	v.SetSecrets(secrets)
+	return v
+}
+
+// SetSecrets makes the Verifier accept keys minted under any of the secrets,
+// and no others, from the next Verify on.
+func (v *Verifier) SetSecrets(secrets []Secret) {
+	signatures := make([]*signature, len(secrets))
+	for i, s := range secrets {
+		signatures[i] = newSignature(s)
+	}
+	v.secrets.Store(&signatures)
+}
+
+// Verify returns what the key says, if it is genuine and holds at the time
+// now. It checks in this order, and nothing in the key is decoded before its
+// tag has been found good:
+//
+//   - If the text has not the shape of a key, it returns ErrMalformed.
+//   - If no secret gives the key its tag, it returns ErrForged.
+//   - If a caveat is unknown or does not parse, it returns ErrMalformed: a
+//     condition that is not understood is not met.
+//   - If an exp caveat is at or before now, it returns ErrExpired.
+//
+// The other caveats are for the caller to enforce: they are in Key.Limits.
+func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
+	p, ok := split(text)
+	if !ok {
+		return Key{}, ErrMalformed
+	}
+	if !v.signed(p) {
+		return Key{}, ErrForged
+	}
+	limits, err := parseLimits(p)
+	if err != nil {
+		return Key{}, ErrMalformed
+	}
+	if limits != nil && !limits.Expires.IsZero() && !now.Before(limits.Expires) {
+		return Key{}, ErrExpired
+	}
+	return Key{ID: p.id, Admin: p.admin, Limits: limits}, nil
+}
+
+// signed compares the tags in their encoded form: decoding first would let
+// several spellings of one tag pass.
+func (v *Verifier) signed(p parts) bool {
+	for _, s := range *v.secrets.Load() {
+		if s.made(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseLimits reads the caveats of a key. It gives nil if there are none.
+func parseLimits(p parts) (*Limits, error) {
+	if p.caveats == "" {
+		return nil, nil
+	}
+	limits := new(Limits)
+	for encoded, scope := range p.encodedCaveats() {
+		c, err := decodeCaveat(encoded)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.addTo(limits, scope); err != nil {
+			return nil, err
+		}
+	}
+	return limits, nil
+}
+
+// signature makes tags under one secret. Setting up an HMAC costs as much as
+// using it, so states that are set up wait in a pool.
+type signature struct{ states sync.Pool }
+
+type state struct {
+	mac     hash.Hash
+	text    []byte
+	sum     [sha256.Size]byte
+	encoded [tagLen]byte
+}
+
+func newSignature(s Secret) *signature {
+	return &signature{sync.Pool{New: func() any {
+		return &state{mac: hmac.New(sha256.New, s.text()), text: make([]byte, 0, maxKeyLen)}
+	}}}
+}
+
+// made reports whether the tag in p is the one that its head and caveats have
+// under the secret.
+func (s *signature) made(p parts) bool {
+	st := s.states.Get().(*state)
+	defer s.states.Put(st)
+
+	st.text = append(st.text[:0], p.head...)
+	st.mac.Reset()
+	st.mac.Write(st.text)
+	sum := st.mac.Sum(st.sum[:0])
+	for encoded := range p.encodedCaveats() {
+		sum = link(sum, encoded)
+	}
+	encoding.Encode(st.encoded[:], sum)
+	st.text = append(st.text[:0], p.tag...)
+	return hmac.Equal(st.encoded[:], st.text)
+}
