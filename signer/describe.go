@@ -1,0 +1,70 @@
+package signer
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Words says in plain words what the key claims, one line a fact, for people.
+func (u Unverified) Words() []string {
+	lines := []string{"id: " + u.ID.String()}
+	if at, ok := u.Minted(); ok {
+		lines = append(lines, "minted: "+at.Format(time.RFC3339))
+	} else {
+		lines = append(lines, "minted: its UUID does not say when")
+	}
+	if u.Admin {
+		lines = append(lines, "routes: all, the management routes among them")
+	} else {
+		lines = append(lines, "routes: all but the management routes")
+	}
+	for _, c := range u.Caveats {
+		lines = append(lines, c.Words())
+	}
+	return lines
+}
+
+// Words says in plain words what the caveat asks for.
+func (c Caveat) Words() string {
+	list := strings.ReplaceAll(c.Value, ",", ", ")
+	switch c.Name {
+	case "exp":
+		l := Limits{}
+		if c.addTo(&l, "") == nil {
+			return "until: " + l.Expires.Format(time.RFC3339)
+		}
+	case "models":
+		return "only models: " + list
+	case "routes":
+		return "only routes: " + list
+	case "from":
+		return "only from: " + list
+	case "streams":
+		return "at most: " + c.Value + " requests at once on each replica"
+	case "rpm":
+		return "at most: " + c.Value + " requests a minute on each replica"
+	case "label":
+		return "label: " + c.Value
+	}
+	return fmt.Sprintf("unknown caveat: %q", c.Name)
+}
+
+// Report says the same for programs, as values that encode to JSON.
+func (u Unverified) Report() map[string]any {
+	caveats := []map[string]string{}
+	for _, c := range u.Caveats {
+		caveats = append(caveats, map[string]string{"name": c.Name, "value": c.Value})
+	}
+	report := map[string]any{"id": u.ID.String(), "admin": u.Admin, "caveats": caveats}
+	if at, ok := u.Minted(); ok {
+		report["minted_at"] = at.Format(time.RFC3339)
+	}
+	if !u.Limits.Expires.IsZero() {
+		report["expires_at"] = u.Limits.Expires.Format(time.RFC3339)
+	}
+	if u.Limits.Label != "" {
+		report["label"] = u.Limits.Label
+	}
+	return report
+}

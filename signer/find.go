@@ -1,0 +1,72 @@
+package signer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// SecretVariable names the environment variable that may hold the secret
+// itself. No flag does: a command line can be read by everyone on the machine.
+const SecretVariable = "OLLAMA_PROXY_SECRET"
+
+// ErrNoSecret means that no secret was given, and none has been made yet.
+var ErrNoSecret = errors.New("no secret: name a file with --secret-file, set " + SecretVariable + ", or let `ollama-proxy serve` make one")
+
+// Found is where secrets were found, and which.
+type Found struct {
+	Secrets []Secret
+	Path    string // "" when they came from the environment
+	Exposed bool   // others than the owner may read the file
+}
+
+// FindSecrets looks for secrets: in the file at path if there is a path, else in the
+// environment, else in the file that [MakeDefaultSecret] makes. If there are
+// two of the first, it refuses to choose. If there is none at all, it returns
+// ErrNoSecret.
+func FindSecrets(path string) (Found, error) {
+	text, set := os.LookupEnv(SecretVariable)
+	switch {
+	case path != "" && set:
+		return Found{}, errors.New("a secret file and " + SecretVariable + " are both set: which of the two?")
+	case set:
+		s, err := ParseSecret(text)
+		if err != nil {
+			return Found{}, fmt.Errorf("%s: %w", SecretVariable, err)
+		}
+		return Found{Secrets: []Secret{s}}, nil
+	case path == "":
+		var err error
+		if path, err = defaultSecretFile(); err != nil {
+			return Found{}, ErrNoSecret
+		}
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			return Found{}, ErrNoSecret
+		}
+	}
+	secrets, exposed, err := ReadSecrets(path)
+	return Found{secrets, path, exposed}, err
+}
+
+// MakeDefaultSecret makes a secret file where FindSecrets will find it: under
+// the user's configuration directory, readable by the user only.
+func MakeDefaultSecret() (Found, error) {
+	path, err := defaultSecretFile()
+	if err != nil {
+		return Found{}, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return Found{}, err
+	}
+	s, err := CreateSecretFile(path)
+	return Found{Secrets: []Secret{s}, Path: path}, err
+}
+
+func defaultSecretFile() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for a secret file: %w", err)
+	}
+	return filepath.Join(dir, "ollama-proxy", "secret"), nil
+}
