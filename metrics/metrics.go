@@ -1,0 +1,181 @@
+// Package metrics counts what the proxy does, for Prometheus: one collector
+// per fact, one method per event.
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const namespace = "ollama_proxy"
+
+// Labels are all the values that labels may have. Nothing a client sends
+// becomes one, so the number of series is fixed.
+type Labels struct {
+	Routes         []string // a method's route is a place in this list
+	RefusalReasons []string
+	StreamOutcomes []string
+	UpstreamErrors []string
+}
+
+// Metrics holds the collectors on a registry of its own. Its methods are safe
+// for concurrent use, and those that are called once per chunk look nothing up.
+type Metrics struct {
+	registry *prometheus.Registry
+	routes   []route
+
+	requests *prometheus.CounterVec
+	overhead prometheus.Histogram
+	refusals *prometheus.CounterVec
+	streams  *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	up       prometheus.Gauge
+}
+
+// route holds the children of one route, so that events need no lookup.
+type route struct {
+	name          string
+	duration      prometheus.Observer
+	firstByte     prometheus.Observer
+	gap           prometheus.Observer
+	requestBytes  prometheus.Counter
+	streamBytes   prometheus.Counter
+	inFlight      prometheus.Gauge
+	activeStreams prometheus.Gauge
+}
+
+// New registers all collectors. Series that a counter of failures will have
+// exist from the start at 0, so that the first failure is an increase.
+func New(version string, labels Labels) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: counters("requests_total", "Requests, by status; 499: the client left before the end.", "route", "method", "code"),
+		overhead: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "overhead_seconds",
+			Help:    "Time that the proxy adds before a request leaves for Ollama, reading the client's body apart.",
+			Buckets: []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3},
+		}),
+		refusals: counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
+		streams:  counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
+		failures: counters("upstream_errors_total", "Requests in which Ollama could not be reached or broke off, by kind.", "kind"),
+		up: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "upstream_up", Help: "1 if Ollama answered when last looked after.",
+		}),
+	}
+	duration := histograms("request_duration_seconds", "Time from a request's arrival to the end of its answer.",
+		0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
+	firstByte := histograms("time_to_first_byte_seconds", "Time from a request's arrival to the first byte of Ollama's answer.",
+		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+	gap := histograms("inter_chunk_seconds", "Time between the chunks of a streamed answer.",
+		0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+	requestBytes := counters("request_bytes_total", "Bytes of request bodies, as they pass.", "route")
+	streamBytes := counters("stream_bytes_total", "Bytes of Ollama's answers, as they pass.", "route")
+	inFlight := gauges("in_flight_requests", "Requests that have arrived and not ended.", "route")
+	activeStreams := gauges("active_streams", "Streamed answers that have begun and not ended.", "route")
+	for _, name := range labels.Routes {
+		m.routes = append(m.routes, route{
+			name:          name,
+			duration:      duration.WithLabelValues(name),
+			firstByte:     firstByte.WithLabelValues(name),
+			gap:           gap.WithLabelValues(name),
+			requestBytes:  requestBytes.WithLabelValues(name),
+			streamBytes:   streamBytes.WithLabelValues(name),
+			inFlight:      inFlight.WithLabelValues(name),
+			activeStreams: activeStreams.WithLabelValues(name),
+		})
+	}
+	for _, reason := range labels.RefusalReasons {
+		m.refusals.WithLabelValues(reason)
+	}
+	for _, kind := range labels.UpstreamErrors {
+		m.failures.WithLabelValues(kind)
+	}
+	build := gauges("build_info", "1, with the version that runs.", "version")
+	build.WithLabelValues(version).Set(1)
+	m.registry.MustRegister(
+		m.requests, duration, firstByte, gap, m.overhead, requestBytes, streamBytes, m.streams,
+		inFlight, activeStreams, m.refusals, m.up, m.failures, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// Handler serves the metrics to Prometheus.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// RequestStarted counts a request in.
+func (m *Metrics) RequestStarted(route int) { m.routes[route].inFlight.Inc() }
+
+// RequestEnded counts a request out, with its method, its status and the time it
+// took.
+func (m *Metrics) RequestEnded(route int, method string, code int, took time.Duration) {
+	r := &m.routes[route]
+	r.inFlight.Dec()
+	r.duration.Observe(took.Seconds())
+	m.requests.WithLabelValues(r.name, method, strconv.Itoa(code)).Inc()
+}
+
+// Refused counts a refusal by its reason.
+func (m *Metrics) Refused(reason string) { m.refusals.WithLabelValues(reason).Inc() }
+
+// Forwarded takes the time that the proxy added before a request left.
+func (m *Metrics) Forwarded(overhead time.Duration) { m.overhead.Observe(overhead.Seconds()) }
+
+// Uploaded counts bytes of a request body.
+func (m *Metrics) Uploaded(route, bytes int) { m.routes[route].requestBytes.Add(float64(bytes)) }
+
+// FirstByte takes the time to the first byte of an answer.
+func (m *Metrics) FirstByte(route int, after time.Duration) {
+	m.routes[route].firstByte.Observe(after.Seconds())
+}
+
+// StreamStarted counts a stream in.
+func (m *Metrics) StreamStarted(route int) { m.routes[route].activeStreams.Inc() }
+
+// Passed counts bytes of an answer, and takes the time since those before; 0
+// means that there were none.
+func (m *Metrics) Passed(route, bytes int, gap time.Duration) {
+	r := &m.routes[route]
+	r.streamBytes.Add(float64(bytes))
+	if gap > 0 {
+		r.gap.Observe(gap.Seconds())
+	}
+}
+
+// StreamEnded counts a stream out, with its outcome.
+func (m *Metrics) StreamEnded(route int, outcome string) {
+	r := &m.routes[route]
+	r.activeStreams.Dec()
+	m.streams.WithLabelValues(r.name, outcome).Inc()
+}
+
+// UpstreamFailed counts a failure of Ollama's by its kind.
+func (m *Metrics) UpstreamFailed(kind string) { m.failures.WithLabelValues(kind).Inc() }
+
+// UpstreamUp sets whether Ollama answers.
+func (m *Metrics) UpstreamUp(up bool) {
+	if up {
+		m.up.Set(1)
+	} else {
+		m.up.Set(0)
+	}
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+func histograms(name, help string, buckets ...float64) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, []string{"route"})
+}
