@@ -1,0 +1,129 @@
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// exchange is one request and what becomes of it. Each step fills in what it
+// learns, and observe reports the whole at the end.
+type exchange struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	r       *http.Request
+	id      string
+	arrived time.Time
+
+	place
+	dialect  dialect
+	key      signer.Key
+	verified bool
+	body     body
+
+	status    int // of the answer; 0 until it begins
+	sent      int64
+	firstByte time.Duration // since it arrived
+	lastChunk time.Duration // since it arrived
+	stream    streamKind
+	outcome   string
+	reason    string // why the proxy refused it
+	err       error  // for the log: never anything from a body
+
+	cutting sync.Mutex
+	cut     func(cause error) // nil unless it is being relayed
+}
+
+func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{w: w, control: http.NewResponseController(w), r: r, arrived: time.Now()}
+	x.place = routes.find(r.URL)
+	if x.route != nil {
+		x.dialect = x.route.dialect
+	} else {
+		x.dialect = dialectOf(r.URL.Path)
+	}
+	return x
+}
+
+// routeID is the route's place in RouteNames.
+func (x *exchange) routeID() int {
+	if x.route == nil {
+		return len(routes.all)
+	}
+	return x.route.id
+}
+
+// requestID names the exchange in the log and in error answers. Most requests
+// that are never logged nor refused need none.
+func (x *exchange) requestID() string {
+	if x.id == "" {
+		var random [12]byte
+		rand.Read(random[:])
+		x.id = hex.EncodeToString(random[:])
+	}
+	return x.id
+}
+
+// refusal is an answer that the proxy gives itself.
+type refusal struct {
+	status     int
+	reason     string // for Recorder.Refused; "" when the failure is not the client's
+	message    string
+	retryAfter int // seconds; 0: none
+}
+
+// answer sends the refusal in the route's own dialect.
+func (x *exchange) answer(f refusal) {
+	x.reason = f.reason
+	body := x.dialect.errorBody(f.status, f.message, x.requestID())
+	h := x.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Request-Id", x.requestID())
+	if f.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
+	}
+	x.status = f.status
+	x.w.WriteHeader(f.status)
+	n, _ := x.w.Write(body)
+	x.sent += int64(n)
+}
+
+// beCuttable lets others end the exchange through the running set: cancel
+// ends what waits for Ollama, and the write deadline what waits for the client.
+func (x *exchange) beCuttable(cancel context.CancelCauseFunc) {
+	x.cutting.Lock()
+	defer x.cutting.Unlock()
+	x.cut = func(cause error) {
+		cancel(cause)
+		// Time enough to tell the client why, in an event of the stream.
+		x.control.SetWriteDeadline(time.Now().Add(cutGrace))
+		x.control.SetReadDeadline(time.Now())
+	}
+}
+
+// beDone makes the exchange uncuttable: the server may already use its
+// connection for another request.
+func (x *exchange) beDone() {
+	x.cutting.Lock()
+	defer x.cutting.Unlock()
+	x.cut = nil
+}
+
+// end cuts the exchange, whoever it is waiting for. If it is over, nothing
+// happens.
+func (x *exchange) end(cause error) {
+	x.cutting.Lock()
+	defer x.cutting.Unlock()
+	if x.cut != nil {
+		x.cut(cause)
+	}
+}
+
+const cutGrace = time.Second

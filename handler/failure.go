@@ -1,0 +1,123 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+)
+
+var (
+	errShutdown = errors.New("the proxy is shutting down")
+	errNotHTTP  = errors.New("not a proper HTTP answer")
+)
+
+// failure is why an exchange did not come to its proper end.
+type failure struct {
+	refusal
+	outcome string
+	kind    string // when it is Ollama's fault
+}
+
+// diagnose tells whose fault err is. The proxy's own decisions come first:
+// they are what made the transfers fail.
+func (p *Proxy) diagnose(x *exchange, ctx context.Context, err error) failure {
+	clientErr := x.body.clientErr()
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errStalled):
+		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
+	case errors.Is(cause, errNoFirstByte):
+		return failure{refusal{status: http.StatusGatewayTimeout, message: "Ollama sent nothing within " + p.FirstByteTimeout.String()}, outcomeStalled, upstreamTimeout}
+	case errors.Is(cause, errShutdown):
+		return failure{refusal{status: http.StatusServiceUnavailable, message: errShutdown.Error(), retryAfter: 1}, outcomeShutdown, ""}
+	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
+		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
+			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
+	case x.r.Context().Err() != nil, isDisconnect(clientErr):
+		return failure{refusal{status: statusClientGone}, outcomeClientGone, ""}
+	case clientErr != nil:
+		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: "the request body cannot be read"}, outcomeRefused, ""}
+	}
+	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstreamOther}
+	var opErr *net.OpError
+	switch {
+	case errors.As(err, &opErr) && opErr.Op == "dial":
+		f.message, f.kind = "Ollama cannot be reached", upstreamDial
+	case isDisconnect(err), errors.Is(err, io.EOF):
+		f.kind = upstreamReset
+	case x.status == 0:
+		f.message = "Ollama's answer cannot be understood"
+	}
+	return f
+}
+
+func isDisconnect(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// note keeps what the failure was for the report. Errors that are not about
+// connections are not kept as they are: they may quote what Ollama sent.
+func (p *Proxy) note(x *exchange, f failure, err error) {
+	x.outcome = f.outcome
+	if f.kind == "" {
+		return
+	}
+	p.Recorder.UpstreamFailed(f.kind)
+	if f.kind == upstreamOther {
+		err = errNotHTTP
+	}
+	x.err = err
+}
+
+// fail ends an exchange of whose answer nothing has been sent yet.
+func (p *Proxy) fail(x *exchange, ctx context.Context, err error) {
+	f := p.diagnose(x, ctx, err)
+	p.note(x, f, err)
+	if f.outcome == outcomeClientGone {
+		// A plain return would send an empty 200 to a client that has only
+		// closed its own half.
+		abort(x)
+	}
+	if context.Cause(ctx) != nil {
+		x.w.Header().Set("Connection", "close") // it carries the cut's deadlines
+	}
+	x.answer(f.refusal)
+}
+
+// breakOff ends an answer in its midst. The client must see that it is not
+// whole: in its own terms where the last line is complete, and by a broken
+// connection in any case.
+func (p *Proxy) breakOff(x *exchange, ctx context.Context, tail tail, err error) {
+	f := p.diagnose(x, ctx, err)
+	p.note(x, f, err)
+	if f.outcome != outcomeClientGone && x.stream != noStream && (x.sent == 0 || tail[1] == '\n') {
+		event := x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID())
+		if x.stream == sse && x.sent > 0 && tail[0] != '\n' {
+			event = append([]byte{'\n'}, event...) // ends the event before
+		}
+		x.w.Write(event)
+		x.control.Flush()
+	}
+	abort(x)
+}
+
+// abandon ends an exchange whose client does not take the answer any more.
+func (p *Proxy) abandon(x *exchange, ctx context.Context, err error) {
+	f := failure{outcome: outcomeClientGone}
+	if context.Cause(ctx) != nil {
+		f = p.diagnose(x, ctx, err)
+	}
+	p.note(x, f, err)
+	abort(x)
+}
+
+// abort closes the connection such that what was sent cannot pass for whole.
+func abort(x *exchange) {
+	if !x.r.ProtoAtLeast(1, 1) {
+		resetOnClose(x.r.Context())
+	}
+	panic(http.ErrAbortHandler)
+}

@@ -1,0 +1,93 @@
+package handler
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+)
+
+// hopByHop are the headers that are about one connection only.
+var hopByHop = map[string]bool{
+	"Connection":          true,
+	"Keep-Alive":          true,
+	"Proxy-Authenticate":  true,
+	"Proxy-Authorization": true,
+	"Proxy-Connection":    true,
+	"Te":                  true,
+	"Trailer":             true,
+	"Transfer-Encoding":   true,
+	"Upgrade":             true,
+}
+
+// private are the headers of a request that stay here: what lets the client
+// in, what Ollama would refuse the client for, and what a client could forge.
+var private = map[string]bool{
+	"Authorization":  true,
+	apiKeyHeader:     true,
+	"Content-Length": true, // the transport frames the body anew
+	"Cookie":         true,
+	"Expect":         true, // answered here
+	"Forwarded":      true,
+	"Origin":         true,
+	"X-Real-Ip":      true,
+}
+
+// copyRequestHeaders gives Ollama the client's headers without those that are
+// private, hop-by-hop, or named by Connection.
+func copyRequestHeaders(to, from http.Header) {
+	listed := connectionListed(from)
+	for name, values := range from {
+		if private[name] || hopByHop[name] || strings.HasPrefix(name, "X-Forwarded-") || listed[name] {
+			continue
+		}
+		to[name] = values
+	}
+	if _, ok := to["User-Agent"]; !ok {
+		to["User-Agent"] = nil // keeps the transport from putting in its own
+	}
+}
+
+// copyResponseHeaders gives the client Ollama's headers without the hop-by-hop
+// ones.
+func copyResponseHeaders(to, from http.Header) {
+	listed := connectionListed(from)
+	for name, values := range from {
+		if !hopByHop[name] && !listed[name] {
+			to[name] = values
+		}
+	}
+}
+
+// connectionListed are the headers that the sender calls hop-by-hop.
+func connectionListed(h http.Header) map[string]bool {
+	var listed map[string]bool
+	for _, value := range h["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			if listed == nil {
+				listed = map[string]bool{}
+			}
+			listed[textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))] = true
+		}
+	}
+	return listed
+}
+
+// streamKind tells whether an answer is a stream, and of which form.
+type streamKind int
+
+const (
+	noStream  streamKind = iota
+	jsonLines            // application/x-ndjson
+	sse                  // text/event-stream
+)
+
+func streamKindOf(h http.Header) streamKind {
+	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	switch strings.ToLower(strings.TrimSpace(media)) {
+	case "text/event-stream":
+		return sse
+	case "application/x-ndjson":
+		return jsonLines
+	}
+	return noStream
+}

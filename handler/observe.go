@@ -1,0 +1,94 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// statusClientGone is what nginx logs, and we count, when the client left
+// before the end of its answer. It is never sent.
+const statusClientGone = 499
+
+// observe reports each exchange to the recorder and the log, also when the
+// answer is broken off: http.ErrAbortHandler passes through the deferred call.
+func (p *Proxy) observe(next step) step {
+	return func(x *exchange) {
+		p.Recorder.RequestStarted(x.routeID())
+		defer p.report(x)
+		next(x)
+	}
+}
+
+func (p *Proxy) report(x *exchange) {
+	took := time.Since(x.arrived)
+	if x.status == 0 && x.outcome == "" {
+		x.status = http.StatusInternalServerError // a bug of ours: the handler panicked
+	}
+	code := x.status
+	switch x.outcome {
+	case outcomeClientGone:
+		code = statusClientGone
+	case outcomeUpstreamError:
+		code = http.StatusBadGateway
+	case outcomeStalled:
+		code = http.StatusGatewayTimeout
+	case outcomeShutdown:
+		code = http.StatusServiceUnavailable
+	}
+	if x.reason != "" {
+		p.Recorder.Refused(x.reason)
+		x.outcome = outcomeRefused
+	}
+	if x.stream != noStream {
+		p.Recorder.StreamEnded(x.routeID(), x.outcome)
+	}
+	p.Recorder.RequestEnded(x.routeID(), x.method(), code, took)
+	p.log(x, code, took)
+}
+
+// method is the request's method where the table has it: a label must not be
+// the client's to choose.
+func (x *exchange) method() string {
+	switch m := x.r.Method; m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete:
+		return m
+	}
+	return other
+}
+
+// log writes the access log: one line for each exchange. Nothing in it comes
+// from the request but what the key's maker, or our own tables, have put there.
+func (p *Proxy) log(x *exchange, code int, took time.Duration) {
+	ctx := context.Background()
+	if !p.Log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 14)
+	attrs = append(attrs, slog.String("request", x.requestID()))
+	if x.verified {
+		attrs = append(attrs, slog.String("key", x.key.ID.String()))
+		if l := x.key.Limits; l != nil && l.Label != "" {
+			attrs = append(attrs, slog.String("label", l.Label))
+		}
+	}
+	attrs = append(attrs,
+		slog.String("route", nameOf(x.route)),
+		slog.String("method", x.method()),
+		slog.Int("status", code),
+		slog.Int64("bytes", x.sent),
+		slog.Duration("duration", took))
+	if x.firstByte > 0 {
+		attrs = append(attrs, slog.Duration("first_byte", x.firstByte))
+	}
+	attrs = append(attrs, slog.String("outcome", x.outcome))
+	if x.reason != "" {
+		attrs = append(attrs, slog.String("reason", x.reason))
+	}
+	if x.err != nil && !errors.Is(x.err, context.Canceled) {
+		attrs = append(attrs, slog.String("error", x.err.Error()))
+	}
+	p.Log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
+}

@@ -1,0 +1,100 @@
+package handler
+
+import "time"
+
+// Recorder is told what happens, for metrics. Routes are places in
+// [RouteNames]. Its methods are called from many goroutines at once, Passed
+// once per chunk, so they should take no lock.
+type Recorder interface {
+	// RequestStarted is called once for each request that arrives.
+	RequestStarted(route int)
+
+	// Refused is called when the proxy itself refuses a request. Reason is
+	// one of [RefusalReasons].
+	Refused(reason string)
+
+	// Forwarded is called when a request is about to be sent to Ollama, after
+	// the time that the proxy has added to it.
+	Forwarded(overhead time.Duration)
+
+	// Uploaded is called as bytes of a request's body pass.
+	Uploaded(route int, bytes int)
+
+	// FirstByte is called when the first byte of Ollama's answer arrives,
+	// with the time since the request did.
+	FirstByte(route int, after time.Duration)
+
+	// StreamStarted is called when Ollama's answer turns out to be a stream.
+	StreamStarted(route int)
+
+	// Passed is called when bytes of an answer have been passed on. In a
+	// stream gap is the time since the bytes before; it is 0 for the first
+	// ones, and for what is no stream.
+	Passed(route int, bytes int, gap time.Duration)
+
+	// StreamEnded is called once for each StreamStarted. Outcome is one of
+	// [StreamOutcomes].
+	StreamEnded(route int, outcome string)
+
+	// UpstreamFailed is called when Ollama cannot be reached or breaks off.
+	// Kind is one of [UpstreamErrors].
+	UpstreamFailed(kind string)
+
+	// UpstreamUp is called after each look at Ollama.
+	UpstreamUp(up bool)
+
+	// RequestEnded is called once for each RequestStarted. Code is the status
+	// of the answer; 499 means that the client left before its end, and where
+	// an answer broke off after its status was sent, code says why: 502, 503
+	// or 504. Method is "other" unless a route has it.
+	RequestEnded(route int, method string, code int, took time.Duration)
+}
+
+// The reasons of Recorder.Refused.
+const (
+	reasonMissing   = "missing"
+	reasonMalformed = "malformed"
+	reasonForged    = "forged"
+	reasonExpired   = "expired"
+	reasonRevoked   = "revoked"
+	reasonAmbiguous = "ambiguous"
+	reasonRoute     = "route"
+	reasonOverload  = "overload"
+	reasonBody      = "body"
+)
+
+// RefusalReasons lists every reason for which the proxy refuses a request.
+func RefusalReasons() []string {
+	return []string{
+		reasonMissing, reasonMalformed, reasonForged, reasonExpired, reasonRevoked, reasonAmbiguous,
+		reasonRoute, reasonOverload, reasonBody,
+	}
+}
+
+// The outcomes of a request, and of a stream.
+const (
+	outcomeComplete      = "complete"
+	outcomeClientGone    = "client_gone"
+	outcomeUpstreamError = "upstream_error"
+	outcomeStalled       = "stalled"
+	outcomeShutdown      = "shutdown"
+	outcomeRefused       = "refused" // not of a stream
+)
+
+// StreamOutcomes lists every way in which a stream ends.
+func StreamOutcomes() []string {
+	return []string{outcomeComplete, outcomeClientGone, outcomeUpstreamError, outcomeStalled, outcomeShutdown}
+}
+
+// The kinds of Recorder.UpstreamFailed.
+const (
+	upstreamDial    = "dial"
+	upstreamTimeout = "timeout"
+	upstreamReset   = "reset"
+	upstreamOther   = "other"
+)
+
+// UpstreamErrors lists every kind of failure of Ollama's.
+func UpstreamErrors() []string {
+	return []string{upstreamDial, upstreamTimeout, upstreamReset, upstreamOther}
+}

@@ -1,0 +1,148 @@
+package handler
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// relay sends the request to Ollama and passes the answer back.
+func (p *Proxy) relay(x *exchange) {
+	ctx, cancel := context.WithCancelCause(x.r.Context())
+	defer cancel(nil)
+	x.beCuttable(cancel)
+	defer x.beDone()
+	dog := newWatchdog(x.arrived, &p.uploading, x.end)
+	defer dog.stop()
+
+	opening := time.Now()
+	if err := p.openBody(x, dog); err != nil {
+		p.fail(x, ctx, err)
+		return
+	}
+	reading := time.Since(opening)
+	p.Recorder.Forwarded(time.Since(x.arrived) - reading)
+	res, err := p.Transport.RoundTrip(p.outgoing(ctx, x))
+	if err != nil {
+		p.fail(x, ctx, err)
+		return
+	}
+	defer res.Body.Close()
+	if res.StatusCode < 200 || res.StatusCode > 999 {
+		p.fail(x, ctx, errNotHTTP)
+		return
+	}
+	dog.enter(&p.passing)
+	p.pass(x, ctx, res, dog)
+}
+
+// outgoing is the request that Ollama sees: our path, its own Host, and of the
+// client's headers those that are its business.
+func (p *Proxy) outgoing(ctx context.Context, x *exchange) *http.Request {
+	out := (&http.Request{
+		Method: x.r.Method,
+		URL: &url.URL{
+			Scheme: p.Upstream.Scheme, Host: p.Upstream.Host,
+			Path: x.path, RawPath: x.rawPath, RawQuery: x.r.URL.RawQuery,
+		},
+		Header:        make(http.Header, len(x.r.Header)),
+		ContentLength: x.body.length,
+		Body:          x.body.readCloser(),
+	}).WithContext(ctx)
+	copyRequestHeaders(out.Header, x.r.Header)
+	if x.body.small != nil {
+		out.GetBody = func() (io.ReadCloser, error) { return x.body.readCloser(), nil }
+	}
+	return out
+}
+
+// pass passes the answer on: its head at once where a body of unknown length
+// follows, and each chunk as it arrives.
+func (p *Proxy) pass(x *exchange, ctx context.Context, res *http.Response, dog *watchdog) {
+	if res.ContentLength < 0 {
+		p.begin(x, res)
+		x.control.Flush()
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	var tail tail
+	for {
+		n, err := res.Body.Read(*buffer)
+		if x.status == 0 && (n > 0 || err == io.EOF) {
+			p.begin(x, res)
+		}
+		if n > 0 {
+			chunk := (*buffer)[:n]
+			if err := p.send(x, chunk, res.ContentLength, dog); err != nil {
+				p.abandon(x, ctx, err)
+			}
+			tail.add(chunk)
+		}
+		switch {
+		case err == io.EOF:
+			x.outcome = outcomeComplete
+			return
+		case err != nil && x.status == 0:
+			p.fail(x, ctx, err)
+			return
+		case err != nil:
+			p.breakOff(x, ctx, tail, err)
+		}
+	}
+}
+
+// begin sends the head of Ollama's answer.
+func (p *Proxy) begin(x *exchange, res *http.Response) {
+	copyResponseHeaders(x.w.Header(), res.Header)
+	if x.stream = streamKindOf(res.Header); x.stream != noStream {
+		x.w.Header().Set("X-Accel-Buffering", "no")
+		p.Recorder.StreamStarted(x.routeID())
+	}
+	x.status = res.StatusCode
+	x.w.WriteHeader(res.StatusCode)
+}
+
+// send writes a chunk to the client and flushes it, unless it is the last of a
+// known length: then the server does so.
+func (p *Proxy) send(x *exchange, chunk []byte, length int64, dog *watchdog) error {
+	now := time.Since(x.arrived)
+	var gap time.Duration
+	if x.sent == 0 {
+		x.firstByte = now
+		p.Recorder.FirstByte(x.routeID(), now)
+	} else if x.stream != noStream {
+		gap = now - x.lastChunk
+	}
+	x.lastChunk = now
+	dog.saw(now)
+	if _, err := x.w.Write(chunk); err != nil {
+		return err
+	}
+	x.sent += int64(len(chunk))
+	if x.sent != length {
+		if err := x.control.Flush(); err != nil {
+			return err
+		}
+	}
+	p.Recorder.Passed(x.routeID(), len(chunk), gap)
+	return nil
+}
+
+// buffers hold one chunk each. Ollama's are a few hundred bytes; 32 KiB keeps
+// the number of writes low where an answer comes at full speed.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// tail is the last two bytes that were passed on.
+type tail [2]byte
+
+func (t *tail) add(chunk []byte) {
+	if len(chunk) > 1 {
+		t[0] = chunk[len(chunk)-2]
+	} else {
+		t[0] = t[1]
+	}
+	t[1] = chunk[len(chunk)-1]
+}

@@ -1,0 +1,157 @@
+package handler
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// route is one way in. A request reaches Ollama only on a route of this table,
+// under the path that stands here.
+type route struct {
+	name    string // its path, and its label in the metrics
+	methods []string
+	class   signer.Class
+	dialect dialect
+	upload  bool // streams to Ollama's disk: --max-body does not bind it
+
+	id    int    // its place in RouteNames
+	allow string // what a 405 says
+}
+
+// A name that ends in {…} takes one path segment more, any but "." and "..".
+//
+// Left out on purpose, because they act with the host's ollama.com account:
+// /api/me, /api/signout, /api/user/… and /api/experimental/….
+var routes = newTable([]route{
+	{name: "/v1/chat/completions", methods: post, class: signer.Chat, dialect: openAI},
+	{name: "/v1/completions", methods: post, class: signer.Chat, dialect: openAI},
+	{name: "/v1/responses", methods: post, class: signer.Chat, dialect: responses},
+	{name: "/v1/messages", methods: post, class: signer.Chat, dialect: anthropic},
+	{name: "/v1/audio/transcriptions", methods: post, class: signer.Chat, dialect: openAI},
+	{name: "/api/chat", methods: post, class: signer.Chat, dialect: native},
+	{name: "/api/generate", methods: post, class: signer.Chat, dialect: native},
+
+	{name: "/v1/embeddings", methods: post, class: signer.Embed, dialect: openAI},
+	{name: "/api/embed", methods: post, class: signer.Embed, dialect: native},
+	{name: "/api/embeddings", methods: post, class: signer.Embed, dialect: native},
+
+	{name: "/v1/models", methods: get, class: signer.Models, dialect: openAI},
+	{name: "/v1/models/{model}", methods: get, class: signer.Models, dialect: openAI},
+	{name: "/api/tags", methods: getHead, class: signer.Models, dialect: native},
+	{name: "/api/version", methods: getHead, class: signer.Models, dialect: native},
+	{name: "/", methods: getHead, class: signer.Models, dialect: native},
+	{name: "/api/ps", methods: get, class: signer.Models, dialect: native},
+	{name: "/api/show", methods: post, class: signer.Models, dialect: native},
+
+	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native},
+	{name: "/api/push", methods: post, class: signer.Admin, dialect: native},
+	{name: "/api/create", methods: post, class: signer.Admin, dialect: native},
+	{name: "/api/copy", methods: post, class: signer.Admin, dialect: native},
+	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native},
+	{name: "/api/blobs/{digest}", methods: headPost, class: signer.Admin, dialect: native, upload: true},
+})
+
+var (
+	post     = []string{http.MethodPost}
+	get      = []string{http.MethodGet}
+	getHead  = []string{http.MethodGet, http.MethodHead}
+	headPost = []string{http.MethodHead, http.MethodPost}
+	del      = []string{http.MethodDelete}
+)
+
+// other stands for every path that is not in the table, in the metrics only.
+const other = "other"
+
+// RouteNames lists the names of all routes, and last the one that stands for
+// every other path. A Recorder is told of a route by its place in this list.
+func RouteNames() []string {
+	names := make([]string, 0, len(routes.all)+1)
+	for _, r := range routes.all {
+		names = append(names, r.name)
+	}
+	return append(names, other)
+}
+
+// nameOf is the name that the route goes by in the metrics and the log.
+func nameOf(r *route) string {
+	if r == nil {
+		return other
+	}
+	return r.name
+}
+
+// table finds routes by path. http.ServeMux would clean paths, redirect and
+// decode them, and answer HEAD where only GET is named; here a path is let
+// through as it stands in the table, byte for byte, or not at all.
+type table struct {
+	all      []*route
+	literal  map[string]*route
+	wildcard []*route
+}
+
+func newTable(rows []route) table {
+	t := table{literal: map[string]*route{}}
+	for i := range rows {
+		r := &rows[i]
+		r.id, r.allow = i, strings.Join(r.methods, ", ")
+		t.all = append(t.all, r)
+		if strings.HasSuffix(r.name, "}") {
+			t.wildcard = append(t.wildcard, r)
+		} else {
+			t.literal[r.name] = r
+		}
+	}
+	return t
+}
+
+// place is where a request's path leads.
+type place struct {
+	route   *route // nil: to no route
+	path    string // what Ollama is asked for
+	rawPath string // the same, encoded; "" where that makes no difference
+	segment string // what stands for {…} in the route's name
+}
+
+// find tells where u's path leads. The path to ask Ollama for is made from the
+// table and from one decoded segment, encoded anew: nothing else that a client
+// writes into a path leaves the proxy.
+func (t *table) find(u *url.URL) place {
+	if r := t.literal[u.Path]; r != nil && (u.RawPath == "" || u.RawPath == u.Path) {
+		return place{route: r, path: r.name}
+	}
+	escaped := u.EscapedPath()
+	for _, r := range t.wildcard {
+		prefix := r.name[:strings.IndexByte(r.name, '{')]
+		rest, ok := strings.CutPrefix(escaped, prefix)
+		if !ok {
+			continue
+		}
+		segment, err := url.PathUnescape(rest)
+		if err != nil || strings.Contains(rest, "/") || !isSegment(segment) {
+			return place{}
+		}
+		return place{r, prefix + segment, prefix + url.PathEscape(segment), segment}
+	}
+	return place{}
+}
+
+// isSegment keeps out what another server could take for more than one
+// segment, or for a way up.
+func isSegment(s string) bool {
+	return s != "" && s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool {
+		return r == '/' || r == '\\' || r < ' ' || r == 0x7f
+	})
+}
+
+// permits reports whether the route takes the method.
+func (r *route) permits(method string) bool {
+	for _, m := range r.methods {
+		if m == method {
+			return true
+		}
+	}
+	return false
+}

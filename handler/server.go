@@ -1,0 +1,158 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// headerTimeout is how long a client may take for a request's head.
+	headerTimeout = 10 * time.Second
+
+	// idleTimeout is how long a connection may wait for its next request.
+	idleTimeout = 2 * time.Minute
+
+	// maxHeaderBytes bounds a request's head: 64 KiB.
+	maxHeaderBytes = 64 << 10
+)
+
+// Server runs a Proxy: on its public listener, and beside it a private one for
+// those who operate it.
+type Server struct {
+	Proxy *Proxy
+
+	// Metrics is served as /metrics on the private listener.
+	Metrics http.Handler
+
+	// Grace is how long running requests may take to finish once the server
+	// is to stop.
+	Grace time.Duration
+}
+
+// Serve serves until the context ends, or one of the listeners fails. Then it
+// drains: /readyz fails, new requests get 503, and those that run finish, up
+// to the grace; what still runs then is cut. Serve closes both listeners and
+// returns once nothing runs any more: nil after a drain, otherwise why a
+// listener failed.
+func (s *Server) Serve(ctx context.Context, public, private net.Listener) error {
+	front := s.server(s.Proxy)
+	front.ConnContext = withConn
+	back := s.server(s.operations())
+	failed := make(chan error, 2)
+	go func() { failed <- front.Serve(public) }()
+	go func() { failed <- back.Serve(private) }()
+	defer back.Close()
+	defer front.Close()
+
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.Proxy.WatchUpstream(watching)
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.drain()
+
+	// Nothing runs any more: this waits for last bytes on their way.
+	ctx, cancel := context.WithTimeout(context.Background(), cutGrace)
+	defer cancel()
+	if err := front.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// drain waits for what runs, and cuts what is left when the grace is over. The
+// public listener stays open meanwhile: a 503 that says when to come back helps
+// a client more than a refused connection.
+func (s *Server) drain() {
+	running := &s.Proxy.running
+	s.Proxy.Log.Info("shutting down: running requests may finish", "grace", s.Grace)
+	empty := running.drain()
+	grace := time.NewTimer(s.Grace)
+	defer grace.Stop()
+	select {
+	case <-empty:
+		return
+	case <-grace.C:
+	}
+	s.Proxy.Log.Warn("the grace is over: cutting what still runs")
+	running.cut(errShutdown)
+	grace.Reset(2 * cutGrace)
+	select {
+	case <-empty:
+	case <-grace.C:
+	}
+}
+
+func (s *Server) server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(&errorLog{s.Proxy.Log}, "", 0),
+		// OPTIONS * is a request like any other: without a key it is refused.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// operations is what the private listener serves. Liveness asks nobody;
+// readiness ends with the drain's beginning. Neither asks Ollama: a replica
+// that answers 502 in good order is no use to restart.
+func (s *Server) operations() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.Metrics)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if s.Proxy.running.isDraining() {
+			http.Error(w, errDraining.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "ok\n")
+	})
+	return mux
+}
+
+// errorLog takes what net/http has to say. Clients that break the protocol are
+// its daily bread; a panic is not.
+type errorLog struct{ log *slog.Logger }
+
+func (l *errorLog) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if bytes.Contains(line, []byte("panic")) {
+		level = slog.LevelError
+	}
+	l.log.Log(context.Background(), level, "http server", "message", strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// resetOnClose makes the connection end with a reset. To a client of HTTP/1.0
+// an orderly close is the proper end of an answer.
+func resetOnClose(ctx context.Context) {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = t.NetConn()
+	}
+	if t, ok := conn.(*net.TCPConn); ok {
+		t.SetLinger(0)
+	}
+}

@@ -1,0 +1,113 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// NewTransport returns the RoundTripper by which a Proxy reaches Ollama.
+func NewTransport() http.RoundTripper {
+	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		DialContext: dialer.DialContext,
+		// Ollama's answers pass as they are, in the coding that the client
+		// asked for.
+		DisableCompression: true,
+		// Every client may stream at once, and all of them to one host.
+		MaxIdleConnsPerHost:    1024,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 256 << 10,
+		TLSHandshakeTimeout:    10 * time.Second,
+		// Room for the head and an ordinary chat, so that both leave in one
+		// write.
+		WriteBufferSize: 16 << 10,
+		ReadBufferSize:  16 << 10,
+	}
+}
+
+// ParseUpstream reads where Ollama is, as OLLAMA_HOST spells it: a URL, or a
+// host with or without a port. An address that only a server can use, such as
+// 0.0.0.0, means this machine. If the text has a path, a user or an unknown
+// scheme, or no host, ParseUpstream returns an error.
+func ParseUpstream(text string) (*url.URL, error) {
+	scheme, rest, found := strings.Cut(strings.TrimSpace(text), "://")
+	port := map[string]string{"http": "80", "https": "443"}[scheme]
+	if !found {
+		scheme, rest, port = "http", scheme, "11434"
+	}
+	if port == "" {
+		return nil, fmt.Errorf("%s is no scheme to reach Ollama by; use http or https", scheme)
+	}
+	rest = strings.TrimSuffix(rest, "/")
+	host := rest
+	if h, p, err := net.SplitHostPort(rest); err == nil {
+		host, port = h, p
+	}
+	host = strings.Trim(host, "[]")
+	if n, err := strconv.ParseUint(port, 10, 16); host == "" || err != nil || n == 0 || strings.ContainsAny(host, "/?#@ ") {
+		return nil, errors.New("not where Ollama can be; write it like http://127.0.0.1:11434")
+	}
+	if addr, err := netip.ParseAddr(host); err == nil && addr.IsUnspecified() {
+		host = "127.0.0.1"
+		if addr.Is6() {
+			host = "::1"
+		}
+	}
+	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}, nil
+}
+
+// watchInterval is how often Ollama is looked after; a look costs it nothing.
+const watchInterval = 10 * time.Second
+
+// WatchUpstream asks Ollama for its version, at once and then every ten
+// seconds until the context ends, and logs when it comes and goes. Requests do not
+// wait for that: each finds out for itself.
+func (p *Proxy) WatchUpstream(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for up, first := false, true; ; first = false {
+		err := p.askVersion(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch now := err == nil; {
+		case now && (first || !up):
+			p.Log.Info("Ollama answers", "upstream", p.Upstream.Redacted())
+		case !now && (first || up):
+			p.Log.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", p.Upstream.Redacted(), "error", err)
+		}
+		up = err == nil
+		p.Recorder.UpstreamUp(up)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *Proxy) askVersion(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchInterval/2)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Upstream.JoinPath("/api/version").String(), nil)
+	if err != nil {
+		return err
+	}
+	res, err := p.Transport.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET /api/version gives status %d", res.StatusCode)
+	}
+	return nil
+}

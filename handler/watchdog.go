@@ -1,0 +1,58 @@
+package handler
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+var (
+	errStalled     = errors.New("nothing moved")
+	errNoFirstByte = errors.New("no answer")
+)
+
+// phase is how long an exchange may wait, and what it ends of otherwise.
+type phase struct {
+	limit time.Duration
+	cause error
+}
+
+// watchdog ends an exchange in which nothing has happened for too long. What
+// happens costs one store; a timer looks now and then, not once per chunk.
+type watchdog struct {
+	end   func(cause error)
+	timer *time.Timer
+	phase atomic.Pointer[phase]
+	last  atomic.Int64 // nanoseconds since start
+	start time.Time
+}
+
+func newWatchdog(start time.Time, first *phase, end func(cause error)) *watchdog {
+	d := &watchdog{end: end, start: start}
+	d.phase.Store(first)
+	d.saw(time.Since(start))
+	d.timer = time.AfterFunc(first.limit, d.look)
+	return d
+}
+
+// saw notes that something happened at the given time since start.
+func (d *watchdog) saw(at time.Duration) { d.last.Store(int64(at)) }
+
+// enter begins another phase.
+func (d *watchdog) enter(next *phase) {
+	d.phase.Store(next)
+	d.saw(time.Since(d.start))
+	d.timer.Reset(next.limit)
+}
+
+func (d *watchdog) look() {
+	phase := d.phase.Load()
+	idle := time.Since(d.start) - time.Duration(d.last.Load())
+	if idle >= phase.limit {
+		d.end(phase.cause)
+		return
+	}
+	d.timer.Reset(phase.limit - idle)
+}
+
+func (d *watchdog) stop() { d.timer.Stop() }
