@@ -42,6 +42,29 @@ func NewCaveat(name, value string) (Caveat, error) {
 	return c, c.addTo(&Limits{}, "")
 }
 
+// ParseCaveat reads a caveat as people write it: what NewCaveat takes, and
+// "expires-in", a duration from now such as 720h, and "expires-at", a moment
+// in RFC 3339, for exp.
+func ParseCaveat(name, value string, now time.Time) (Caveat, error) {
+	var moment time.Time
+	switch name {
+	case "expires-in":
+		d, err := time.ParseDuration(value)
+		if err != nil || d < time.Second {
+			return Caveat{}, fmt.Errorf("%q is no duration from now, such as 720h", value)
+		}
+		moment = now.Add(d)
+	case "expires-at":
+		var err error
+		if moment, err = time.Parse(time.RFC3339, value); err != nil {
+			return Caveat{}, fmt.Errorf("%q is no moment such as 2027-01-31T12:00:00Z", value)
+		}
+	default:
+		return NewCaveat(name, value)
+	}
+	return NewCaveat("exp", strconv.FormatInt(moment.Unix(), 10))
+}
+
 // encode gives the caveat as it stands in a key.
 func (c Caveat) encode() string { return encoding.EncodeToString([]byte(c.Name + "=" + c.Value)) }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // SecretVariable names the environment variable that may hold the secret
@@ -47,6 +48,18 @@ func FindSecrets(path string) (Found, error) {
 	}
 	secrets, exposed, err := ReadSecrets(path)
 	return Found{secrets, path, exposed}, err
+}
+
+// reload reads the secrets again from the file they came from, and reports
+// whether there are others now. If they cannot be read, it keeps those that it
+// has and returns an error.
+func (f *Found) reload() (changed bool, err error) {
+	secrets, _, err := ReadSecrets(f.Path)
+	if err != nil || slices.EqualFunc(secrets, f.Secrets, Secret.Equal) {
+		return false, err
+	}
+	f.Secrets = secrets
+	return true, nil
 }
 
 // MakeDefaultSecret makes a secret file where FindSecrets will find it: under

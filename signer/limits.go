@@ -8,7 +8,7 @@ import (
 )
 
 // Limits is what a key's caveats leave of its rights. The zero Limits limits
-// nothing.
+// nothing, nor does a nil one.
 type Limits struct {
 	Expires time.Time // the earliest exp; zero: never
 	Label   string    // the first label
@@ -32,6 +32,9 @@ type Budget struct {
 // AllowsClass reports whether routes of class c are open to the key as far as
 // its caveats go.
 func (l *Limits) AllowsClass(c Class) bool {
+	if l == nil {
+		return true
+	}
 	for _, allowed := range l.routes {
 		if !slices.Contains(allowed, c) {
 			return false
@@ -44,6 +47,9 @@ func (l *Limits) AllowsClass(c Class) bool {
 // IPv4-mapped IPv6 address counts as the IPv4 address it is; zones are left out
 // of account. The zero Addr, an address that is not known, is inside nothing.
 func (l *Limits) AllowsAddress(addr netip.Addr) bool {
+	if l == nil {
+		return true
+	}
 	addr = addr.Unmap().WithZone("")
 	for _, allowed := range l.from {
 		if !slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(addr) }) {
@@ -55,11 +61,14 @@ func (l *Limits) AllowsAddress(addr netip.Addr) bool {
 
 // LimitsModels reports whether the key is for some models only: then a request
 // whose model cannot be told must be refused.
-func (l *Limits) LimitsModels() bool { return len(l.models) > 0 }
+func (l *Limits) LimitsModels() bool { return l != nil && len(l.models) > 0 }
 
 // AllowsModel reports whether the key may use the model, given in its canonical
 // spelling, see [CanonicalModel].
 func (l *Limits) AllowsModel(canonical string) bool {
+	if l == nil {
+		return true
+	}
 	for _, allowed := range l.models {
 		if !slices.ContainsFunc(allowed, func(g glob) bool { return g.matches(canonical) }) {
 			return false

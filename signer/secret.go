@@ -4,7 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -147,12 +147,17 @@ func CreateSecretFile(path string) (Secret, error) {
 	return s, nil
 }
 
-// Fingerprint names the secret without giving it away: 16 hexadecimal digits
-// that are the same on every replica with the same secret.
-func (s Secret) Fingerprint() string {
-	mac := hmac.New(sha256.New, s.text())
-	mac.Write([]byte("ollama-proxy fingerprint"))
-	return hex.EncodeToString(mac.Sum(nil)[:8])
+// Fingerprint is a number that is the same wherever the same secrets are in
+// force in the same order, and gives none of them away. It has 48 bits, so
+// that a float64 holds it exactly.
+func Fingerprint(secrets []Secret) uint64 {
+	all := sha256.New()
+	for _, s := range secrets {
+		mac := hmac.New(sha256.New, s.text())
+		mac.Write([]byte("ollama-proxy fingerprint"))
+		all.Write(mac.Sum(nil))
+	}
+	return binary.BigEndian.Uint64(all.Sum(nil)) >> 16
 }
 
 // Equal reports whether two secrets are the same, in constant time.

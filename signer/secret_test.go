@@ -118,7 +118,15 @@ func TestCreateSecretFile(t *testing.T) {
 
 func TestFingerprintsTellSecretsApart(t *testing.T) {
 	a, b := mustSecret(t, testSecret), mustSecret(t, strings.ToUpper(testSecret))
-	if a.Fingerprint() != mustSecret(t, testSecret).Fingerprint() || a.Fingerprint() == b.Fingerprint() || len(a.Fingerprint()) != 16 {
-		t.Errorf("%s and %s", a.Fingerprint(), b.Fingerprint())
+	seen := map[uint64]string{}
+	for name, secrets := range map[string][]Secret{"a": {a}, "b": {b}, "a, b": {a, b}, "b, a": {b, a}, "none": {}} {
+		f := Fingerprint(secrets)
+		if seen[f] != "" || f>>48 != 0 || f != Fingerprint(secrets) {
+			t.Errorf("%s has the fingerprint %x, %s too", name, f, seen[f])
+		}
+		seen[f] = name
+	}
+	if Fingerprint([]Secret{a}) != Fingerprint([]Secret{mustSecret(t, testSecret)}) {
+		t.Error("the same secret has two fingerprints")
 	}
 }

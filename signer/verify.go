@@ -38,7 +38,8 @@ func (k *Key) Label() string {
 // Verifier tells genuine keys from others. It is safe for concurrent use, and
 // Verify takes no lock.
 type Verifier struct {
-	secrets atomic.Pointer[[]*signature]
+	secrets     atomic.Pointer[accepted]
+	revocations atomic.Pointer[Revocations]
 }
 
 // NewVerifier returns a Verifier that accepts keys minted under any of the
@@ -52,12 +53,27 @@ func NewVerifier(secrets ...Secret) *Verifier {
 // SetSecrets makes the Verifier accept keys minted under any of the secrets,
 // and no others, from the next Verify on.
 func (v *Verifier) SetSecrets(secrets []Secret) {
-	signatures := make([]*signature, len(secrets))
-	for i, s := range secrets {
-		signatures[i] = newSignature(s)
+	a := &accepted{fingerprint: Fingerprint(secrets)}
+	for _, s := range secrets {
+		a.signatures = append(a.signatures, newSignature(s))
 	}
-	v.secrets.Store(&signatures)
+	v.secrets.Store(a)
 }
+
+// SecretFingerprint is the [Fingerprint] of the secrets that the Verifier
+// accepts.
+func (v *Verifier) SecretFingerprint() uint64 { return v.secrets.Load().fingerprint }
+
+// accepted is what a Verifier accepts; it is replaced as a whole.
+type accepted struct {
+	signatures  []*signature
+	fingerprint uint64
+}
+
+// SetRevocations makes the Verifier refuse what the list revokes, and nothing
+// that only an earlier list did, from the next Verify on. A nil list revokes
+// nothing.
+func (v *Verifier) SetRevocations(r *Revocations) { v.revocations.Store(r) }
 
 // Verify returns what the key says, if it is genuine and holds at the time
 // now. It checks in this order, and nothing in the key is decoded before its
@@ -68,6 +84,7 @@ func (v *Verifier) SetSecrets(secrets []Secret) {
 //   - If a caveat is unknown or does not parse, it returns ErrMalformed: a
 //     condition that is not understood is not met.
 //   - If an exp caveat is at or before now, it returns ErrExpired.
+//   - If the key's UUID is revoked, it returns ErrRevoked.
 //
 // The other caveats are for the caller to enforce: they are in Key.Limits.
 func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
@@ -85,13 +102,16 @@ func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
 	if limits != nil && !limits.Expires.IsZero() && !now.Before(limits.Expires) {
 		return Key{}, ErrExpired
 	}
+	if v.revocations.Load().Revoked(p.id) {
+		return Key{}, ErrRevoked
+	}
 	return Key{ID: p.id, Admin: p.admin, Limits: limits}, nil
 }
 
 // signed compares the tags in their encoded form: decoding first would let
 // several spellings of one tag pass.
 func (v *Verifier) signed(p parts) bool {
-	for _, s := range *v.secrets.Load() {
+	for _, s := range v.secrets.Load().signatures {
 		if s.made(p) {
 			return true
 		}

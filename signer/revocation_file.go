@@ -1,0 +1,205 @@
+package signer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// maxReason bounds a line's free text, 1 KiB, well within what a line may
+	// have.
+	maxReason = 1 << 10
+
+	// appendAttempts bounds how often AppendRevocations starts over because
+	// somebody put another file in the place of the one it had opened.
+	appendAttempts = 10
+)
+
+var errReplaced = errors.New("the file is being replaced over and over")
+
+// ParseID returns the UUID of what is to be revoked: a key, a key's head
+// (OLLAMA-[ADMIN-]uuid), or a bare UUID. Nothing is verified: revoking a key
+// that nobody minted harms no other. If the text is none of these, ParseID says
+// so, and quotes nothing of it.
+func ParseID(text string) (uuid.UUID, error) {
+	text = strings.TrimSpace(text)
+	if p, ok := split(text); ok {
+		return p.id, nil
+	}
+	rest, ok := strings.CutPrefix(text, adminPrefix)
+	if !ok {
+		rest = strings.TrimPrefix(text, userPrefix)
+	}
+	id, ok := parseUUID(rest)
+	if !ok {
+		return uuid.UUID{}, errors.New("neither a whole key nor a UUID of 36 lower-case characters")
+	}
+	return id, nil
+}
+
+// AppendRevocations adds a line for each of the ids, and one for before unless
+// it is zero, to the list in the file at path, and the reason to each line. It
+// returns how many lines it added: what the list holds already is not written
+// again, so doing it twice changes nothing. When it returns without an error
+// the lines are on disk.
+//
+//   - If there is no file it makes one that everybody may read (0644).
+//   - If the file cannot be written, is no regular file, or holds a list that
+//     [ParseRevocations] refuses, it says so and adds nothing.
+//   - If the reason is not one line of at most 1 KiB of printable text, or
+//     before is a time before 1970, likewise.
+//   - If it is cut off anywhere, by a crash or a full disk, each earlier line
+//     stands as it was, and the new ones count or are comments; doing it again
+//     adds those that do not count.
+//
+// Any number of processes may do this at once and none loses a line, but on
+// systems without flock, such as Windows, only those of one process.
+func AppendRevocations(path string, ids []uuid.UUID, reason string, before time.Time) (added int, err error) {
+	reason = strings.TrimSpace(reason)
+	switch {
+	case len(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unfitForLabel):
+		return 0, fmt.Errorf("the reason is not one line of at most %d bytes of printable text", maxReason)
+	case !before.IsZero() && (!fitForBefore(before) || before.UTC().Year() > 9999):
+		return 0, errors.New("the time before which keys are to be revoked is not within 1970 and 9999")
+	case isURL(path):
+		return 0, errors.New("the revocation list is at a URL: add to it where it is kept")
+	case len(ids) == 0 && before.IsZero():
+		return 0, nil
+	}
+	for range appendAttempts {
+		added, err = appendOnce(path, ids, reason, before)
+		if err != errReplaced {
+			break
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("revocation file: %w", err)
+	}
+	return added, nil
+}
+
+// appendOnce gives errReplaced if the path came to lead to another file
+// meanwhile: then the lines are where nobody looks.
+func appendOnce(path string, ids []uuid.UUID, reason string, before time.Time) (int, error) {
+	// A FIFO without a reader would block for good.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o644)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return 0, err
+	} else if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s: %w", path, errNotRegular)
+	}
+	unlock, err := lockFile(f)
+	if err != nil {
+		return 0, fmt.Errorf("%s: locking it: %w", path, err)
+	}
+	defer unlock()
+
+	size, err := sizeAt(path, f)
+	if err != nil {
+		return 0, err
+	}
+	list, err := ParseRevocations(io.NewSectionReader(f, 0, size))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: nothing was added", path, err)
+	}
+	lines := missingLines(list, ids, reason, before)
+	if size == 0 {
+		// Before the first line, so that a file with lines never gets lost.
+		if err := syncDirectory(path); err != nil {
+			return 0, err
+		}
+	}
+	if len(lines) == 0 {
+		// What another process wrote before it died counts, but may not yet be
+		// on disk.
+		return 0, f.Sync()
+	}
+	lead := ""
+	if size > 0 {
+		var last [1]byte
+		if _, err := f.ReadAt(last[:], size-1); err != nil {
+			return 0, err
+		}
+		if last[0] != '\n' {
+			lead = "\n"
+		}
+	}
+	if err := appendLines(f, size, lead, lines); err != nil {
+		return 0, err
+	}
+	_, err = sizeAt(path, f)
+	return len(lines), err
+}
+
+// sizeAt gives the size of f, or errReplaced if f is not what path leads to.
+func sizeAt(path string, f *os.File) (int64, error) {
+	held, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if found, err := os.Stat(path); err != nil || !os.SameFile(held, found) {
+		return 0, errReplaced
+	}
+	return held.Size(), nil
+}
+
+// missingLines are what the list lacks, without the blank at their start.
+func missingLines(list *Revocations, ids []uuid.UUID, reason string, before time.Time) (lines []string) {
+	end := "\n"
+	if reason != "" {
+		end = " " + reason + "\n"
+	}
+	written := make(map[uuid.UUID]bool, len(ids))
+	for _, id := range ids {
+		if !list.has(wordsOf(id)) && !written[id] {
+			written[id] = true
+			lines = append(lines, id.String()+end)
+		}
+	}
+	if before.After(list.Before()) {
+		lines = append(lines, "before "+before.UTC().Format(time.RFC3339Nano)+end)
+	}
+	return lines
+}
+
+// writer is what appendLines needs of a file.
+type writer interface {
+	io.WriterAt
+	Sync() error
+}
+
+// appendLines writes the lines as comments and, once these are on disk, makes
+// each count by a single byte. A byte is written or it is not, so half a line
+// never counts, and nothing that stood in the file is touched.
+func appendLines(f writer, size int64, lead string, lines []string) error {
+	text := lead + "#" + strings.Join(lines, "#")
+	if size+int64(len(text)) > maxRevocations {
+		return fmt.Errorf("the list would have more than %d bytes", maxRevocations)
+	}
+	if _, err := f.WriteAt([]byte(text), size); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	at := size + int64(len(lead))
+	for _, line := range lines {
+		if _, err := f.WriteAt([]byte(" "), at); err != nil {
+			return err
+		}
+		at += int64(len("#") + len(line))
+	}
+	return f.Sync()
+}

@@ -1,0 +1,145 @@
+package signer
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// maxRevocations bounds a list's text: 1 GiB, some 29 million entries.
+	maxRevocations = 1 << 30
+
+	// maxRevocationLine bounds a line: 4 KiB.
+	maxRevocationLine = 4 << 10
+
+	// blockLen is how many ids wait together for their table: 64 KiB. Blocks
+	// never move, where a growing slice would need room for itself twice.
+	blockLen = 4096
+)
+
+// What can be wrong with a line. A line is never quoted: it might be a key.
+var (
+	errLongLine = fmt.Errorf("has more than %d bytes", maxRevocationLine)
+	errWholeKey = errors.New("holds a whole key: write only its id")
+	errBadLine  = errors.New("is neither a lower-case UUID nor a time such as `before 2006-01-02T15:04:05Z`, each with white space before any text that follows")
+)
+
+// ParseRevocations reads a list. A line is
+//
+//	<uuid> [text]               revokes that key and all made from it;
+//	                            OLLAMA- or OLLAMA-ADMIN- may stand before it
+//	before <RFC 3339> [text]    revokes all keys minted before that moment, and
+//	                            those whose UUID does not say when
+//	# text                      is a comment, as is a blank line
+//
+// If there is any other line, or one of more than 4 KiB, the whole list is
+// refused, and the error names the line's number but quotes nothing of it: it
+// might be a key. If the list has more than 1 GiB, it is refused too. An empty
+// list is a list.
+func ParseRevocations(r io.Reader) (*Revocations, error) {
+	return parseRevocations(r, maxRevocations)
+}
+
+func parseRevocations(r io.Reader, limit int64) (*Revocations, error) {
+	limited := &io.LimitedReader{R: r, N: limit + 1}
+	in := bufio.NewReaderSize(limited, 64<<10)
+	var found collection
+	for number := 1; ; number++ {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case limited.N <= 0:
+			return nil, fmt.Errorf("more than %d bytes", limit)
+		case err == bufio.ErrBufferFull || len(bytes.TrimSuffix(line, []byte("\n"))) > maxRevocationLine:
+			return nil, fmt.Errorf("line %d %w", number, errLongLine)
+		case err != nil && err != io.EOF:
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+		if err := found.addLine(line); err != nil {
+			return nil, fmt.Errorf("line %d %w", number, err)
+		}
+		if err == io.EOF {
+			return found.table(), nil
+		}
+	}
+}
+
+// collection is what has been read so far.
+type collection struct {
+	blocks [][]words
+	n      int
+	before time.Time
+}
+
+func (c *collection) addLine(line []byte) error {
+	line = bytes.TrimSpace(line)
+	if len(line) == 0 || line[0] == '#' {
+		return nil
+	}
+	if rest, ok := bytes.CutPrefix(line, []byte("before")); ok {
+		return c.addBefore(rest)
+	}
+	if rest, ok := bytes.CutPrefix(line, []byte(adminPrefix)); ok {
+		line = rest
+	} else {
+		line = bytes.TrimPrefix(line, []byte(userPrefix))
+	}
+	if len(line) < uuidLen {
+		return errBadLine
+	}
+	id, ok := parseUUID(string(line[:uuidLen]))
+	rest := line[uuidLen:]
+	switch {
+	case ok && (len(rest) == 0 || isBlank(rest[0])):
+		c.add(id)
+		return nil
+	case ok && (rest[0] == '.' || rest[0] == '~'):
+		return errWholeKey
+	}
+	return errBadLine
+}
+
+// rfc3339 refuses what time.Parse takes beyond RFC 3339: fractions after a
+// comma, hours of one digit, zones of a day.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+func (c *collection) addBefore(rest []byte) error {
+	text := bytes.TrimLeft(rest, blanks)
+	if i := bytes.IndexAny(text, blanks); i >= 0 {
+		text = text[:i]
+	}
+	if len(rest) == 0 || !isBlank(rest[0]) || !rfc3339.Match(text) {
+		return errBadLine
+	}
+	t, err := time.Parse(time.RFC3339, string(text))
+	if err != nil || !fitForBefore(t) {
+		return errBadLine
+	}
+	if t.After(c.before) {
+		c.before = t.UTC()
+	}
+	return nil
+}
+
+// fitForBefore refuses what no UUID can be older than: it is a mistake, and the
+// zero Time among it stands for no time at all.
+func fitForBefore(t time.Time) bool { return t.Unix() >= 0 }
+
+const blanks = " \t\v\f\r"
+
+func isBlank(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' && c != '\n' }
+
+func (c *collection) add(id uuid.UUID) {
+	if c.n%blockLen == 0 {
+		c.blocks = append(c.blocks, make([]words, 0, blockLen))
+	}
+	last := &c.blocks[len(c.blocks)-1]
+	*last = append(*last, wordsOf(id))
+	c.n++
+}

@@ -1,0 +1,111 @@
+package signer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// fetchTimeout bounds a fetch from its start to the last byte: 30 s.
+	fetchTimeout = 30 * time.Second
+
+	// maxRedirects is how often a URL may lead on.
+	maxRedirects = 3
+)
+
+func isURL(location string) bool {
+	lower := strings.ToLower(location[:min(len(location), len("https://"))])
+	return strings.HasPrefix(lower, "http://") || lower == "https://"
+}
+
+// newTransport asks for no compression: a few bytes could then stand for a list
+// without end.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:              http.ProxyFromEnvironment,
+		DisableCompression: true,
+		ForceAttemptHTTP2:  true,
+		IdleConnTimeout:    fetchTimeout,
+	}
+}
+
+// openURL returns nil if the content has not changed.
+func (s *Source) openURL(ctx context.Context) (io.ReadCloser, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	response, err := s.get(ctx)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	body := joined{response.Body, func() error { defer cancel(); return response.Body.Close() }}
+	conditional := s.accepted.etag != "" || s.accepted.modified != ""
+	switch {
+	case response.StatusCode == http.StatusOK && response.ContentLength > maxRevocations:
+		err = fmt.Errorf("more than %d bytes", maxRevocations)
+	case response.StatusCode == http.StatusOK:
+		return s.offer(body, validators(response.Header))
+	case response.StatusCode != http.StatusNotModified || !conditional:
+		err = fmt.Errorf("the server answered with status %d", response.StatusCode)
+	}
+	body.Close()
+	return nil, err
+}
+
+// validators are what the next question may name. Servers make both of a
+// file's time, often in seconds: where that is too recent to be told from the
+// next one, there are none.
+func validators(h http.Header) version {
+	v := version{etag: h.Get("ETag"), modified: h.Get("Last-Modified")}
+	if v.modified == "" {
+		return v
+	}
+	modified, err := http.ParseTime(v.modified)
+	date, dateErr := http.ParseTime(h.Get("Date"))
+	if err != nil || dateErr != nil || date.Sub(modified) <= settleTime {
+		return version{}
+	}
+	return v
+}
+
+// get follows redirects by itself: the errors of http.Client show URLs, and it
+// sends one server's URL, query and all, to the next.
+func (s *Source) get(ctx context.Context) (*http.Response, error) {
+	at := s.url
+	for range maxRedirects + 1 {
+		request := (&http.Request{Method: http.MethodGet, URL: at, Header: http.Header{}}).WithContext(ctx)
+		if at.User != nil {
+			password, _ := at.User.Password()
+			request.SetBasicAuth(at.User.Username(), password)
+		}
+		if s.accepted.etag != "" {
+			request.Header.Set("If-None-Match", s.accepted.etag)
+		}
+		if s.accepted.modified != "" {
+			request.Header.Set("If-Modified-Since", s.accepted.modified)
+		}
+		response, err := s.transport.RoundTrip(request)
+		if err != nil {
+			return nil, err
+		}
+		switch response.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		default:
+			return response, nil
+		}
+		response.Body.Close()
+		next, err := at.Parse(response.Header.Get("Location"))
+		switch {
+		case err != nil || next.Hostname() == "" || next.Scheme != "http" && next.Scheme != "https":
+			return nil, errors.New("the server leads on to no URL")
+		case at.Scheme == "https" && next.Scheme == "http":
+			return nil, errors.New("the server leads on from https to http")
+		}
+		at = next
+	}
+	return nil, fmt.Errorf("the server leads on more than %d times", maxRedirects)
+}
