@@ -1,8 +1,10 @@
 package handler
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -17,7 +19,7 @@ func (p *Proxy) authenticate(next step) step {
 			x.key, err = p.Keys.Verify(text, x.arrived)
 		}
 		if err == nil {
-			x.verified = true
+			x.keyText, x.verified = text, true
 			next(x)
 			return
 		}
@@ -55,16 +57,27 @@ func (p *Proxy) authorize(next step) step {
 			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.allow + " on this route", 0})
 		case route.class == signer.Admin && !x.key.Admin:
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this route needs an OLLAMA-ADMIN- key", 0})
+		case !x.key.Limits.AllowsClass(route.class):
+			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.class) + " routes", 0})
+		case !x.key.Limits.AllowsAddress(p.addressOf(x)):
+			x.answer(refusal{http.StatusForbidden, reasonAddress, "this key is not for use from your address", 0})
 		default:
 			next(x)
 		}
 	}
 }
 
+// addressOf is the client's address, for keys that ask for one.
+func (p *Proxy) addressOf(x *exchange) netip.Addr { return clientAddress(x.r, p.TrustedProxies) }
+
 // admit lets requests pass while there is room, and none once the proxy is
-// shutting down.
+// shutting down. From here on the exchange can be cut.
 func (p *Proxy) admit(next step) step {
 	return func(x *exchange) {
+		x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
+		defer x.cancel(nil)
+		x.beCuttable()
+		defer x.beDone()
 		if err := p.running.enter(x); err != nil {
 			if errors.Is(err, errDraining) {
 				// The connection is to go elsewhere, to another replica.
@@ -74,6 +87,28 @@ func (p *Proxy) admit(next step) step {
 			return
 		}
 		defer p.running.leave(x)
+		next(x)
+	}
+}
+
+// spend lets requests pass as far as the key's rpm and streams reach.
+func (p *Proxy) spend(next step) step {
+	return func(x *exchange) {
+		l := x.key.Limits
+		if l == nil || len(l.RPM) == 0 && len(l.Streams) == 0 {
+			next(x)
+			return
+		}
+		done, reason, wait := p.budgets.spend(l, x.arrived)
+		switch reason {
+		case reasonRPM:
+			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has no requests left for now", inSeconds(wait)})
+			return
+		case reasonStreams:
+			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has as many requests running as it may", 1})
+			return
+		}
+		defer done()
 		next(x)
 	}
 }

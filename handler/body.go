@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -22,6 +23,7 @@ type body struct {
 	small  []byte    // all of it, if it is small
 	large  io.Reader // otherwise
 	client *source   // nil if nothing was read
+	upload *transfer // of a large body, once it has been handed to the transport
 }
 
 // clientErr is why the client's bytes ended, other than by their proper end.
@@ -41,22 +43,81 @@ func (b *body) readCloser() io.ReadCloser {
 	case b.small != nil:
 		return io.NopCloser(bytes.NewReader(b.small))
 	case b.large != nil:
-		return struct {
-			io.Reader
-			io.Closer
-		}{b.large, b.client.from}
+		b.upload = &transfer{Reader: b.large, closed: make(chan struct{})}
+		return b.upload
 	}
 	return http.NoBody
 }
 
-// openBody reads a small body whole, and prepares a large one to be passed on
-// as it comes. If the body is longer than allowed, or cannot be read, openBody
-// returns an error, at once where the length is announced.
-func (p *Proxy) openBody(x *exchange, dog *watchdog) error {
+// transfer is a large body in the transport's hands: it reads in a goroutine of
+// its own, and may do so after it has returned an answer or an error.
+type transfer struct {
+	io.Reader
+	once   sync.Once
+	closed chan struct{} // once it will read no more
+}
+
+func (t *transfer) Close() error {
+	t.once.Do(func() { close(t.closed) })
+	return nil
+}
+
+// endUpload waits until the client's body is no longer being read: the server
+// takes the connection back when the handler returns.
+func (x *exchange) endUpload() {
+	if x.body.upload == nil {
+		return
+	}
+	if x.unread() {
+		x.cancel(nil)
+		x.control.SetReadDeadline(time.Now())
+	}
+	<-x.body.upload.closed
+}
+
+// unread reports whether some of the request's body is still to come.
+func (x *exchange) unread() bool {
+	if x.r.Body == nil || x.r.Body == http.NoBody || x.r.ContentLength == 0 {
+		return false
+	}
+	return x.body.client == nil || !x.body.client.ended.Load()
+}
+
+// answerEarly makes way for an answer that does not wait for the body's end: left
+// to itself the server would first read on, for as long as the client likes.
+// The connection cannot be used again.
+func (x *exchange) answerEarly() {
+	if !x.unread() || x.r.ProtoMajor != 1 {
+		return
+	}
+	x.control.EnableFullDuplex()
+	x.w.Header().Set("Connection", "close")
+}
+
+// open reads a small body whole, and prepares a large one to be passed on as
+// it comes. Either way the models that it names are checked before Ollama has
+// seen its end. A body that is too long is refused, at once where the length is
+// announced.
+func (p *Proxy) open(next step) step {
+	return func(x *exchange) {
+		x.dog = newWatchdog(x.arrived, &p.uploading, x.end)
+		defer x.dog.stop()
+		start := time.Now()
+		if err := p.openBody(x); err != nil {
+			p.fail(x, err)
+			return
+		}
+		x.reading = time.Since(start)
+		defer x.endUpload()
+		next(x)
+	}
+}
+
+func (p *Proxy) openBody(x *exchange) error {
 	r := x.r
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		dog.enter(&p.waiting)
-		return nil
+		x.dog.enter(&p.waiting)
+		return p.checkSmall(x, nil)
 	}
 	limit := p.MaxBody
 	if x.route.upload {
@@ -68,31 +129,81 @@ func (p *Proxy) openBody(x *exchange, dog *watchdog) error {
 	client := &source{
 		from:   r.Body,
 		limit:  limit,
-		passed: func(n int) { p.Recorder.Uploaded(x.routeID(), n); dog.saw(time.Since(dog.start)) },
-		done:   func() { dog.enter(&p.waiting) },
+		passed: func(n int) { p.Recorder.Uploaded(x.routeID(), n); x.dog.saw(time.Since(x.dog.start)) },
+		done:   func() { x.dog.follow(&p.uploading, &p.waiting) },
 	}
 	x.body = body{length: r.ContentLength, client: client}
-	switch {
-	case r.ContentLength > smallBody:
-		x.body.large = client
-	case r.ContentLength > 0:
-		x.body.small = make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(client, x.body.small); err != nil {
-			return err
-		}
-		dog.enter(&p.waiting)
-	default:
-		start, err := io.ReadAll(io.LimitReader(client, smallBody+1))
+
+	memory := int64(smallBody)
+	if x.route.models == inForm || x.zstd() {
+		memory = p.MaxBody // the model may stand anywhere, and cannot be read in passing
+	}
+	if r.ContentLength <= memory {
+		start, err := readUpTo(client, memory+1, r.ContentLength)
 		if err != nil {
 			return err
 		}
-		if len(start) <= smallBody {
+		if int64(len(start)) <= memory {
 			x.body.small, x.body.length = start, int64(len(start))
-		} else {
-			x.body.large = io.MultiReader(bytes.NewReader(start), client)
+			x.dog.enter(&p.waiting)
+			return p.checkSmall(x, start)
+		}
+		x.body.large = io.MultiReader(bytes.NewReader(start), client)
+	} else {
+		x.body.large = client
+	}
+	return p.checkLarge(x)
+}
+
+// checkLarge arranges for a body to be checked in passing.
+func (p *Proxy) checkLarge(x *exchange) error {
+	switch x.route.models {
+	case inModel, inModelOrName, inModelAndFrom, inCopy:
+		x.body.large = &checked{from: x.body.large, client: x.body.client, check: func(n names) error { return p.guardNames(x, n) }}
+		return nil
+	}
+	return p.checkSmall(x, nil)
+}
+
+// readUpTo reads at most limit bytes; announced is the length that the client
+// gave, or -1.
+func readUpTo(r io.Reader, limit, announced int64) ([]byte, error) {
+	if announced < 0 {
+		return io.ReadAll(io.LimitReader(r, limit))
+	}
+	b := make([]byte, announced)
+	_, err := io.ReadFull(r, b)
+	return b, err
+}
+
+// checked reads the models from a JSON body as it passes. The byte that makes
+// the JSON complete, without which Ollama cannot begin, is passed on only once
+// they have been allowed.
+type checked struct {
+	from   io.Reader
+	client *source
+	names  nameReader
+	known  bool
+	check  func(names) error
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	if c.known {
+		return n, err
+	}
+	_, done := c.names.read(p[:n])
+	if done || err != nil {
+		c.known = true
+		if !done {
+			c.names.names.unreadable = true
+		}
+		if refused := c.check(c.names.names); refused != nil {
+			c.client.failed.Store(&refused)
+			return 0, refused
 		}
 	}
-	return nil
+	return n, err
 }
 
 // source reads what the client sends and bounds it.
@@ -102,6 +213,7 @@ type source struct {
 	passed func(n int)
 	done   func() // the proper end has been read
 	count  int64
+	ended  atomic.Bool           // by their proper end
 	failed atomic.Pointer[error] // set by the transport's goroutine, too
 }
 
@@ -114,6 +226,7 @@ func (s *source) Read(p []byte) (int, error) {
 		}
 	}
 	if err == io.EOF {
+		s.ended.Store(true)
 		s.done()
 	} else if err != nil {
 		s.failed.Store(&err)

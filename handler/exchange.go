@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -23,9 +24,16 @@ type exchange struct {
 
 	place
 	dialect  dialect
+	keyText  string
 	key      signer.Key
 	verified bool
-	body     body
+	model    atomic.Pointer[string] // canonical; nil: not known
+
+	ctx     context.Context // ends when the client leaves, or the exchange is cut
+	cancel  context.CancelCauseFunc
+	dog     *watchdog
+	body    body
+	reading time.Duration // spent on the client's body before Ollama heard of it
 
 	status    int // of the answer; 0 until it begins
 	sent      int64
@@ -78,6 +86,9 @@ type refusal struct {
 	retryAfter int // seconds; 0: none
 }
 
+// Error makes a refusal an error, for where one ends a transfer.
+func (f *refusal) Error() string { return f.message }
+
 // answer sends the refusal in the route's own dialect.
 func (x *exchange) answer(f refusal) {
 	x.reason = f.reason
@@ -89,6 +100,11 @@ func (x *exchange) answer(f refusal) {
 	if f.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
 	}
+	x.answerEarly()
+	if x.unread() {
+		// Who sends no body cannot hold the connection.
+		defer x.control.SetReadDeadline(time.Now().Add(lingering))
+	}
 	x.status = f.status
 	x.w.WriteHeader(f.status)
 	n, _ := x.w.Write(body)
@@ -97,11 +113,11 @@ func (x *exchange) answer(f refusal) {
 
 // beCuttable lets others end the exchange through the running set: cancel
 // ends what waits for Ollama, and the write deadline what waits for the client.
-func (x *exchange) beCuttable(cancel context.CancelCauseFunc) {
+func (x *exchange) beCuttable() {
 	x.cutting.Lock()
 	defer x.cutting.Unlock()
 	x.cut = func(cause error) {
-		cancel(cause)
+		x.cancel(cause)
 		// Time enough to tell the client why, in an event of the stream.
 		x.control.SetWriteDeadline(time.Now().Add(cutGrace))
 		x.control.SetReadDeadline(time.Now())
@@ -127,3 +143,7 @@ func (x *exchange) end(cause error) {
 }
 
 const cutGrace = time.Second
+
+// lingering is how long a client that has been refused may go on sending its
+// body, so that it gets to read why.
+const lingering = time.Second

@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+	"time"
 )
 
 var (
 	errShutdown = errors.New("the proxy is shutting down")
+	errRevoked  = errors.New("the API key has been revoked")
 	errNotHTTP  = errors.New("not a proper HTTP answer")
 )
 
@@ -24,22 +26,27 @@ type failure struct {
 
 // diagnose tells whose fault err is. The proxy's own decisions come first:
 // they are what made the transfers fail.
-func (p *Proxy) diagnose(x *exchange, ctx context.Context, err error) failure {
+func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.body.clientErr()
-	switch cause := context.Cause(ctx); {
+	var refused *refusal
+	switch cause := context.Cause(x.ctx); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
 	case errors.Is(cause, errNoFirstByte):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "Ollama sent nothing within " + p.FirstByteTimeout.String()}, outcomeStalled, upstreamTimeout}
 	case errors.Is(cause, errShutdown):
 		return failure{refusal{status: http.StatusServiceUnavailable, message: errShutdown.Error(), retryAfter: 1}, outcomeShutdown, ""}
+	case errors.Is(cause, errRevoked):
+		return failure{refusal{status: http.StatusUnauthorized, message: errRevoked.Error()}, outcomeRevoked, ""}
+	case errors.As(err, &refused), errors.As(clientErr, &refused):
+		return failure{*refused, outcomeRefused, ""}
 	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
 		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
 	case x.r.Context().Err() != nil, isDisconnect(clientErr):
 		return failure{refusal{status: statusClientGone}, outcomeClientGone, ""}
-	case clientErr != nil:
-		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: "the request body cannot be read"}, outcomeRefused, ""}
+	case clientErr != nil, errors.Is(err, errUnreadable):
+		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: errUnreadable.Error()}, outcomeRefused, ""}
 	}
 	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstreamOther}
 	var opErr *net.OpError
@@ -73,15 +80,15 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 }
 
 // fail ends an exchange of whose answer nothing has been sent yet.
-func (p *Proxy) fail(x *exchange, ctx context.Context, err error) {
-	f := p.diagnose(x, ctx, err)
+func (p *Proxy) fail(x *exchange, err error) {
+	f := p.diagnose(x, err)
 	p.note(x, f, err)
 	if f.outcome == outcomeClientGone {
 		// A plain return would send an empty 200 to a client that has only
 		// closed its own half.
 		abort(x)
 	}
-	if context.Cause(ctx) != nil {
+	if context.Cause(x.ctx) != nil {
 		x.w.Header().Set("Connection", "close") // it carries the cut's deadlines
 	}
 	x.answer(f.refusal)
@@ -90,25 +97,38 @@ func (p *Proxy) fail(x *exchange, ctx context.Context, err error) {
 // breakOff ends an answer in its midst. The client must see that it is not
 // whole: in its own terms where the last line is complete, and by a broken
 // connection in any case.
-func (p *Proxy) breakOff(x *exchange, ctx context.Context, tail tail, err error) {
-	f := p.diagnose(x, ctx, err)
+func (p *Proxy) breakOff(x *exchange, tail tail, err error) {
+	f := p.diagnose(x, err)
+	canSay := f.outcome != outcomeClientGone && (x.stream == sse || x.stream == jsonLines)
+	if f.outcome == outcomeRefused {
+		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
+	}
 	p.note(x, f, err)
-	if f.outcome != outcomeClientGone && x.stream != noStream && (x.sent == 0 || tail[1] == '\n') {
+	if canSay && (x.sent == 0 || tail[1] == '\n') {
 		event := x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID())
 		if x.stream == sse && x.sent > 0 && tail[0] != '\n' {
 			event = append([]byte{'\n'}, event...) // ends the event before
 		}
 		x.w.Write(event)
 		x.control.Flush()
+		// Many clients drop what they have not read yet when the connection
+		// breaks.
+		select {
+		case <-x.r.Context().Done():
+		case <-time.After(parting):
+		}
 	}
 	abort(x)
 }
 
+// parting is the time between an error event and the end of the connection.
+const parting = 250 * time.Millisecond
+
 // abandon ends an exchange whose client does not take the answer any more.
-func (p *Proxy) abandon(x *exchange, ctx context.Context, err error) {
+func (p *Proxy) abandon(x *exchange, err error) {
 	f := failure{outcome: outcomeClientGone}
-	if context.Cause(ctx) != nil {
-		f = p.diagnose(x, ctx, err)
+	if context.Cause(x.ctx) != nil {
+		f = p.diagnose(x, err)
 	}
 	p.note(x, f, err)
 	abort(x)

@@ -5,6 +5,7 @@ package handler
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -41,6 +42,13 @@ type Options struct {
 	// minutes.
 	FirstByteTimeout time.Duration
 
+	// TrustedProxies are the networks whose X-Forwarded-For counts.
+	TrustedProxies []netip.Prefix
+
+	// AllowCloud lets requests for models of ollama.com pass, on the account
+	// of the host's owner.
+	AllowCloud bool
+
 	// StallTimeout is how long a transfer may go without a byte, in either
 	// direction. 0 means 5 minutes.
 	StallTimeout time.Duration
@@ -50,6 +58,7 @@ type Options struct {
 type Proxy struct {
 	Options
 	running running
+	budgets budgets
 	handle  step
 
 	uploading, waiting, passing phase
@@ -78,7 +87,7 @@ func New(o Options) *Proxy {
 	p.uploading = phase{o.StallTimeout, errStalled}
 	p.waiting = phase{o.FirstByteTimeout, errNoFirstByte}
 	p.passing = phase{o.StallTimeout, errStalled}
-	p.handle = p.observe(p.authenticate(p.authorize(p.admit(p.relay))))
+	p.handle = p.observe(p.authenticate(p.authorize(p.admit(p.spend(p.open(p.relay))))))
 	return p
 }
 

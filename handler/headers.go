@@ -56,6 +56,9 @@ func copyResponseHeaders(to, from http.Header) {
 			to[name] = values
 		}
 	}
+	if _, ok := to["Content-Type"]; !ok {
+		to["Content-Type"] = nil // keeps the server from guessing one
+	}
 }
 
 // connectionListed are the headers that the sender calls hop-by-hop.
@@ -79,15 +82,21 @@ const (
 	noStream  streamKind = iota
 	jsonLines            // application/x-ndjson
 	sse                  // text/event-stream
+	coded                // one of them, compressed: nothing can be added to it
 )
 
 func streamKindOf(h http.Header) streamKind {
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
-	switch strings.ToLower(strings.TrimSpace(media)) {
-	case "text/event-stream":
+	media = strings.ToLower(strings.TrimSpace(media))
+	switch media {
+	case "text/event-stream", "application/x-ndjson":
+		if h.Get("Content-Encoding") != "" {
+			return coded
+		}
+		if strings.HasSuffix(media, "ndjson") {
+			return jsonLines
+		}
 		return sse
-	case "application/x-ndjson":
-		return jsonLines
 	}
 	return noStream
 }

@@ -35,6 +35,8 @@ func (p *Proxy) report(x *exchange) {
 		code = http.StatusBadGateway
 	case outcomeStalled:
 		code = http.StatusGatewayTimeout
+	case outcomeRevoked:
+		code = http.StatusUnauthorized
 	case outcomeShutdown:
 		code = http.StatusServiceUnavailable
 	}
@@ -76,7 +78,11 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	}
 	attrs = append(attrs,
 		slog.String("route", nameOf(x.route)),
-		slog.String("method", x.method()),
+		slog.String("method", x.method()))
+	if model := x.model.Load(); model != nil {
+		attrs = append(attrs, slog.String("model", *model))
+	}
+	attrs = append(attrs,
 		slog.Int("status", code),
 		slog.Int64("bytes", x.sent),
 		slog.Duration("duration", took))

@@ -43,6 +43,9 @@ type Recorder interface {
 	// UpstreamUp is called after each look at Ollama.
 	UpstreamUp(up bool)
 
+	// Reloaded is called after each attempt to reload, with its moment.
+	Reloaded(source string, ok bool, at time.Time)
+
 	// RequestEnded is called once for each RequestStarted. Code is the status
 	// of the answer; 499 means that the client left before its end, and where
 	// an answer broke off after its status was sent, code says why: 502, 503
@@ -58,7 +61,11 @@ const (
 	reasonExpired   = "expired"
 	reasonRevoked   = "revoked"
 	reasonAmbiguous = "ambiguous"
+	reasonModel     = "model"
 	reasonRoute     = "route"
+	reasonAddress   = "address"
+	reasonRPM       = "rpm"
+	reasonStreams   = "streams"
 	reasonOverload  = "overload"
 	reasonBody      = "body"
 )
@@ -67,7 +74,7 @@ const (
 func RefusalReasons() []string {
 	return []string{
 		reasonMissing, reasonMalformed, reasonForged, reasonExpired, reasonRevoked, reasonAmbiguous,
-		reasonRoute, reasonOverload, reasonBody,
+		reasonModel, reasonRoute, reasonAddress, reasonRPM, reasonStreams, reasonOverload, reasonBody,
 	}
 }
 
@@ -77,13 +84,14 @@ const (
 	outcomeClientGone    = "client_gone"
 	outcomeUpstreamError = "upstream_error"
 	outcomeStalled       = "stalled"
+	outcomeRevoked       = "revoked"
 	outcomeShutdown      = "shutdown"
 	outcomeRefused       = "refused" // not of a stream
 )
 
 // StreamOutcomes lists every way in which a stream ends.
 func StreamOutcomes() []string {
-	return []string{outcomeComplete, outcomeClientGone, outcomeUpstreamError, outcomeStalled, outcomeShutdown}
+	return []string{outcomeComplete, outcomeClientGone, outcomeUpstreamError, outcomeStalled, outcomeRevoked, outcomeShutdown}
 }
 
 // The kinds of Recorder.UpstreamFailed.

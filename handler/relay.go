@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -11,37 +10,30 @@ import (
 
 // relay sends the request to Ollama and passes the answer back.
 func (p *Proxy) relay(x *exchange) {
-	ctx, cancel := context.WithCancelCause(x.r.Context())
-	defer cancel(nil)
-	x.beCuttable(cancel)
-	defer x.beDone()
-	dog := newWatchdog(x.arrived, &p.uploading, x.end)
-	defer dog.stop()
-
-	opening := time.Now()
-	if err := p.openBody(x, dog); err != nil {
-		p.fail(x, ctx, err)
-		return
-	}
-	reading := time.Since(opening)
-	p.Recorder.Forwarded(time.Since(x.arrived) - reading)
-	res, err := p.Transport.RoundTrip(p.outgoing(ctx, x))
+	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
+	res, err := p.Transport.RoundTrip(p.outgoing(x))
 	if err != nil {
-		p.fail(x, ctx, err)
+		p.fail(x, err)
 		return
 	}
 	defer res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 999 {
-		p.fail(x, ctx, errNotHTTP)
+		p.fail(x, errNotHTTP)
 		return
 	}
-	dog.enter(&p.passing)
-	p.pass(x, ctx, res, dog)
+	x.dog.enter(&p.passing)
+	if x.route.models == inAnswer && x.key.Limits.LimitsModels() {
+		if err := filterModels(res, x.key.Limits); err != nil {
+			p.fail(x, err)
+			return
+		}
+	}
+	p.pass(x, res)
 }
 
 // outgoing is the request that Ollama sees: our path, its own Host, and of the
 // client's headers those that are its business.
-func (p *Proxy) outgoing(ctx context.Context, x *exchange) *http.Request {
+func (p *Proxy) outgoing(x *exchange) *http.Request {
 	out := (&http.Request{
 		Method: x.r.Method,
 		URL: &url.URL{
@@ -51,8 +43,14 @@ func (p *Proxy) outgoing(ctx context.Context, x *exchange) *http.Request {
 		Header:        make(http.Header, len(x.r.Header)),
 		ContentLength: x.body.length,
 		Body:          x.body.readCloser(),
-	}).WithContext(ctx)
+	}).WithContext(x.ctx)
 	copyRequestHeaders(out.Header, x.r.Header)
+	if x.route.models == inAnswer {
+		delete(out.Header, "Accept-Encoding") // the list may have to be read
+	}
+	if x.route.models == inForm {
+		out.URL.RawQuery = "" // Ollama would look there first for the model
+	}
 	if x.body.small != nil {
 		out.GetBody = func() (io.ReadCloser, error) { return x.body.readCloser(), nil }
 	}
@@ -61,7 +59,7 @@ func (p *Proxy) outgoing(ctx context.Context, x *exchange) *http.Request {
 
 // pass passes the answer on: its head at once where a body of unknown length
 // follows, and each chunk as it arrives.
-func (p *Proxy) pass(x *exchange, ctx context.Context, res *http.Response, dog *watchdog) {
+func (p *Proxy) pass(x *exchange, res *http.Response) {
 	if res.ContentLength < 0 {
 		p.begin(x, res)
 		x.control.Flush()
@@ -76,8 +74,8 @@ func (p *Proxy) pass(x *exchange, ctx context.Context, res *http.Response, dog *
 		}
 		if n > 0 {
 			chunk := (*buffer)[:n]
-			if err := p.send(x, chunk, res.ContentLength, dog); err != nil {
-				p.abandon(x, ctx, err)
+			if err := p.send(x, chunk, res.ContentLength); err != nil {
+				p.abandon(x, err)
 			}
 			tail.add(chunk)
 		}
@@ -86,10 +84,10 @@ func (p *Proxy) pass(x *exchange, ctx context.Context, res *http.Response, dog *
 			x.outcome = outcomeComplete
 			return
 		case err != nil && x.status == 0:
-			p.fail(x, ctx, err)
+			p.fail(x, err)
 			return
 		case err != nil:
-			p.breakOff(x, ctx, tail, err)
+			p.breakOff(x, tail, err)
 		}
 	}
 }
@@ -101,13 +99,14 @@ func (p *Proxy) begin(x *exchange, res *http.Response) {
 		x.w.Header().Set("X-Accel-Buffering", "no")
 		p.Recorder.StreamStarted(x.routeID())
 	}
+	x.answerEarly()
 	x.status = res.StatusCode
 	x.w.WriteHeader(res.StatusCode)
 }
 
 // send writes a chunk to the client and flushes it, unless it is the last of a
 // known length: then the server does so.
-func (p *Proxy) send(x *exchange, chunk []byte, length int64, dog *watchdog) error {
+func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	now := time.Since(x.arrived)
 	var gap time.Duration
 	if x.sent == 0 {
@@ -117,7 +116,7 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64, dog *watchdog) err
 		gap = now - x.lastChunk
 	}
 	x.lastChunk = now
-	dog.saw(now)
+	x.dog.saw(now)
 	if _, err := x.w.Write(chunk); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ type route struct {
 	methods []string
 	class   signer.Class
 	dialect dialect
+	models  modelSource
 	upload  bool // streams to Ollama's disk: --max-body does not bind it
 
 	id    int    // its place in RouteNames
@@ -26,32 +27,32 @@ type route struct {
 // Left out on purpose, because they act with the host's ollama.com account:
 // /api/me, /api/signout, /api/user/… and /api/experimental/….
 var routes = newTable([]route{
-	{name: "/v1/chat/completions", methods: post, class: signer.Chat, dialect: openAI},
-	{name: "/v1/completions", methods: post, class: signer.Chat, dialect: openAI},
-	{name: "/v1/responses", methods: post, class: signer.Chat, dialect: responses},
-	{name: "/v1/messages", methods: post, class: signer.Chat, dialect: anthropic},
-	{name: "/v1/audio/transcriptions", methods: post, class: signer.Chat, dialect: openAI},
-	{name: "/api/chat", methods: post, class: signer.Chat, dialect: native},
-	{name: "/api/generate", methods: post, class: signer.Chat, dialect: native},
+	{name: "/v1/chat/completions", methods: post, class: signer.Chat, dialect: openAI, models: inModel},
+	{name: "/v1/completions", methods: post, class: signer.Chat, dialect: openAI, models: inModel},
+	{name: "/v1/responses", methods: post, class: signer.Chat, dialect: responses, models: inModel},
+	{name: "/v1/messages", methods: post, class: signer.Chat, dialect: anthropic, models: inModel},
+	{name: "/v1/audio/transcriptions", methods: post, class: signer.Chat, dialect: openAI, models: inForm},
+	{name: "/api/chat", methods: post, class: signer.Chat, dialect: native, models: inModel},
+	{name: "/api/generate", methods: post, class: signer.Chat, dialect: native, models: inModel},
 
-	{name: "/v1/embeddings", methods: post, class: signer.Embed, dialect: openAI},
-	{name: "/api/embed", methods: post, class: signer.Embed, dialect: native},
-	{name: "/api/embeddings", methods: post, class: signer.Embed, dialect: native},
+	{name: "/v1/embeddings", methods: post, class: signer.Embed, dialect: openAI, models: inModel},
+	{name: "/api/embed", methods: post, class: signer.Embed, dialect: native, models: inModel},
+	{name: "/api/embeddings", methods: post, class: signer.Embed, dialect: native, models: inModel},
 
-	{name: "/v1/models", methods: get, class: signer.Models, dialect: openAI},
-	{name: "/v1/models/{model}", methods: get, class: signer.Models, dialect: openAI},
-	{name: "/api/tags", methods: getHead, class: signer.Models, dialect: native},
+	{name: "/v1/models", methods: get, class: signer.Models, dialect: openAI, models: inAnswer},
+	{name: "/v1/models/{model}", methods: get, class: signer.Models, dialect: openAI, models: inPath},
+	{name: "/api/tags", methods: getHead, class: signer.Models, dialect: native, models: inAnswer},
 	{name: "/api/version", methods: getHead, class: signer.Models, dialect: native},
 	{name: "/", methods: getHead, class: signer.Models, dialect: native},
-	{name: "/api/ps", methods: get, class: signer.Models, dialect: native},
-	{name: "/api/show", methods: post, class: signer.Models, dialect: native},
+	{name: "/api/ps", methods: get, class: signer.Models, dialect: native, models: inAnswer},
+	{name: "/api/show", methods: post, class: signer.Models, dialect: native, models: inModelOrName},
 
-	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native},
-	{name: "/api/push", methods: post, class: signer.Admin, dialect: native},
-	{name: "/api/create", methods: post, class: signer.Admin, dialect: native},
-	{name: "/api/copy", methods: post, class: signer.Admin, dialect: native},
-	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native},
-	{name: "/api/blobs/{digest}", methods: headPost, class: signer.Admin, dialect: native, upload: true},
+	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native, models: inModelOrName},
+	{name: "/api/push", methods: post, class: signer.Admin, dialect: native, models: inModelOrName},
+	{name: "/api/create", methods: post, class: signer.Admin, dialect: native, models: inModelAndFrom},
+	{name: "/api/copy", methods: post, class: signer.Admin, dialect: native, models: inCopy},
+	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native, models: inModelOrName},
+	{name: "/api/blobs/{digest}", methods: headPost, class: signer.Admin, dialect: native, models: untold, upload: true},
 })
 
 var (

@@ -2,6 +2,8 @@ package handler
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -69,13 +71,15 @@ func (s *running) isDraining() bool {
 
 // cut ends every exchange in flight.
 func (s *running) cut(cause error) {
-	s.mu.Lock()
-	var all []*exchange
-	for x := range s.set {
-		all = append(all, x)
-	}
-	s.mu.Unlock()
-	for _, x := range all {
+	for _, x := range s.all() {
 		x.end(cause)
 	}
+}
+
+// all lists the exchanges in flight. Those that are over in the meantime cannot
+// be cut any more.
+func (s *running) all() []*exchange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.set))
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 )
@@ -31,6 +32,12 @@ type Server struct {
 
 	// Metrics is served as /metrics on the private listener.
 	Metrics http.Handler
+
+	// Reloads are loaded again at every ReloadInterval, and at once when
+	// ReloadNow yields.
+	Reloads        []Reload
+	ReloadInterval time.Duration
+	ReloadNow      <-chan os.Signal
 
 	// Grace is how long running requests may take to finish once the server
 	// is to stop.
@@ -55,6 +62,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.Proxy.WatchUpstream(watching)
+	go s.keepFresh(watching)
 
 	select {
 	case err := <-failed:

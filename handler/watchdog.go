@@ -45,6 +45,16 @@ func (d *watchdog) enter(next *phase) {
 	d.timer.Reset(next.limit)
 }
 
+// follow begins the phase next where the phase is still from: Ollama may
+// answer before it has the whole of the body, and the body's end is then no
+// news.
+func (d *watchdog) follow(from, next *phase) {
+	if d.phase.CompareAndSwap(from, next) {
+		d.saw(time.Since(d.start))
+		d.timer.Reset(next.limit)
+	}
+}
+
 func (d *watchdog) look() {
 	phase := d.phase.Load()
 	idle := time.Since(d.start) - time.Duration(d.last.Load())

@@ -35,6 +35,9 @@ type Metrics struct {
 	streams  *prometheus.CounterVec
 	failures *prometheus.CounterVec
 	up       prometheus.Gauge
+
+	reloadSuccess *prometheus.GaugeVec
+	reloadTime    *prometheus.GaugeVec
 }
 
 // route holds the children of one route, so that events need no lookup.
@@ -49,9 +52,17 @@ type route struct {
 	activeStreams prometheus.Gauge
 }
 
+// Keys says what is in force when Prometheus asks. The numbers have at most 48
+// bits, so that they survive as floating-point ones.
+type Keys interface {
+	Revocations() int
+	RevocationsHash() uint64
+	SecretFingerprint() uint64
+}
+
 // New registers all collectors. Series that a counter of failures will have
 // exist from the start at 0, so that the first failure is an increase.
-func New(version string, labels Labels) *Metrics {
+func New(version string, labels Labels, keys Keys) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: counters("requests_total", "Requests, by status; 499: the client left before the end.", "route", "method", "code"),
@@ -63,9 +74,10 @@ func New(version string, labels Labels) *Metrics {
 		refusals: counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
 		streams:  counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
 		failures: counters("upstream_errors_total", "Requests in which Ollama could not be reached or broke off, by kind.", "kind"),
-		up: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "upstream_up", Help: "1 if Ollama answered when last looked after.",
-		}),
+		up:       gauge("upstream_up", "1 if Ollama answered when last looked after."),
+
+		reloadSuccess: gauges("reload_success", "1 if the last reload went well; otherwise what was loaded before is in force.", "source"),
+		reloadTime:    gauges("reload_timestamp_seconds", "When the last reload that went well was.", "source"),
 	}
 	duration := histograms("request_duration_seconds", "Time from a request's arrival to the end of its answer.",
 		0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
@@ -100,6 +112,10 @@ func New(version string, labels Labels) *Metrics {
 	m.registry.MustRegister(
 		m.requests, duration, firstByte, gap, m.overhead, requestBytes, streamBytes, m.streams,
 		inFlight, activeStreams, m.refusals, m.up, m.failures, build,
+		m.reloadSuccess, m.reloadTime,
+		observed("revocations", "Revoked keys on the list in force.", func() float64 { return float64(keys.Revocations()) }),
+		observed("revocations_hash", "A number that is the same on replicas with the same list of revoked keys.", func() float64 { return float64(keys.RevocationsHash()) }),
+		observed("secret_fingerprint", "A number that is the same on replicas with the same secrets.", func() float64 { return float64(keys.SecretFingerprint()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -166,6 +182,25 @@ func (m *Metrics) UpstreamUp(up bool) {
 	} else {
 		m.up.Set(0)
 	}
+}
+
+// Reloaded takes how a reload went, and when.
+func (m *Metrics) Reloaded(source string, ok bool, at time.Time) {
+	success := m.reloadSuccess.WithLabelValues(source)
+	if !ok {
+		success.Set(0)
+		return
+	}
+	success.Set(1)
+	m.reloadTime.WithLabelValues(source).Set(float64(at.UnixMilli()) / 1000)
+}
+
+func observed(name, help string, value func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value)
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
 }
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {

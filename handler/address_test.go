@@ -1,0 +1,63 @@
+package handler
+
+import (
+	"net/http"
+	"net/netip"
+	"testing"
+)
+
+func TestClientAddress(t *testing.T) {
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("127.0.0.1/32")}
+	for _, row := range []struct {
+		name, peer string
+		said       []string
+		want       string
+	}{
+		{"the peer", "192.0.2.1:1234", nil, "192.0.2.1"},
+		{"a peer that is not trusted says nothing", "192.0.2.1:1234", []string{"10.0.0.1"}, "192.0.2.1"},
+		{"a trusted peer that says nothing", "10.0.0.1:1234", nil, "10.0.0.1"},
+		{"a trusted peer", "10.0.0.1:1234", []string{"198.51.100.7"}, "198.51.100.7"},
+		{"two trusted proxies", "10.0.0.1:1", []string{"198.51.100.7, 10.0.0.2"}, "198.51.100.7"},
+		{"what the client put in front", "10.0.0.1:1", []string{"1.1.1.1, 198.51.100.7"}, "198.51.100.7"},
+		{"in a line of its own", "10.0.0.1:1", []string{"1.1.1.1", "198.51.100.7,10.0.0.2"}, "198.51.100.7"},
+		{"all trusted", "10.0.0.1:1", []string{"10.0.0.3,10.0.0.2"}, "10.0.0.3"},
+		{"IPv6", "[2001:db8::1]:1", []string{"2001:db9::1"}, "2001:db9::1"},
+		{"IPv6 with a port", "10.0.0.1:1", []string{"[2001:db9::1]:99"}, "2001:db9::1"},
+		{"IPv4 with a port", "10.0.0.1:1", []string{"198.51.100.7:99"}, "198.51.100.7"},
+		{"IPv4 in IPv6, the peer", "[::ffff:10.0.0.1]:1", []string{"198.51.100.7"}, "198.51.100.7"},
+		{"IPv4 in IPv6, said", "10.0.0.1:1", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
+		{"a zone", "10.0.0.1:1", []string{"fe80::1%eth0"}, "fe80::1"},
+		{"garbage is nowhere", "10.0.0.1:1", []string{"unknown"}, ""},
+		{"garbage after a good one", "10.0.0.1:1", []string{"198.51.100.7, _hidden"}, ""},
+		{"garbage before a good one", "10.0.0.1:1", []string{"unknown, 198.51.100.7"}, "198.51.100.7"},
+		{"an empty element", "10.0.0.1:1", []string{"198.51.100.7,"}, ""},
+		{"an empty line", "10.0.0.1:1", []string{""}, ""},
+		{"a peer that is none", "@", nil, ""},
+	} {
+		r := &http.Request{RemoteAddr: row.peer, Header: http.Header{}}
+		if row.said != nil {
+			r.Header["X-Forwarded-For"] = row.said
+		}
+		got := clientAddress(r, trusted)
+		if want, _ := netip.ParseAddr(row.want); got != want {
+			t.Errorf("%s: %v", row.name, got)
+		}
+	}
+}
+
+func FuzzClientAddress(f *testing.F) {
+	f.Add("10.0.0.1:1", "198.51.100.7, 10.0.0.2", "unknown")
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	f.Fuzz(func(t *testing.T, peer, first, second string) {
+		r := &http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {first, second}}}
+		if got := clientAddress(r, nil); got.IsValid() {
+			want, err := netip.ParseAddrPort(peer)
+			if err != nil || want.Addr().Unmap().WithZone("") != got {
+				t.Errorf("nobody is trusted, yet %v for %q", got, peer)
+			}
+		}
+		if got := clientAddress(r, trusted); got.Is4In6() || got.Zone() != "" {
+			t.Errorf("%v is not in its plain form", got)
+		}
+	})
+}

@@ -1,0 +1,452 @@
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// KeyVariable names the environment variable that may hold the key with which
+// to connect. No flag does: a command line can be read by everyone on the
+// machine.
+const KeyVariable = "OLLAMA_PROXY_KEY"
+
+// maxKeyFile bounds what is read from a key file: 4 KiB, twice the longest key.
+const maxKeyFile = 4 << 10
+
+// ConnectOptions says what a connector works with. Remote, Key and Log are
+// needed.
+type ConnectOptions struct {
+	Remote *url.URL // where the ollama-proxy is, see [ParseRemote]
+	Key    string
+	Log    *slog.Logger
+
+	// Transport sends requests to the remote. Nil means one that speaks
+	// HTTP/2 where the remote does, and uses the proxy of the environment.
+	Transport http.RoundTripper
+}
+
+// connector is an Ollama without keys for those on this machine: it adds the
+// key and forwards to a remote ollama-proxy.
+type connector struct {
+	ConnectOptions
+	refused sync.Once // the remote refuses the key, and the log says so
+}
+
+// NewConnector returns a handler that forwards requests to the remote with the
+// key. Whoever reaches it has the key's rights, so it belongs on a loopback
+// address, see [ListenLoopback]; there it refuses what a web page could send:
+// a Host that is not this machine, a foreign Origin, a cross-site fetch.
+// If there is no remote, or the key has not the shape of a key, NewConnector
+// returns an error, which never shows the key.
+func NewConnector(o ConnectOptions) (http.Handler, error) {
+	switch {
+	case o.Remote == nil || o.Remote.Host == "":
+		return nil, errors.New("no remote to connect to")
+	case !hasKeyShape(o.Key):
+		return nil, errNoKeyShape
+	}
+	if o.Transport == nil {
+		o.Transport = newRemoteTransport()
+	}
+	return &connector{ConnectOptions: o}, nil
+}
+
+// newRemoteTransport is for one remote across a network, where connections die
+// unseen: when a laptop sleeps, or a load balancer forgets them.
+func newRemoteTransport() http.RoundTripper {
+	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		DialContext:       dialer.DialContext,
+		Proxy:             http.ProxyFromEnvironment,
+		ForceAttemptHTTP2: true,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: 15 * time.Second,
+			PingTimeout:     15 * time.Second,
+		},
+		// Answers pass as they are, in the coding that the client asked for.
+		DisableCompression: true,
+		// A remote that refuses an upload says so before the upload begins,
+		// if the client can wait for that.
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConnsPerHost:   64,
+		// Less than the usual load balancer's minute: a chat that meets a
+		// connection just closed would fail.
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 256 << 10,
+		TLSHandshakeTimeout:    10 * time.Second,
+	}
+}
+
+// ServeHTTP serves one request.
+func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := checkLocal(r); err != nil {
+		writeError(w, native, http.StatusForbidden, err.Error(), rand.Text())
+		return
+	}
+
+	over, whole := make(chan struct{}), false
+	defer func() {
+		close(over)
+		// http.ErrAbortHandler passes through here, and must reach the server.
+		if !whole && !r.ProtoAtLeast(1, 1) {
+			resetOnClose(r.Context())
+		}
+	}()
+	upload := &upload{ReadCloser: r.Body, over: over}
+	in := r.WithContext(r.Context()) // a copy: r's body is the server's to close
+	in.Body = upload
+	proxy := httputil.ReverseProxy{
+		Rewrite:        c.rewrite,
+		Transport:      c.Transport,
+		FlushInterval:  -1,
+		ModifyResponse: c.look,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			c.fail(w, r, upload.err(), err)
+		},
+		// It is told when the remote breaks off an answer, and nothing else.
+		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+	}
+	proxy.ServeHTTP(w, in)
+	whole = true
+}
+
+// rewrite makes the request that the remote sees: the path and the query as
+// they came, its own Host, our key, and of the client's headers those that
+// are the remote's business.
+func (c *connector) rewrite(p *httputil.ProxyRequest) {
+	in, out := p.In, p.Out
+	out.URL = &url.URL{
+		Scheme:   c.Remote.Scheme,
+		Host:     c.Remote.Host,
+		Path:     c.Remote.Path + in.URL.Path,
+		RawPath:  c.Remote.EscapedPath() + in.URL.EscapedPath(),
+		RawQuery: in.URL.RawQuery,
+	}
+	out.Host = "" // the URL's
+	out.Header = make(http.Header, len(in.Header)+1)
+	copyRequestHeaders(out.Header, in.Header)
+	if expect, ok := in.Header["Expect"]; ok {
+		out.Header["Expect"] = expect // the remote answers it, not we
+	}
+	out.Header.Set("Authorization", "Bearer "+c.Key)
+}
+
+// look looks at the remote's answer, which passes as it is.
+func (c *connector) look(res *http.Response) error {
+	if res.StatusCode == http.StatusUnauthorized {
+		c.refused.Do(func() {
+			c.Log.Warn("the remote refuses the key: it may have expired, been revoked, or been made for another proxy", "remote", c.Remote.Host)
+		})
+	}
+	return nil
+}
+
+// fail ends a request to which the remote gave no answer. The client's own
+// failure to send its body, if any, comes first: it is what made the rest fail.
+func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err error) {
+	switch {
+	case r.Context().Err() != nil, isDisconnect(clientErr):
+		// A plain return would send an empty 200 to a client that has only
+		// closed its own half.
+		panic(http.ErrAbortHandler)
+	case clientErr != nil:
+		writeError(w, dialectOf(r.URL.Path), http.StatusBadRequest, "the request body cannot be read", rand.Text())
+		return
+	}
+	message := "no proper answer from " + c.Remote.Host
+	var opErr *net.OpError
+	if errors.As(err, &opErr) && opErr.Op == "dial" {
+		message = c.Remote.Host + " cannot be reached"
+	}
+	id := rand.Text()
+	// Some errors quote what was received, which might even be our own request.
+	c.Log.Warn(message, "request", id, "error", strings.ReplaceAll(err.Error(), c.Key, "[key]"))
+	writeError(w, dialectOf(r.URL.Path), http.StatusBadGateway, message, id)
+}
+
+func writeError(w http.ResponseWriter, d dialect, status int, message, id string) {
+	body := d.errorBody(status, message, id)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Request-Id", id)
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+// upload is a request's body on its way to the remote. The server closes the
+// body under the transport's hands once the answer begins; to the transport a
+// read that fails then, even one after the end, would be reason to close the
+// connection on which that answer comes.
+type upload struct {
+	io.ReadCloser
+	over   <-chan struct{} // closed when the answer has been passed on
+	ended  bool
+	failed atomic.Pointer[error] // why it could not be read
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	if u.ended {
+		return 0, io.EOF
+	}
+	n, err := u.ReadCloser.Read(p)
+	switch {
+	case err == io.EOF:
+		u.ended = true
+	case errors.Is(err, http.ErrBodyReadAfterClose):
+		<-u.over
+	case err != nil:
+		u.failed.Store(&err)
+	}
+	return n, err
+}
+
+func (u *upload) err() error {
+	if err := u.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+var (
+	errForeignHost   = errors.New("this port serves its own machine only: the Host must be localhost or a loopback address")
+	errForeignOrigin = errors.New("this port does not serve web pages of other origins")
+)
+
+// checkLocal returns an error if the request might come from a web page in the
+// user's browser. Such a page can send here whatever it likes, and if the name
+// that it was loaded from now leads here (DNS rebinding), also read the answer.
+// The browser tells by Host, Origin and Sec-Fetch-Site. A request without any
+// Host comes from no browser.
+func checkLocal(r *http.Request) error {
+	if r.Host != "" && !isLoopback(hostOf(r.Host)) {
+		return errForeignHost
+	}
+	for _, origin := range r.Header["Origin"] {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || !isLoopback(u.Hostname()) {
+			return errForeignOrigin
+		}
+	}
+	for _, site := range r.Header["Sec-Fetch-Site"] {
+		if strings.EqualFold(site, "cross-site") {
+			return errForeignOrigin
+		}
+	}
+	return nil
+}
+
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// isLoopback reports whether the host, a name or an address, is this machine's
+// own and nobody else's. Of names only localhost is.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// ParseRemote reads the URL of a remote ollama-proxy. It may have a path, for
+// a proxy that is mounted below one; a slash at its end makes no difference.
+//
+//   - If it is no http or https URL with a host, or has a user, a query or a
+//     fragment, or dots or empty segments in its path, ParseRemote returns an
+//     error, which does not show the text: it might hold a password.
+//   - If it is plain http, and the host is not loopback, that is an error,
+//     too, unless insecure is set: the key would travel in the clear.
+func ParseRemote(text string, insecure bool) (*url.URL, error) {
+	text = strings.TrimRight(strings.TrimSpace(text), "/")
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", !isPort(u.Port()):
+		return nil, errors.New("not the URL of an ollama-proxy; write it like https://proxy.example")
+	case u.User != nil:
+		return nil, errors.New("the URL must not hold a user or a password: the key comes from a file or from " + KeyVariable)
+	case strings.ContainsAny(text, "?#"):
+		return nil, errors.New("the URL must end with its path: no ? and no #")
+	case u.Path != "" && path.Clean(u.Path) != u.Path:
+		return nil, errors.New("the path of the URL must have no dots and no empty segments")
+	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+		return nil, fmt.Errorf("plain http would show the key to everyone on the way to %s: use https, or --insecure if the way is safe", u.Host)
+	}
+	u.Host = strings.TrimSuffix(u.Host, ":")
+	return u, nil
+}
+
+// isPort takes none, which stands for the scheme's own.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
+// ListenLoopback listens on the address, a host and a port. If the host is not
+// loopback (127.0.0.0/8, ::1, localhost), ListenLoopback returns an error:
+// anyone who reaches the port has the key's rights.
+func ListenLoopback(address string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(address)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%q is no address; write it like 127.0.0.1:11434", address)
+	case !isLoopback(host):
+		return nil, notLoopback(address)
+	}
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use: is there an Ollama already? Take another port, or stop it", address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// What localhost means is up to the machine.
+	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+		l.Close()
+		return nil, notLoopback(address)
+	}
+	return l, nil
+}
+
+func notLoopback(address string) error {
+	return fmt.Errorf("%q is not a loopback address such as 127.0.0.1:11434: anyone who reaches it would have the key's rights", address)
+}
+
+var errNoKeyShape = errors.New("that is no key: a key looks like OLLAMA-<uuid>.<tag>")
+
+func hasKeyShape(text string) bool {
+	_, err := signer.Inspect(text)
+	return err == nil
+}
+
+// ReadKey reads a key from the file at path, or, if path is empty, from the
+// environment variable OLLAMA_PROXY_KEY. It reports whether others than the
+// owner may read the file, which deserves a warning.
+//
+// If both are given, or neither, or what is there is not one line with the
+// shape of a key, ReadKey returns an error, which never shows the key. Whether
+// the key is genuine only the remote can tell.
+func ReadKey(path string) (key string, exposed bool, err error) {
+	key = strings.TrimSpace(os.Getenv(KeyVariable))
+	switch {
+	case path != "" && key != "":
+		return "", false, fmt.Errorf("a key file and %s are both set: which of the two?", KeyVariable)
+	case path != "":
+		key, exposed, err = readKeyFile(path)
+		if err != nil {
+			return "", false, fmt.Errorf("key file: %w", err)
+		}
+		return key, exposed, nil
+	case key == "":
+		return "", false, fmt.Errorf("no key: name a file with --key-file, or set %s", KeyVariable)
+	case !hasKeyShape(key):
+		return "", false, fmt.Errorf("%s: %w", KeyVariable, errNoKeyShape)
+	}
+	return key, false, nil
+}
+
+func readKeyFile(path string) (key string, exposed bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", false, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return "", false, err
+	}
+	key = strings.TrimSpace(string(data))
+	switch {
+	case len(data) > maxKeyFile:
+		return "", false, fmt.Errorf("%s has more than %d bytes", path, maxKeyFile)
+	case key == "":
+		return "", false, fmt.Errorf("%s is empty", path)
+	case strings.ContainsAny(key, "\r\n"):
+		return "", false, fmt.Errorf("%s has more than one line", path)
+	case !hasKeyShape(key):
+		return "", false, fmt.Errorf("%s: %w", path, errNoKeyShape)
+	}
+	return key, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0, nil
+}
+
+// ServeConnector serves h, which [NewConnector] made, on l until the context
+// ends. Then it takes no more requests, lets those that run finish, up to the
+// grace, and cuts what still runs. It closes l in any case, and returns nil
+// after a drain, otherwise why the listener failed. If the remote of h is l
+// itself, ServeConnector returns an error at once: each request would go round
+// for ever.
+func ServeConnector(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
+	if c, ok := h.(*connector); ok && c.leadsTo(l.Addr()) {
+		l.Close()
+		return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
+	}
+	// Not made of ctx: that would cut at once.
+	running, cut := context.WithCancel(context.Background())
+	defer cut()
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		BaseContext:       func(net.Listener) context.Context { return running },
+		ConnContext:       withConn,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	defer s.Close()
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	if shutdown(s, grace) == nil {
+		return nil
+	}
+	cut()
+	shutdown(s, cutGrace) // what does not end now, s.Close ends
+	return nil
+}
+
+func shutdown(s *http.Server, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	return s.Shutdown(ctx)
+}
+
+// leadsTo reports whether the remote is the given address.
+func (c *connector) leadsTo(a net.Addr) bool {
+	own, ok := a.(*net.TCPAddr)
+	if !ok || c.Remote.Port() != strconv.Itoa(own.Port) {
+		return false
+	}
+	host := c.Remote.Hostname()
+	return strings.EqualFold(host, "localhost") || own.IP.Equal(net.ParseIP(host))
+}

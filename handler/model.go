@@ -1,0 +1,180 @@
+package handler
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// modelSource is where a route's requests say which model they are about.
+type modelSource int
+
+const (
+	noModel        modelSource = iota // they are about none
+	inModel                           // the body's "model"
+	inModelOrName                     // the body's "model", or "name" where that is empty
+	inModelAndFrom                    // the same, made of the model in "from"
+	inCopy                            // the body's "source" and "destination"
+	inForm                            // the form's "model"
+	inPath                            // the path's last segment
+	inAnswer                          // about all: the answer lists them
+	untold                            // nobody can tell
+)
+
+// maxDecoded is what Ollama takes of a compressed body once it is decoded:
+// 20 MiB.
+const maxDecoded = 20 << 20
+
+var errUnreadable = errors.New("the request body cannot be read")
+
+// pick gives the models that Ollama would use.
+func (s modelSource) pick(n names) []string {
+	switch s {
+	case inModel:
+		return []string{n.model}
+	case inModelOrName:
+		return []string{or(n.model, n.name)}
+	case inModelAndFrom:
+		if n.from == "" {
+			return []string{or(n.model, n.name)}
+		}
+		return []string{or(n.model, n.name), n.from}
+	case inCopy:
+		return []string{n.source, n.destination}
+	}
+	return nil
+}
+
+func or(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a
+}
+
+// guard refuses a request for a model that the key, or the proxy, does not
+// allow. If the models cannot be told, unreadable is set; then a key for some
+// models only is refused. guard returns a *refusal, or nil.
+func (p *Proxy) guard(x *exchange, models []string, unreadable bool) error {
+	limited := x.key.Limits.LimitsModels()
+	for i, model := range models {
+		if !p.AllowCloud && signer.IsCloudModel(model) {
+			return &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
+		}
+		canonical, ok := signer.CanonicalModel(model)
+		if ok && i == 0 {
+			x.model.Store(&canonical)
+		}
+		switch {
+		case !limited:
+		case !ok:
+			unreadable = true
+		case !x.key.Limits.AllowsModel(canonical):
+			return &refusal{status: http.StatusForbidden, reason: reasonModel, message: fmt.Sprintf("this key is not for the model %q", canonical)}
+		}
+	}
+	if limited && unreadable {
+		return &refusal{status: http.StatusForbidden, reason: reasonModel, message: "this key is for some models only, and the request does not say for which one it is"}
+	}
+	return nil
+}
+
+// guardNames is guard for a JSON body.
+func (p *Proxy) guardNames(x *exchange, n names) error {
+	return p.guard(x, x.route.models.pick(n), n.unreadable)
+}
+
+// checkSmall reads the models of a body that is in memory.
+func (p *Proxy) checkSmall(x *exchange, body []byte) error {
+	switch source := x.route.models; source {
+	case noModel, inAnswer:
+		return nil
+	case untold:
+		return p.guard(x, nil, true)
+	case inPath:
+		return p.guard(x, []string{x.segment}, false)
+	case inForm:
+		model, err := formModel(x.r.Header.Get("Content-Type"), body)
+		if err != nil {
+			return err
+		}
+		return p.guard(x, []string{model}, false)
+	}
+	n, err := bodyNames(x, body)
+	if err != nil {
+		return err
+	}
+	return p.guardNames(x, n)
+}
+
+// bodyNames reads a JSON body, through its coding where Ollama would do so.
+func bodyNames(x *exchange, body []byte) (names, error) {
+	var r nameReader
+	if !x.zstd() {
+		if _, done := r.read(body); !done {
+			r.names.unreadable = true
+		}
+		if r.names.unreadable && x.r.Header.Get("Content-Encoding") != "" {
+			// Another version of Ollama might decode what this one does not.
+			return names{}, errUnreadable
+		}
+		return r.names, nil
+	}
+	decoder, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(8<<20))
+	if err != nil {
+		return names{}, errUnreadable
+	}
+	defer decoder.Close()
+	plain := io.LimitReader(decoder, maxDecoded)
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	for {
+		n, err := plain.Read(*buffer)
+		if _, done := r.read((*buffer)[:n]); done {
+			return r.names, nil
+		}
+		if err != nil {
+			return names{}, errUnreadable
+		}
+	}
+}
+
+// zstd reports whether Ollama would decode the body: it does so under /v1.
+func (x *exchange) zstd() bool {
+	return x.r.Header.Get("Content-Encoding") == "zstd" && strings.HasPrefix(x.path, "/v1/")
+}
+
+// formModel reads the field "model" of a multipart form: the first that is no
+// file, as http.Request.FormValue does.
+func formModel(contentType string, body []byte) (string, error) {
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
+		return "", errUnreadable
+	}
+	form := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	for {
+		part, err := form.NextPart()
+		if err == io.EOF {
+			return "", nil
+		}
+		if err != nil {
+			return "", errUnreadable
+		}
+		if part.FormName() == "model" && part.FileName() == "" {
+			value, err := io.ReadAll(io.LimitReader(part, maxNameValue+1))
+			if err != nil || len(value) > maxNameValue {
+				return "", errUnreadable
+			}
+			return string(value), nil
+		}
+	}
+}

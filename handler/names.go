@@ -1,0 +1,274 @@
+package handler
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// maxNameKey is more than the longest key of interest takes when each of
+	// its letters is written as an escape.
+	maxNameKey = 128
+
+	// maxNameValue bounds what is kept of a model's name: 4 KiB, far more
+	// than any model has.
+	maxNameValue = 4 << 10
+)
+
+// names are the models that a JSON body names, by the keys under which Ollama
+// looks for them.
+type names struct {
+	model, name, source, destination, from string
+
+	// unreadable is set if the body is no JSON object, or one of the names no
+	// string: Ollama will refuse it, but nobody can say what it names.
+	unreadable bool
+}
+
+func (n *names) field(key string) *string {
+	// Letter case and folding as in encoding/json, which Ollama reads with.
+	switch {
+	case strings.EqualFold(key, "model"):
+		return &n.model
+	case strings.EqualFold(key, "name"):
+		return &n.name
+	case strings.EqualFold(key, "source"):
+		return &n.source
+	case strings.EqualFold(key, "destination"):
+		return &n.destination
+	case strings.EqualFold(key, "from"):
+		return &n.from
+	}
+	return nil
+}
+
+// nameReader finds the names in a JSON body as it passes, in pieces of any
+// size. It keeps to what encoding/json makes of a body that it accepts:
+// the last of several keys wins in any letter case, null changes nothing,
+// escapes count, and whatever follows the first value does not. Of a body that
+// encoding/json refuses, it may make anything.
+type nameReader struct {
+	names names
+	state readState
+	depth int
+	kept  []byte  // of the key or the value that is being read, with its quotes
+	field *string // where the value belongs; nil: nowhere
+}
+
+type readState int
+
+const (
+	beforeObject readState = iota
+	beforeKey
+	inKey
+	inKeyEscape
+	beforeColon
+	beforeValue
+	inString
+	inStringEscape
+	inLiteral
+	inNested
+	inNestedString
+	inNestedEscape
+	afterValue
+	afterObject
+)
+
+// read takes the next bytes. It reports whether the first JSON value is
+// complete, and how many of the bytes belong to it.
+func (r *nameReader) read(b []byte) (n int, done bool) {
+	for i := 0; i < len(b); {
+		c := b[i]
+		switch r.state {
+		case beforeObject:
+			switch {
+			case isSpace(c):
+			case c == '{':
+				r.state = beforeKey
+			default:
+				r.names.unreadable = true
+				r.state = afterObject
+				return i + 1, true
+			}
+			i++
+		case beforeKey:
+			switch c {
+			case '"':
+				r.kept = append(r.kept[:0], c)
+				r.state = inKey
+			case '}':
+				r.state = afterObject
+				return i + 1, true
+			}
+			i++
+		case inKey, inString, inNestedString:
+			i += r.readString(b[i:])
+		case inKeyEscape, inStringEscape, inNestedEscape:
+			r.keep(b[i : i+1])
+			r.state-- // back into the string
+			i++
+		case beforeColon:
+			if c == ':' {
+				r.state = beforeValue
+			}
+			i++
+		case beforeValue:
+			i += r.beginValue(c)
+		case inLiteral:
+			if c == ',' || c == '}' || isSpace(c) {
+				r.endLiteral()
+				break
+			}
+			r.keep(b[i : i+1])
+			i++
+		case inNested:
+			switch c {
+			case '"':
+				r.state = inNestedString
+			case '{', '[':
+				r.depth++
+			case '}', ']':
+				if r.depth--; r.depth == 0 {
+					r.state = afterValue
+				}
+			}
+			i++
+		case afterValue:
+			switch c {
+			case ',':
+				r.state = beforeKey
+			case '}':
+				r.state = afterObject
+				return i + 1, true
+			}
+			i++
+		case afterObject:
+			return i, true
+		}
+	}
+	return len(b), r.state == afterObject
+}
+
+// readString goes on in a string up to its end, or the end of b, and returns
+// how far it got.
+func (r *nameReader) readString(b []byte) int {
+	quote := -1
+	for pos := 0; ; {
+		if quote < pos {
+			quote = len(b)
+			if i := bytes.IndexByte(b[pos:], '"'); i >= 0 {
+				quote = pos + i
+			}
+		}
+		escape := bytes.IndexByte(b[pos:quote], '\\')
+		switch {
+		case escape >= 0 && pos+escape+1 < len(b):
+			pos += escape + 2
+		case escape >= 0:
+			r.keep(b)
+			r.state++ // the escape goes on in the next piece
+			return len(b)
+		case quote == len(b):
+			r.keep(b)
+			return len(b)
+		default:
+			r.keep(b[:quote+1])
+			switch r.state {
+			case inKey:
+				r.endKey()
+			case inString:
+				r.endString()
+			case inNestedString:
+				r.state = inNested
+			}
+			return quote + 1
+		}
+	}
+}
+
+func (r *nameReader) keep(b []byte) {
+	limit := maxNameValue
+	switch r.state {
+	case inNestedString, inNestedEscape:
+		return
+	case inKey, inKeyEscape:
+		limit = maxNameKey
+	case inString, inStringEscape, inLiteral:
+		if r.field == nil {
+			return
+		}
+	}
+	if room := limit + 1 - len(r.kept); len(b) > room {
+		b = b[:room]
+	}
+	r.kept = append(r.kept, b...)
+}
+
+func (r *nameReader) endKey() {
+	r.state, r.field = beforeColon, nil
+	if len(r.kept) > maxNameKey {
+		return
+	}
+	if key, ok := unquote(r.kept); ok {
+		r.field = r.names.field(key)
+	}
+}
+
+// unquote reads a JSON string. Most are as plain as they look.
+func unquote(quoted []byte) (s string, ok bool) {
+	inner := quoted[1 : len(quoted)-1]
+	for _, c := range inner {
+		if c == '\\' || c < ' ' || c >= utf8.RuneSelf {
+			err := json.Unmarshal(quoted, &s)
+			return s, err == nil
+		}
+	}
+	return string(inner), true
+}
+
+func (r *nameReader) beginValue(c byte) int {
+	r.kept = r.kept[:0]
+	switch {
+	case isSpace(c):
+	case c == '"':
+		r.state = inString
+		r.keep([]byte{c})
+	case c == '{' || c == '[':
+		if r.field != nil {
+			r.names.unreadable = true
+		}
+		r.state, r.depth = inNested, 1
+	case c == ',' || c == '}':
+		r.state = afterValue // no value: Ollama refuses that
+		return 0
+	default:
+		r.state = inLiteral
+		return 0
+	}
+	return 1
+}
+
+func (r *nameReader) endString() {
+	r.state = afterValue
+	if r.field == nil {
+		return
+	}
+	value, ok := "", false
+	if len(r.kept) <= maxNameValue {
+		value, ok = unquote(r.kept)
+	}
+	if *r.field = value; !ok {
+		r.names.unreadable = true
+	}
+}
+
+func (r *nameReader) endLiteral() {
+	r.state = afterValue
+	if r.field != nil && string(r.kept) != "null" {
+		r.names.unreadable = true
+	}
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }

@@ -1,0 +1,136 @@
+package handler
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// oracle is what Ollama does: encoding/json into a struct.
+func oracle(body []byte) (n names, ok bool) {
+	var v struct {
+		Model       string `json:"model"`
+		Name        string `json:"name"`
+		Source      string `json:"source"`
+		Destination string `json:"destination"`
+		From        string `json:"from"`
+	}
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&v); err != nil {
+		return names{}, false
+	}
+	return names{model: v.Model, name: v.Name, source: v.Source, destination: v.Destination, from: v.From}, true
+}
+
+// readNames reads a body in pieces of the given size.
+func readNames(body []byte, size int) (n names, consumed int, done bool) {
+	var r nameReader
+	for consumed < len(body) && !done {
+		var k int
+		k, done = r.read(body[consumed:min(consumed+size, len(body))])
+		consumed += k
+	}
+	return r.names, consumed, done
+}
+
+var nameBodies = []string{
+	`{"model":"tiny"}`,
+	`{"model":"tiny","MODEL":"other:1b"}`,
+	`{"MODEL":"other:1b","model":"tiny"}`,
+	`{"model":"tiny","model":"other:1b"}`,
+	`{"model":"tiny","model":null}`,
+	`{"model":null}`,
+	`{"m\u006fdel":"other:1b"}`,
+	`{"\u006d\u006F\u0064\u0065\u006c":"\u006fther"}`,
+	`{"ſource":"tiny","deſtination":"other"}`,
+	`{"model":"tiny"} {"model":"other"}`,
+	`{"model":"tiny"}garbage`,
+	` { "messages" : [ { "model" : "inner" , "content" : "a \"model\": \"x\" }" } ] , "model" : "tiny" } `,
+	`{"options":{"model":"inner"},"model":"tiny","stream":true,"n":-1.5e3}`,
+	`{"prompt":"\\","model":"tiny"}`,
+	`{"prompt":"\\\"","model":"tiny"}`,
+	`{"a":{},"b":[],"c":[[{}]],"model":"tiny"}`,
+	`{"name":"a","from":"b","source":"c","destination":"d"}`,
+	`{"model":"` + strings.Repeat("a", 700) + `"}`,
+	`{"` + strings.Repeat("k", 10000) + `":"` + strings.Repeat("v", 10000) + `","model":"tiny"}`,
+	`{"model":5}`, `{"model":["tiny"]}`, `{"model":{"model":"tiny"}}`, `{"model":true,"model":"tiny"}`,
+	"\ufeff" + `{"model":"tiny"}`, `["model","tiny"]`, `"model"`, `null`, ``, `{`, `{}`, `{"model":"tiny"`, `{"model"}`, `{"model":}`,
+	`{"model":"\ud83d\ude00"}`, "{\"model\":\"\xff\"}", "{\"mod\xffel\":\"x\"}", `{"model":"a\/b"}`, "{\"model\":\"a\nb\"}",
+}
+
+func checkNames(t *testing.T, body []byte) {
+	t.Helper()
+	want, ok := oracle(body)
+	for _, size := range []int{1, 2, 3, 7, 64, len(body) + 1} {
+		got, consumed, done := readNames(body, size)
+		if !ok {
+			continue
+		}
+		isObject := bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+		if !isObject {
+			if !got.unreadable {
+				t.Errorf("%q in pieces of %d: no object, yet readable", body, size)
+			}
+			continue
+		}
+		for _, s := range []string{want.model, want.name, want.source, want.destination, want.from} {
+			if len(s) > maxNameValue/6 {
+				return
+			}
+		}
+		if got.unreadable && longName(body) {
+			return
+		}
+		if got != want || !done {
+			t.Errorf("%q in pieces of %d: %+v, done %v, Ollama reads %+v", body, size, got, done, want)
+		}
+		// Not one byte short of the value's end, or Ollama would begin before
+		// the model is known.
+		if _, early := oracle(body[:consumed-1]); early {
+			t.Errorf("%q in pieces of %d: complete before byte %d", body, size, consumed)
+		}
+	}
+}
+
+// longName tells whether a name in the body is over the bound in its raw form,
+// even if it does not win.
+func longName(body []byte) bool { return len(body) > maxNameValue }
+
+func TestNamesAreReadAsOllamaDoes(t *testing.T) {
+	for _, body := range nameBodies {
+		checkNames(t, []byte(body))
+	}
+}
+
+func TestWhatOllamaCannotReadIsUnreadable(t *testing.T) {
+	for _, body := range []string{`{"model":5}`, `{"model":["tiny"]}`, `{"model":{"model":"tiny"}}`, `{"model":true,"model":"tiny"}`, `["model"]`, "\ufeff{}", `{"model":"` + strings.Repeat("a", maxNameValue) + `"}`} {
+		if got, _, _ := readNames([]byte(body), len(body)); !got.unreadable {
+			t.Errorf("%.40q: %+v", body, got)
+		}
+	}
+}
+
+func FuzzNames(f *testing.F) {
+	for _, body := range nameBodies {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(checkNames)
+}
+
+func BenchmarkNames(b *testing.B) {
+	for _, row := range []struct{ name, body string }{
+		{"chat", `{"model":"llama3.2","stream":true,"messages":[{"role":"user","content":"Why is the sky blue?"}]}`},
+		{"1MB image", `{"model":"llava","prompt":"What is this?","images":["` + strings.Repeat("iVBORw0KGgoAAAAN", 1<<16) + `"]}`},
+		{"1MB of escapes", `{"model":"llava","prompt":"` + strings.Repeat(`a line of text\n`, 1<<16) + `"}`},
+	} {
+		b.Run(row.name, func(b *testing.B) {
+			b.SetBytes(int64(len(row.body)))
+			b.ReportAllocs()
+			body := []byte(row.body)
+			for b.Loop() {
+				var r nameReader
+				r.read(body)
+			}
+		})
+	}
+}

@@ -1,0 +1,370 @@
+package handler_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// TestEachEventOnce is what the recorder hears of one request, in whatever way
+// it ends.
+func TestEachEventOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, method, path, body string
+		key                      string
+		code                     int
+		events                   string // how often which
+		outcome                  string
+	}{
+		{"a stream", "POST", "/api/chat", chats[0].ask("tiny", true), "ordinary", 200, "Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
+		{"a long line", "POST", "/v1/messages", chats[5].ask("big", true), "ordinary", 200, "Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
+		{"a whole answer", "POST", "/v1/chat/completions", chats[2].ask("tiny", false), "ordinary", 200, "Forwarded FirstByte Passed+ Uploaded+", "complete"},
+		{"an error of Ollama's", "POST", "/v1/responses", chats[4].ask("nope", true), "ordinary", 404, "Forwarded FirstByte Passed+ Uploaded+", "complete"},
+		{"no body", "GET", "/api/version", "", "ordinary", 200, "Forwarded FirstByte Passed+", "complete"},
+		{"HEAD", "HEAD", "/", "", "ordinary", 200, "Forwarded", "complete"},
+		{"a body for GET", "GET", "/v1/models", "{}", "ordinary", 200, "Forwarded FirstByte Passed+ Uploaded+", "complete"},
+		{"an empty answer", "DELETE", "/api/delete", `{"model":"tiny"}`, "admin", 200, "Forwarded Uploaded+", "complete"},
+		{"a stream cut short", "POST", "/api/generate", chats[1].ask("dies-between", true), "ordinary", 502, "Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded UpstreamFailed", "upstream_error"},
+		{"an answer cut short", "POST", "/api/generate", chats[1].ask("short", false), "ordinary", 502, "Forwarded FirstByte Passed+ Uploaded+ UpstreamFailed", "upstream_error"},
+		{"no answer", "POST", "/v1/completions", chats[3].ask("reset", true), "ordinary", 502, "Forwarded Uploaded+ UpstreamFailed", "upstream_error"},
+		{"no key", "POST", "/api/chat", "{}", "", 401, "Refused", "refused"},
+		{"a bad key", "POST", "/api/chat", "{}", "bad", 401, "Refused", "refused"},
+		{"no route", "POST", "/api/me", "{}", "admin", 404, "Refused", "refused"},
+		{"no method", "GET", "/api/chat", "", "admin", 405, "Refused", "refused"},
+		{"an odd method", "PLANT", "/api/chat", "", "admin", 405, "Refused", "refused"},
+		{"no admin", "POST", "/api/pull", "{}", "ordinary", 403, "Refused", "refused"},
+		{"too long", "POST", "/api/chat", strings.Repeat(" ", 5000), "ordinary", 413, "Refused", "refused"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, config{proxy: func(o *options) { o.MaxBody = 4000 }})
+			key := map[string]string{"": "X-No: key", "ordinary": bearer(s.key), "admin": bearer(s.admin), "bad": bearer(s.key[1:])}[c.key]
+			w := s.dial(t)
+			w.send(c.method, c.path, c.body, key)
+			res := w.begun(c.method)
+			body, _ := io.ReadAll(res.Body)
+			if code := s.spy.ended(t, 1); code != c.code {
+				t.Errorf("recorded as %d", code)
+			}
+
+			want := map[string]string{"RequestStarted": "once", "RequestEnded": "once"}
+			for _, what := range strings.Fields(c.events) {
+				if name, more := strings.CutSuffix(what, "+"); more {
+					want[name] = "at least once"
+				} else {
+					want[name] = "once"
+				}
+			}
+			all := reflect.TypeFor[*spy]()
+			for i := range all.NumMethod() {
+				what := all.Method(i).Name
+				if what == "UpstreamUp" {
+					continue
+				}
+				n := len(s.spy.all(what))
+				if often := want[what]; often == "once" && n != 1 || often == "at least once" && n < 1 || often == "" && n != 0 {
+					t.Errorf("%s was called %d times", what, n)
+				}
+			}
+			if first, last := s.spy.all("RequestStarted")[0], s.spy.all("RequestEnded")[0]; first.route != last.route || last.took <= 0 {
+				t.Errorf("%+v, %+v", first, last)
+			}
+
+			if n := s.spy.sum("Uploaded"); c.code != 413 && c.code/100 != 4 && n != len(c.body) {
+				t.Errorf("%d bytes up, the client sent %d", n, len(c.body))
+			}
+			if c.name != "no answer" && want["Forwarded"] != "" {
+				event := ""
+				if c.name == "a stream cut short" {
+					event = `{"error":"Ollama broke off its answer"}` + "\n"
+				}
+				if n := s.spy.sum("Passed"); n+len(event) != len(body) {
+					t.Errorf("%d bytes down, the client got %d", n, len(body))
+				}
+			}
+			for i, e := range s.spy.all("Passed") {
+				if gaps := want["StreamStarted"] != "" && i > 0; gaps != (e.took > 0) {
+					t.Errorf("the gap before chunk %d is %v", i, e.took)
+				}
+			}
+			for _, e := range s.spy.all("FirstByte") {
+				if e.took <= 0 || e.took > s.spy.all("RequestEnded")[0].took {
+					t.Errorf("the first byte after %v", e.took)
+				}
+			}
+			for _, e := range s.spy.all("Forwarded") {
+				if e.took <= 0 || e.took > s.spy.all("RequestEnded")[0].took {
+					t.Errorf("an overhead of %v", e.took)
+				}
+			}
+
+			lines := s.lines(t, 1)
+			if len(lines) != 1 || lines[0]["status"] != float64(c.code) || lines[0]["outcome"] != c.outcome {
+				t.Errorf("the access log: %v", lines)
+			}
+		})
+	}
+}
+
+// TestLabelsAreOurs: a client cannot make up values for them.
+func TestLabelsAreOurs(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	n := 0
+	for _, c := range []struct{ method, path, route, label string }{
+		{"GET", "/api/tags?x", "/api/tags", "GET"},
+		{"GET", "/v1/models/some-model", "/v1/models/{model}", "GET"},
+		{"HEAD", "/api/blobs/sha256:00", "/api/blobs/{digest}", "HEAD"},
+		{"PLANT", "/api/tags", "/api/tags", "other"},
+		{"GET", "/some/path", "other", "GET"},
+		{"OPTIONS", "*", "other", "other"},
+		{"GET", "/api/%74ags", "other", "GET"},
+	} {
+		for _, key := range []string{bearer(s.admin), "X-No: key"} {
+			w := s.dial(t)
+			w.send(c.method, c.path, "", key)
+			w.answer(c.method)
+			n++
+			if e := s.spy.await(t, "RequestEnded", n); e.route != c.route || e.text != c.label {
+				t.Errorf("%s %s is recorded as %s %s", c.method, c.path, e.text, e.route)
+			}
+			if line := s.lines(t, n)[n-1]; line["route"] != c.route || line["method"] != c.label {
+				t.Errorf("%s %s is logged as %s %s", c.method, c.path, line["method"], line["route"])
+			}
+		}
+	}
+}
+
+// TestTheAccessLog is what it says of a request.
+func TestTheAccessLog(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	key := s.mint(false, "label=alice")
+	w := s.dial(t)
+	w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(key))
+	got := w.answer("POST")
+	line := s.lines(t, 1)[0]
+	u, err := signer.Inspect(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"level": "INFO", "key": u.ID.String(), "label": "alice", "route": "/api/chat", "method": "POST",
+		"status": 200.0, "bytes": float64(len(got.body)), "outcome": "complete",
+	} {
+		if line[name] != want {
+			t.Errorf("%s is %v, not %v", name, line[name], want)
+		}
+	}
+	duration, _ := line["duration"].(float64)
+	first, _ := line["first_byte"].(float64)
+	if id, _ := line["request"].(string); id == "" || first <= 0 || duration < first || duration > float64(patience) {
+		t.Errorf("%v", line)
+	}
+
+	w.send("POST", "/api/pull", "{}", bearer(key))
+	got = w.answer("POST")
+	line = s.lines(t, 2)[1]
+	if line["request"] != got.header.Get("X-Request-Id") || line["reason"] != "route" || line["label"] != "alice" {
+		t.Errorf("%v, the client was told %s", line, got.header.Get("X-Request-Id"))
+	}
+	w = s.dial(t)
+	w.send("GET", "/api/tags", "", bearer(strings.Replace(key, "-", "-ADMIN-", 1)))
+	w.answer("GET")
+	if line = s.lines(t, 3)[2]; line["key"] != nil || line["label"] != nil || line["reason"] != "forged" {
+		t.Errorf("of a forged key: %v", line)
+	}
+}
+
+// TestTheLogsKeepSecrets plants a word wherever a client or Ollama can put
+// one, makes everything happen that can happen, and looks for it.
+func TestTheLogsKeepSecrets(t *testing.T) {
+	t.Parallel()
+	for name, format := range map[string]func(io.Writer) slog.Handler{
+		"json": func(w io.Writer) slog.Handler {
+			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true})
+		},
+		"text": func(w io.Writer) slog.Handler {
+			return slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const planted = "pl4nted"
+			answers := map[string]string{
+				"whole":    "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nX-A: pl4nted\r\n\r\npl4nted",
+				"short":    "HTTP/1.1 200 OK\r\nContent-Length: 70\r\n\r\npl4nted",
+				"garbage":  "pl4nted\r\n\r\n",
+				"status":   "HTTP/1.1 pl4nted\r\n\r\n",
+				"header":   "HTTP/1.1 200 OK\r\npl4nted\r\n\r\n",
+				"length":   "HTTP/1.1 200 OK\r\nContent-Length: pl4nted\r\n\r\n",
+				"coding":   "HTTP/1.1 200 OK\r\nTransfer-Encoding: pl4nted\r\n\r\n",
+				"chunk":    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\npl4nted\r\n",
+				"lines":    "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n7\r\npl4nted\r\npl4nted\r\n",
+				"location": "HTTP/1.1 307 x\r\nLocation: http://pl4nted:%zz/\r\nContent-Length: 0\r\n\r\n",
+				"switch":   "HTTP/1.1 101 pl4nted\r\nUpgrade: pl4nted\r\nConnection: upgrade\r\n\r\npl4nted",
+				"nothing":  "",
+			}
+			s := start(t, config{log: format, address: scripted(t, func(c *tcpConn, r *http.Request) {
+				io.WriteString(c, answers[r.URL.RawQuery[len(planted)+1:]])
+			})})
+			requests := 0
+			for which := range answers {
+				for _, auth := range []string{bearer(s.key), bearer(s.admin + "~" + planted), "Authorization: Basic " + planted, "x-api-key: " + planted, "Cookie: key=" + planted, bearer(s.key) + "\r\n" + bearer(planted)} {
+					for _, path := range []string{"/api/chat", "/" + planted, "/api/delete"} {
+						w := s.dial(t)
+						w.send("POST", path+"?"+planted+"="+which, `{"prompt":"`+planted+`"}`, auth, "User-Agent: "+planted, "Referer: http://"+planted, "X-Pl4nted: 1", "Origin: http://"+planted)
+						io.Copy(io.Discard, http.MaxBytesReader(nil, w.begun("POST").Body, 1<<20))
+						w.Close()
+						requests++
+					}
+				}
+			}
+			for _, broken := range []string{
+				"GET /" + planted + " HTTP/9\r\n\r\n", planted + "\r\n\r\n", "GET /%zz" + planted + " HTTP/1.1\r\nHost: x\r\n\r\n",
+				"GET / HTTP/1.1\r\nHost: x\r\n" + planted + "\r\n\r\n", "GET / HTTP/1.1\r\nHost: " + planted + "\x00\r\n\r\n",
+				"\x16\x03\x01\x02\x00\x01\x00\x01" + planted, "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + planted + "\r\n\r\n",
+			} {
+				w := s.dial(t)
+				w.write("%s", broken)
+				w.CloseWrite()
+				w.end()
+			}
+			w := s.dial(t)
+			w.write("%s\r\n%s\r\n", head("POST", "/api/chat", bearer(s.key), "Transfer-Encoding: chunked"), planted)
+			w.answer("POST")
+			w = s.dial(t)
+			w.send(strings.ToUpper(planted), "/api/chat", "", bearer(s.key))
+			w.answer("POST")
+			requests += 2
+			s.spy.ended(t, requests)
+			s.stop()
+			s.returned(t)
+
+			log, _ := s.log.look()
+			secrets := []string{planted, strings.ToUpper(planted), s.key, s.admin, s.key[len(s.key)-43:], s.admin[len(s.admin)-43:]}
+			for line := range strings.Lines(log) {
+				for _, secret := range secrets {
+					if strings.Contains(strings.ToLower(line), strings.ToLower(secret)) {
+						t.Errorf("%q is in the log: %s", secret, line)
+					}
+				}
+			}
+			lines := 0
+			for line := range strings.Lines(log) {
+				if strings.Contains(line, `"msg":"request"`) || strings.Contains(line, " msg=request ") {
+					lines++
+				}
+			}
+			if lines != requests || lines != len(s.spy.all("RequestEnded")) {
+				t.Errorf("%d lines for %d requests", lines, requests)
+			}
+		})
+	}
+}
+
+// faulty is a KeyVerifier with a bug.
+type faulty struct{}
+
+func (faulty) Verify(text string, _ time.Time) (signer.Key, error) { panic("a bug") }
+
+// TestABugIsReported as a request like any other, and by name in the log; the
+// client is not shown it.
+func TestABugIsReported(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{proxy: func(o *options) { o.Keys = faulty{} }})
+	w := s.dial(t)
+	w.send("GET", "/api/tags", "", bearer(s.key))
+	if _, err := w.r.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the client got %q, %v", w.raw, err)
+	}
+	if code := s.spy.ended(t, 1); code != 500 {
+		t.Errorf("recorded as %d", code)
+	}
+	s.stop()
+	s.returned(t)
+	log, _ := s.log.look()
+	if !strings.Contains(log, "a bug") || !strings.Contains(log, `"level":"ERROR"`) || strings.Contains(log, s.key) {
+		t.Errorf("the log: %s", log)
+	}
+	s.nothingArrived(t)
+}
+
+// TestAQuietLog: without a log that listens, requests are served and
+// recorded all the same.
+func TestAQuietLog(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{log: func(w io.Writer) slog.Handler {
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelError})
+	}})
+	for i, c := range chats {
+		if got := s.ask(t, "POST", c.path, c.ask("tiny", true)); got.status != 200 || got.err != nil {
+			t.Error(got)
+		}
+		s.spy.ended(t, i+1)
+	}
+	if log, _ := s.log.look(); log != "" {
+		t.Errorf("the log: %s", log)
+	}
+}
+
+// TestManyAtOnce is for the race detector, and for what is counted twice or not
+// at all when much happens at the same time.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	const clients = 20
+	done := make(chan string, clients)
+	total := make(chan int, clients*len(chats))
+	for i := range clients {
+		go func() {
+			defer func() { done <- fmt.Sprint(i) }()
+			for _, c := range chats {
+				r, err := http.NewRequest("POST", "http://"+s.public+c.path, strings.NewReader(c.ask([]string{"tiny", "dies-between", "nope", "big"}[i%4], i%8 < 4)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r.Header.Set("x-api-key", s.key)
+				res, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				n, _ := io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+				if res.StatusCode != 200 && i%4 != 2 {
+					t.Errorf("%s: %s", c.path, res.Status)
+				}
+				total <- int(n)
+			}
+		}()
+	}
+	for range clients {
+		await(t, done, "a client")
+	}
+	s.spy.ended(t, clients*len(chats))
+	close(total)
+	got, passed := 0, s.spy.sum("Passed")
+	for n := range total {
+		got += n
+	}
+	// What the clients got more are the error events of streams that died.
+	broken := slices.Sorted(slices.Values(s.spy.texts("UpstreamFailed")))
+	if got < passed || got > passed+200*len(broken) {
+		t.Errorf("%d bytes were recorded, the clients got %d; %d answers broke off", passed, got, len(broken))
+	}
+	if started, arrived := len(s.spy.all("RequestStarted")), len(s.ollama.Seen()); started != clients*len(chats) || arrived != started {
+		t.Errorf("%d recorded, %d arrived", started, arrived)
+	}
+}

@@ -1,0 +1,140 @@
+package metrics
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+type keys struct{ entries int }
+
+func (k *keys) Revocations() int        { return k.entries }
+func (*keys) RevocationsHash() uint64   { return 1<<48 - 1 }
+func (*keys) SecretFingerprint() uint64 { return 42 }
+
+func newMetrics(k *keys) *Metrics {
+	return New("v1.2.3", Labels{
+		Routes:         []string{"/api/chat", "/v1/models", "other"},
+		RefusalReasons: []string{"missing", "forged"},
+		UpstreamErrors: []string{"dial", "other"},
+	}, k)
+}
+
+// scrape is what Prometheus gets to see.
+func scrape(t *testing.T, m *Metrics) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+func expect(t *testing.T, text string, want ...string) {
+	t.Helper()
+	for _, line := range want {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("no line %q", line)
+		}
+	}
+}
+
+func TestWhatCanFailIsThereBeforeItDoes(t *testing.T) {
+	expect(t, scrape(t, newMetrics(&keys{})),
+		`ollama_proxy_refusals_total{reason="missing"} 0`,
+		`ollama_proxy_refusals_total{reason="forged"} 0`,
+		`ollama_proxy_upstream_errors_total{kind="dial"} 0`,
+		`ollama_proxy_in_flight_requests{route="/api/chat"} 0`,
+		`ollama_proxy_stream_bytes_total{route="/api/chat"} 0`,
+		`ollama_proxy_build_info{version="v1.2.3"} 1`,
+	)
+}
+
+func TestARequestIsCountedInAndOut(t *testing.T) {
+	m := newMetrics(&keys{})
+	m.RequestStarted(0)
+	m.Uploaded(0, 100)
+	m.Forwarded(30 * time.Microsecond)
+	m.FirstByte(0, 2*time.Second)
+	m.StreamStarted(0)
+	m.Passed(0, 10, 0)
+	m.Passed(0, 20, 40*time.Millisecond)
+	expect(t, scrape(t, m),
+		`ollama_proxy_in_flight_requests{route="/api/chat"} 1`,
+		`ollama_proxy_active_streams{route="/api/chat"} 1`,
+		`ollama_proxy_stream_bytes_total{route="/api/chat"} 30`, // while it runs
+		`ollama_proxy_request_bytes_total{route="/api/chat"} 100`,
+		`ollama_proxy_overhead_seconds_bucket{le="5e-05"} 1`,
+		`ollama_proxy_overhead_seconds_bucket{le="2.5e-05"} 0`,
+	)
+	m.StreamEnded(0, "client_gone")
+	m.RequestEnded(0, "POST", 499, 3*time.Second)
+	expect(t, scrape(t, m),
+		`ollama_proxy_in_flight_requests{route="/api/chat"} 0`,
+		`ollama_proxy_active_streams{route="/api/chat"} 0`,
+		`ollama_proxy_streams_total{outcome="client_gone",route="/api/chat"} 1`,
+		`ollama_proxy_requests_total{code="499",method="POST",route="/api/chat"} 1`,
+		`ollama_proxy_time_to_first_byte_seconds_sum{route="/api/chat"} 2`,
+		`ollama_proxy_request_duration_seconds_count{route="/api/chat"} 1`,
+		`ollama_proxy_inter_chunk_seconds_count{route="/api/chat"} 1`,
+	)
+}
+
+func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
+	k := &keys{entries: 7}
+	m := newMetrics(k)
+	m.Reloaded("revocations", true, time.Unix(1000, 500e6))
+	m.Reloaded("revocations", false, time.Unix(2000, 0))
+	m.Refused("forged")
+	m.UpstreamFailed("dial")
+	m.UpstreamUp(true)
+	expect(t, scrape(t, m),
+		`ollama_proxy_reload_success{source="revocations"} 0`,
+		`ollama_proxy_reload_timestamp_seconds{source="revocations"} 1000.5`,
+		`ollama_proxy_revocations 7`,
+		fmt.Sprintf(`ollama_proxy_revocations_hash %v`, float64(1<<48-1)),
+		`ollama_proxy_secret_fingerprint 42`,
+		`ollama_proxy_refusals_total{reason="forged"} 1`,
+		`ollama_proxy_upstream_errors_total{kind="dial"} 1`,
+		`ollama_proxy_upstream_up 1`,
+	)
+}
+
+func TestNamesAndHelpAreWellFormed(t *testing.T) {
+	m := newMetrics(&keys{})
+	m.RequestEnded(0, "GET", 200, time.Second)
+	m.StreamEnded(0, "complete")
+	m.Reloaded("secrets", true, time.Now())
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func BenchmarkPassed(b *testing.B) {
+	m := newMetrics(&keys{})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Passed(0, 200, 20*time.Millisecond)
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	m := newMetrics(&keys{})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.RequestStarted(0)
+		m.Forwarded(time.Microsecond)
+		m.FirstByte(0, time.Second)
+		m.RequestEnded(0, "POST", 200, time.Second)
+	}
+}
