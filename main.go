@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
@@ -53,8 +54,12 @@ func newApp() *cli.App {
 					text("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
 					&cli.StringFlag{Name: "upstream", Value: "http://127.0.0.1:11434", EnvVars: []string{"OLLAMA_PROXY_UPSTREAM", "OLLAMA_HOST"}, Usage: "`URL` of Ollama"},
 					secretFile,
+					revocations,
+					span("reload-interval", 5*time.Second, "look for new secrets and revocations so often; SIGHUP looks at once"),
 					text("metrics-listen", "127.0.0.1:9464", "serve /metrics, /healthz and /readyz on `ADDRESS`"),
 					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
+					&cli.StringSliceFlag{Name: "trusted-proxy", EnvVars: env("trusted-proxy"), Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
+					&cli.BoolFlag{Name: "allow-cloud", EnvVars: env("allow-cloud"), Usage: "let requests for models of ollama.com pass, on your account"},
 					&cli.IntFlag{Name: "max-in-flight", EnvVars: env("max-in-flight"), Usage: "refuse requests while `N` are in flight (0: no bound)"},
 					span("first-byte-timeout", 15*time.Minute, "wait so long for Ollama to begin its answer"),
 					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for so long"),
@@ -70,12 +75,12 @@ func newApp() *cli.App {
 				Aliases:     []string{"generateAPIKey"},
 				Usage:       "print a new key; needs the secret and nothing else",
 				Description: "Example: ollama-proxy mint --secret-file /etc/ollama-proxy/secret --count 3",
-				Flags: []cli.Flag{
+				Flags: append([]cli.Flag{
 					secretFile,
 					&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
 					&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
 					asJSON,
-				},
+				}, caveatFlags...),
 				Action: mint,
 			},
 			{
@@ -90,8 +95,40 @@ func newApp() *cli.App {
 				Usage:       "say what a key is; with the secret, also whether it is valid",
 				ArgsUsage:   "KEY   (or - to read it from standard input)",
 				Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused.",
-				Flags:       []cli.Flag{secretFile, asJSON},
+				Flags:       []cli.Flag{secretFile, revocations, asJSON},
 				Action:      inspect,
+			},
+			{
+				Name:        "restrict",
+				Usage:       "print a narrower key; needs no secret",
+				ArgsUsage:   "KEY   (or - to read it from standard input)",
+				Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…",
+				Flags:       append([]cli.Flag{asJSON}, caveatFlags...),
+				Action:      restrict,
+			},
+			{
+				Name:        "revoke",
+				Usage:       "put keys on the list of revoked ones; needs no secret",
+				ArgsUsage:   "KEY|UUID …   (or - to read them from standard input, one a line)",
+				Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it.",
+				Flags: []cli.Flag{
+					revocations,
+					&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
+					&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
+				},
+				Action: revoke,
+			},
+			{
+				Name:        "connect",
+				Usage:       "be a local Ollama without keys that forwards to a remote ollama-proxy",
+				ArgsUsage:   "URL",
+				Description: "Example: ollama-proxy connect --key-file ~/.ollama-key https://gpu.example.com\n\nThe key may also be in OLLAMA_PROXY_KEY. The stock ollama command then works as it is.",
+				Flags: []cli.Flag{
+					text("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
+					text("key-file", "", "read the key from `FILE`"),
+					&cli.BoolFlag{Name: "insecure", EnvVars: env("insecure"), Usage: "send the key over plain http to another machine"},
+				},
+				Action: connect,
 			},
 			{
 				Name:        "healthcheck",
@@ -105,9 +142,36 @@ func newApp() *cli.App {
 }
 
 var (
-	secretFile = &cli.StringFlag{Name: "secret-file", EnvVars: env("secret-file"), Usage: "read secrets from `FILE`, one a line: the first mints, each verifies"}
-	asJSON     = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
+	secretFile  = &cli.StringFlag{Name: "secret-file", EnvVars: env("secret-file"), Usage: "read secrets from `FILE`, one a line: the first mints, each verifies"}
+	revocations = &cli.StringFlag{Name: "revocations", EnvVars: env("revocations"), Usage: "keep the list of revoked keys in `FILE` (serve takes a URL, too)"}
+	asJSON      = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
+	caveatFlags = []cli.Flag{
+		&cli.StringFlag{Name: "expires-in", Usage: "let it expire after `DURATION`, such as 720h"},
+		&cli.StringFlag{Name: "expires-at", Usage: "let it expire at `TIME` (RFC 3339)"},
+		&cli.StringFlag{Name: "models", Usage: "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"},
+		&cli.StringFlag{Name: "routes", Usage: "only for these routes: `CLASS`,… of chat, embed, models and admin"},
+		&cli.StringFlag{Name: "from", Usage: "only from these networks: `CIDR`,…"},
+		&cli.StringFlag{Name: "streams", Usage: "at most `N` requests at once on each replica"},
+		&cli.StringFlag{Name: "rpm", Usage: "at most `N` requests a minute on each replica"},
+		&cli.StringFlag{Name: "label", Usage: "call it `TEXT` in logs and metrics"},
+	}
 )
+
+// caveats reads the caveat flags, in the order in which help lists them.
+func caveats(c *cli.Context) (all []signer.Caveat, err error) {
+	for _, flag := range caveatFlags {
+		name := flag.Names()[0]
+		if !c.IsSet(name) {
+			continue
+		}
+		made, err := signer.ParseCaveat(name, c.String(name), time.Now())
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %s", name, strings.TrimPrefix(err.Error(), name+": "))
+		}
+		all = append(all, made)
+	}
+	return all, nil
+}
 
 func env(flag string) []string {
 	return []string{"OLLAMA_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
@@ -141,58 +205,72 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	secrets, upstream, err := prepare(c, log, "http://"+handler.Reachable(public.Addr().String()))
+	found, upstream, err := prepare(c, log, "http://"+handler.Reachable(public.Addr().String()))
 	if err != nil {
 		return err
+	}
+	trusted, err := handler.ParseNetworks(c.StringSlice("trusted-proxy"))
+	if err != nil {
+		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
 	target, err := handler.ParseUpstream(upstream)
 	if err != nil {
 		return fmt.Errorf("--upstream: %w", err)
 	}
 
+	keys, err := signer.OpenKeyring(c.Context, found, c.String("revocations"))
+	if err != nil {
+		return err
+	}
 	m := metrics.New(version(), metrics.Labels{
 		Routes:         handler.RouteNames(),
 		RefusalReasons: handler.RefusalReasons(),
 		UpstreamErrors: handler.UpstreamErrors(),
-	})
+	}, keys)
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
 	server := &handler.Server{
 		Proxy: handler.New(handler.Options{
 			Upstream:         target,
-			Keys:             signer.NewVerifier(secrets...),
+			Keys:             keys,
 			Recorder:         m,
 			Log:              log,
 			MaxBody:          maxBody,
 			MaxInFlight:      c.Int("max-in-flight"),
+			TrustedProxies:   trusted,
+			AllowCloud:       c.Bool("allow-cloud"),
 			FirstByteTimeout: c.Duration("first-byte-timeout"),
 			StallTimeout:     c.Duration("stall-timeout"),
 		}),
-		Metrics: m.Handler(),
-		Grace:   c.Duration("shutdown-grace"),
+		Metrics:        m.Handler(),
+		Reloads:        []handler.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}},
+		ReloadInterval: c.Duration("reload-interval"),
+		ReloadNow:      again,
+		Grace:          c.Duration("shutdown-grace"),
 	}
 	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())
 	if !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		log.Warn("keys and prompts travel in the clear: put TLS in front before others use this address")
 	}
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := untilSignal(c.Context)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	return server.Serve(ctx, public, private)
 }
 
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
 // demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string) (secrets []signer.Secret, upstream string, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Found, upstream string, err error) {
 	if c.Bool("demo") {
 		ollama, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return nil, "", err
+			return found, "", err
 		}
 		go http.Serve(ollama, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
 		s, _ := signer.NewSecret()
-		return []signer.Secret{s}, ollama.Addr().String(), greet(c, s, address,
+		return signer.Found{Secrets: []signer.Secret{s}}, ollama.Addr().String(), greet(c, s, address,
 			"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
 	}
-	found, err := signer.FindSecrets(c.String("secret-file"))
+	found, err = signer.FindSecrets(c.String("secret-file"))
 	if errors.Is(err, signer.ErrNoSecret) {
 		if found, err = signer.MakeDefaultSecret(); err == nil {
 			err = greet(c, found.Secrets[0], address, "Made a new secret: "+found.Path+"\nWhoever has it can make keys: back it up, and show it to nobody.")
@@ -201,7 +279,7 @@ func prepare(c *cli.Context, log *slog.Logger, address string) (secrets []signer
 	if found.Exposed {
 		log.Warn("others than its owner may read the secret file: chmod 600 it", "file", found.Path)
 	}
-	return found.Secrets, c.String("upstream"), err
+	return found, c.String("upstream"), err
 }
 
 // greet prints a first key and how to try it.
@@ -231,9 +309,13 @@ func mint(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	narrowed, err := caveats(c)
+	if err != nil {
+		return err
+	}
 	out := bufio.NewWriter(c.App.Writer)
 	for range n {
-		key, err := signer.Mint(found.Secrets[0], c.Bool("admin"))
+		key, err := signer.Mint(found.Secrets[0], c.Bool("admin"), narrowed...)
 		if err != nil {
 			return err
 		}
@@ -275,22 +357,108 @@ func inspect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	verdict := "not checked: there is no secret at hand"
+	verdict, refused := "not checked: there is no secret at hand", error(nil)
 	if len(found.Secrets) > 0 {
+		keys, err := signer.OpenKeyring(c.Context, found, c.String("revocations"))
+		if err != nil {
+			return err
+		}
 		verdict = "valid"
-		if _, err = signer.NewVerifier(found.Secrets...).Verify(key, time.Now()); err != nil {
-			verdict = "refused: " + err.Error()
+		if _, refused = keys.Verify(key, time.Now()); refused != nil {
+			verdict = "refused: " + refused.Error()
 		}
 	}
 	if c.Bool("json") {
 		report := claims.Report()
 		report["verdict"] = verdict
-		return errors.Join(json.NewEncoder(c.App.Writer).Encode(report), err)
+		return errors.Join(json.NewEncoder(c.App.Writer).Encode(report), refused)
 	}
 	for _, line := range append(claims.Words(), "verdict: "+verdict) {
 		fmt.Fprintln(c.App.Writer, line)
 	}
-	return err
+	return refused
+}
+
+func restrict(c *cli.Context) error {
+	key, err := keyArgument(c)
+	if err != nil {
+		return err
+	}
+	more, err := caveats(c)
+	if err != nil {
+		return err
+	}
+	narrower, err := signer.Restrict(key, more...)
+	if err != nil {
+		return err
+	}
+	return printKey(c.App.Writer, c.Bool("json"), narrower)
+}
+
+// revoke appends to the list of revoked keys.
+func revoke(c *cli.Context) error {
+	path := c.String("revocations")
+	if path == "" {
+		return errors.New("name the list with --revocations FILE")
+	}
+	var before time.Time
+	switch text := c.String("before"); text {
+	case "":
+		if c.Args().Len() == 0 {
+			return fmt.Errorf("no KEY or UUID given; see ollama-proxy revoke --help")
+		}
+	case "now":
+		before = time.Now()
+	default:
+		var err error
+		if before, err = time.Parse(time.RFC3339, text); err != nil {
+			return fmt.Errorf("--before: %q is not a time such as 2027-01-31T12:00:00Z, nor now", text)
+		}
+	}
+	ids, err := idArguments(c)
+	if err != nil {
+		return err
+	}
+	added, err := signer.AppendRevocations(path, ids, c.String("reason"), before)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.App.ErrWriter, "%d added to %s\n", added, path)
+	return nil
+}
+
+// connect is the client's side: an Ollama without keys on this machine.
+func connect(c *cli.Context) error {
+	if err := arguments(c, 1, "URL"); err != nil {
+		return err
+	}
+	log, err := handler.NewLog(c.App.ErrWriter, "text", "info")
+	if err != nil {
+		return err
+	}
+	remote, err := handler.ParseRemote(c.Args().First(), c.Bool("insecure"))
+	if err != nil {
+		return err
+	}
+	key, exposed, err := handler.ReadKey(c.String("key-file"))
+	if err != nil {
+		return err
+	}
+	if exposed {
+		log.Warn("others than its owner may read the key file: chmod 600 it", "file", c.String("key-file"))
+	}
+	connector, err := handler.NewConnector(handler.ConnectOptions{Remote: remote, Key: key, Log: log})
+	if err != nil {
+		return err
+	}
+	l, err := handler.ListenLoopback(c.String("listen"))
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
+	ctx, stop := untilSignal(c.Context)
+	defer stop()
+	return handler.ServeConnector(ctx, connector, l, time.Minute)
 }
 
 func healthcheck(c *cli.Context) error {
@@ -298,6 +466,38 @@ func healthcheck(c *cli.Context) error {
 		return err
 	}
 	return handler.CheckReady(c.Context, c.String("metrics-listen"))
+}
+
+// untilSignal gives a context that ends with the first signal to stop; a second
+// one ends the process at once.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// idArguments are the UUIDs of the keys given as arguments, or with "-" on
+// standard input.
+func idArguments(c *cli.Context) (ids []uuid.UUID, err error) {
+	words := c.Args().Slice()
+	if len(words) == 1 && words[0] == "-" {
+		text, err := io.ReadAll(io.LimitReader(c.App.Reader, 1<<20))
+		if err != nil {
+			return nil, err
+		}
+		words = strings.Fields(string(text))
+	}
+	for i, word := range words {
+		if strings.HasPrefix(word, "-") {
+			return nil, fmt.Errorf("%s comes too late: flags go before the keys", word)
+		}
+		id, err := signer.ParseID(word)
+		if err != nil {
+			return nil, fmt.Errorf("key %d of %d: %w", i+1, len(words), err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // arguments refuses any number of arguments but n. urfave/cli stops reading

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -33,7 +35,8 @@ func TestMain(m *testing.M) {
 func command(t *testing.T, home string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = []string{"BE_OLLAMA_PROXY=1", "HOME=" + home, "XDG_CONFIG_HOME=" + home, "PATH=" + os.Getenv("PATH")}
+	// Under the race detector a process would wait a second before it ends.
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0", "BE_OLLAMA_PROXY=1", "HOME=" + home, "XDG_CONFIG_HOME=" + home, "PATH=" + os.Getenv("PATH")}
 	return cmd
 }
 
@@ -64,7 +67,7 @@ func makeSecret(t *testing.T) string {
 type server struct {
 	*exec.Cmd
 	address, metrics string
-	stdout           *bytes.Buffer
+	stdout           string        // its path
 	log              func() string // everything logged, once the process has ended
 }
 
@@ -73,8 +76,13 @@ var servingLine = regexp.MustCompile(`msg=serving address=(\S+) metrics=(\S+)`)
 // start starts a server and waits until it serves.
 func start(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
-	s := &server{Cmd: cmd, stdout: new(bytes.Buffer)}
-	cmd.Stdout = s.stdout
+	s := &server{Cmd: cmd, stdout: filepath.Join(t.TempDir(), "stdout")}
+	stdout, err := os.Create(s.stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdout.Close()
+	cmd.Stdout = stdout
 	talk, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -259,9 +267,9 @@ func TestServeMakesItsFirstSecret(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
-	key := regexp.MustCompile(`OLLAMA-\S+\.[\w-]{43}`).FindString(s.stdout.String())
-	if key == "" || !strings.Contains(s.stdout.String(), path) || !strings.Contains(s.stdout.String(), "curl "+s.address) {
-		t.Errorf("printed:\n%s", s.stdout)
+	key := firstKey(s)
+	if key == "" || !strings.Contains(s.printed(), path) || !strings.Contains(s.printed(), "curl "+s.address) {
+		t.Errorf("printed:\n%s", s.printed())
 	}
 	if code, body := get(t, s.address+"/api/tags", ""); code != http.StatusUnauthorized {
 		t.Errorf("without a key: %d %s", code, body)
@@ -286,8 +294,8 @@ func TestServeMakesItsFirstSecret(t *testing.T) {
 	}
 
 	again := start(t, command(t, home, serveArgs("--upstream", "127.0.0.1:1")...))
-	if again.stdout.Len() != 0 {
-		t.Errorf("the second start prints:\n%s", again.stdout)
+	if printed := again.printed(); printed != "" {
+		t.Errorf("the second start prints:\n%s", printed)
 	}
 	if code, _ := get(t, again.address+"/api/tags", key); code != http.StatusBadGateway {
 		t.Errorf("the first key on the second start: %d", code)
@@ -296,7 +304,7 @@ func TestServeMakesItsFirstSecret(t *testing.T) {
 
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	s := start(t, command(t, t.TempDir(), serveArgs("--demo", "--shutdown-grace", "1h")...))
-	key := regexp.MustCompile(`OLLAMA-\S+\.[\w-]{43}`).FindString(s.stdout.String())
+	key := firstKey(s)
 	r, _ := http.NewRequest(http.MethodPost, s.address+"/api/generate", strings.NewReader(`{"model":"hang-mid"}`))
 	r.Header.Set("Authorization", "Bearer "+key)
 	res, err := http.DefaultClient.Do(r)
@@ -332,6 +340,197 @@ func TestHelpShowsNoSecret(t *testing.T) {
 		}
 		if len(args) > 1 && !strings.Contains(out, "Example: ollama-proxy "+args[0]) {
 			t.Errorf("%v shows no example", args)
+		}
+	}
+}
+
+// printed is what the server has printed so far.
+func (s *server) printed() string {
+	text, _ := os.ReadFile(s.stdout)
+	return string(text)
+}
+
+// firstKey is the key that the server has printed.
+func firstKey(s *server) string {
+	return regexp.MustCompile(`OLLAMA-\S+\.[\w-]{43}`).FindString(s.printed())
+}
+
+// lines runs a command that must succeed, and returns what it prints.
+func lines(t *testing.T, cmd *exec.Cmd) []string {
+	t.Helper()
+	out, talk, code := run(t, cmd)
+	if code != 0 {
+		t.Fatalf("%v: exit %d, %s", cmd.Args[1:], code, talk)
+	}
+	return strings.Fields(out)
+}
+
+// eventually waits until what it asks for is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !so(); {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func TestCaveatFlags(t *testing.T) {
+	path := makeSecret(t)
+	key := lines(t, command(t, t.TempDir(), "mint", "--secret-file", path, "--label", "alice", "--models", "llama3.2,qwen3:*", "--routes", "chat",
+		"--from", "10.0.0.0/8", "--streams", "2", "--rpm", "60", "--expires-at", "2099-01-01T00:00:00Z"))[0]
+	narrower := lines(t, command(t, t.TempDir(), "restrict", "--expires-in", "1h", "--rpm", "6", key))[0]
+	out, talk, code := run(t, command(t, t.TempDir(), "inspect", "--secret-file", path, narrower))
+	for _, want := range []string{
+		"label: alice", "only models: llama3.2, qwen3:*", "only routes: chat", "only from: 10.0.0.0/8", "at most: 2 requests at once",
+		"at most: 60 requests a minute", "at most: 6 requests a minute", "until: 2099-01-01T00:00:00Z", "verdict: valid",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("exit %d: no %q in\n%s%s", code, want, out, talk)
+		}
+	}
+	for _, row := range []struct{ args, want string }{
+		{"mint --expires-in yesterday", "--expires-in: \"yesterday\" is no duration"},
+		{"mint --expires-in -1h", "--expires-in: \"-1h\" is no duration"},
+		{"mint --expires-at tomorrow", "--expires-at: \"tomorrow\" is no moment"},
+		{"mint --models a,,b", "--models: not model names"},
+		{"mint --routes chat,all", "--routes: not among chat"},
+		{"mint --from localhost", "--from: not networks"},
+		{"mint --streams many", "--streams: not a whole number"},
+		{"mint --rpm 0", "--rpm: not a whole number"},
+		{"restrict " + key, "no caveat given"},
+		{"restrict --rpm 1 OLLAMA-x", "malformed key"},
+		{"restrict " + key + " --rpm 1", "--rpm comes too late"},
+	} {
+		cmd := command(t, t.TempDir(), strings.Fields(row.args)...)
+		cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET_FILE="+path)
+		out, talk, code := run(t, cmd)
+		if code != 1 || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 || out != "" {
+			t.Errorf("%s: exit %d, %q, %q on stderr", row.args, code, out, talk)
+		}
+		if strings.Contains(talk, key[len(key)-43:]) {
+			t.Errorf("%s: the key comes out", row.args)
+		}
+	}
+}
+
+// stream opens a stream and reads its first line; the stand-in sends no third.
+func stream(t *testing.T, s *server, key string) *bufio.Reader {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodPost, s.address+"/api/generate", strings.NewReader(`{"model":"hang-mid","prompt":"x"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	lines := bufio.NewReader(res.Body)
+	if line, err := lines.ReadString('\n'); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("status %d, %s, %v", res.StatusCode, line, err)
+	}
+	return lines
+}
+
+func TestRevokeCutsRunningStreams(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	list := filepath.Join(dir, "revocations")
+	if err := os.WriteFile(list, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := lines(t, command(t, dir, "mint", "--secret-file", secret, "--count", "2"))
+	child := lines(t, command(t, dir, "restrict", "--label", "guest", keys[0]))[0]
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--revocations", list, "--reload-interval", "20ms")...))
+
+	spared := stream(t, s, keys[1])
+	running := map[string]*bufio.Reader{"the key": stream(t, s, keys[0]), "a key made from it": stream(t, s, child)}
+	lines(t, command(t, dir, "revoke", "--revocations", list, "--reason", "laptop lost", child))
+	for name, lines := range running {
+		rest, err := io.ReadAll(lines)
+		if err == nil || !strings.Contains(string(rest), "the API key has been revoked") {
+			t.Errorf("%s: the stream ends with %q, %v", name, rest, err)
+		}
+	}
+	for key, want := range map[string]int{keys[0]: http.StatusUnauthorized, child: http.StatusUnauthorized, keys[1]: http.StatusOK} {
+		if code, _ := get(t, s.address+"/v1/models", key); code != want {
+			t.Errorf("after revoke: %d, not %d", code, want)
+		}
+	}
+	if _, _, code := run(t, command(t, dir, "inspect", "--secret-file", secret, "--revocations", list, keys[0])); code != 1 {
+		t.Errorf("inspect of a revoked key: exit %d", code)
+	}
+
+	// A list that has lost entries is taken for a broken one.
+	if err := os.WriteFile(list, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the gauge shows the failed reload", func() bool {
+		_, text := get(t, s.metrics+"/metrics", "")
+		return strings.Contains(text, `ollama_proxy_reload_success{source="revocations"} 0`)
+	})
+	if code, _ := get(t, s.address+"/v1/models", keys[0]); code != http.StatusUnauthorized {
+		t.Errorf("the list was emptied: %d", code)
+	}
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "SIGHUP makes it good", func() bool {
+		code, _ := get(t, s.address+"/v1/models", keys[0])
+		return code == http.StatusOK
+	})
+
+	// The stream of the other key has seen nothing of all that.
+	lines(t, command(t, dir, "revoke", "--revocations", list, "--before", "now"))
+	if rest, err := io.ReadAll(spared); err == nil || !strings.Contains(string(rest), "the API key has been revoked") {
+		t.Errorf("revoke --before now: %q, %v", rest, err)
+	}
+	s.Process.Signal(syscall.SIGTERM)
+	if log := s.log(); strings.Contains(log, keys[0][len(keys[0])-43:]) || !strings.Contains(log, "outcome=revoked") {
+		t.Errorf("logged:\n%s", log)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	dir, older, newer := t.TempDir(), makeSecret(t), makeSecret(t)
+	a, _ := os.ReadFile(older)
+	b, _ := os.ReadFile(newer)
+	secret := filepath.Join(dir, "secret")
+	replace := func(content []byte) {
+		next := secret + ".next"
+		if err := errors.Join(os.WriteFile(next, content, 0o600), os.Rename(next, secret)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(a)
+	s := start(t, command(t, dir, serveArgs("--upstream", "127.0.0.1:1", "--secret-file", secret, "--reload-interval", "20ms")...))
+	old := lines(t, command(t, dir, "mint", "--secret-file", older))[0]
+	young := lines(t, command(t, dir, "mint", "--secret-file", newer))[0]
+	accepts := func(key string) bool {
+		code, _ := get(t, s.address+"/v1/models", key)
+		return code == http.StatusBadGateway
+	}
+	if !accepts(old) || accepts(young) {
+		t.Error("the first secret does not hold")
+	}
+	replace(append(append([]byte("# new\n"), b...), a...))
+	eventually(t, "both secrets hold", func() bool { return accepts(young) && accepts(old) })
+	replace([]byte("too short\n"))
+	eventually(t, "the gauge shows the failed reload", func() bool {
+		_, text := get(t, s.metrics+"/metrics", "")
+		return strings.Contains(text, `ollama_proxy_reload_success{source="secrets"} 0`)
+	})
+	if !accepts(old) || !accepts(young) {
+		t.Error("a bad secret file put the good secrets out of force")
+	}
+	replace(b)
+	eventually(t, "the old secret holds no more", func() bool { return accepts(young) && !accepts(old) })
+	s.Process.Signal(syscall.SIGTERM)
+	log := s.log()
+	for _, secret := range [][]byte{a, b} {
+		if strings.Contains(log, strings.TrimSpace(string(secret))) {
+			t.Errorf("a secret is in the log:\n%s", log)
 		}
 	}
 }
