@@ -71,7 +71,7 @@ type server struct {
 	log              func() string // everything logged, once the process has ended
 }
 
-var servingLine = regexp.MustCompile(`msg=serving address=(\S+) metrics=(\S+)`)
+var servingLine = regexp.MustCompile(`msg=serving address=(\S+) (?:metrics|remote)=(\S+)`)
 
 // start starts a server and waits until it serves.
 func start(t *testing.T, cmd *exec.Cmd) *server {
@@ -532,5 +532,70 @@ func TestRotation(t *testing.T) {
 		if strings.Contains(log, strings.TrimSpace(string(secret))) {
 			t.Errorf("a secret is in the log:\n%s", log)
 		}
+	}
+}
+
+func TestConnect(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+	file := filepath.Join(dir, "key")
+	if err := os.WriteFile(file, []byte(key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret)...))
+	local := start(t, command(t, dir, "connect", "--listen", "127.0.0.1:0", "--key-file", file, s.address))
+	if code, body := get(t, local.address+"/api/tags", ""); code != http.StatusOK || !strings.Contains(body, "llama3.2") {
+		t.Errorf("without a key: %d %s", code, body)
+	}
+	local.Process.Signal(syscall.SIGTERM)
+	log := local.log()
+	if err := local.Wait(); err != nil || strings.Contains(log, key[len(key)-43:]) {
+		t.Errorf("%v, logged:\n%s", err, log)
+	}
+
+	for _, row := range []struct{ args, want string }{
+		{"connect", "no URL given"},
+		{"connect http://gpu.example.com --insecure", "--insecure comes too late"},
+		{"connect --key-file " + file + " http://gpu.example.com", "--insecure"},
+		{"connect --key-file " + file + " --listen 0.0.0.0:0 https://gpu.example.com", "--listen: "},
+		{"connect https://gpu.example.com", "OLLAMA_PROXY_KEY"},
+		{"connect --key-file " + secret + " https://gpu.example.com", "key"},
+	} {
+		_, talk, code := run(t, command(t, dir, strings.Fields(row.args)...))
+		if code != 1 || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q", row.args, code, talk)
+		}
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "revocations")
+	key := lines(t, command(t, dir, "mint", "--secret-file", makeSecret(t)))[0]
+	for range 2 {
+		lines(t, command(t, dir, "revoke", "--revocations", list, "--reason", "lost", key))
+	}
+	content, err := os.ReadFile(list)
+	if err != nil || strings.Count(string(content), "lost") != 1 || strings.Contains(string(content), key[len(key)-43:]) {
+		t.Errorf("%v, the list reads:\n%s", err, content)
+	}
+	for _, row := range []struct{ args, want string }{
+		{"revoke " + key, "--revocations FILE"},
+		{"revoke --revocations " + list, "no KEY or UUID given"},
+		{"revoke --revocations " + list + " hello", "key 1 of 1: "},
+		{"revoke --revocations " + list + " " + key + " --reason x", "--reason comes too late"},
+		{"revoke --revocations " + list + " --before yesterday", "--before: \"yesterday\""},
+		{"revoke --revocations " + dir + " " + key, "directory"},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --revocations " + dir + "/none", "no such file"},
+	} {
+		_, talk, code := run(t, command(t, dir, strings.Fields(row.args)...))
+		if code != 1 || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 || strings.Contains(talk, key[len(key)-43:]) {
+			t.Errorf("%s: exit %d, %q", row.args, code, talk)
+		}
+	}
+	if again, _ := os.ReadFile(list); !bytes.Equal(again, content) {
+		t.Errorf("the list reads now:\n%s", again)
 	}
 }
