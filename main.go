@@ -44,7 +44,7 @@ func newApp() *cli.App {
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    usageError,
 		Action:          unknownCommand,
-		Commands: []*cli.Command{
+		Commands: withVariables([]*cli.Command{
 			{
 				Name:  "serve",
 				Usage: "run the proxy",
@@ -52,21 +52,21 @@ func newApp() *cli.App {
 					"Without a secret anywhere, serve creates one and prints a first key.",
 				Flags: []cli.Flag{
 					text("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
-					&cli.StringFlag{Name: "upstream", Value: "http://127.0.0.1:11434", EnvVars: []string{"OLLAMA_PROXY_UPSTREAM", "OLLAMA_HOST"}, Usage: "`URL` of Ollama"},
-					secretFile,
-					revocations,
+					&cli.StringFlag{Name: "upstream", Value: "http://127.0.0.1:11434", EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of Ollama"},
+					secretFile(),
+					revocations(),
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations so often; SIGHUP looks at once"),
 					text("metrics-listen", "127.0.0.1:9464", "serve /metrics, /healthz and /readyz on `ADDRESS`"),
 					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
-					&cli.StringSliceFlag{Name: "trusted-proxy", EnvVars: env("trusted-proxy"), Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
-					&cli.BoolFlag{Name: "allow-cloud", EnvVars: env("allow-cloud"), Usage: "let requests for models of ollama.com pass, on your account"},
-					&cli.IntFlag{Name: "max-in-flight", EnvVars: env("max-in-flight"), Usage: "refuse requests while `N` are in flight (0: no bound)"},
+					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
+					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com pass, on your account"},
+					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: no bound)"},
 					span("first-byte-timeout", 15*time.Minute, "wait so long for Ollama to begin its answer"),
 					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for so long"),
 					span("shutdown-grace", time.Minute, "let running requests finish for so long after SIGTERM"),
 					text("log-format", "text", "`FORMAT` of the log: text or json"),
 					text("log-level", "info", "log from `LEVEL` on: debug, info, warn or error"),
-					&cli.BoolFlag{Name: "demo", EnvVars: env("demo"), Usage: "need nothing: a stand-in Ollama, a throw-away secret and a key on the screen"},
+					&cli.BoolFlag{Name: "demo", Usage: "need nothing: a stand-in Ollama, a throw-away secret and a key on the screen"},
 				},
 				Action: serve,
 			},
@@ -75,12 +75,12 @@ func newApp() *cli.App {
 				Aliases:     []string{"generateAPIKey"},
 				Usage:       "print a new key; needs the secret and nothing else",
 				Description: "Example: ollama-proxy mint --secret-file /etc/ollama-proxy/secret --count 3",
-				Flags: append([]cli.Flag{
-					secretFile,
+				Flags: caveatFlags(
+					secretFile(),
 					&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
 					&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
-					asJSON,
-				}, caveatFlags...),
+					asJSON(),
+				),
 				Action: mint,
 			},
 			{
@@ -95,7 +95,7 @@ func newApp() *cli.App {
 				Usage:       "say what a key is; with the secret, also whether it is valid",
 				ArgsUsage:   "KEY   (or - to read it from standard input)",
 				Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused.",
-				Flags:       []cli.Flag{secretFile, revocations, asJSON},
+				Flags:       []cli.Flag{secretFile(), revocations(), asJSON()},
 				Action:      inspect,
 			},
 			{
@@ -103,7 +103,7 @@ func newApp() *cli.App {
 				Usage:       "print a narrower key; needs no secret",
 				ArgsUsage:   "KEY   (or - to read it from standard input)",
 				Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…",
-				Flags:       append([]cli.Flag{asJSON}, caveatFlags...),
+				Flags:       caveatFlags(asJSON()),
 				Action:      restrict,
 			},
 			{
@@ -112,7 +112,7 @@ func newApp() *cli.App {
 				ArgsUsage:   "KEY|UUID …   (or - to read them from standard input, one a line)",
 				Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it.",
 				Flags: []cli.Flag{
-					revocations,
+					revocations(),
 					&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
 					&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
 				},
@@ -126,7 +126,7 @@ func newApp() *cli.App {
 				Flags: []cli.Flag{
 					text("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
 					text("key-file", "", "read the key from `FILE`"),
-					&cli.BoolFlag{Name: "insecure", EnvVars: env("insecure"), Usage: "send the key over plain http to another machine"},
+					&cli.BoolFlag{Name: "insecure", Usage: "send the key over plain http to another machine"},
 				},
 				Action: connect,
 			},
@@ -137,29 +137,36 @@ func newApp() *cli.App {
 				Flags:       []cli.Flag{text("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves /readyz")},
 				Action:      healthcheck,
 			},
-		},
+		}),
 	}
 }
 
-var (
-	secretFile  = &cli.StringFlag{Name: "secret-file", EnvVars: env("secret-file"), Usage: "read secrets from `FILE`, one a line: the first mints, each verifies"}
-	revocations = &cli.StringFlag{Name: "revocations", EnvVars: env("revocations"), Usage: "keep the list of revoked keys in `FILE` (serve takes a URL, too)"}
-	asJSON      = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
-	caveatFlags = []cli.Flag{
-		&cli.StringFlag{Name: "expires-in", Usage: "let it expire after `DURATION`, such as 720h"},
-		&cli.StringFlag{Name: "expires-at", Usage: "let it expire at `TIME` (RFC 3339)"},
-		&cli.StringFlag{Name: "models", Usage: "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"},
-		&cli.StringFlag{Name: "routes", Usage: "only for these routes: `CLASS`,… of chat, embed, models and admin"},
-		&cli.StringFlag{Name: "from", Usage: "only from these networks: `CIDR`,…"},
-		&cli.StringFlag{Name: "streams", Usage: "at most `N` requests at once on each replica"},
-		&cli.StringFlag{Name: "rpm", Usage: "at most `N` requests a minute on each replica"},
-		&cli.StringFlag{Name: "label", Usage: "call it `TEXT` in logs and metrics"},
-	}
-)
+func secretFile() cli.Flag {
+	return text("secret-file", "", "read secrets from `FILE`, one a line: the first mints, each verifies")
+}
+
+func revocations() cli.Flag {
+	return text("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too)")
+}
+
+func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }
+
+func caveatFlags(before ...cli.Flag) []cli.Flag {
+	return append(before,
+		text("expires-in", "", "let it expire after `DURATION`, such as 720h"),
+		text("expires-at", "", "let it expire at `TIME` (RFC 3339)"),
+		text("models", "", "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"),
+		text("routes", "", "only for these routes: `CLASS`,… of chat, embed, models and admin"),
+		text("from", "", "only from these networks: `CIDR`,…"),
+		text("streams", "", "at most `N` requests at once on each replica"),
+		text("rpm", "", "at most `N` requests a minute on each replica"),
+		text("label", "", "call it `TEXT` in logs and metrics"),
+	)
+}
 
 // caveats reads the caveat flags, in the order in which help lists them.
 func caveats(c *cli.Context) (all []signer.Caveat, err error) {
-	for _, flag := range caveatFlags {
+	for _, flag := range caveatFlags() {
 		name := flag.Names()[0]
 		if !c.IsSet(name) {
 			continue
@@ -173,16 +180,34 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 	return all, nil
 }
 
-func env(flag string) []string {
-	return []string{"OLLAMA_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+// withVariables gives every flag its variable, OLLAMA_PROXY_ and its name.
+func withVariables(commands []*cli.Command) []*cli.Command {
+	for _, command := range commands {
+		for _, flag := range command.Flags {
+			variable := []string{"OLLAMA_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag.Names()[0], "-", "_"))}
+			switch f := flag.(type) {
+			case *cli.StringFlag:
+				f.EnvVars = append(variable, f.EnvVars...)
+			case *cli.StringSliceFlag:
+				f.EnvVars = variable
+			case *cli.BoolFlag:
+				f.EnvVars = variable
+			case *cli.IntFlag:
+				f.EnvVars = variable
+			case *cli.DurationFlag:
+				f.EnvVars = variable
+			}
+		}
+	}
+	return commands
 }
 
 func text(name, value, usage string) cli.Flag {
-	return &cli.StringFlag{Name: name, Value: value, EnvVars: env(name), Usage: usage}
+	return &cli.StringFlag{Name: name, Value: value, Usage: usage}
 }
 
 func span(name string, value time.Duration, usage string) cli.Flag {
-	return &cli.DurationFlag{Name: name, Value: value, EnvVars: env(name), Usage: usage}
+	return &cli.DurationFlag{Name: name, Value: value, Usage: usage}
 }
 
 func serve(c *cli.Context) error {

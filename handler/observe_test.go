@@ -323,7 +323,7 @@ func TestAQuietLog(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{})
-	const clients = 20
+	const clients = 12
 	done := make(chan string, clients)
 	total := make(chan int, clients*len(chats))
 	for i := range clients {

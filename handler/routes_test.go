@@ -46,7 +46,7 @@ var policy = []struct {
 	{"/api/blobs/sha256:0000", "HEAD, POST", true},
 }
 
-var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY", "get"}
+var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get"}
 
 // form is a body that can be read on any route, so that it is the route alone
 // that decides.

@@ -87,7 +87,7 @@ const (
 	large = maxSmall + 100
 )
 
-func textOf(size int, mark string) string { return mark + strings.Repeat("#", size-len(mark)) }
+func textOf(size int, mark string) string { return mark + strings.Repeat("\n", size-len(mark)) }
 
 func TestAnUnchangedFileIsReadOnce(t *testing.T) {
 	for _, size := range []int{small, maxSmall, maxSmall + 1, large} {
