@@ -277,9 +277,7 @@ func serve(c *cli.Context) error {
 	if !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		log.Warn("keys and prompts travel in the clear: put TLS in front before others use this address")
 	}
-	ctx, stop := untilSignal(c.Context)
-	defer stop()
-	return server.Serve(ctx, public, private)
+	return server.Serve(untilSignal(c.Context), public, private)
 }
 
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
@@ -481,9 +479,7 @@ func connect(c *cli.Context) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
-	ctx, stop := untilSignal(c.Context)
-	defer stop()
-	return handler.ServeConnector(ctx, connector, l, time.Minute)
+	return handler.ServeConnector(untilSignal(c.Context), connector, l, time.Minute)
 }
 
 func healthcheck(c *cli.Context) error {
@@ -493,12 +489,20 @@ func healthcheck(c *cli.Context) error {
 	return handler.CheckReady(c.Context, c.String("metrics-listen"))
 }
 
-// untilSignal gives a context that ends with the first signal to stop; a second
-// one ends the process at once.
-func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
+// untilSignal gives a context that ends with the first signal to stop. A second
+// one ends the process, whatever still runs.
+func untilSignal(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		fmt.Fprintln(os.Stderr, "ollama-proxy: stopped at once by a second signal")
+		os.Exit(1)
+	}()
+	return ctx
 }
 
 // idArguments are the UUIDs of the keys given as arguments, or with "-" on

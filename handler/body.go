@@ -218,6 +218,11 @@ type source struct {
 }
 
 func (s *source) Read(p []byte) (int, error) {
+	if s.ended.Load() {
+		// The server may have closed the body meanwhile, to begin the answer:
+		// that is no reason to fail an upload that is complete.
+		return 0, io.EOF
+	}
 	n, err := s.from.Read(p)
 	if n > 0 {
 		s.passed(n)

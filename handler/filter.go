@@ -13,7 +13,7 @@ import (
 // maxList bounds an answer that lists models: 16 MiB, some tens of thousands.
 const maxList = 16 << 20
 
-var errBadList = errors.New("Ollama's list of models cannot be read")
+var errBadList = errors.New("the list of models cannot be read")
 
 // filterModels takes out of a list of models those that the key is not for.
 // Whatever else the answer holds stays as it is. If the answer is no list, it is

@@ -462,6 +462,25 @@ func TestLeavingAnEndlessStream(t *testing.T) {
 	}
 }
 
+// TestLeavingUnseen: net/http watches a connection by reading one byte ahead.
+// A client that has sent more than its request hides its leaving behind that
+// byte; then it is the time limits that end the request at Ollama.
+func TestLeavingUnseen(t *testing.T) {
+	t.Parallel()
+	for _, surplus := range []string{"\r\n", head("GET", "/") + "\r\n"} {
+		s := start(t, config{proxy: func(o *options) { o.FirstByteTimeout = ample }})
+		w := s.dial(t)
+		w.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.key))
+		seen := s.arrival(t, 1)
+		w.write("%s", surplus)
+		w.Close()
+		await(t, seen.Gone, "Ollama to be let go")
+		if code := s.spy.ended(t, 1); code != 499 && code != 504 {
+			t.Errorf("recorded as %d", code)
+		}
+	}
+}
+
 // TestLeavingAmidTheUpload: Ollama must never take the part of a body that
 // came for the whole.
 func TestLeavingAmidTheUpload(t *testing.T) {

@@ -521,7 +521,7 @@ func BenchmarkParseRevocations(b *testing.B) {
 }
 
 func BenchmarkLost(b *testing.B) {
-	list := lists["10M"]().revocations
+	list := lists["1M"]().revocations
 	for b.Loop() {
 		if list.Lost(list) != 0 {
 			b.Fatal("wrong")

@@ -35,7 +35,7 @@ func TestASecretCannotBePrinted(t *testing.T) {
 	}
 	printed := strings.ToLower(out.String())
 	decimal := strings.Trim(fmt.Sprint([]byte(testSecret)), "[]")
-	for _, leak := range []string{testSecret, testSecret[:6], fmt.Sprintf("%x", testSecret[:6]), decimal[:20], fmt.Sprintf("%#x", testSecret[0])} {
+	for _, leak := range []string{testSecret, testSecret[:6], fmt.Sprintf("%x", testSecret[:6]), decimal[:20]} {
 		if strings.Contains(printed, leak) {
 			t.Errorf("%q came out", leak)
 		}
