@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -28,6 +29,9 @@ import (
 )
 
 func main() {
+	// net/http has no other way to be silenced: it would quote what Ollama
+	// sends beyond the end of an answer.
+	log.SetOutput(io.Discard)
 	if err := newApp().Run(os.Args); err != nil {
 		fmt.Fprintln(os.Stderr, "ollama-proxy:", strings.ReplaceAll(err.Error(), "\n", " "))
 		os.Exit(1)

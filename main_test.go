@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -597,5 +598,101 @@ func TestRevoke(t *testing.T) {
 	}
 	if again, _ := os.ReadFile(list); !bytes.Equal(again, content) {
 		t.Errorf("the list reads now:\n%s", again)
+	}
+}
+
+// TestASecretNeverShows plants a secret, does what makes a proxy talk, and
+// searches everything it said: also the dump of a crash.
+func TestASecretNeverShows(t *testing.T) {
+	const planted = "planted-secret-0123456789-abcdefghij"
+	dir := t.TempDir()
+	file, list := filepath.Join(dir, "secret"), filepath.Join(dir, "revocations")
+	if err := errors.Join(os.WriteFile(file, []byte(planted+"\n"), 0o644), os.WriteFile(list, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	secrets, _, err := signer.ReadSecrets(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := signer.Mint(secrets[0], false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, from := range map[string]string{"a file": "OLLAMA_PROXY_SECRET_FILE=" + file, "the environment": "OLLAMA_PROXY_SECRET=" + planted} {
+		cmd := command(t, dir, serveArgs("--upstream", "127.0.0.1:1", "--revocations", list, "--reload-interval", "10ms", "--log-level", "debug")...)
+		cmd.Env = append(cmd.Env, from)
+		s := start(t, cmd)
+		var said strings.Builder
+		for _, path := range []string{"/api/tags", "/api/me", "/v1/models/x"} {
+			for _, k := range []string{key, "", planted} {
+				_, body := get(t, s.address+path, k)
+				said.WriteString(body)
+			}
+		}
+		if name == "a file" {
+			if err := os.WriteFile(file, []byte(planted[:20]), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the bad file is noticed", func() bool {
+				_, text := get(t, s.metrics+"/metrics", "")
+				return strings.Contains(text, `reload_success{source="secrets"} 0`)
+			})
+			if err := os.WriteFile(file, []byte(planted+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, text := get(t, s.metrics+"/metrics", "")
+		said.WriteString(text)
+		s.Process.Signal(syscall.SIGQUIT)
+		log := s.log()
+		if !strings.Contains(log, "goroutine ") {
+			t.Errorf("from %s: no crash dump", name)
+		}
+		for _, leak := range []string{planted, planted[:20], key[len(key)-43:]} {
+			if strings.Contains(said.String()+log+s.printed(), leak) {
+				t.Errorf("from %s: %q came out", name, leak)
+			}
+		}
+	}
+	for _, args := range [][]string{{"mint"}, {"mint", "--json", "--admin"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key}, {"secret", "--out", file}, {"mint", "--help"}} {
+		cmd := command(t, dir, args...)
+		cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET="+planted)
+		if out, talk, _ := run(t, cmd); strings.Contains(out+talk, "planted") {
+			t.Errorf("%v: the secret came out", args)
+		}
+	}
+}
+
+// TestNoAnswerIsLogged has an Ollama that sends more than it announced, which
+// net/http would quote on standard error.
+func TestNoAnswerIsLogged(t *testing.T) {
+	ollama, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ollama.Close() })
+	go func() {
+		for {
+			c, err := ollama.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				http.ReadRequest(bufio.NewReader(c))
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nthe answer goes on")
+				io.Copy(io.Discard, c)
+			}()
+		}
+	}()
+	s := start(t, command(t, t.TempDir(), serveArgs("--upstream", ollama.Addr().String(), "--log-level", "debug")...))
+	for range 3 {
+		if code, _ := get(t, s.address+"/api/version", firstKey(s)); code != http.StatusOK {
+			t.Errorf("status %d", code)
+		}
+	}
+	s.Process.Signal(syscall.SIGTERM)
+	if log := s.log(); strings.Contains(log, "goes on") || !strings.Contains(log, "msg=request") {
+		t.Errorf("logged:\n%s", log)
 	}
 }

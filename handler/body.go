@@ -166,9 +166,9 @@ func (p *Proxy) checkLarge(x *exchange) error {
 }
 
 // readUpTo reads at most limit bytes; announced is the length that the client
-// gave, or -1.
+// gave, or -1. No more memory is set aside on its word than a small body takes.
 func readUpTo(r io.Reader, limit, announced int64) ([]byte, error) {
-	if announced < 0 {
+	if announced < 0 || announced > smallBody {
 		return io.ReadAll(io.LimitReader(r, limit))
 	}
 	b := make([]byte, announced)
