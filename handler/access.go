@@ -15,6 +15,7 @@ import (
 func (p *Proxy) authenticate(next step) step {
 	return func(x *exchange) {
 		text, err := credential(x.r.Header)
+		x.cuts = p.cuts.Load()
 		if err == nil {
 			x.key, err = p.Keys.Verify(text, x.arrived)
 		}
@@ -27,9 +28,14 @@ func (p *Proxy) authenticate(next step) step {
 			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, in one header", 0})
 			return
 		}
-		x.w.Header().Set("WWW-Authenticate", "Bearer")
-		x.answer(refusal{http.StatusUnauthorized, reasonOf(err), "missing or invalid API key", 0})
+		x.turnAway(err)
 	}
+}
+
+// turnAway answers those who have no valid key.
+func (x *exchange) turnAway(err error) {
+	x.w.Header().Set("WWW-Authenticate", "Bearer")
+	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), "missing or invalid API key", 0})
 }
 
 func reasonOf(err error) string {
@@ -87,6 +93,14 @@ func (p *Proxy) admit(next step) step {
 			return
 		}
 		defer p.running.leave(x)
+		if p.cuts.Load() != x.cuts {
+			// Keys were revoked since, and whoever looked for what runs under
+			// them may not have seen this one.
+			if _, err := p.Keys.Verify(x.keyText, x.arrived); err != nil {
+				x.turnAway(err)
+				return
+			}
+		}
 		next(x)
 	}
 }

@@ -76,12 +76,7 @@ func (x *exchange) endUpload() {
 }
 
 // unread reports whether some of the request's body is still to come.
-func (x *exchange) unread() bool {
-	if x.r.Body == nil || x.r.Body == http.NoBody || x.r.ContentLength == 0 {
-		return false
-	}
-	return x.body.client == nil || !x.body.client.ended.Load()
-}
+func (x *exchange) unread() bool { return !x.bodyRead.Load() }
 
 // answerEarly makes way for an answer that does not wait for the body's end: left
 // to itself the server would first read on, for as long as the client likes.
@@ -115,7 +110,7 @@ func (p *Proxy) open(next step) step {
 
 func (p *Proxy) openBody(x *exchange) error {
 	r := x.r
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+	if !x.unread() {
 		x.dog.enter(&p.waiting)
 		return p.checkSmall(x, nil)
 	}
@@ -130,7 +125,7 @@ func (p *Proxy) openBody(x *exchange) error {
 		from:   r.Body,
 		limit:  limit,
 		passed: func(n int) { p.Recorder.Uploaded(x.routeID(), n); x.dog.saw(time.Since(x.dog.start)) },
-		done:   func() { x.dog.follow(&p.uploading, &p.waiting) },
+		done:   func() { x.bodyRead.Store(true); x.dog.follow(&p.uploading, &p.waiting) },
 	}
 	x.body = body{length: r.ContentLength, client: client}
 

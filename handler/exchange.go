@@ -27,13 +27,15 @@ type exchange struct {
 	keyText  string
 	key      signer.Key
 	verified bool
+	cuts     uint64                 // how often revoked keys had been cut when it was verified
 	model    atomic.Pointer[string] // canonical; nil: not known
 
-	ctx     context.Context // ends when the client leaves, or the exchange is cut
-	cancel  context.CancelCauseFunc
-	dog     *watchdog
-	body    body
-	reading time.Duration // spent on the client's body before Ollama heard of it
+	ctx      context.Context // ends when the client leaves, or the exchange is cut
+	cancel   context.CancelCauseFunc
+	dog      *watchdog
+	body     body
+	bodyRead atomic.Bool   // nothing of it is still to come
+	reading  time.Duration // spent on the client's body before Ollama heard of it
 
 	status    int // of the answer; 0 until it begins
 	sent      int64
@@ -50,6 +52,7 @@ type exchange struct {
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{w: w, control: http.NewResponseController(w), r: r, arrived: time.Now()}
+	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
 	x.place = routes.find(r.URL)
 	if x.route != nil {
 		x.dialect = x.route.dialect
@@ -120,7 +123,10 @@ func (x *exchange) beCuttable() {
 		x.cancel(cause)
 		// Time enough to tell the client why, in an event of the stream.
 		x.control.SetWriteDeadline(time.Now().Add(cutGrace))
-		x.control.SetReadDeadline(time.Now())
+		if x.unread() {
+			// Otherwise it would look as if the client had left.
+			x.control.SetReadDeadline(time.Now())
+		}
 	}
 }
 

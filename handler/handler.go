@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -58,6 +59,7 @@ type Options struct {
 type Proxy struct {
 	Options
 	running running
+	cuts    atomic.Uint64 // how often revoked keys were cut
 	budgets budgets
 	handle  step
 

@@ -69,6 +69,7 @@ func (s *Server) load(ctx context.Context, r Reload, force bool, failing map[str
 // cutRevoked ends what runs under keys that are genuine no longer. A key that
 // has expired meanwhile may finish: it was good when it was asked.
 func (p *Proxy) cutRevoked() {
+	p.cuts.Add(1) // before it looks: see admit
 	for _, x := range p.running.all() {
 		_, err := p.Keys.Verify(x.keyText, x.arrived)
 		if errors.Is(err, signer.ErrRevoked) || errors.Is(err, signer.ErrForged) {
