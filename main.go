@@ -4,6 +4,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,6 +62,8 @@ func newApp() *cli.App {
 					revocations(),
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations so often; SIGHUP looks at once"),
 					text("metrics-listen", "127.0.0.1:9464", "serve /metrics, /healthz and /readyz on `ADDRESS`"),
+					text("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
+					text("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
 					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
 					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
 					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com pass, on your account"},
@@ -234,7 +237,11 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	found, upstream, err := prepare(c, log, "http://"+handler.Reachable(public.Addr().String()))
+	scheme := "http://"
+	if c.IsSet("tls-cert") {
+		scheme = "https://"
+	}
+	found, upstream, err := prepare(c, log, scheme+handler.Reachable(public.Addr().String()))
 	if err != nil {
 		return err
 	}
@@ -256,6 +263,17 @@ func serve(c *cli.Context) error {
 		RefusalReasons: handler.RefusalReasons(),
 		UpstreamErrors: handler.UpstreamErrors(),
 	}, keys)
+	reloads := []handler.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
+	var serveTLS *tls.Config
+	if certFile, keyFile := c.String("tls-cert"), c.String("tls-key"); certFile != "" || keyFile != "" {
+		certificate, err := handler.LoadCertificate(certFile, keyFile)
+		if err != nil {
+			return err
+		}
+		serveTLS = certificate.Config()
+		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificate.Reload})
+		m.WatchCertificate(certificate.NotAfter)
+	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
 	server := &handler.Server{
@@ -272,14 +290,15 @@ func serve(c *cli.Context) error {
 			StallTimeout:     c.Duration("stall-timeout"),
 		}),
 		Metrics:        m.Handler(),
-		Reloads:        []handler.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}},
+		TLS:            serveTLS,
+		Reloads:        reloads,
 		ReloadInterval: c.Duration("reload-interval"),
 		ReloadNow:      again,
 		Grace:          c.Duration("shutdown-grace"),
 	}
 	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())
-	if !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
-		log.Warn("keys and prompts travel in the clear: put TLS in front before others use this address")
+	if serveTLS == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or put TLS in front")
 	}
 	return server.Serve(untilSignal(c.Context), public, private)
 }

@@ -248,6 +248,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"mnit", "no command \"mnit\""},
 		{"serve --listen nonsense", "--listen: "},
 		{"serve --max-body 64parsecs", "--max-body: \"64parsecs\" is not a size such as 64MiB"},
+		{"serve --tls-cert /nowhere/cert --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --demo", "certificate /nowhere/cert: "},
 		{"serve --log-level loud", "--log-level: \"loud\""},
 		{"serve --log-format xml", "--log-format: \"xml\""},
 		{"serve --demo --upstream ftp://x --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:x", "--metrics-listen: "},

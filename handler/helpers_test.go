@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,6 +73,7 @@ type config struct {
 	address  string       // of an Ollama, in place of both
 	proxy    func(*handler.Options)
 	grace    time.Duration
+	tls      *tls.Config
 	log      func(io.Writer) slog.Handler
 }
 
@@ -134,6 +136,7 @@ func start(t *testing.T, c config) *site {
 		Proxy:   handler.New(o),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the metrics\n") }),
 		Grace:   c.grace,
+		TLS:     c.tls,
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

@@ -3,6 +3,7 @@ package handler
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -30,6 +31,9 @@ const (
 type Server struct {
 	Proxy *Proxy
 
+	// TLS is how the public listener serves. Nil means in the clear.
+	TLS *tls.Config
+
 	// Metrics is served as /metrics on the private listener.
 	Metrics http.Handler
 
@@ -54,7 +58,13 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	front.ConnContext = withConn
 	back := s.server(s.operations())
 	failed := make(chan error, 2)
-	go func() { failed <- front.Serve(public) }()
+	go func() {
+		if front.TLSConfig = s.TLS; s.TLS != nil {
+			failed <- front.ServeTLS(public, "", "")
+			return
+		}
+		failed <- front.Serve(public)
+	}()
 	go func() { failed <- back.Serve(private) }()
 	defer back.Close()
 	defer front.Close()

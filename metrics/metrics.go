@@ -195,6 +195,13 @@ func (m *Metrics) Reloaded(source string, ok bool, at time.Time) {
 	m.reloadTime.WithLabelValues(source).Set(float64(at.UnixMilli()) / 1000)
 }
 
+// WatchCertificate shows when the certificate in use ends.
+func (m *Metrics) WatchCertificate(notAfter func() time.Time) {
+	m.registry.MustRegister(observed("tls_not_after_timestamp_seconds", "When the certificate in use ends.", func() float64 {
+		return float64(notAfter().Unix())
+	}))
+}
+
 func observed(name, help string, value func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value)
 }
