@@ -66,6 +66,7 @@ func newApp() *cli.App {
 					text("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
 					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
 					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
+					&cli.StringSliceFlag{Name: "allow-origin", Usage: "let web pages of `ORIGIN` use the proxy (with a key), such as https://chat.example.com"},
 					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com pass, on your account"},
 					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: no bound)"},
 					span("first-byte-timeout", 15*time.Minute, "wait so long for Ollama to begin its answer"),
@@ -274,6 +275,12 @@ func serve(c *cli.Context) error {
 		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificate.Reload})
 		m.WatchCertificate(certificate.NotAfter)
 	}
+	var cors func(http.Handler) http.Handler
+	if origins := c.StringSlice("allow-origin"); len(origins) > 0 {
+		if cors, err = handler.AllowOrigins(origins); err != nil {
+			return fmt.Errorf("--allow-origin: %w", err)
+		}
+	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
 	server := &handler.Server{
@@ -291,6 +298,7 @@ func serve(c *cli.Context) error {
 		}),
 		Metrics:        m.Handler(),
 		TLS:            serveTLS,
+		CORS:           cors,
 		Reloads:        reloads,
 		ReloadInterval: c.Duration("reload-interval"),
 		ReloadNow:      again,

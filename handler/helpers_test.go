@@ -74,6 +74,7 @@ type config struct {
 	proxy    func(*handler.Options)
 	grace    time.Duration
 	tls      *tls.Config
+	cors     func(http.Handler) http.Handler
 	log      func(io.Writer) slog.Handler
 }
 
@@ -137,6 +138,7 @@ func start(t *testing.T, c config) *site {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the metrics\n") }),
 		Grace:   c.grace,
 		TLS:     c.tls,
+		CORS:    c.cors,
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

@@ -34,6 +34,9 @@ type Server struct {
 	// TLS is how the public listener serves. Nil means in the clear.
 	TLS *tls.Config
 
+	// CORS lets web pages in, see [AllowOrigins]. Nil means none.
+	CORS func(http.Handler) http.Handler
+
 	// Metrics is served as /metrics on the private listener.
 	Metrics http.Handler
 
@@ -54,7 +57,11 @@ type Server struct {
 // returns once nothing runs any more: nil after a drain, otherwise why a
 // listener failed.
 func (s *Server) Serve(ctx context.Context, public, private net.Listener) error {
-	front := s.server(s.Proxy)
+	var clients http.Handler = s.Proxy
+	if s.CORS != nil {
+		clients = s.CORS(clients)
+	}
+	front := s.server(clients)
 	front.ConnContext = withConn
 	back := s.server(s.operations())
 	failed := make(chan error, 2)

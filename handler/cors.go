@@ -1,0 +1,29 @@
+package handler
+
+import (
+	"net/http"
+
+	"github.com/jub0bs/cors"
+)
+
+// AllowOrigins returns what lets web pages of the given origins use the proxy:
+// it answers their preflights, which carry no key, and tells browsers to hand
+// them the answers. Origins are like https://chat.example.com, with
+// https://*.example.com for all below; "*" is every page there is. Pages must send a
+// key like all others: cookies are never asked for. If an origin does not
+// parse, or would let in more than it seems to, AllowOrigins returns an error.
+func AllowOrigins(origins []string) (func(http.Handler) http.Handler, error) {
+	middleware, err := cors.NewMiddleware(cors.Config{
+		Origins: origins,
+		Methods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete},
+		// Every client library has headers of its own; only Authorization is
+		// not covered by the star.
+		RequestHeaders:  []string{"*", "Authorization"},
+		ResponseHeaders: []string{"X-Request-Id", "Retry-After"},
+		MaxAgeInSeconds: 600,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return middleware.Wrap, nil
+}
