@@ -4,7 +4,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -222,6 +221,11 @@ func serve(c *cli.Context) error {
 	if err := arguments(c, 0, ""); err != nil {
 		return err
 	}
+	for _, name := range []string{"reload-interval", "first-byte-timeout", "stall-timeout"} {
+		if d := c.Duration(name); d <= 0 {
+			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
+		}
+	}
 	log, err := handler.NewLog(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
 	if err != nil {
 		return err
@@ -264,22 +268,18 @@ func serve(c *cli.Context) error {
 		RefusalReasons: handler.RefusalReasons(),
 		UpstreamErrors: handler.UpstreamErrors(),
 	}, keys)
+	certificate, err := certificate(c)
+	if err != nil {
+		return err
+	}
+	cors, err := handler.AllowOrigins(c.StringSlice("allow-origin"))
+	if err != nil {
+		return fmt.Errorf("--allow-origin: %w", err)
+	}
 	reloads := []handler.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
-	var serveTLS *tls.Config
-	if certFile, keyFile := c.String("tls-cert"), c.String("tls-key"); certFile != "" || keyFile != "" {
-		certificate, err := handler.LoadCertificate(certFile, keyFile)
-		if err != nil {
-			return err
-		}
-		serveTLS = certificate.Config()
+	if certificate != nil {
 		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificate.Reload})
 		m.WatchCertificate(certificate.NotAfter)
-	}
-	var cors func(http.Handler) http.Handler
-	if origins := c.StringSlice("allow-origin"); len(origins) > 0 {
-		if cors, err = handler.AllowOrigins(origins); err != nil {
-			return fmt.Errorf("--allow-origin: %w", err)
-		}
 	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
@@ -297,7 +297,7 @@ func serve(c *cli.Context) error {
 			StallTimeout:     c.Duration("stall-timeout"),
 		}),
 		Metrics:        m.Handler(),
-		TLS:            serveTLS,
+		Certificate:    certificate,
 		CORS:           cors,
 		Reloads:        reloads,
 		ReloadInterval: c.Duration("reload-interval"),
@@ -305,10 +305,19 @@ func serve(c *cli.Context) error {
 		Grace:          c.Duration("shutdown-grace"),
 	}
 	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())
-	if serveTLS == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
+	if certificate == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or put TLS in front")
 	}
 	return server.Serve(untilSignal(c.Context), public, private)
+}
+
+// certificate is nil where none is asked for.
+func certificate(c *cli.Context) (*handler.Certificate, error) {
+	certFile, keyFile := c.String("tls-cert"), c.String("tls-key")
+	if certFile == "" && keyFile == "" {
+		return nil, nil
+	}
+	return handler.LoadCertificate(certFile, keyFile)
 }
 
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a

@@ -55,9 +55,9 @@ func sameChain(a, b *tls.Certificate) bool {
 // NotAfter is when the certificate in use ends.
 func (c *Certificate) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }
 
-// Config serves the certificate over TLS 1.2 or newer, with HTTP/2 for those
+// config serves the certificate over TLS 1.2 or newer, with HTTP/2 for those
 // who speak it.
-func (c *Certificate) Config() *tls.Config {
+func (c *Certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"},

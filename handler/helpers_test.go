@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,9 +72,10 @@ type config struct {
 	address  string       // of an Ollama, in place of both
 	proxy    func(*handler.Options)
 	grace    time.Duration
-	tls      *tls.Config
 	cors     func(http.Handler) http.Handler
-	log      func(io.Writer) slog.Handler
+
+	certificate *handler.Certificate
+	log         func(io.Writer) slog.Handler
 }
 
 // site is a proxy that serves on real listeners, with an Ollama behind it.
@@ -137,8 +137,9 @@ func start(t *testing.T, c config) *site {
 		Proxy:   handler.New(o),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the metrics\n") }),
 		Grace:   c.grace,
-		TLS:     c.tls,
 		CORS:    c.cors,
+
+		Certificate: c.certificate,
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

@@ -3,7 +3,6 @@ package handler
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -31,8 +30,8 @@ const (
 type Server struct {
 	Proxy *Proxy
 
-	// TLS is how the public listener serves. Nil means in the clear.
-	TLS *tls.Config
+	// Certificate is for TLS on the public listener. Nil means in the clear.
+	Certificate *Certificate
 
 	// CORS lets web pages in, see [AllowOrigins]. Nil means none.
 	CORS func(http.Handler) http.Handler
@@ -66,7 +65,8 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	back := s.server(s.operations())
 	failed := make(chan error, 2)
 	go func() {
-		if front.TLSConfig = s.TLS; s.TLS != nil {
+		if s.Certificate != nil {
+			front.TLSConfig = s.Certificate.config()
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
