@@ -97,16 +97,16 @@ func (p *Proxy) fail(x *exchange, err error) {
 // breakOff ends an answer in its midst. The client must see that it is not
 // whole: in its own terms where the last line is complete, and by a broken
 // connection in any case.
-func (p *Proxy) breakOff(x *exchange, tail tail, err error) {
+func (p *Proxy) breakOff(x *exchange, tail *tail, err error) {
 	f := p.diagnose(x, err)
 	canSay := f.outcome != outcomeClientGone && (x.stream == sse || x.stream == jsonLines)
 	if f.outcome == outcomeRefused {
 		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
 	}
 	p.note(x, f, err)
-	if canSay && (x.sent == 0 || tail[1] == '\n') {
+	if canSay && (x.sent == 0 || tail.last(1) == '\n') {
 		event := x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID())
-		if x.stream == sse && x.sent > 0 && tail[0] != '\n' {
+		if x.stream == sse && x.sent > 0 && tail.last(2) != '\n' {
 			event = append([]byte{'\n'}, event...) // ends the event before
 		}
 		x.w.Write(event)

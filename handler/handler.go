@@ -59,7 +59,8 @@ type Options struct {
 type Proxy struct {
 	Options
 	running running
-	cuts    atomic.Uint64 // how often revoked keys were cut
+	cuts    atomic.Uint64                   // how often revoked keys were cut
+	known   atomic.Pointer[map[string]bool] // the models that Ollama lists
 	budgets budgets
 	handle  step
 

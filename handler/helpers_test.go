@@ -161,14 +161,16 @@ func start(t *testing.T, c config) *site {
 // own requests. Only the proxy's own ones carry this User-Agent.
 func unwatched(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isWatch(r) {
-			next.ServeHTTP(w, r)
+		if isWatch(r) {
+			io.WriteString(w, `{"models":[{"name":"llama3.2:latest"},{"name":"nomic-embed-text"}]}`)
+			return
 		}
+		next.ServeHTTP(w, r)
 	})
 }
 
 func isWatch(r *http.Request) bool {
-	return r.URL.Path == "/api/version" && r.UserAgent() == "Go-http-client/1.1"
+	return r.URL.Path == "/api/tags" && r.UserAgent() == "ollama-proxy"
 }
 
 func listen(t *testing.T) net.Listener {
@@ -200,7 +202,7 @@ func scripted(t *testing.T, script func(c *net.TCPConn, r *http.Request)) string
 					return
 				}
 				if isWatch(r) {
-					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 					return
 				}
 				io.Copy(io.Discard, r.Body)
@@ -513,6 +515,9 @@ func (s *spy) StreamEnded(route int, outcome string) {
 }
 func (s *spy) UpstreamFailed(kind string) { s.note("UpstreamFailed", event{text: kind}) }
 func (s *spy) UpstreamUp(up bool)         { s.note("UpstreamUp", event{text: fmt.Sprint(up)}) }
+func (s *spy) Tokens(model string, prompt, completion int64) {
+	s.note("Tokens", event{text: fmt.Sprint(model, " ", prompt, " ", completion)})
+}
 func (s *spy) Reloaded(source string, ok bool, _ time.Time) {
 	s.note("Reloaded", event{text: fmt.Sprint(source, " ", ok)})
 }

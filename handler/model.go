@@ -135,11 +135,11 @@ func bodyNames(x *exchange, body []byte) (names, error) {
 	}
 	defer decoder.Close()
 	plain := io.LimitReader(decoder, maxDecoded)
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
 	for {
-		n, err := plain.Read(*buffer)
-		if _, done := r.read((*buffer)[:n]); done {
+		n, err := plain.Read(b.chunk[:])
+		if _, done := r.read(b.chunk[:n]); done {
 			return r.names, nil
 		}
 		if err != nil {

@@ -26,9 +26,9 @@ func TestEachEventOnce(t *testing.T) {
 		events                   string // how often which
 		outcome                  string
 	}{
-		{"a stream", "POST", "/api/chat", chats[0].ask("tiny", true), "ordinary", 200, "Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
-		{"a long line", "POST", "/v1/messages", chats[5].ask("big", true), "ordinary", 200, "Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
-		{"a whole answer", "POST", "/v1/chat/completions", chats[2].ask("tiny", false), "ordinary", 200, "Forwarded FirstByte Passed+ Uploaded+", "complete"},
+		{"a stream", "POST", "/api/chat", chats[0].ask("tiny", true), "ordinary", 200, "Tokens Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
+		{"a long line", "POST", "/v1/messages", chats[5].ask("big", true), "ordinary", 200, "Tokens Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
+		{"a whole answer", "POST", "/v1/chat/completions", chats[2].ask("tiny", false), "ordinary", 200, "Tokens Forwarded FirstByte Passed+ Uploaded+", "complete"},
 		{"an error of Ollama's", "POST", "/v1/responses", chats[4].ask("nope", true), "ordinary", 404, "Forwarded FirstByte Passed+ Uploaded+", "complete"},
 		{"no body", "GET", "/api/version", "", "ordinary", 200, "Forwarded FirstByte Passed+", "complete"},
 		{"HEAD", "HEAD", "/", "", "ordinary", 200, "Forwarded", "complete"},

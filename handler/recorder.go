@@ -36,6 +36,11 @@ type Recorder interface {
 	// [StreamOutcomes].
 	StreamEnded(route int, outcome string)
 
+	// Tokens is called at the end of an answer that says how many tokens it
+	// took. Model is one that Ollama lists, in its canonical spelling, or
+	// "other".
+	Tokens(model string, prompt, completion int64)
+
 	// UpstreamFailed is called when Ollama cannot be reached or breaks off.
 	// Kind is one of [UpstreamErrors].
 	UpstreamFailed(kind string)

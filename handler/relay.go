@@ -64,20 +64,21 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 		p.begin(x, res)
 		x.control.Flush()
 	}
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
-	var tail tail
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	b.tail.n = 0
+	defer p.countTokens(x, &b.tail)
 	for {
-		n, err := res.Body.Read(*buffer)
+		n, err := res.Body.Read(b.chunk[:])
 		if x.status == 0 && (n > 0 || err == io.EOF) {
 			p.begin(x, res)
 		}
 		if n > 0 {
-			chunk := (*buffer)[:n]
+			chunk := b.chunk[:n]
 			if err := p.send(x, chunk, res.ContentLength); err != nil {
 				p.abandon(x, err)
 			}
-			tail.add(chunk)
+			b.tail.add(chunk)
 		}
 		switch {
 		case err == io.EOF:
@@ -87,7 +88,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 			p.fail(x, err)
 			return
 		case err != nil:
-			p.breakOff(x, tail, err)
+			p.breakOff(x, &b.tail, err)
 		}
 	}
 }
@@ -130,18 +131,12 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	return nil
 }
 
-// buffers hold one chunk each. Ollama's are a few hundred bytes; 32 KiB keeps
-// the number of writes low where an answer comes at full speed.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
-
-// tail is the last two bytes that were passed on.
-type tail [2]byte
-
-func (t *tail) add(chunk []byte) {
-	if len(chunk) > 1 {
-		t[0] = chunk[len(chunk)-2]
-	} else {
-		t[0] = t[1]
-	}
-	t[1] = chunk[len(chunk)-1]
+// buffer holds one chunk and the end of all that were. Ollama's chunks are a
+// few hundred bytes; 32 KiB keeps the number of writes low where an answer comes
+// at full speed.
+type buffer struct {
+	chunk [32 << 10]byte
+	tail  tail
 }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}

@@ -2,8 +2,10 @@ package handler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 // NewTransport returns the RoundTripper by which a Proxy reaches Ollama.
@@ -64,27 +68,35 @@ func ParseUpstream(text string) (*url.URL, error) {
 	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}, nil
 }
 
-// watchInterval is how often Ollama is looked after; a look costs it nothing.
-const watchInterval = 10 * time.Second
+const (
+	// watchInterval is how often Ollama is looked after; a look costs it
+	// nothing.
+	watchInterval = 10 * time.Second
 
-// WatchUpstream asks Ollama for its version, at once and then every ten
-// seconds until the context ends, and logs when it comes and goes. Requests do not
-// wait for that: each finds out for itself.
+	// maxKnown bounds how many models may become labels.
+	maxKnown = 1000
+)
+
+// WatchUpstream asks Ollama for its models, at once and then every ten seconds
+// until the context ends, and logs when it comes and goes. Requests do not wait
+// for that: each finds out for itself.
 func (p *Proxy) WatchUpstream(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for up, first := false, true; ; first = false {
-		err := p.askVersion(ctx)
+		known, err := p.askModels(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		switch now := err == nil; {
 		case now && (first || !up):
-			p.Log.Info("Ollama answers", "upstream", p.Upstream.Redacted())
+			p.Log.Info("Ollama answers", "upstream", p.Upstream.Redacted(), "models", len(known))
 		case !now && (first || up):
 			p.Log.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", p.Upstream.Redacted(), "error", err)
 		}
-		up = err == nil
+		if up = err == nil; up {
+			p.known.Store(&known)
+		}
 		p.Recorder.UpstreamUp(up)
 		select {
 		case <-ticker.C:
@@ -94,20 +106,32 @@ func (p *Proxy) WatchUpstream(ctx context.Context) {
 	}
 }
 
-func (p *Proxy) askVersion(ctx context.Context) error {
+// askModels gives the models that Ollama lists, in their canonical spelling.
+func (p *Proxy) askModels(ctx context.Context) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchInterval/2)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Upstream.JoinPath("/api/version").String(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Upstream.JoinPath("/api/tags").String(), nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	r.Header.Set("User-Agent", "ollama-proxy")
 	res, err := p.Transport.RoundTrip(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	res.Body.Close()
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET /api/version gives status %d", res.StatusCode)
+		return nil, fmt.Errorf("GET /api/tags gives status %d", res.StatusCode)
 	}
-	return nil
+	var list struct{ Models []struct{ Name string } }
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(&list); err != nil {
+		return nil, errBadList
+	}
+	known := map[string]bool{}
+	for _, m := range list.Models {
+		if name, ok := signer.CanonicalModel(m.Name); ok && len(known) < maxKnown {
+			known[name] = true
+		}
+	}
+	return known, nil
 }

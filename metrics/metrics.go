@@ -34,6 +34,7 @@ type Metrics struct {
 	refusals *prometheus.CounterVec
 	streams  *prometheus.CounterVec
 	failures *prometheus.CounterVec
+	tokens   *prometheus.CounterVec
 	up       prometheus.Gauge
 
 	reloadSuccess *prometheus.GaugeVec
@@ -73,6 +74,7 @@ func New(version string, labels Labels, keys Keys) *Metrics {
 		}),
 		refusals: counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
 		streams:  counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
+		tokens:   counters("tokens_total", "Tokens as Ollama counted them, where its answer says.", "model", "kind"),
 		failures: counters("upstream_errors_total", "Requests in which Ollama could not be reached or broke off, by kind.", "kind"),
 		up:       gauge("upstream_up", "1 if Ollama answered when last looked after."),
 
@@ -111,7 +113,7 @@ func New(version string, labels Labels, keys Keys) *Metrics {
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
 		m.requests, duration, firstByte, gap, m.overhead, requestBytes, streamBytes, m.streams,
-		inFlight, activeStreams, m.refusals, m.up, m.failures, build,
+		inFlight, activeStreams, m.refusals, m.up, m.failures, m.tokens, build,
 		m.reloadSuccess, m.reloadTime,
 		observed("revocations", "Revoked keys on the list in force.", func() float64 { return float64(keys.Revocations()) }),
 		observed("revocations_hash", "A number that is the same on replicas with the same list of revoked keys.", func() float64 { return float64(keys.RevocationsHash()) }),
@@ -170,6 +172,12 @@ func (m *Metrics) StreamEnded(route int, outcome string) {
 	r := &m.routes[route]
 	r.activeStreams.Dec()
 	m.streams.WithLabelValues(r.name, outcome).Inc()
+}
+
+// Tokens counts the tokens of a prompt and of an answer.
+func (m *Metrics) Tokens(model string, prompt, completion int64) {
+	m.tokens.WithLabelValues(model, "prompt").Add(float64(prompt))
+	m.tokens.WithLabelValues(model, "completion").Add(float64(completion))
 }
 
 // UpstreamFailed counts a failure of Ollama's by its kind.

@@ -94,6 +94,7 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 	m.Refused("forged")
 	m.UpstreamFailed("dial")
 	m.UpstreamUp(true)
+	m.Tokens("llama3.2:latest", 26, 259)
 	expect(t, scrape(t, m),
 		`ollama_proxy_reload_success{source="revocations"} 0`,
 		`ollama_proxy_reload_timestamp_seconds{source="revocations"} 1000.5`,
@@ -103,6 +104,8 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 		`ollama_proxy_refusals_total{reason="forged"} 1`,
 		`ollama_proxy_upstream_errors_total{kind="dial"} 1`,
 		`ollama_proxy_upstream_up 1`,
+		`ollama_proxy_tokens_total{kind="prompt",model="llama3.2:latest"} 26`,
+		`ollama_proxy_tokens_total{kind="completion",model="llama3.2:latest"} 259`,
 	)
 }
 

@@ -1,0 +1,80 @@
+package handler
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// tailLen is how much of an answer's end is kept to read its token counts
+// from: 1 KiB. They stand in the last line or event; what may come before them
+// there, such as the context of /api/generate, need not fit.
+const tailLen = 1 << 10
+
+// tail is the last bytes that were passed on.
+type tail struct {
+	bytes [2 * tailLen]byte
+	n     int
+}
+
+func (t *tail) add(chunk []byte) {
+	if len(chunk) >= tailLen {
+		t.n = copy(t.bytes[:], chunk[len(chunk)-tailLen:])
+		return
+	}
+	if t.n+len(chunk) > len(t.bytes) {
+		t.n = copy(t.bytes[:], t.bytes[t.n-tailLen:t.n])
+	}
+	t.n += copy(t.bytes[t.n:], chunk)
+}
+
+// last is the byte at the given place from the end, 1 being the last; 0 if
+// there are not so many.
+func (t *tail) last(place int) byte {
+	if t.n < place {
+		return 0
+	}
+	return t.bytes[t.n-place]
+}
+
+// tokens reads how many tokens Ollama counted in the prompt and in its answer.
+// What it does not say is 0.
+func (t *tail) tokens() (prompt, completion int64) {
+	end := t.bytes[:t.n]
+	prompt = max(count(end, "prompt_eval_count"), count(end, "prompt_tokens"), count(end, "input_tokens"))
+	completion = max(count(end, "eval_count"), count(end, "completion_tokens"), count(end, "output_tokens"))
+	return prompt, completion
+}
+
+// count finds the last number that stands under a key. Text that a model wrote
+// cannot pass for a key: in a JSON string its quotes are escaped.
+func count(b []byte, key string) int64 {
+	quoted := `"` + key + `":`
+	i := bytes.LastIndex(b, []byte(quoted))
+	if i < 0 {
+		return 0
+	}
+	b = bytes.TrimLeft(b[i+len(quoted):], " ")
+	digits := 0
+	for digits < len(b) && '0' <= b[digits] && b[digits] <= '9' {
+		digits++
+	}
+	n, err := strconv.ParseInt(string(b[:digits]), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// countTokens reports the tokens of an answer under its model, or under "other"
+// if Ollama does not list that model: a client must not choose what a label is.
+func (p *Proxy) countTokens(x *exchange, t *tail) {
+	prompt, completion := t.tokens()
+	if prompt == 0 && completion == 0 {
+		return
+	}
+	label := other
+	if model, known := x.model.Load(), p.known.Load(); model != nil && known != nil && (*known)[*model] {
+		label = *model
+	}
+	p.Recorder.Tokens(label, prompt, completion)
+}

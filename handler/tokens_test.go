@@ -1,0 +1,77 @@
+package handler_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestTokensAreThoseThatOllamaCounted asks on every route that counts, and
+// compares with what the answer itself says.
+func TestTokensAreThoseThatOllamaCounted(t *testing.T) {
+	t.Parallel()
+	for _, c := range chats {
+		for _, stream := range []bool{true, false} {
+			s := start(t, config{})
+			s.spy.await(t, "UpstreamUp", 1)
+			body := c.ask("LLAMA3.2", stream)
+			if stream && strings.HasSuffix(c.path, "completions") {
+				body = strings.TrimSuffix(body, "}") + `,"stream_options":{"include_usage":true}}`
+			}
+			w := s.dial(t)
+			w.send("POST", c.path, body, bearer(s.key))
+			if got := w.answer("POST"); got.status != 200 || got.err != nil {
+				t.Fatalf("%s: %s", c.path, got)
+			}
+			text := s.spy.await(t, "Tokens", 1).text
+			var model string
+			var prompt, completion int
+			if n, err := fmt.Sscan(text, &model, &prompt, &completion); n != 3 || err != nil || model != "llama3.2:latest" || prompt < 2 || completion < 10 {
+				t.Errorf("%s stream=%t: %q", c.path, stream, text)
+			}
+		}
+	}
+}
+
+func TestTokensOfAnswersInPieces(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("1000,", 2000)
+	quoted, _ := json.Marshal(`{"eval_count":999,"prompt_eval_count":999}`)
+	for name, row := range map[string]struct {
+		answer, want string
+	}{
+		"native, after a long context":    {`{"context":[` + long + `1],"prompt_eval_count":26,"eval_count":259,"eval_duration":1}`, "other 26 259"},
+		"none":                            {`{"done":true}`, ""},
+		"a model that writes about it":    {`{"response":` + string(quoted) + `,"done":true}`, ""},
+		"the same, before the real thing": {`{"response":` + string(quoted) + `,"done":true,"prompt_eval_count":1,"eval_count":2}`, "other 1 2"},
+		"too far from the end":            {`{"prompt_eval_count":26,"eval_count":259,"context":[` + long + `1]}`, ""},
+		"absurd":                          {`{"prompt_eval_count":99999999999999999999,"eval_count":-5}`, ""},
+		"the last of several":             {"data: {\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\ndata: {\"usage\":{\"prompt_tokens\":3, \"completion_tokens\": 4}}\n\ndata: [DONE]\n\n", "other 3 4"},
+	} {
+		for _, size := range []int{1, 7, 1000, 1 << 20} {
+			if size == 1 && len(row.answer) > 1000 {
+				continue
+			}
+			s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				for rest := row.answer; rest != ""; {
+					n := min(size, len(rest))
+					io.WriteString(w, rest[:n])
+					http.NewResponseController(w).Flush()
+					rest = rest[n:]
+				}
+			})})
+			w := s.dial(t)
+			w.send("POST", "/api/generate", `{"model":"never-heard-of"}`, bearer(s.key))
+			if got := w.answer("POST"); got.body != row.answer {
+				t.Errorf("%s: changed on its way", name)
+			}
+			s.spy.ended(t, 1)
+			if got := strings.Join(s.spy.texts("Tokens"), ";"); got != row.want {
+				t.Errorf("%s in pieces of %d: %q", name, size, got)
+			}
+		}
+	}
+}
