@@ -15,12 +15,12 @@ import (
 func (p *Proxy) authenticate(next step) step {
 	return func(x *exchange) {
 		text, err := credential(x.r.Header)
-		x.cuts = p.cuts.Load()
+		x.keyText, x.cuts = text, p.cuts.Load()
 		if err == nil {
 			x.key, err = p.Keys.Verify(text, x.arrived)
 		}
 		if err == nil {
-			x.keyText, x.verified = text, true
+			x.verified = true
 			next(x)
 			return
 		}
@@ -34,6 +34,9 @@ func (p *Proxy) authenticate(next step) step {
 
 // turnAway answers those who have no valid key.
 func (x *exchange) turnAway(err error) {
+	if errors.Is(err, signer.ErrExpired) || errors.Is(err, signer.ErrRevoked) {
+		x.former, _ = signer.Inspect(x.keyText) // its tag is genuine
+	}
 	x.w.Header().Set("WWW-Authenticate", "Bearer")
 	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), "missing or invalid API key", 0})
 }

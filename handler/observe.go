@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // statusClientGone is what nginx logs, and we count, when the client left
@@ -70,11 +72,18 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	}
 	attrs := make([]slog.Attr, 0, 14)
 	attrs = append(attrs, slog.String("request", x.requestID()))
-	if x.verified {
-		attrs = append(attrs, slog.String("key", x.key.ID.String()))
-		if l := x.key.Limits; l != nil && l.Label != "" {
-			attrs = append(attrs, slog.String("label", l.Label))
-		}
+	id, label := x.key.ID, ""
+	if x.key.Limits != nil {
+		label = x.key.Limits.Label
+	}
+	if !x.verified {
+		id, label = x.former.ID, x.former.Limits.Label
+	}
+	if id != (uuid.UUID{}) {
+		attrs = append(attrs, slog.String("key", id.String()))
+	}
+	if label != "" {
+		attrs = append(attrs, slog.String("label", label))
 	}
 	attrs = append(attrs,
 		slog.String("route", nameOf(x.route)),

@@ -368,3 +368,23 @@ func TestManyAtOnce(t *testing.T) {
 		t.Errorf("%d recorded, %d arrived", started, arrived)
 	}
 }
+
+// TestTheLogNamesKeysThatHoldNoMore: the operator wants to know whose key it
+// is that still knocks. Of a forged one nothing is to be believed.
+func TestTheLogNamesKeysThatHoldNoMore(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	expired := s.mint(false, "label=alice", "exp=1")
+	forged := s.key[:len(s.key)-43] + strings.Repeat("A", 43)
+	for n, row := range []struct {
+		key       string
+		id, label any
+	}{{expired, expired[len("OLLAMA-"):][:36], "alice"}, {forged, nil, nil}} {
+		w := s.dial(t)
+		w.send("GET", "/api/tags", "", bearer(row.key))
+		w.answer("GET")
+		if line := s.lines(t, n+1)[n]; line["key"] != row.id || line["label"] != row.label {
+			t.Errorf("logged: %v", line)
+		}
+	}
+}
