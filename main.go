@@ -61,6 +61,8 @@ func newApp() *cli.App {
 					revocations(),
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations so often; SIGHUP looks at once"),
 					text("metrics-listen", "127.0.0.1:9464", "serve /metrics, /healthz and /readyz on `ADDRESS`"),
+					&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too, for up to 1000 keys"},
+					&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
 					text("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
 					text("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
 					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
@@ -263,11 +265,15 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	m := metrics.New(version(), metrics.Labels{
-		Routes:         handler.RouteNames(),
-		RefusalReasons: handler.RefusalReasons(),
-		UpstreamErrors: handler.UpstreamErrors(),
-	}, keys)
+	m := metrics.New(metrics.Options{
+		Version:          version(),
+		Routes:           handler.RouteNames(),
+		RefusalReasons:   handler.RefusalReasons(),
+		UpstreamErrors:   handler.UpstreamErrors(),
+		InForce:          keys,
+		PerKey:           c.Bool("metrics-per-key"),
+		NativeHistograms: c.Bool("native-histograms"),
+	})
 	certificate, err := certificate(c)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -698,5 +700,111 @@ func TestNoAnswerIsLogged(t *testing.T) {
 	s.Process.Signal(syscall.SIGTERM)
 	if log := s.log(); strings.Contains(log, "goes on") || !strings.Contains(log, "msg=request") {
 		t.Errorf("logged:\n%s", log)
+	}
+}
+
+// TestSeriesAreBounded throws at the proxy whatever a client could choose, and
+// then as much again: no new series may come of it.
+func TestSeriesAreBounded(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key")...))
+	found, err := signer.FindSecrets(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, err := signer.Mint(found.Secrets[0], false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const round = 500
+	throw := func(from int) {
+		var all sync.WaitGroup
+		defer all.Wait()
+		for part := range 4 {
+			all.Go(func() {
+				for n := from + part; n < from+round; n += 4 {
+					minted, err := signer.Mint(found.Secrets[0], n%2 == 0)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					labelled, err := signer.NewCaveat("label", fmt.Sprint("label ", n))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					narrowed, err := signer.Restrict(holder, labelled)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					for i, r := range []struct{ method, path, key string }{
+						{"POST", "/api/chat", minted},
+						{"POST", "/v1/chat/completions", narrowed},
+						{fmt.Sprint("PLANT", n), "/api/chat", minted},
+						{"GET", fmt.Sprint("/planted/", n), narrowed},
+						{"GET", fmt.Sprint("/v1/models/planted", n), minted},
+						{"POST", "/api/embed", fmt.Sprint("OLLAMA-planted", n)},
+					} {
+						model := fmt.Sprint("planted", n)
+						if n%5 == 0 {
+							model = "tiny"
+						}
+						body := fmt.Sprintf(`{"model": %q, "input": "x", "messages": [{"role": "user", "content": "x"}]}`, model)
+						req, err := http.NewRequest(r.method, s.address+r.path, strings.NewReader(body))
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						req.Header.Set("Authorization", "Bearer "+r.key)
+						req.Header.Set("User-Agent", fmt.Sprint("planted", n))
+						res, err := http.DefaultClient.Do(req)
+						if err != nil {
+							t.Errorf("request %d: %v", i, err)
+							return
+						}
+						io.Copy(io.Discard, res.Body)
+						res.Body.Close()
+					}
+				}
+			})
+		}
+	}
+	series := func() map[string]bool {
+		_, text := get(t, s.metrics+"/metrics", "")
+		names := map[string]bool{}
+		for line := range strings.Lines(text) {
+			if name, _, ok := strings.Cut(line, " "); ok && strings.HasPrefix(line, "ollama_proxy_") && !strings.HasPrefix(line, "ollama_proxy_key_") {
+				labels := line[:strings.LastIndex(line, " ")]
+				names[labels] = true
+				if strings.Contains(labels, "planted") || strings.Contains(labels, "PLANT") {
+					t.Errorf("a client has chosen a label: %s", name)
+				}
+			}
+		}
+		return names
+	}
+	keys := func() int {
+		_, text := get(t, s.metrics+"/metrics", "")
+		return strings.Count(text, "\nollama_proxy_key_requests_total{")
+	}
+	throw(0)
+	before, some := series(), keys()
+	throw(round)
+	after, all := series(), keys()
+	for name := range after {
+		if !before[name] {
+			t.Errorf("a new series: %s", name)
+		}
+	}
+	if len(before) < 300 {
+		t.Errorf("%d series: there is nothing to see", len(before))
+	}
+	// 16 labels of the one that was narrowed, its id, and one for each that
+	// was minted, up to 1,000; the others share one.
+	if some != round+16+1+1 || all != 1000+1 {
+		t.Errorf("%d keys have series, and then %d", some, all)
 	}
 }

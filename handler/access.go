@@ -21,6 +21,7 @@ func (p *Proxy) authenticate(next step) step {
 		}
 		if err == nil {
 			x.verified = true
+			x.keyID = p.Recorder.KeySeen(x.key.ID, x.key.Label())
 			next(x)
 			return
 		}

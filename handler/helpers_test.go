@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -463,6 +465,7 @@ func (b *syncBuffer) look() (string, <-chan struct{}) {
 // event is one call of a recorder's method; fields that it has not are zero.
 type event struct {
 	route string
+	key   int
 	text  string // reason, outcome, kind or method
 	n     int    // bytes or code
 	took  time.Duration
@@ -507,16 +510,20 @@ func (s *spy) FirstByte(route int, d time.Duration) {
 	s.note("FirstByte", event{route: s.name(route), took: d})
 }
 func (s *spy) StreamStarted(route int) { s.note("StreamStarted", event{route: s.name(route)}) }
-func (s *spy) Passed(route int, n int, gap time.Duration) {
-	s.note("Passed", event{route: s.name(route), n: n, took: gap})
+func (s *spy) Passed(route, key, n int, gap time.Duration) {
+	s.note("Passed", event{route: s.name(route), key: key, n: n, took: gap})
+}
+func (s *spy) KeySeen(id [16]byte, label string) int {
+	s.note("KeySeen", event{text: uuid.UUID(id).String() + " " + label})
+	return len(s.all("KeySeen"))
 }
 func (s *spy) StreamEnded(route int, outcome string) {
 	s.note("StreamEnded", event{route: s.name(route), text: outcome})
 }
 func (s *spy) UpstreamFailed(kind string) { s.note("UpstreamFailed", event{text: kind}) }
 func (s *spy) UpstreamUp(up bool)         { s.note("UpstreamUp", event{text: fmt.Sprint(up)}) }
-func (s *spy) Tokens(model string, prompt, completion int64) {
-	s.note("Tokens", event{text: fmt.Sprint(model, " ", prompt, " ", completion)})
+func (s *spy) Tokens(key int, model string, prompt, completion int64) {
+	s.note("Tokens", event{key: key, text: fmt.Sprint(model, " ", prompt, " ", completion)})
 }
 func (s *spy) Reloaded(source string, ok bool, _ time.Time) {
 	s.note("Reloaded", event{text: fmt.Sprint(source, " ", ok)})

@@ -72,10 +72,7 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	}
 	attrs := make([]slog.Attr, 0, 14)
 	attrs = append(attrs, slog.String("request", x.requestID()))
-	id, label := x.key.ID, ""
-	if x.key.Limits != nil {
-		label = x.key.Limits.Label
-	}
+	id, label := x.key.ID, x.key.Label()
 	if !x.verified {
 		id, label = x.former.ID, x.former.Limits.Label
 	}

@@ -58,6 +58,9 @@ func TestEachEventOnce(t *testing.T) {
 			}
 
 			want := map[string]string{"RequestStarted": "once", "RequestEnded": "once"}
+			if c.key == "ordinary" || c.key == "admin" {
+				want["KeySeen"] = "once"
+			}
 			for _, what := range strings.Fields(c.events) {
 				if name, more := strings.CutSuffix(what, "+"); more {
 					want[name] = "at least once"
@@ -90,6 +93,11 @@ func TestEachEventOnce(t *testing.T) {
 				}
 				if n := s.spy.sum("Passed"); n+len(event) != len(body) {
 					t.Errorf("%d bytes down, the client got %d", n, len(body))
+				}
+			}
+			for i, e := range append(s.spy.all("Passed"), s.spy.all("Tokens")...) {
+				if e.key != 1 {
+					t.Errorf("event %d is of key %d", i, e.key)
 				}
 			}
 			for i, e := range s.spy.all("Passed") {
@@ -388,3 +396,26 @@ func TestTheLogNamesKeysThatHoldNoMore(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysIntroduceThemselves: a request without a valid key is nobody's.
+func TestKeysIntroduceThemselves(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	labelled := s.mint(false, "label=alice")
+	for _, r := range []struct{ path, key string }{
+		{"/api/version", labelled[:len(labelled)-1]},
+		{"/api/version", labelled},
+		{"/api/nothing", s.key},
+	} {
+		w := s.dial(t)
+		w.send("GET", r.path, "", bearer(r.key))
+		w.answer("GET")
+	}
+	want := []string{idOf(labelled) + " alice", idOf(s.key) + " "}
+	if got := s.spy.texts("KeySeen"); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// idOf is the UUID of an ordinary key.
+func idOf(key string) string { return strings.TrimPrefix(key, "OLLAMA-")[:36] }

@@ -27,10 +27,15 @@ type Recorder interface {
 	// StreamStarted is called when Ollama's answer turns out to be a stream.
 	StreamStarted(route int)
 
+	// KeySeen is called once for each request with a valid key, with its id
+	// and its label, if it has one. What it gives stands for the key in
+	// later calls.
+	KeySeen(id [16]byte, label string) (key int)
+
 	// Passed is called when bytes of an answer have been passed on. In a
 	// stream gap is the time since the bytes before; it is 0 for the first
 	// ones, and for what is no stream.
-	Passed(route int, bytes int, gap time.Duration)
+	Passed(route, key, bytes int, gap time.Duration)
 
 	// StreamEnded is called once for each StreamStarted. Outcome is one of
 	// [StreamOutcomes].
@@ -39,7 +44,7 @@ type Recorder interface {
 	// Tokens is called at the end of an answer that says how many tokens it
 	// took. Model is one that Ollama lists, in its canonical spelling, or
 	// "other".
-	Tokens(model string, prompt, completion int64)
+	Tokens(key int, model string, prompt, completion int64)
 
 	// UpstreamFailed is called when Ollama cannot be reached or breaks off.
 	// Kind is one of [UpstreamErrors].

@@ -127,7 +127,7 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 			return err
 		}
 	}
-	p.Recorder.Passed(x.routeID(), len(chunk), gap)
+	p.Recorder.Passed(x.routeID(), x.keyID, len(chunk), gap)
 	return nil
 }
 

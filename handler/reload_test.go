@@ -29,6 +29,7 @@ type silent struct{ Recorder }
 
 func (silent) RequestStarted(int)                           {}
 func (silent) Refused(string)                               {}
+func (silent) KeySeen([16]byte, string) int                 { return 0 }
 func (silent) RequestEnded(int, string, int, time.Duration) {}
 
 // TestAKeyRevokedWhileItIsVerified: the request has not joined those that run

@@ -76,5 +76,5 @@ func (p *Proxy) countTokens(x *exchange, t *tail) {
 	if model, known := x.model.Load(), p.known.Load(); model != nil && known != nil && (*known)[*model] {
 		label = *model
 	}
-	p.Recorder.Tokens(label, prompt, completion)
+	p.Recorder.Tokens(x.keyID, label, prompt, completion)
 }

@@ -14,13 +14,22 @@ import (
 
 const namespace = "ollama_proxy"
 
-// Labels are all the values that labels may have. Nothing a client sends
-// becomes one, so the number of series is fixed.
-type Labels struct {
+// Options says what to count. The lists hold all the values that labels may
+// have: nothing a client sends becomes one, so the number of series is fixed.
+type Options struct {
+	Version        string
 	Routes         []string // a method's route is a place in this list
 	RefusalReasons []string
-	StreamOutcomes []string
 	UpstreamErrors []string
+	InForce        InForce
+
+	// PerKey counts by key as well, for up to 1,000 of them; the others
+	// share one series.
+	PerKey bool
+
+	// NativeHistograms makes histograms native ones beside the classic. A
+	// scraper that takes the native ones drops the classic.
+	NativeHistograms bool
 }
 
 // Metrics holds the collectors on a registry of its own. Its methods are safe
@@ -36,6 +45,7 @@ type Metrics struct {
 	failures *prometheus.CounterVec
 	tokens   *prometheus.CounterVec
 	up       prometheus.Gauge
+	keys     *keys // nil if they are not counted
 
 	reloadSuccess *prometheus.GaugeVec
 	reloadTime    *prometheus.GaugeVec
@@ -53,9 +63,9 @@ type route struct {
 	activeStreams prometheus.Gauge
 }
 
-// Keys says what is in force when Prometheus asks. The numbers have at most 48
+// InForce says which keys hold when Prometheus asks. The numbers have at most 48
 // bits, so that they survive as floating-point ones.
-type Keys interface {
+type InForce interface {
 	Revocations() int
 	RevocationsHash() uint64
 	SecretFingerprint() uint64
@@ -63,15 +73,12 @@ type Keys interface {
 
 // New registers all collectors. Series that a counter of failures will have
 // exist from the start at 0, so that the first failure is an increase.
-func New(version string, labels Labels, keys Keys) *Metrics {
+func New(o Options) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: counters("requests_total", "Requests, by status; 499: the client left before the end.", "route", "method", "code"),
-		overhead: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "overhead_seconds",
-			Help:    "Time that the proxy adds before a request leaves for Ollama, reading the client's body apart.",
-			Buckets: []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3},
-		}),
+		overhead: prometheus.NewHistogram(o.histogram("overhead_seconds", "Time that the proxy adds before a request leaves for Ollama, reading the client's body apart.",
+			10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3)),
 		refusals: counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
 		streams:  counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
 		tokens:   counters("tokens_total", "Tokens as Ollama counted them, where its answer says.", "model", "kind"),
@@ -81,17 +88,17 @@ func New(version string, labels Labels, keys Keys) *Metrics {
 		reloadSuccess: gauges("reload_success", "1 if the last reload went well; otherwise what was loaded before is in force.", "source"),
 		reloadTime:    gauges("reload_timestamp_seconds", "When the last reload that went well was.", "source"),
 	}
-	duration := histograms("request_duration_seconds", "Time from a request's arrival to the end of its answer.",
+	duration := o.histograms("request_duration_seconds", "Time from a request's arrival to the end of its answer.",
 		0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
-	firstByte := histograms("time_to_first_byte_seconds", "Time from a request's arrival to the first byte of Ollama's answer.",
+	firstByte := o.histograms("time_to_first_byte_seconds", "Time from a request's arrival to the first byte of Ollama's answer.",
 		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
-	gap := histograms("inter_chunk_seconds", "Time between the chunks of a streamed answer.",
+	gap := o.histograms("inter_chunk_seconds", "Time between the chunks of a streamed answer.",
 		0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 	requestBytes := counters("request_bytes_total", "Bytes of request bodies, as they pass.", "route")
 	streamBytes := counters("stream_bytes_total", "Bytes of Ollama's answers, as they pass.", "route")
 	inFlight := gauges("in_flight_requests", "Requests that have arrived and not ended.", "route")
 	activeStreams := gauges("active_streams", "Streamed answers that have begun and not ended.", "route")
-	for _, name := range labels.Routes {
+	for _, name := range o.Routes {
 		m.routes = append(m.routes, route{
 			name:          name,
 			duration:      duration.WithLabelValues(name),
@@ -103,23 +110,27 @@ func New(version string, labels Labels, keys Keys) *Metrics {
 			activeStreams: activeStreams.WithLabelValues(name),
 		})
 	}
-	for _, reason := range labels.RefusalReasons {
+	for _, reason := range o.RefusalReasons {
 		m.refusals.WithLabelValues(reason)
 	}
-	for _, kind := range labels.UpstreamErrors {
+	for _, kind := range o.UpstreamErrors {
 		m.failures.WithLabelValues(kind)
 	}
 	build := gauges("build_info", "1, with the version that runs.", "version")
-	build.WithLabelValues(version).Set(1)
+	build.WithLabelValues(o.Version).Set(1)
 	m.registry.MustRegister(
 		m.requests, duration, firstByte, gap, m.overhead, requestBytes, streamBytes, m.streams,
 		inFlight, activeStreams, m.refusals, m.up, m.failures, m.tokens, build,
 		m.reloadSuccess, m.reloadTime,
-		observed("revocations", "Revoked keys on the list in force.", func() float64 { return float64(keys.Revocations()) }),
-		observed("revocations_hash", "A number that is the same on replicas with the same list of revoked keys.", func() float64 { return float64(keys.RevocationsHash()) }),
-		observed("secret_fingerprint", "A number that is the same on replicas with the same secrets.", func() float64 { return float64(keys.SecretFingerprint()) }),
+		observed("revocations", "Revoked keys on the list in force.", func() float64 { return float64(o.InForce.Revocations()) }),
+		observed("revocations_hash", "A number that is the same on replicas with the same list of revoked keys.", func() float64 { return float64(o.InForce.RevocationsHash()) }),
+		observed("secret_fingerprint", "A number that is the same on replicas with the same secrets.", func() float64 { return float64(o.InForce.SecretFingerprint()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if o.PerKey {
+		m.keys = newKeys()
+		m.registry.MustRegister(m.keys.requests, m.keys.tokens, m.keys.streamBytes)
+	}
 	return m
 }
 
@@ -159,9 +170,12 @@ func (m *Metrics) StreamStarted(route int) { m.routes[route].activeStreams.Inc()
 
 // Passed counts bytes of an answer, and takes the time since those before; 0
 // means that there were none.
-func (m *Metrics) Passed(route, bytes int, gap time.Duration) {
+func (m *Metrics) Passed(route, key, bytes int, gap time.Duration) {
 	r := &m.routes[route]
 	r.streamBytes.Add(float64(bytes))
+	if key > 0 {
+		m.keys.children[key].streamBytes.Add(float64(bytes))
+	}
 	if gap > 0 {
 		r.gap.Observe(gap.Seconds())
 	}
@@ -175,9 +189,12 @@ func (m *Metrics) StreamEnded(route int, outcome string) {
 }
 
 // Tokens counts the tokens of a prompt and of an answer.
-func (m *Metrics) Tokens(model string, prompt, completion int64) {
+func (m *Metrics) Tokens(key int, model string, prompt, completion int64) {
 	m.tokens.WithLabelValues(model, "prompt").Add(float64(prompt))
 	m.tokens.WithLabelValues(model, "completion").Add(float64(completion))
+	if key > 0 {
+		m.keys.children[key].tokens.Add(float64(prompt + completion))
+	}
 }
 
 // UpstreamFailed counts a failure of Ollama's by its kind.
@@ -226,6 +243,17 @@ func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
-func histograms(name, help string, buckets ...float64) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, []string{"route"})
+func (o *Options) histograms(name, help string, buckets ...float64) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(o.histogram(name, help, buckets...), []string{"route"})
+}
+
+func (o *Options) histogram(name, help string, buckets ...float64) prometheus.HistogramOpts {
+	h := prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
+	if o.NativeHistograms {
+		// Buckets 10 % wide; wider ones rather than more than 160 of them.
+		h.NativeHistogramBucketFactor = 1.1
+		h.NativeHistogramMaxBucketNumber = 160
+		h.NativeHistogramMinResetDuration = time.Hour
+	}
+	return h
 }

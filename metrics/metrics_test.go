@@ -11,18 +11,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-type keys struct{ entries int }
+type inForce struct{ entries int }
 
-func (k *keys) Revocations() int        { return k.entries }
-func (*keys) RevocationsHash() uint64   { return 1<<48 - 1 }
-func (*keys) SecretFingerprint() uint64 { return 42 }
+func (k *inForce) Revocations() int        { return k.entries }
+func (*inForce) RevocationsHash() uint64   { return 1<<48 - 1 }
+func (*inForce) SecretFingerprint() uint64 { return 42 }
 
-func newMetrics(k *keys) *Metrics {
-	return New("v1.2.3", Labels{
+func newMetrics(k *inForce) *Metrics {
+	return New(Options{
+		Version:        "v1.2.3",
 		Routes:         []string{"/api/chat", "/v1/models", "other"},
 		RefusalReasons: []string{"missing", "forged"},
 		UpstreamErrors: []string{"dial", "other"},
-	}, k)
+		InForce:        k,
+	})
 }
 
 // scrape is what Prometheus gets to see.
@@ -46,7 +48,7 @@ func expect(t *testing.T, text string, want ...string) {
 }
 
 func TestWhatCanFailIsThereBeforeItDoes(t *testing.T) {
-	expect(t, scrape(t, newMetrics(&keys{})),
+	expect(t, scrape(t, newMetrics(&inForce{})),
 		`ollama_proxy_refusals_total{reason="missing"} 0`,
 		`ollama_proxy_refusals_total{reason="forged"} 0`,
 		`ollama_proxy_upstream_errors_total{kind="dial"} 0`,
@@ -57,14 +59,14 @@ func TestWhatCanFailIsThereBeforeItDoes(t *testing.T) {
 }
 
 func TestARequestIsCountedInAndOut(t *testing.T) {
-	m := newMetrics(&keys{})
+	m := newMetrics(&inForce{})
 	m.RequestStarted(0)
 	m.Uploaded(0, 100)
 	m.Forwarded(30 * time.Microsecond)
 	m.FirstByte(0, 2*time.Second)
 	m.StreamStarted(0)
-	m.Passed(0, 10, 0)
-	m.Passed(0, 20, 40*time.Millisecond)
+	m.Passed(0, 0, 10, 0)
+	m.Passed(0, 0, 20, 40*time.Millisecond)
 	expect(t, scrape(t, m),
 		`ollama_proxy_in_flight_requests{route="/api/chat"} 1`,
 		`ollama_proxy_active_streams{route="/api/chat"} 1`,
@@ -87,14 +89,14 @@ func TestARequestIsCountedInAndOut(t *testing.T) {
 }
 
 func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
-	k := &keys{entries: 7}
+	k := &inForce{entries: 7}
 	m := newMetrics(k)
 	m.Reloaded("revocations", true, time.Unix(1000, 500e6))
 	m.Reloaded("revocations", false, time.Unix(2000, 0))
 	m.Refused("forged")
 	m.UpstreamFailed("dial")
 	m.UpstreamUp(true)
-	m.Tokens("llama3.2:latest", 26, 259)
+	m.Tokens(0, "llama3.2:latest", 26, 259)
 	expect(t, scrape(t, m),
 		`ollama_proxy_reload_success{source="revocations"} 0`,
 		`ollama_proxy_reload_timestamp_seconds{source="revocations"} 1000.5`,
@@ -110,7 +112,7 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 }
 
 func TestNamesAndHelpAreWellFormed(t *testing.T) {
-	m := newMetrics(&keys{})
+	m := newMetrics(&inForce{})
 	m.RequestEnded(0, "GET", 200, time.Second)
 	m.StreamEnded(0, "complete")
 	m.Reloaded("secrets", true, time.Now())
@@ -124,20 +126,51 @@ func TestNamesAndHelpAreWellFormed(t *testing.T) {
 }
 
 func BenchmarkPassed(b *testing.B) {
-	m := newMetrics(&keys{})
+	m := newMetrics(&inForce{})
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Passed(0, 200, 20*time.Millisecond)
+		m.Passed(0, 0, 200, 20*time.Millisecond)
 	}
 }
 
 func BenchmarkRequest(b *testing.B) {
-	m := newMetrics(&keys{})
+	m := newMetrics(&inForce{})
 	b.ReportAllocs()
 	for b.Loop() {
 		m.RequestStarted(0)
 		m.Forwarded(time.Microsecond)
 		m.FirstByte(0, time.Second)
 		m.RequestEnded(0, "POST", 200, time.Second)
+	}
+}
+
+func TestHistogramsAreNativeBesideClassic(t *testing.T) {
+	for _, native := range []bool{false, true} {
+		m := New(Options{Routes: []string{"/api/chat"}, InForce: &inForce{}, NativeHistograms: native})
+		m.FirstByte(0, time.Second)
+		m.Forwarded(time.Microsecond)
+		families, err := m.registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		for _, f := range families {
+			for _, metric := range f.GetMetric() {
+				h := metric.GetHistogram()
+				if h == nil || !strings.HasPrefix(f.GetName(), namespace) {
+					continue
+				}
+				seen++
+				if (h.Schema != nil) != native {
+					t.Errorf("%s: native is %v, want %v", f.GetName(), h.Schema != nil, native)
+				}
+				if len(h.GetBucket()) == 0 {
+					t.Errorf("%s has no classic buckets", f.GetName())
+				}
+			}
+		}
+		if seen != 4 {
+			t.Errorf("%d histograms, want 4: there is nothing to see", seen)
+		}
 	}
 }

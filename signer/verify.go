@@ -27,12 +27,12 @@ type Key struct {
 	Limits *Limits // nil: no caveats, nothing is limited
 }
 
-// Label names the key where people read: its first label, or its UUID.
+// Label is the key's first label, or empty.
 func (k *Key) Label() string {
-	if k.Limits != nil && k.Limits.Label != "" {
-		return k.Limits.Label
+	if k.Limits == nil {
+		return ""
 	}
-	return k.ID.String()
+	return k.Limits.Label
 }
 
 // Verifier tells genuine keys from others. It is safe for concurrent use, and

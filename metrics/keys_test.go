@@ -1,0 +1,97 @@
+package metrics
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func perKey() *Metrics {
+	return New(Options{Version: "v1", Routes: []string{"/api/chat"}, InForce: &inForce{}, PerKey: true})
+}
+
+func id(n int) (id [16]byte) {
+	id[0], id[1], id[15] = byte(n>>8), byte(n), 7
+	return id
+}
+
+func TestKeysAreCountedByLabelOrID(t *testing.T) {
+	m := perKey()
+	alice := m.KeySeen(id(1), "alice")
+	if again := m.KeySeen(id(2), "alice"); again != alice {
+		t.Errorf("one label has two places, %d and %d", alice, again)
+	}
+	plain := m.KeySeen(id(0x0199), "")
+	m.Passed(0, alice, 100, 0)
+	m.Passed(0, plain, 7, 0)
+	m.Tokens(alice, "llama3.2:latest", 26, 259)
+	expect(t, scrape(t, m),
+		`ollama_proxy_key_requests_total{key="alice"} 2`,
+		`ollama_proxy_key_stream_bytes_total{key="alice"} 100`,
+		`ollama_proxy_key_tokens_total{key="alice"} 285`,
+		`ollama_proxy_key_requests_total{key="01990000-0000-0000-0000-000000000007"} 1`,
+		`ollama_proxy_key_stream_bytes_total{key="01990000-0000-0000-0000-000000000007"} 7`,
+		`ollama_proxy_stream_bytes_total{route="/api/chat"} 107`,
+	)
+}
+
+func TestKeysAreNotCountedUnlessAskedFor(t *testing.T) {
+	m := newMetrics(&inForce{})
+	place := m.KeySeen(id(1), "alice")
+	m.Passed(0, place, 100, 0)
+	m.Tokens(place, "llama3.2:latest", 1, 1)
+	if text := scrape(t, m); strings.Contains(text, "key_") {
+		t.Error("there are series of keys")
+	}
+}
+
+// series is how many keys have a series of their own, or share one.
+func series(t *testing.T, m *Metrics) int {
+	return strings.Count(scrape(t, m), "\nollama_proxy_key_requests_total{")
+}
+
+func TestTooManyKeysShareOneSeries(t *testing.T) {
+	m := perKey()
+	var all sync.WaitGroup
+	for part := range 4 {
+		all.Go(func() {
+			for n := range 3 * maxKeys / 2 {
+				key := id(n*2 + part%2) // each comes twice, at once
+				m.Passed(0, m.KeySeen(key, ""), 1, 0)
+			}
+		})
+	}
+	all.Wait()
+	if n := series(t, m); n != maxKeys+1 {
+		t.Errorf("%d series, want %d", n, maxKeys+1)
+	}
+	expect(t, scrape(t, m),
+		fmt.Sprintf(`ollama_proxy_key_requests_total{key="other"} %d`, 2*2*maxKeys),
+		fmt.Sprintf(`ollama_proxy_key_stream_bytes_total{key="other"} %d`, 2*2*maxKeys),
+	)
+}
+
+func TestOneKeyCannotCrowdOutOthersByLabels(t *testing.T) {
+	m := perKey()
+	for n := range 10 * maxKeys {
+		m.KeySeen(id(1), fmt.Sprint("label ", n))
+	}
+	if n := series(t, m); n != maxLabels+2 {
+		t.Errorf("one key has taken %d series, want %d, and one of its id, and other", n, maxLabels+2)
+	}
+	m.KeySeen(id(2), "bob")
+	expect(t, scrape(t, m), `ollama_proxy_key_requests_total{key="bob"} 1`)
+}
+
+func TestAKeyIsFoundWithoutAllocating(t *testing.T) {
+	m := perKey()
+	for n := range maxKeys {
+		m.KeySeen(id(n), "")
+	}
+	for name, who := range map[string]int{"known": 1, "one too many": 5000} {
+		if n := testing.AllocsPerRun(100, func() { m.KeySeen(id(who), "") }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
