@@ -71,6 +71,7 @@ func newApp() *cli.App {
 					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com pass, on your account"},
 					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: no bound)"},
 					span("first-byte-timeout", 15*time.Minute, "wait so long for Ollama to begin its answer"),
+					span("heartbeat", 0, "so often tell clients who wait for a stream of events that it comes, so that a tunnel does not give up (0: never)"),
 					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for so long"),
 					span("shutdown-grace", time.Minute, "let running requests finish for so long after SIGTERM"),
 					text("log-format", "text", "`FORMAT` of the log: text or json"),
@@ -228,6 +229,9 @@ func serve(c *cli.Context) error {
 			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
 		}
 	}
+	if d := c.Duration("heartbeat"); d < 0 {
+		return fmt.Errorf("--heartbeat: %v is less than 0s", d)
+	}
 	log, err := handler.NewLog(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
 	if err != nil {
 		return err
@@ -301,6 +305,7 @@ func serve(c *cli.Context) error {
 			AllowCloud:       c.Bool("allow-cloud"),
 			FirstByteTimeout: c.Duration("first-byte-timeout"),
 			StallTimeout:     c.Duration("stall-timeout"),
+			Heartbeat:        c.Duration("heartbeat"),
 		}),
 		Metrics:        m.Handler(),
 		Certificate:    certificate,

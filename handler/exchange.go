@@ -32,12 +32,13 @@ type exchange struct {
 	cuts     uint64                 // how often revoked keys had been cut when it was verified
 	model    atomic.Pointer[string] // canonical; nil: not known
 
-	ctx      context.Context // ends when the client leaves, or the exchange is cut
-	cancel   context.CancelCauseFunc
-	dog      *watchdog
-	body     body
-	bodyRead atomic.Bool   // nothing of it is still to come
-	reading  time.Duration // spent on the client's body before Ollama heard of it
+	ctx        context.Context // ends when the client leaves, or the exchange is cut
+	cancel     context.CancelCauseFunc
+	dog        *watchdog
+	body       body
+	bodyRead   atomic.Bool   // nothing of it is still to come
+	asksStream atomic.Bool   // as far as it has been read
+	reading    time.Duration // spent on the client's body before Ollama heard of it
 
 	status    int // of the answer; 0 until it begins
 	sent      int64

@@ -49,6 +49,11 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: errUnreadable.Error()}, outcomeRefused, ""}
 	}
 	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstreamOther}
+	var theirs *ollamaError
+	if errors.As(err, &theirs) {
+		f.status, f.message = theirs.status, theirs.message
+		return f
+	}
 	var opErr *net.OpError
 	switch {
 	case errors.As(err, &opErr) && opErr.Op == "dial":
@@ -73,14 +78,19 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 		return
 	}
 	p.Recorder.UpstreamFailed(f.kind)
-	if f.kind == upstreamOther {
+	var theirs *ollamaError
+	if f.kind == upstreamOther && !errors.As(err, &theirs) {
 		err = errNotHTTP
 	}
 	x.err = err
 }
 
-// fail ends an exchange of whose answer nothing has been sent yet.
+// fail ends an exchange of whose answer nothing has been sent yet, heartbeats
+// apart.
 func (p *Proxy) fail(x *exchange, err error) {
+	if x.status != 0 {
+		p.breakOff(x, &tail{}, err)
+	}
 	f := p.diagnose(x, err)
 	p.note(x, f, err)
 	if f.outcome == outcomeClientGone {

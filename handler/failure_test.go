@@ -355,6 +355,12 @@ func TestAClientThatStopsSending(t *testing.T) {
 // made-up Ollama, and a clock that does not wait: see testing/synctest.
 func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
 	t.Helper()
+	return bubbleAt(t, "/api/generate", 0, body, ollama)
+}
+
+// bubbleAt is bubble for any path, with heartbeats.
+func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
+	t.Helper()
 	secret, _ := signer.NewSecret()
 	key, err := signer.Mint(secret, false)
 	if err != nil {
@@ -367,8 +373,9 @@ func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Re
 		Recorder:  s,
 		Log:       slog.New(slog.DiscardHandler),
 		Transport: roundTripper(ollama),
+		Heartbeat: heartbeat,
 	})
-	r := httptest.NewRequest("POST", "/api/generate", body)
+	r := httptest.NewRequest("POST", path, body)
 	r.Header.Set("Authorization", "Bearer "+key)
 	w := httptest.NewRecorder()
 	var a answer

@@ -43,6 +43,11 @@ type Options struct {
 	// minutes.
 	FirstByteTimeout time.Duration
 
+	// Heartbeat is how often a client that has asked for a stream of events
+	// is told, in a comment, that Ollama's answer has not begun. 0 means
+	// never: then an error of Ollama's still gets its own status.
+	Heartbeat time.Duration
+
 	// TrustedProxies are the networks whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
 

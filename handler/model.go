@@ -90,7 +90,11 @@ func (p *Proxy) guard(x *exchange, models []string, unreadable bool) error {
 
 // guardNames is guard for a JSON body.
 func (p *Proxy) guardNames(x *exchange, n names) error {
-	return p.guard(x, x.route.models.pick(n), n.unreadable)
+	if err := p.guard(x, x.route.models.pick(n), n.unreadable); err != nil {
+		return err
+	}
+	x.asksStream.Store(n.stream)
+	return nil
 }
 
 // checkSmall reads the models of a body that is in memory.

@@ -17,10 +17,12 @@ const (
 	maxNameValue = 4 << 10
 )
 
-// names are the models that a JSON body names, by the keys under which Ollama
-// looks for them.
+// names are what a JSON body says that decides over it: the models, by the keys
+// under which Ollama looks for them, and whether the answer is to be a stream.
 type names struct {
 	model, name, source, destination, from string
+
+	stream bool // the body asks for one
 
 	// unreadable is set if the body is no JSON object, or one of the names no
 	// string: Ollama will refuse it, but nobody can say what it names.
@@ -55,6 +57,7 @@ type nameReader struct {
 	depth int
 	kept  []byte  // of the key or the value that is being read, with its quotes
 	field *string // where the value belongs; nil: nowhere
+	flag  *bool   // the same, of a value that is true or false
 }
 
 type readState int
@@ -196,7 +199,7 @@ func (r *nameReader) keep(b []byte) {
 	case inKey, inKeyEscape:
 		limit = maxNameKey
 	case inString, inStringEscape, inLiteral:
-		if r.field == nil {
+		if r.field == nil && r.flag == nil {
 			return
 		}
 	}
@@ -207,12 +210,15 @@ func (r *nameReader) keep(b []byte) {
 }
 
 func (r *nameReader) endKey() {
-	r.state, r.field = beforeColon, nil
+	r.state, r.field, r.flag = beforeColon, nil, nil
 	if len(r.kept) > maxNameKey {
 		return
 	}
 	if key, ok := unquote(r.kept); ok {
 		r.field = r.names.field(key)
+		if strings.EqualFold(key, "stream") {
+			r.flag = &r.names.stream
+		}
 	}
 }
 
@@ -268,6 +274,9 @@ func (r *nameReader) endLiteral() {
 	r.state = afterValue
 	if r.field != nil && string(r.kept) != "null" {
 		r.names.unreadable = true
+	}
+	if r.flag != nil && (string(r.kept) == "true" || string(r.kept) == "false") {
+		*r.flag = string(r.kept) == "true"
 	}
 }
 

@@ -15,11 +15,12 @@ func oracle(body []byte) (n names, ok bool) {
 		Source      string `json:"source"`
 		Destination string `json:"destination"`
 		From        string `json:"from"`
+		Stream      bool   `json:"stream"`
 	}
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&v); err != nil {
 		return names{}, false
 	}
-	return names{model: v.Model, name: v.Name, source: v.Source, destination: v.Destination, from: v.From}, true
+	return names{model: v.Model, name: v.Name, source: v.Source, destination: v.Destination, from: v.From, stream: v.Stream}, true
 }
 
 // readNames reads a body in pieces of the given size.
@@ -50,6 +51,7 @@ var nameBodies = []string{
 	`{"prompt":"\\","model":"tiny"}`,
 	`{"prompt":"\\\"","model":"tiny"}`,
 	`{"a":{},"b":[],"c":[[{}]],"model":"tiny"}`,
+	`{"stream":true}`, `{"stream":true,"STREAM":false}`, `{"stream":false,"\u017ftream":true}`, `{"stream":true,"stream":null}`, `{"stream" : true }`, `{"messages":[{"stream":true}]}`,
 	`{"name":"a","from":"b","source":"c","destination":"d"}`,
 	`{"model":"` + strings.Repeat("a", 700) + `"}`,
 	`{"` + strings.Repeat("k", 10000) + `":"` + strings.Repeat("v", 10000) + `","model":"tiny"}`,

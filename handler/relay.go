@@ -10,8 +10,11 @@ import (
 
 // relay sends the request to Ollama and passes the answer back.
 func (p *Proxy) relay(x *exchange) {
+	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
-	res, err := p.Transport.RoundTrip(p.outgoing(x))
+	heart := p.startHeartbeat(x)
+	res, err := p.Transport.RoundTrip(out)
+	heart.stop()
 	if err != nil {
 		p.fail(x, err)
 		return
@@ -22,6 +25,10 @@ func (p *Proxy) relay(x *exchange) {
 		return
 	}
 	x.dog.enter(&p.passing)
+	if x.status != 0 && (res.StatusCode != http.StatusOK || streamKindOf(res.Header) != sse) {
+		p.fail(x, refuseAnswer(res))
+		return
+	}
 	if x.route.models == inAnswer && x.key.Limits.LimitsModels() {
 		if err := filterModels(res, x.key.Limits); err != nil {
 			p.fail(x, err)
@@ -48,6 +55,9 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 	if x.route.models == inAnswer {
 		delete(out.Header, "Accept-Encoding") // the list may have to be read
 	}
+	if p.Heartbeat > 0 && x.route.hasEvents() {
+		delete(out.Header, "Accept-Encoding") // the answer may begin without Ollama
+	}
 	if x.route.models == inForm {
 		out.URL.RawQuery = "" // Ollama would look there first for the model
 	}
@@ -60,7 +70,7 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 // pass passes the answer on: its head at once where a body of unknown length
 // follows, and each chunk as it arrives.
 func (p *Proxy) pass(x *exchange, res *http.Response) {
-	if res.ContentLength < 0 {
+	if x.status == 0 && res.ContentLength < 0 {
 		p.begin(x, res)
 		x.control.Flush()
 	}
@@ -96,13 +106,20 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 // begin sends the head of Ollama's answer.
 func (p *Proxy) begin(x *exchange, res *http.Response) {
 	copyResponseHeaders(x.w.Header(), res.Header)
-	if x.stream = streamKindOf(res.Header); x.stream != noStream {
-		x.w.Header().Set("X-Accel-Buffering", "no")
-		p.Recorder.StreamStarted(x.routeID())
+	if kind := streamKindOf(res.Header); kind != noStream {
+		p.beginStream(x, kind)
 	}
 	x.answerEarly()
 	x.status = res.StatusCode
 	x.w.WriteHeader(res.StatusCode)
+}
+
+// beginStream notes that the answer is a stream, and asks proxies on its way
+// not to hold it back.
+func (p *Proxy) beginStream(x *exchange, kind streamKind) {
+	x.stream = kind
+	x.w.Header().Set("X-Accel-Buffering", "no")
+	p.Recorder.StreamStarted(x.routeID())
 }
 
 // send writes a chunk to the client and flushes it, unless it is the last of a

@@ -147,6 +147,12 @@ func isSegment(s string) bool {
 	})
 }
 
+// hasEvents reports whether the route answers with server-sent events where a
+// request asks for a stream.
+func (r *route) hasEvents() bool {
+	return r.class == signer.Chat && r.dialect != native && r.models == inModel
+}
+
 // permits reports whether the route takes the method.
 func (r *route) permits(method string) bool {
 	for _, m := range r.methods {
