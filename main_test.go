@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -74,7 +75,7 @@ type server struct {
 	log              func() string // everything logged, once the process has ended
 }
 
-var servingLine = regexp.MustCompile(`msg=serving address=(\S+) (?:metrics|remote)=(\S+)`)
+var servingLine = regexp.MustCompile(`msg"?[=:]"?serving"? ?,?"?address"?[=:]"?([^\s"]+)"?[ ,]"?(?:metrics|remote)"?[=:]"?([^\s"]+)`)
 
 // start starts a server and waits until it serves.
 func start(t *testing.T, cmd *exec.Cmd) *server {
@@ -806,5 +807,81 @@ func TestSeriesAreBounded(t *testing.T) {
 	// was minted, up to 1,000; the others share one.
 	if some != round+16+1+1 || all != 1000+1 {
 		t.Errorf("%d keys have series, and then %d", some, all)
+	}
+}
+
+// TestTheLogSaysWhyAStreamWasCut has streams end in each way there is, and
+// reads the log as a machine does.
+func TestTheLogSaysWhyAStreamWasCut(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	list := filepath.Join(dir, "revocations")
+	if err := os.WriteFile(list, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(secret, 0o644); err != nil { // for a line of warning
+		t.Fatal(err)
+	}
+	keys := lines(t, command(t, dir, "mint", "--secret-file", secret, "--count", "2", "--label", `a "quoted" {label}`))
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--revocations", list, "--reload-interval", "20ms",
+		"--log-format", "json", "--stall-timeout", "1s", "--shutdown-grace", "10ms")...))
+
+	whole := func(key, body string) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, s.address+"/api/generate", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+	}
+	whole(keys[0], `{"model":"tiny","prompt":"x"}`)
+	whole("nobody's", `{"model":"tiny","prompt":"x"}`)
+	whole(keys[0], `{"model":"dies-between","prompt":"x"}`)
+	io.ReadAll(stream(t, s, keys[0])) // until it stalls
+	cut := stream(t, s, keys[1])
+	lines(t, command(t, dir, "revoke", "--revocations", list, keys[1]))
+	io.ReadAll(cut)
+	last := stream(t, s, keys[0])
+	s.Process.Signal(syscall.SIGTERM)
+	io.ReadAll(last)
+
+	outcomes := map[string]int{}
+	for line := range strings.Lines(s.log()) {
+		var entry struct {
+			Time                    time.Time
+			Level, Msg              string
+			Request, Label, Outcome string
+			Route, Method           string
+			Status, Bytes           int
+			Duration                int64
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Time.IsZero() || entry.Level == "" || entry.Msg == "" {
+			t.Errorf("%q: %v", line, err)
+			continue
+		}
+		if entry.Msg != "request" {
+			continue
+		}
+		outcomes[fmt.Sprint(entry.Outcome, " ", entry.Status)]++
+		if entry.Request == "" || entry.Route != "/api/generate" || entry.Method != "POST" || entry.Duration <= 0 {
+			t.Errorf("%s", line)
+		}
+		if entry.Outcome != "refused" && (entry.Label != `a "quoted" {label}` || entry.Bytes == 0) {
+			t.Errorf("%s", line)
+		}
+		if entry.Outcome == "upstream_error" && !strings.Contains(line, `"error":"unexpected EOF"`) {
+			t.Errorf("%s", line)
+		}
+	}
+	want := map[string]int{"complete 200": 1, "refused 401": 1, "upstream_error 502": 1, "stalled 504": 1, "revoked 401": 1, "shutdown 503": 1}
+	if !maps.Equal(outcomes, want) {
+		t.Errorf("%v, want %v", outcomes, want)
 	}
 }
