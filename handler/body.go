@@ -41,13 +41,28 @@ func (b *body) clientErr() error {
 func (b *body) readCloser() io.ReadCloser {
 	switch {
 	case b.small != nil:
-		return io.NopCloser(bytes.NewReader(b.small))
+		return newMemory(b.small)
 	case b.large != nil:
 		b.upload = &transfer{Reader: b.large, closed: make(chan struct{})}
 		return b.upload
 	}
 	return http.NoBody
 }
+
+// memory is a body that is in memory as a whole.
+type memory struct {
+	bytes.Reader
+	all []byte
+}
+
+func newMemory(b []byte) *memory {
+	m := &memory{all: b}
+	m.Reset(b)
+	return m
+}
+
+// Close does nothing: there is nothing to give back.
+func (*memory) Close() error { return nil }
 
 // transfer is a large body in the transport's hands: it reads in a goroutine of
 // its own, and may do so after it has returned an answer or an error.

@@ -79,7 +79,7 @@ type step func(*exchange)
 // New returns a Proxy. It connects to nothing before the first request.
 func New(o Options) *Proxy {
 	if o.Transport == nil {
-		o.Transport = NewTransport()
+		o.Transport = NewTransport(o.Upstream)
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 64 << 20

@@ -40,7 +40,7 @@ func TestHeartbeats(t *testing.T) {
 		"chat":                      {"/v1/chat/completions", `{"model":"tiny","stream":true}`, time.Minute + time.Second, 4},
 		"completions":               {"/v1/completions", `{"stream":true,"model":"tiny"}`, 16 * time.Second, 1},
 		"responses":                 {"/v1/responses", `{"model":"tiny","STREAM":true}`, 31 * time.Second, 2},
-		"messages":                  {"/v1/messages", `{"model":"tiny","stream":false,"stream":true}`, 10 * time.Minute, 39},
+		"messages":                  {"/v1/messages", `{"model":"tiny","stream":false,"stream":true}`, 10*time.Minute - time.Second, 39},
 		"Ollama is quick":           {"/v1/messages", `{"model":"tiny","stream":true}`, 14 * time.Second, 0},
 		"a whole answer":            {"/v1/chat/completions", `{"model":"tiny","stream":false}`, time.Hour / 5, 0},
 		"not said":                  {"/v1/chat/completions", `{"model":"tiny"}`, time.Hour / 5, 0},

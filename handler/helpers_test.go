@@ -112,7 +112,7 @@ func start(t *testing.T, c config) *site {
 
 	s.secret, _ = signer.NewSecret()
 	s.key, s.admin = s.mint(false), s.mint(true)
-	transport := handler.NewTransport()
+	transport := handler.NewTransport(&url.URL{Scheme: "http", Host: s.upstream})
 	if idle, ok := transport.(interface{ CloseIdleConnections() }); ok {
 		t.Cleanup(idle.CloseIdleConnections)
 	}

@@ -61,9 +61,6 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 	if x.route.models == inForm {
 		out.URL.RawQuery = "" // Ollama would look there first for the model
 	}
-	if x.body.small != nil {
-		out.GetBody = func() (io.ReadCloser, error) { return x.body.readCloser(), nil }
-	}
 	return out
 }
 

@@ -17,26 +17,6 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// NewTransport returns the RoundTripper by which a Proxy reaches Ollama.
-func NewTransport() http.RoundTripper {
-	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		DialContext: dialer.DialContext,
-		// Ollama's answers pass as they are, in the coding that the client
-		// asked for.
-		DisableCompression: true,
-		// Every client may stream at once, and all of them to one host.
-		MaxIdleConnsPerHost:    1024,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 256 << 10,
-		TLSHandshakeTimeout:    10 * time.Second,
-		// Room for the head and an ordinary chat, so that both leave in one
-		// write.
-		WriteBufferSize: 16 << 10,
-		ReadBufferSize:  16 << 10,
-	}
-}
-
 // ParseUpstream reads where Ollama is, as OLLAMA_HOST spells it: a URL, or a
 // host with or without a port. An address that only a server can use, such as
 // 0.0.0.0, means this machine. If the text has a path, a user or an unknown
