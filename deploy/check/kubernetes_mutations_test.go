@@ -52,6 +52,7 @@ var oneThingBroken = []mutation{
 	{"Namespace/ollama-proxy", "metadata labels pod-security.kubernetes.io/enforce", "baseline", `enforces "baseline"`},
 	{"Namespace/ollama-proxy", "metadata labels pod-security.kubernetes.io/enforce", "restrict", "Invalid value"},
 	{"Namespace/ollama-proxy", "metadata labels", gone, "Pod Security enforces"},
+	{"Namespace/ollama-proxy", "kind", "Namespaces", "there are 0 namespaces"},
 	{"PodMonitor/ollama-proxy", "metadata namespace", "monitoring", `in the namespace "monitoring"`},
 	{"Deployment/ollama-proxy", proxyPod + "securityContext runAsNonRoot", false, "runAsNonRoot"},
 	{"Deployment/ollama-proxy", proxyPod + "securityContext runAsUser", 0, "runAsUser=0"},
@@ -64,6 +65,7 @@ var oneThingBroken = []mutation{
 	{"StatefulSet/ollama", proxyPod + "hostNetwork", true, "host namespaces"},
 
 	// pods
+	{"Deployment/ollama-proxy", proxyPod + "containers 1", map[string]any{"name": "sidecar"}, "other containers"},
 	{"Deployment/ollama-proxy", proxyPod + "automountServiceAccountToken", gone, "token for the API server"},
 	{"Deployment/ollama-proxy", proxyPod + "enableServiceLinks", gone, "put variables among"},
 	{"Deployment/ollama-proxy", proxyContainer + "image", "ghcr.io/ollama-proxy/ollama-proxy:latest", "not pinned"},
@@ -73,6 +75,7 @@ var oneThingBroken = []mutation{
 	{"Deployment/ollama-proxy", proxyContainer + "ports 1 containerPort", 8080, "is there twice"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_METRICS_LISTEN name", "OLLAMA_PROXY_LISTEN", "is set twice"},
 	{"StatefulSet/ollama", proxyContainer + "livenessProbe", gone, "has no livenessProbe"},
+	{"StatefulSet/ollama", proxyContainer + "livenessProbe httpGet", gone, "asks nothing by HTTP"},
 	{"StatefulSet/ollama", proxyContainer + "readinessProbe httpGet port", 11435, "asks a port 11435"},
 	{"StatefulSet/ollama", proxyContainer + "volumeMounts 0 name", "models", "mounts a volume models"},
 	{"StatefulSet/ollama", proxyContainer + "volumeMounts 1", gone, "nobody mounts"},
@@ -80,6 +83,8 @@ var oneThingBroken = []mutation{
 	// the files
 	{"Deployment/ollama-proxy", proxyContainer + "volumeMounts 0 subPath", "secret", "subPath"},
 	{"Deployment/ollama-proxy", proxyContainer + "volumeMounts 0 mountPath", "/etc/proxy", "is no file that is mounted"},
+	{"Deployment/ollama-proxy", proxyPod + "volumes 1", map[string]any{"name": "x", "secret": map[string]any{"secretName": "x"}}, "is not projected"},
+	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected sources 2", map[string]any{"serviceAccountToken": map[string]any{"path": "token"}}, "something else than a Secret"},
 	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected defaultMode", 0o444, "should be 0440"},
 	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected defaultMode", 0o400, "should be 0440"},
 	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected sources 0 secret name", "secret", "is to be ollama-proxy"},
@@ -88,9 +93,11 @@ var oneThingBroken = []mutation{
 	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected sources 1 configMap optional", true, "no key is revoked"},
 	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected sources 1 configMap items 0 key", "list", "a key list"},
 	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected sources 1 configMap items 0 path", "list", "is no file that is mounted"},
+	{"Deployment/ollama-proxy", proxyPod + "volumes 0 projected sources 1 configMap name", "ollama-proxy-revocations-7g2t", "is not ollama-proxy-revocations"},
 	{"ConfigMap/ollama-proxy-revocations", "metadata name", "ollama-proxy-revocations-7g2t", "ConfigMap ollama-proxy-revocations that is not there"},
 
 	// the proxy
+	{"Deployment/ollama-proxy", "metadata name", "proxy", "there is no Deployment/ollama-proxy"},
 	{"Deployment/ollama-proxy", proxyContainer + "args 0", "server", "is started with"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_LOG_FORMAT name", "OLLAMA_PROXY_LOGFORMAT", "knows no variable"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_LOG_FORMAT name", "OLLAMA_PROXY_SECRET", "knows no variable"},
@@ -98,6 +105,7 @@ var oneThingBroken = []mutation{
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_LISTEN value", ":8081", "is not the port http"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_METRICS_LISTEN", gone, "is not the port metrics"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_UPSTREAM value", "http://ollama:11435", "no such Service"},
+	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_UPSTREAM value", "http://", "is no URL"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_UPSTREAM value", "http://olama.ollama-proxy.svc:11434", "no such Service"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_SECRET_FILE", gone, `OLLAMA_PROXY_SECRET_FILE=""`},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_SECRET_FILE value", "https://secrets.example.com", "to be a file"},
@@ -108,7 +116,7 @@ var oneThingBroken = []mutation{
 	{"Deployment/ollama-proxy", proxyContainer + "startupProbe", gone, "startupProbe of the proxy"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_MAX_IN_FLIGHT value", "5000", "more memory than there is"},
 	{"Deployment/ollama-proxy", proxyContainer + "env OLLAMA_PROXY_MAX_IN_FLIGHT", gone, "more memory than there is"},
-	{"Deployment/ollama-proxy", proxyContainer + "env GOMEMLIMIT value", "768MiB", "not below the limit"},
+	{"Deployment/ollama-proxy", proxyContainer + "env GOMEMLIMIT value", "1GiB", "not below the limit"},
 	{"Deployment/ollama-proxy", proxyContainer + "resources limits memory", "512Mi", "not below the limit"},
 
 	// grace, and roll-out
@@ -127,6 +135,7 @@ var oneThingBroken = []mutation{
 
 	// references
 	{"Deployment/ollama-proxy", "spec selector matchLabels app.kubernetes.io/name", "proxy", "selects the pods of 0"},
+	{"Deployment/ollama-proxy", "spec selector matchLabels app.kubernetes.io/name", "ollama", "selects the pods of StatefulSet/ollama"},
 	{"Deployment/ollama-proxy", "spec template metadata labels app.kubernetes.io/name", "ollama", "selects the pods of"},
 	{"Service/ollama-proxy", "spec selector app.kubernetes.io/name", "ollama", "leads to StatefulSet/ollama"},
 	{"Service/ollama", "spec selector app.kubernetes.io/name", "ollama-server", "selects the pods of 0"},
@@ -137,9 +146,11 @@ var oneThingBroken = []mutation{
 	{"PodDisruptionBudget/ollama-proxy", "spec selector matchLabels app.kubernetes.io/name", "ollama", "is for StatefulSet/ollama"},
 	{"PodDisruptionBudget/ollama-proxy", "spec maxUnavailable", "0%", "0 may be unavailable"},
 	{"PodDisruptionBudget/ollama-proxy", "spec maxUnavailable", gone, "how many may be unavailable"},
+	{"PodDisruptionBudget/ollama-proxy", "kind", "PodDisruption", "there are 0 PodDisruptionBudgets"},
 	{"HorizontalPodAutoscaler/ollama-proxy", "spec scaleTargetRef name", "proxy", "scales Deployment/proxy"},
 	{"HorizontalPodAutoscaler/ollama-proxy", "spec scaleTargetRef apiVersion", "apps/v1beta1", "scales"},
 	{"HorizontalPodAutoscaler/ollama-proxy", "spec minReplicas", 1, "less than two"},
+	{"HorizontalPodAutoscaler/ollama-proxy", "kind", "PodAutoscaler", "there are 0 HorizontalPodAutoscalers"},
 	{"HTTPRoute/ollama-proxy", "spec rules 0 timeouts", gone, "has timeouts"},
 	{"HTTPRoute/ollama-proxy", "spec rules 0 timeouts backendRequest", "60s", "has timeouts"},
 	{"HTTPRoute/ollama-proxy", "spec rules 0 backendRefs 0 port", 8080, "not the proxy's"},
@@ -153,6 +164,7 @@ var oneThingBroken = []mutation{
 	{"PodMonitor/ollama-proxy", "spec namespaceSelector", map[string]any{"any": true}, "other namespaces"},
 	{"PodMonitor/ollama-proxy", "spec jobLabel", gone, `gives the job ""`},
 	{"PodMonitor/ollama-proxy", "spec podMetricsEndpoints 0 port", "http", "does not ask /metrics"},
+	{"PodMonitor/ollama-proxy", "spec podMetricsEndpoints 1", map[string]any{"port": "http"}, "has 2 endpoints"},
 	{"PodMonitor/ollama-proxy", "spec podMetricsEndpoints 0 relabelings 0 targetLabel", "job", "gives another job"},
 	{"PrometheusRule/ollama-proxy", "spec groups 0 rules 0 expr", "up == 0", "is not what deploy/prometheus/alerts.yaml says"},
 	{"PrometheusRule/ollama-proxy", "spec groups 0 rules 3", gone, "is not what deploy/prometheus/alerts.yaml says"},
@@ -179,6 +191,7 @@ var oneThingBroken = []mutation{
 	{"NetworkPolicy/ollama-proxy", "spec egress 0 to", gone, "ollama] in elsewhere, TCP 11434: true"},
 	{"NetworkPolicy/ollama-proxy", "spec egress 0 to 0 namespaceSelector", map[string]any{}, "ollama] in elsewhere, TCP 11434: true"},
 	{"NetworkPolicy/ollama-proxy", "spec egress 0 ports 0", map[string]any{"port": 1, "endPort": 65535}, "TCP 22: true"},
+	{"NetworkPolicy/ollama-proxy", "spec egress 0 ports 0 port", gone, "TCP 22: true"},
 	{"NetworkPolicy/ollama-proxy", "spec egress 1", map[string]any{}, "to 203.0.113.7, TCP 443: true"},
 	{"NetworkPolicy/ollama-proxy", "spec egress", []any{}, "TCP 11434: false"},
 	{"NetworkPolicy/default-deny", "spec podSelector", map[string]any{"matchLabels": map[string]any{"a": "b"}}, "in ollama-proxy, TCP 80: true"},

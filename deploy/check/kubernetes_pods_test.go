@@ -14,11 +14,15 @@ import (
 	"k8s.io/pod-security-admission/policy"
 )
 
-// secretName is the Secret that the user makes, as the README says; its one
-// key is secretKey.
 const (
+	// secretName is the Secret that the user makes, as the README says; its one
+	// key is secretKey.
 	secretName = "ollama-proxy"
 	secretKey  = "secret"
+
+	// listName is the ConfigMap with the list of revoked keys. With a hash in
+	// its name each change would replace all pods.
+	listName = "ollama-proxy-revocations"
 )
 
 // workload is what runs pods.
@@ -204,6 +208,9 @@ func (c *cluster) checkSource(r *report, name string, source corev1.VolumeProjec
 	case source.ConfigMap != nil:
 		if source.ConfigMap.Optional != nil && *source.ConfigMap.Optional {
 			r.add("%s: the ConfigMap %s must be there: without it no key is revoked", name, source.ConfigMap.Name)
+		}
+		if source.ConfigMap.Name != listName {
+			r.add("%s: mounts a ConfigMap %s that is not %s", name, source.ConfigMap.Name, listName)
 		}
 		config := named[corev1.ConfigMap](c, source.ConfigMap.Name)
 		if config == nil {
