@@ -22,7 +22,7 @@ import (
 // those variables and files, answers those probes, takes in a list that
 // Kubernetes swaps under it, and drains as the probes and the grace expect.
 func TestKubernetesContainer(t *testing.T) {
-	binary := buildProxy(t)
+	binary := proxyBinary(t)
 	c, problems := decode(renderKustomization(t, "../kubernetes"), nil)
 	w, ok := c.proxy()
 	if !ok || len(problems) > 0 {

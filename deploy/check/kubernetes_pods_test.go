@@ -104,11 +104,11 @@ func (c *cluster) checkPods(r *report) {
 	}
 }
 
-// pinned is an image with a tag that stands for one release, or a digest.
-var pinned = regexp.MustCompile(`^[a-z0-9./-]+(:v?[0-9]+\.[0-9]+\.[0-9]+|@sha256:[0-9a-f]{64})$`)
+// oneRelease is an image with a tag that stands for one release, or a digest.
+var oneRelease = regexp.MustCompile(`^[a-z0-9./-]+(:v?[0-9]+\.[0-9]+\.[0-9]+|@sha256:[0-9a-f]{64})$`)
 
 func checkContainer(r *report, name string, container *corev1.Container) {
-	if !pinned.MatchString(container.Image) {
+	if !oneRelease.MatchString(container.Image) {
 		r.add("%s: the image %q is not pinned", name, container.Image)
 	}
 	if c := container.SecurityContext; c == nil || c.ReadOnlyRootFilesystem == nil || !*c.ReadOnlyRootFilesystem {

@@ -12,7 +12,7 @@ import (
 // What deploy/kubernetes renders is decoded as strictly as an API server would,
 // held against Pod Security, against itself, and against the proxy's own flags.
 func TestKubernetes(t *testing.T) {
-	binary := buildProxy(t)
+	binary := proxyBinary(t)
 	variables := serveVariables(t, binary)
 	shipped := renderKustomization(t, "../kubernetes")
 	if problems := shipped.check(variables); len(problems) > 0 {
@@ -23,8 +23,8 @@ func TestKubernetes(t *testing.T) {
 	t.Run("readme", func(t *testing.T) { testCommands(t, binary, shipped, variables) })
 }
 
-// buildProxy builds the proxy that lies two directories above.
-func buildProxy(t *testing.T) string {
+// proxyBinary builds the proxy that lies two directories above.
+func proxyBinary(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "ollama-proxy")
 	build := exec.Command("go", "build", "-C", "../..", "-buildvcs=false", "-o", binary, ".")
