@@ -110,7 +110,7 @@ func (x *exchange) answerEarly() {
 // announced.
 func (p *Proxy) open(next step) step {
 	return func(x *exchange) {
-		x.dog = newWatchdog(x.arrived, &p.uploading, x.end)
+		x.dog.start(x, &p.uploading)
 		defer x.dog.stop()
 		start := time.Now()
 		if err := p.openBody(x); err != nil {
@@ -136,12 +136,7 @@ func (p *Proxy) openBody(x *exchange) error {
 	if limit >= 0 && r.ContentLength > limit {
 		return errBodyTooLarge
 	}
-	client := &source{
-		from:   r.Body,
-		limit:  limit,
-		passed: func(n int) { p.Recorder.Uploaded(x.routeID(), n); x.dog.saw(time.Since(x.dog.start)) },
-		done:   func() { x.bodyRead.Store(true); x.dog.follow(&p.uploading, &p.waiting) },
-	}
+	client := &source{x: x, p: p, from: r.Body, limit: limit}
 	x.body = body{length: r.ContentLength, client: client}
 
 	memory := int64(smallBody)
@@ -216,12 +211,12 @@ func (c *checked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// source reads what the client sends and bounds it.
+// source reads what the client of an exchange sends, and bounds it.
 type source struct {
+	x      *exchange
+	p      *Proxy
 	from   io.ReadCloser
 	limit  int64 // bytes; negative: none
-	passed func(n int)
-	done   func() // the proper end has been read
 	count  int64
 	ended  atomic.Bool           // by their proper end
 	failed atomic.Pointer[error] // set by the transport's goroutine, too
@@ -235,14 +230,16 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n, err := s.from.Read(p)
 	if n > 0 {
-		s.passed(n)
+		s.p.Recorder.Uploaded(s.x.routeID(), n)
+		s.x.dog.saw(time.Since(s.x.arrived))
 		if s.count += int64(n); s.limit >= 0 && s.count > s.limit {
 			n, err = 0, errBodyTooLarge
 		}
 	}
 	if err == io.EOF {
 		s.ended.Store(true)
-		s.done()
+		s.x.bodyRead.Store(true)
+		s.x.dog.follow(&s.p.uploading, &s.p.waiting)
 	} else if err != nil {
 		s.failed.Store(&err)
 	}

@@ -42,6 +42,10 @@ type conn struct {
 	home *transport
 	in   *bufio.Reader // of what limit lets through
 
+	abort func() // makes everything fail that the connection does
+	peek  func(fd uintptr) bool
+	quiet bool // what peek has found
+
 	limit     limit
 	reused    bool
 	sent      bool    // some of the request has left
@@ -56,13 +60,12 @@ func newConn(home *transport, tcp *net.TCPConn) (*conn, error) {
 	}
 	c := &conn{tcp: tcp, raw: raw, home: home, limit: limit{from: tcp}}
 	c.in = bufio.NewReader(&c.limit)
+	c.abort = func() { c.tcp.SetDeadline(longAgo) }
+	c.peek = c.look
 	return c, nil
 }
 
 func (c *conn) close() { c.tcp.Close() }
-
-// abort makes everything fail that the connection does.
-func (c *conn) abort() { c.tcp.SetDeadline(longAgo) }
 
 var longAgo = time.Unix(1, 0)
 

@@ -129,8 +129,8 @@ func (c *connector) rewrite(p *httputil.ProxyRequest) {
 		RawQuery: in.URL.RawQuery,
 	}
 	out.Host = "" // the URL's
-	out.Header = make(http.Header, len(in.Header)+1)
-	copyRequestHeaders(out.Header, in.Header)
+	out.Header = in.Header.Clone()
+	withhold(out.Header)
 	if expect, ok := in.Header["Expect"]; ok {
 		out.Header["Expect"] = expect // the remote answers it, not we
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 // learns, and observe reports the whole at the end.
 type exchange struct {
 	w       http.ResponseWriter
-	control *http.ResponseController
+	control http.ResponseController
 	r       *http.Request
 	id      string
 	arrived time.Time
@@ -34,8 +35,9 @@ type exchange struct {
 
 	ctx        context.Context // ends when the client leaves, or the exchange is cut
 	cancel     context.CancelCauseFunc
-	dog        *watchdog
+	dog        watchdog
 	body       body
+	target     url.URL       // what Ollama is asked for
 	bodyRead   atomic.Bool   // nothing of it is still to come
 	asksStream atomic.Bool   // as far as it has been read
 	reading    time.Duration // spent on the client's body before Ollama heard of it
@@ -54,7 +56,7 @@ type exchange struct {
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, control: http.NewResponseController(w), r: r, arrived: time.Now()}
+	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, arrived: time.Now()}
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
 	x.place = routes.find(r.URL)
 	if x.route != nil {

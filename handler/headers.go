@@ -32,18 +32,17 @@ var private = map[string]bool{
 	"X-Real-Ip":      true,
 }
 
-// copyRequestHeaders gives Ollama the client's headers without those that are
-// private, hop-by-hop, or named by Connection.
-func copyRequestHeaders(to, from http.Header) {
-	listed := connectionListed(from)
-	for name, values := range from {
+// withhold takes out of a client's headers what Ollama is not to see: those that
+// are private, hop-by-hop, or named by Connection.
+func withhold(h http.Header) {
+	listed := connectionListed(h)
+	for name := range h {
 		if private[name] || hopByHop[name] || strings.HasPrefix(name, "X-Forwarded-") || listed[name] {
-			continue
+			delete(h, name)
 		}
-		to[name] = values
 	}
-	if _, ok := to["User-Agent"]; !ok {
-		to["User-Agent"] = nil // keeps the transport from putting in its own
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // keeps http.Transport from putting in its own
 	}
 }
 

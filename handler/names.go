@@ -3,7 +3,6 @@ package handler
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -29,21 +28,51 @@ type names struct {
 	unreadable bool
 }
 
-func (n *names) field(key string) *string {
-	// Letter case and folding as in encoding/json, which Ollama reads with.
-	switch {
-	case strings.EqualFold(key, "model"):
-		return &n.model
-	case strings.EqualFold(key, "name"):
-		return &n.name
-	case strings.EqualFold(key, "source"):
-		return &n.source
-	case strings.EqualFold(key, "destination"):
-		return &n.destination
-	case strings.EqualFold(key, "from"):
-		return &n.from
+// field is what a key of the body stands for.
+type field int
+
+const (
+	noField field = iota
+	modelField
+	nameField
+	sourceField
+	destinationField
+	fromField
+	streamField
+)
+
+var fields = [...][]byte{
+	modelField: []byte("model"), nameField: []byte("name"), sourceField: []byte("source"),
+	destinationField: []byte("destination"), fromField: []byte("from"), streamField: []byte("stream"),
+}
+
+// fieldOf takes letter case and folding as encoding/json does, which Ollama
+// reads with.
+func fieldOf(key []byte) field {
+	for f := modelField; f <= streamField; f++ {
+		if bytes.EqualFold(key, fields[f]) {
+			return f
+		}
 	}
-	return nil
+	return noField
+}
+
+// isName reports whether the value is to be a string.
+func (f field) isName() bool { return f != noField && f != streamField }
+
+func (n *names) set(f field, value string) {
+	switch f {
+	case modelField:
+		n.model = value
+	case nameField:
+		n.name = value
+	case sourceField:
+		n.source = value
+	case destinationField:
+		n.destination = value
+	case fromField:
+		n.from = value
+	}
 }
 
 // nameReader finds the names in a JSON body as it passes, in pieces of any
@@ -55,9 +84,8 @@ type nameReader struct {
 	names names
 	state readState
 	depth int
-	kept  []byte  // of the key or the value that is being read, with its quotes
-	field *string // where the value belongs; nil: nowhere
-	flag  *bool   // the same, of a value that is true or false
+	kept  []byte // of the key or the value that is being read, with its quotes
+	field field  // of the value that is being read
 }
 
 type readState int
@@ -199,7 +227,7 @@ func (r *nameReader) keep(b []byte) {
 	case inKey, inKeyEscape:
 		limit = maxNameKey
 	case inString, inStringEscape, inLiteral:
-		if r.field == nil && r.flag == nil {
+		if r.field == noField {
 			return
 		}
 	}
@@ -210,28 +238,26 @@ func (r *nameReader) keep(b []byte) {
 }
 
 func (r *nameReader) endKey() {
-	r.state, r.field, r.flag = beforeColon, nil, nil
+	r.state, r.field = beforeColon, noField
 	if len(r.kept) > maxNameKey {
 		return
 	}
 	if key, ok := unquote(r.kept); ok {
-		r.field = r.names.field(key)
-		if strings.EqualFold(key, "stream") {
-			r.flag = &r.names.stream
-		}
+		r.field = fieldOf(key)
 	}
 }
 
 // unquote reads a JSON string. Most are as plain as they look.
-func unquote(quoted []byte) (s string, ok bool) {
+func unquote(quoted []byte) (text []byte, ok bool) {
 	inner := quoted[1 : len(quoted)-1]
 	for _, c := range inner {
 		if c == '\\' || c < ' ' || c >= utf8.RuneSelf {
+			var s string
 			err := json.Unmarshal(quoted, &s)
-			return s, err == nil
+			return []byte(s), err == nil
 		}
 	}
-	return string(inner), true
+	return inner, true
 }
 
 func (r *nameReader) beginValue(c byte) int {
@@ -242,7 +268,7 @@ func (r *nameReader) beginValue(c byte) int {
 		r.state = inString
 		r.keep([]byte{c})
 	case c == '{' || c == '[':
-		if r.field != nil {
+		if r.field.isName() {
 			r.names.unreadable = true
 		}
 		r.state, r.depth = inNested, 1
@@ -258,25 +284,26 @@ func (r *nameReader) beginValue(c byte) int {
 
 func (r *nameReader) endString() {
 	r.state = afterValue
-	if r.field == nil {
+	if !r.field.isName() {
 		return
 	}
-	value, ok := "", false
+	var value []byte
+	ok := false
 	if len(r.kept) <= maxNameValue {
 		value, ok = unquote(r.kept)
 	}
-	if *r.field = value; !ok {
+	if r.names.set(r.field, string(value)); !ok {
 		r.names.unreadable = true
 	}
 }
 
 func (r *nameReader) endLiteral() {
 	r.state = afterValue
-	if r.field != nil && string(r.kept) != "null" {
+	switch literal := string(r.kept); {
+	case r.field.isName() && literal != "null":
 		r.names.unreadable = true
-	}
-	if r.flag != nil && (string(r.kept) == "true" || string(r.kept) == "false") {
-		*r.flag = string(r.kept) == "true"
+	case r.field == streamField && literal != "null":
+		r.names.stream = literal == "true"
 	}
 }
 

@@ -41,17 +41,18 @@ func (p *Proxy) relay(x *exchange) {
 // outgoing is the request that Ollama sees: our path, its own Host, and of the
 // client's headers those that are its business.
 func (p *Proxy) outgoing(x *exchange) *http.Request {
+	x.target = url.URL{
+		Scheme: p.Upstream.Scheme, Host: p.Upstream.Host,
+		Path: x.path, RawPath: x.rawPath, RawQuery: x.r.URL.RawQuery,
+	}
 	out := (&http.Request{
-		Method: x.r.Method,
-		URL: &url.URL{
-			Scheme: p.Upstream.Scheme, Host: p.Upstream.Host,
-			Path: x.path, RawPath: x.rawPath, RawQuery: x.r.URL.RawQuery,
-		},
-		Header:        make(http.Header, len(x.r.Header)),
+		Method:        x.r.Method,
+		URL:           &x.target,
+		Header:        x.r.Header, // nobody else reads it from here on
 		ContentLength: x.body.length,
 		Body:          x.body.readCloser(),
 	}).WithContext(x.ctx)
-	copyRequestHeaders(out.Header, x.r.Header)
+	withhold(out.Header)
 	if x.route.models == inAnswer {
 		delete(out.Header, "Accept-Encoding") // the list may have to be read
 	}

@@ -39,21 +39,37 @@ func (t *tail) last(place int) byte {
 // tokens reads how many tokens Ollama counted in the prompt and in its answer.
 // What it does not say is 0.
 func (t *tail) tokens() (prompt, completion int64) {
-	end := t.bytes[:t.n]
-	prompt = max(count(end, "prompt_eval_count"), count(end, "prompt_tokens"), count(end, "input_tokens"))
-	completion = max(count(end, "eval_count"), count(end, "completion_tokens"), count(end, "output_tokens"))
+	for _, key := range tokenKeys {
+		prompt, completion = count(t.bytes[:t.n], key.prompt), count(t.bytes[:t.n], key.completion)
+		if prompt > 0 || completion > 0 {
+			break
+		}
+	}
 	return prompt, completion
+}
+
+// tokenKeys are the names of the counts, as they stand in JSON.
+var tokenKeys = []struct{ prompt, completion []byte }{
+	{[]byte(`"prompt_eval_count":`), []byte(`"eval_count":`)},    // /api
+	{[]byte(`"prompt_tokens":`), []byte(`"completion_tokens":`)}, // OpenAI's
+	{[]byte(`"input_tokens":`), []byte(`"output_tokens":`)},      // OpenAI's responses, Anthropic's
 }
 
 // count finds the last number that stands under a key. Text that a model wrote
 // cannot pass for a key: in a JSON string its quotes are escaped.
-func count(b []byte, key string) int64 {
-	quoted := `"` + key + `":`
-	i := bytes.LastIndex(b, []byte(quoted))
-	if i < 0 {
+func count(b, key []byte) int64 {
+	found := false
+	for { // bytes.LastIndex takes ten times as long
+		i := bytes.Index(b, key)
+		if i < 0 {
+			break
+		}
+		found, b = true, b[i+len(key):]
+	}
+	if !found {
 		return 0
 	}
-	b = bytes.TrimLeft(b[i+len(quoted):], " ")
+	b = bytes.TrimLeft(b, " ")
 	digits := 0
 	for digits < len(b) && '0' <= b[digits] && b[digits] <= '9' {
 		digits++

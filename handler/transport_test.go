@@ -465,7 +465,13 @@ func TestBodiesArriveWhole(t *testing.T) {
 				if size <= 40 {
 					want = strings.Repeat("b", size)
 				}
-				f.wants("1 POST "+want, "1 POST again")
+				await(t, f.arrived, "the body")
+				if again := await(t, f.arrived, "another"); !strings.HasSuffix(again, " POST again") {
+					t.Error(again)
+				}
+				if got := f.asked[0]; got != "1 POST "+want {
+					t.Errorf("%q arrived, want %q", got, want)
+				}
 			})
 		}
 	}

@@ -20,28 +20,27 @@ type phase struct {
 // watchdog ends an exchange in which nothing has happened for too long. What
 // happens costs one store; a timer looks now and then, not once per chunk.
 type watchdog struct {
-	end   func(cause error)
+	over  *exchange
 	timer *time.Timer
 	phase atomic.Pointer[phase]
-	last  atomic.Int64 // nanoseconds since start
-	start time.Time
+	last  atomic.Int64 // nanoseconds since the exchange arrived
 }
 
-func newWatchdog(start time.Time, first *phase, end func(cause error)) *watchdog {
-	d := &watchdog{end: end, start: start}
+func (d *watchdog) start(over *exchange, first *phase) {
+	d.over = over
 	d.phase.Store(first)
-	d.saw(time.Since(start))
+	d.saw(time.Since(over.arrived))
 	d.timer = time.AfterFunc(first.limit, d.look)
-	return d
 }
 
-// saw notes that something happened at the given time since start.
+// saw notes that something happened at the given time since the exchange
+// arrived.
 func (d *watchdog) saw(at time.Duration) { d.last.Store(int64(at)) }
 
 // enter begins another phase.
 func (d *watchdog) enter(next *phase) {
 	d.phase.Store(next)
-	d.saw(time.Since(d.start))
+	d.saw(time.Since(d.over.arrived))
 	d.timer.Reset(next.limit)
 }
 
@@ -50,16 +49,16 @@ func (d *watchdog) enter(next *phase) {
 // news.
 func (d *watchdog) follow(from, next *phase) {
 	if d.phase.CompareAndSwap(from, next) {
-		d.saw(time.Since(d.start))
+		d.saw(time.Since(d.over.arrived))
 		d.timer.Reset(next.limit)
 	}
 }
 
 func (d *watchdog) look() {
 	phase := d.phase.Load()
-	idle := time.Since(d.start) - time.Duration(d.last.Load())
+	idle := time.Since(d.over.arrived) - time.Duration(d.last.Load())
 	if idle >= phase.limit {
-		d.end(phase.cause)
+		d.over.end(phase.cause)
 		return
 	}
 	d.timer.Reset(phase.limit - idle)

@@ -1,0 +1,119 @@
+package handler_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// lean is an Ollama that costs next to nothing: whatever is asked, it sends the
+// same bytes.
+func lean(b *testing.B, answer string) *url.URL {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := make([]byte, 64<<10)
+				for {
+					if n, err := c.Read(in); err != nil || n == 0 {
+						return
+					}
+					if _, err := io.WriteString(c, answer); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return &url.URL{Scheme: "http", Host: l.Addr().String()}
+}
+
+// BenchmarkRelay is a small chat through a whole server, over two sockets.
+// What client and Ollama cost is in the time, but they allocate nothing.
+func BenchmarkRelay(b *testing.B) {
+	const message = `{"model":"tiny","created_at":"2026-11-25T00:00:00Z","message":{"role":"assistant","content":"hello"},"done":true,"prompt_eval_count":3,"eval_count":5}`
+	answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nDate: Wed, 25 Nov 2026 00:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s", len(message), message)
+	secret, _ := signer.NewSecret()
+	key, err := signer.Mint(secret, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	proxy := handler.New(handler.Options{
+		Upstream: lean(b, answer), Keys: signer.NewVerifier(secret), Recorder: deaf{}, Log: slog.New(slog.DiscardHandler),
+	})
+	server := &handler.Server{Proxy: proxy, Metrics: http.NotFoundHandler()}
+	public, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	private, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() { served <- server.Serve(ctx, public, private) }()
+	b.Cleanup(func() { stop(); <-served })
+
+	const ask = `{"model":"tiny","stream":false,"messages":[{"role":"user","content":"hi"}]}`
+	request := fmt.Sprintf("POST /api/chat HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nAccept: */*\r\nUser-Agent: bench\r\nContent-Length: %d\r\n\r\n%s", key, len(ask), ask)
+	c, err := net.Dial("tcp", public.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	whole := make([]byte, 4<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := io.WriteString(c, request); err != nil {
+			b.Fatal(err)
+		}
+		for n := 0; !strings.HasSuffix(string(whole[:n]), `"eval_count":5}`); {
+			more, err := in.Read(whole[n:])
+			if err != nil {
+				b.Fatal(err)
+			}
+			n += more
+		}
+	}
+}
+
+// deaf is a Recorder that hears nothing.
+type deaf struct{}
+
+func (deaf) RequestStarted(route int)                                            {}
+func (deaf) Refused(reason string)                                               {}
+func (deaf) Forwarded(overhead time.Duration)                                    {}
+func (deaf) Uploaded(route int, bytes int)                                       {}
+func (deaf) FirstByte(route int, after time.Duration)                            {}
+func (deaf) StreamStarted(route int)                                             {}
+func (deaf) KeySeen(id [16]byte, label string) (key int)                         { return 0 }
+func (deaf) Passed(route, key, bytes int, gap time.Duration)                     {}
+func (deaf) StreamEnded(route int, outcome string)                               {}
+func (deaf) Tokens(key int, model string, prompt, completion int64)              {}
+func (deaf) UpstreamFailed(kind string)                                          {}
+func (deaf) UpstreamUp(up bool)                                                  {}
+func (deaf) Reloaded(source string, ok bool, at time.Time)                       {}
+func (deaf) RequestEnded(route int, method string, code int, took time.Duration) {}
