@@ -142,8 +142,8 @@ func bodyNames(x *exchange, body []byte) (names, error) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
 	for {
-		n, err := plain.Read(b.chunk[:])
-		if _, done := r.read(b.chunk[:n]); done {
+		n, err := plain.Read(b[:])
+		if _, done := r.read(b[:n]); done {
 			return r.names, nil
 		}
 		if err != nil {

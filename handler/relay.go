@@ -72,22 +72,16 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 		p.begin(x, res)
 		x.control.Flush()
 	}
-	b := buffers.Get().(*buffer)
-	defer buffers.Put(b)
-	b.tail.n = 0
-	defer p.countTokens(x, &b.tail)
+	t := tails.Get().(*tail)
+	defer tails.Put(t)
+	t.n = 0
+	defer p.countTokens(x, t)
+	idle, _ := res.Body.(interface{ await() })
 	for {
-		n, err := res.Body.Read(b.chunk[:])
-		if x.status == 0 && (n > 0 || err == io.EOF) {
-			p.begin(x, res)
+		if idle != nil {
+			idle.await()
 		}
-		if n > 0 {
-			chunk := b.chunk[:n]
-			if err := p.send(x, chunk, res.ContentLength); err != nil {
-				p.abandon(x, err)
-			}
-			b.tail.add(chunk)
-		}
+		err := p.passChunk(x, res, t)
 		switch {
 		case err == io.EOF:
 			x.outcome = outcomeComplete
@@ -96,9 +90,27 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 			p.fail(x, err)
 			return
 		case err != nil:
-			p.breakOff(x, &b.tail, err)
+			p.breakOff(x, t, err)
 		}
 	}
+}
+
+// passChunk passes on what there is. Only here does a stream have a buffer:
+// most of the time it waits for the next token.
+func (p *Proxy) passChunk(x *exchange, res *http.Response, t *tail) error {
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	n, err := res.Body.Read(b[:])
+	if x.status == 0 && (n > 0 || err == io.EOF) {
+		p.begin(x, res)
+	}
+	if n > 0 {
+		if err := p.send(x, b[:n], res.ContentLength); err != nil {
+			p.abandon(x, err)
+		}
+		t.add(b[:n])
+	}
+	return err
 }
 
 // begin sends the head of Ollama's answer.
@@ -146,12 +158,11 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	return nil
 }
 
-// buffer holds one chunk and the end of all that were. Ollama's chunks are a
-// few hundred bytes; 32 KiB keeps the number of writes low where an answer comes
-// at full speed.
-type buffer struct {
-	chunk [32 << 10]byte
-	tail  tail
-}
+// buffer holds one chunk. Ollama's are a few hundred bytes; 32 KiB keeps the
+// number of writes low where an answer comes at full speed.
+type buffer [32 << 10]byte
 
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
+var (
+	buffers = sync.Pool{New: func() any { return new(buffer) }}
+	tails   = sync.Pool{New: func() any { return new(tail) }}
+)

@@ -49,8 +49,8 @@ func (s *sender) send() (unsent, unread error) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
 	for left := s.length; ; {
-		n, err := s.body.Read(b.chunk[:])
-		chunk := b.chunk[:n]
+		n, err := s.body.Read(b[:])
+		chunk := b[:n]
 		if s.length >= 0 {
 			if left -= int64(n); left < 0 {
 				return nil, errBodyLength

@@ -12,17 +12,16 @@ const tailLen = 1 << 10
 
 // tail is the last bytes that were passed on.
 type tail struct {
-	bytes [2 * tailLen]byte
+	bytes [tailLen]byte
 	n     int
 }
 
 func (t *tail) add(chunk []byte) {
-	if len(chunk) >= tailLen {
-		t.n = copy(t.bytes[:], chunk[len(chunk)-tailLen:])
-		return
+	if len(chunk) > tailLen {
+		chunk = chunk[len(chunk)-tailLen:]
 	}
-	if t.n+len(chunk) > len(t.bytes) {
-		t.n = copy(t.bytes[:], t.bytes[t.n-tailLen:t.n])
+	if excess := t.n + len(chunk) - tailLen; excess > 0 {
+		t.n = copy(t.bytes[:], t.bytes[excess:t.n])
 	}
 	t.n += copy(t.bytes[t.n:], chunk)
 }
