@@ -72,6 +72,9 @@ func newApp() *cli.App {
 					&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
 					text("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
 					text("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
+					&cli.StringSliceFlag{Name: "acme-domain", Usage: "get and renew a certificate for `DOMAIN` from Let's Encrypt, whose terms you accept with this flag; port 443 of the domain must lead to --listen"},
+					text("acme-cache", "", "keep keys and certificates of --acme-domain in `DIR` (default: acme beside the secret that serve makes)"),
+					text("acme-directory", "", "get them from the authority whose ACME directory is at `URL`"),
 					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
 					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
 					&cli.StringSliceFlag{Name: "allow-origin", Usage: "let web pages of `ORIGIN` use the proxy (with a key), such as https://chat.example.com"},
@@ -255,11 +258,13 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	scheme := "http://"
+	address := "http://" + handler.Reachable(public.Addr().String())
 	if c.IsSet("tls-cert") {
-		scheme = "https://"
+		address = strings.Replace(address, "http", "https", 1)
+	} else if domains := c.StringSlice("acme-domain"); len(domains) > 0 {
+		address = "https://" + domains[0]
 	}
-	found, upstream, err := prepare(c, log, scheme+handler.Reachable(public.Addr().String()))
+	found, upstream, err := prepare(c, log, address)
 	if err != nil {
 		return err
 	}
@@ -285,7 +290,7 @@ func serve(c *cli.Context) error {
 		PerKey:           c.Bool("metrics-per-key"),
 		NativeHistograms: c.Bool("native-histograms"),
 	})
-	certificate, err := certificate(c)
+	certificates, err := certificates(c)
 	if err != nil {
 		return err
 	}
@@ -294,9 +299,9 @@ func serve(c *cli.Context) error {
 		return fmt.Errorf("--allow-origin: %w", err)
 	}
 	reloads := []handler.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
-	if certificate != nil {
-		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificate.Reload})
-		m.WatchCertificate(certificate.NotAfter)
+	if certificates != nil {
+		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificates.Reload})
+		m.WatchCertificate(certificates.NotAfter)
 	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
@@ -315,7 +320,7 @@ func serve(c *cli.Context) error {
 			Heartbeat:        c.Duration("heartbeat"),
 		}),
 		Metrics:        m.Handler(),
-		Certificate:    certificate,
+		Certificates:   certificates,
 		CORS:           cors,
 		Reloads:        reloads,
 		ReloadInterval: c.Duration("reload-interval"),
@@ -323,17 +328,27 @@ func serve(c *cli.Context) error {
 		Grace:          c.Duration("shutdown-grace"),
 	}
 	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())
-	if certificate == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
-		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or put TLS in front")
+	if certificates == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or --acme-domain, or put TLS in front")
 	}
 	return server.Serve(untilSignal(c.Context), public, private)
 }
 
-// certificate is nil where none is asked for.
-func certificate(c *cli.Context) (*handler.Certificate, error) {
-	certFile, keyFile := c.String("tls-cert"), c.String("tls-key")
-	if certFile == "" && keyFile == "" {
+// certificates are nil where TLS is not asked for.
+func certificates(c *cli.Context) (handler.Certificates, error) {
+	certFile, keyFile, domains := c.String("tls-cert"), c.String("tls-key"), c.StringSlice("acme-domain")
+	files := certFile != "" || keyFile != ""
+	switch {
+	case len(domains) == 0 && (c.IsSet("acme-cache") || c.IsSet("acme-directory")):
+		return nil, errors.New("--acme-cache and --acme-directory need --acme-domain")
+	case len(domains) == 0 && !files:
 		return nil, nil
+	case len(domains) > 0 && files:
+		return nil, errors.New("--acme-domain and --tls-cert are both set: which of the two?")
+	case len(domains) > 0:
+		return handler.NewACME(handler.ACMEOptions{Domains: domains, Directory: c.String("acme-directory"), Cache: c.String("acme-cache")})
+	case certFile == "" || keyFile == "":
+		return nil, errors.New("--tls-cert and --tls-key go together")
 	}
 	return handler.LoadCertificate(certFile, keyFile)
 }

@@ -8,6 +8,18 @@ import (
 	"time"
 )
 
+// Certificates are what a Server shows on its public listener: a [Certificate]
+// in files, or those of [ACME].
+type Certificates interface {
+	// Reload takes in new ones, see Reload.Load.
+	Reload(ctx context.Context, force bool) (changed bool, err error)
+
+	// NotAfter is when the first of them ends.
+	NotAfter() time.Time
+
+	config() *tls.Config
+}
+
 // Certificate is a TLS certificate in two files, which can be loaded again
 // while connections use it.
 type Certificate struct {
@@ -55,14 +67,15 @@ func sameChain(a, b *tls.Certificate) bool {
 // NotAfter is when the certificate in use ends.
 func (c *Certificate) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }
 
-// config serves the certificate over TLS 1.2 or newer, with HTTP/2 for those
-// who speak it.
 func (c *Certificate) config() *tls.Config {
+	return tlsConfig(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil })
+}
+
+// tlsConfig is for TLS 1.2 or newer, with HTTP/2 for those who speak it.
+func tlsConfig(choose func(*tls.ClientHelloInfo) (*tls.Certificate, error), protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return c.current.Load(), nil
-		},
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     append([]string{"h2", "http/1.1"}, protocols...),
+		GetCertificate: choose,
 	}
 }

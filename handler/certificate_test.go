@@ -81,7 +81,7 @@ func TestStreamsOverHTTP2AndANewCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	step := make(chan struct{})
-	s := start(t, config{ollama: standin.Options{Step: step}, certificate: certificate})
+	s := start(t, config{ollama: standin.Options{Step: step}, certificates: certificate})
 	ask := func(client *http.Client, model string) *http.Response {
 		t.Helper()
 		r, _ := http.NewRequest("POST", "https://"+s.public+"/v1/chat/completions", strings.NewReader(chats[2].ask(model, true)))
@@ -133,7 +133,7 @@ func TestLeavingOverHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{certificate: certificate})
+	s := start(t, config{certificates: certificate})
 	client, _ := tlsClient(t)
 	ctx, leave := context.WithCancel(context.Background())
 	r, _ := http.NewRequestWithContext(ctx, "POST", "https://"+s.public+"/api/chat", strings.NewReader(chats[0].ask("hang", true)))

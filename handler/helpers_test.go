@@ -76,8 +76,8 @@ type config struct {
 	grace    time.Duration
 	cors     func(http.Handler) http.Handler
 
-	certificate *handler.Certificate
-	log         func(io.Writer) slog.Handler
+	certificates handler.Certificates
+	log          func(io.Writer) slog.Handler
 }
 
 // site is a proxy that serves on real listeners, with an Ollama behind it.
@@ -141,7 +141,7 @@ func start(t *testing.T, c config) *site {
 		Grace:   c.grace,
 		CORS:    c.cors,
 
-		Certificate: c.certificate,
+		Certificates: c.certificates,
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

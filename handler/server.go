@@ -30,8 +30,8 @@ const (
 type Server struct {
 	Proxy *Proxy
 
-	// Certificate is for TLS on the public listener. Nil means in the clear.
-	Certificate *Certificate
+	// Certificates are for TLS on the public listener. Nil means in the clear.
+	Certificates Certificates
 
 	// CORS lets web pages in, see [AllowOrigins]. Nil means none.
 	CORS func(http.Handler) http.Handler
@@ -65,8 +65,9 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	back := s.server(s.operations())
 	failed := make(chan error, 2)
 	go func() {
-		if s.Certificate != nil {
-			front.TLSConfig = s.Certificate.config()
+		if s.Certificates != nil {
+			front.TLSConfig = s.Certificates.config()
+			s.Certificates.Reload(ctx, false) // so that orders begin now; how they went, keepFresh will see
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
@@ -157,7 +158,7 @@ type errorLog struct{ log *slog.Logger }
 
 func (l *errorLog) Write(line []byte) (int, error) {
 	level := slog.LevelDebug
-	if bytes.Contains(line, []byte("panic")) {
+	if bytes.Contains(line, []byte("panic serving")) {
 		level = slog.LevelError
 	}
 	l.log.Log(context.Background(), level, "http server", "message", strings.TrimSpace(string(line)))
