@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
@@ -177,6 +179,42 @@ func TestABadCertificateIsNotTaken(t *testing.T) {
 		}
 		if _, err := handler.LoadCertificate(certFile, keyFile); err == nil {
 			t.Errorf("%s: loaded at the start", name)
+		}
+	}
+}
+
+// A connection keeps a buffer of the size of its largest frame: nobody without a
+// key may make that large.
+func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
+	t.Parallel()
+	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, config{certificates: certificate})
+	for size, want := range map[uint32]http2.ErrCode{16 << 10: http2.ErrCodeProtocol, 16<<10 + 1: http2.ErrCodeFrameSize} {
+		c, err := tls.Dial("tcp", s.public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		io.WriteString(c, http2.ClientPreface)
+		frames := http2.NewFramer(c, c)
+		frames.WriteSettings()
+		// Data of a stream that does not exist.
+		frames.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, size))
+		for {
+			f, err := frames.ReadFrame()
+			if err != nil {
+				t.Fatalf("a frame of %d bytes: %v", size, err)
+			}
+			if end, ok := f.(*http2.GoAwayFrame); ok {
+				if end.ErrCode != want {
+					t.Errorf("a frame of %d bytes: %v", size, end.ErrCode)
+				}
+				break
+			}
 		}
 	}
 }

@@ -23,6 +23,11 @@ const (
 
 	// maxHeaderBytes bounds a request's head: 64 KiB.
 	maxHeaderBytes = 64 << 10
+
+	// maxFrame bounds a frame of HTTP/2: 16 KiB, the least there is. A
+	// connection keeps a buffer of its largest frame, key or no key, and left
+	// to itself net/http lets that be 1 MiB.
+	maxFrame = 16 << 10
 )
 
 // Server runs a Proxy: on its public listener, and beside it a private one for
@@ -127,6 +132,7 @@ func (s *Server) server(h http.Handler) *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrame},
 		ErrorLog:          log.New(&errorLog{s.Proxy.Log}, "", 0),
 		// OPTIONS * is a request like any other: without a key it is refused.
 		DisableGeneralOptionsHandler: true,
