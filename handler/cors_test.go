@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
@@ -55,6 +56,102 @@ func TestCORS(t *testing.T) {
 				t.Errorf("%s: Ollama sees the origin", row.name)
 			}
 		}
+	}
+}
+
+// What the clients of OpenAI, Anthropic and Ollama send from a page needs
+// permission header by header. Nobody gives it to cookies.
+func TestPreflightsOfClients(t *testing.T) {
+	t.Parallel()
+	const origin = "https://chat.example.com"
+	for _, allow := range []string{origin, "*"} {
+		wrap, err := handler.AllowOrigins([]string{allow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, config{cors: wrap})
+		for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
+			for _, asked := range []string{
+				"authorization", "content-type", "x-api-key",
+				"accept,authorization,content-type,x-stainless-arch,x-stainless-lang,x-stainless-os,x-stainless-package-version," +
+					"x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout,openai-organization,openai-project,openai-beta",
+				"anthropic-beta,anthropic-dangerous-direct-browser-access,anthropic-version,content-type,x-api-key,x-stainless-helper-method",
+				"x-of-our-own",
+			} {
+				w := s.dial(t)
+				w.send("OPTIONS", "/v1/messages", "", "Origin: "+origin, "Access-Control-Request-Method: "+method, "Access-Control-Request-Headers: "+asked)
+				got := w.answer("OPTIONS")
+				if !permits(got.header, origin, method, asked) {
+					t.Errorf("%s %s from %s: %s %v", method, asked, allow, got, got.header)
+				}
+			}
+		}
+		w := s.dial(t)
+		w.send("OPTIONS", "/v1/messages", "", "Origin: "+origin, "Access-Control-Request-Method: PUT")
+		if got := w.answer("OPTIONS"); permits(got.header, origin, "PUT", "") {
+			t.Errorf("PUT from %s: %s %v", allow, got, got.header)
+		}
+		w = s.dial(t)
+		w.send("POST", "/v1/messages", "{}", "Origin: "+origin)
+		got := w.answer("POST")
+		if shown := got.header.Get("Access-Control-Expose-Headers"); !permits(got.header, origin, "", "") || !lists(shown, "x-request-id") || !lists(shown, "retry-after") {
+			t.Errorf("from %s: %s %v", allow, got, got.header)
+		}
+		s.nothingArrived(t)
+	}
+}
+
+// permits decides as a browser does for a request without cookies, see
+// https://fetch.spec.whatwg.org/#cors-preflight-fetch.
+func permits(h http.Header, origin, method, headers string) bool {
+	if allowed := h.Get("Access-Control-Allow-Origin"); allowed != origin && allowed != "*" || h.Get("Access-Control-Allow-Credentials") != "" {
+		return false
+	}
+	if method != "" && method != "GET" && method != "HEAD" && method != "POST" && !lists(h.Get("Access-Control-Allow-Methods"), method) {
+		return false
+	}
+	for name := range strings.SplitSeq(headers, ",") {
+		allowed := h.Get("Access-Control-Allow-Headers")
+		if name != "" && !lists(allowed, name) && (name == "authorization" || !lists(allowed, "*")) {
+			return false
+		}
+	}
+	return true
+}
+
+func lists(list, name string) bool {
+	for one := range strings.SplitSeq(list, ",") {
+		if strings.EqualFold(strings.TrimSpace(one), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Browsers ask nobody before they open a WebSocket.
+func TestWebSocketsOfPages(t *testing.T) {
+	t.Parallel()
+	wrap, err := handler.AllowOrigins([]string{"https://chat.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, config{cors: wrap})
+	for _, origin := range []string{"https://chat.example.com", "https://evil.example"} {
+		upgrade := []string{"Origin: " + origin, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
+		for _, path := range []string{"/", "/api/tags", "/api/chat", "/v1/chat/completions", "/v1/realtime"} {
+			w := s.dial(t)
+			w.send("GET", path, "", upgrade...)
+			if got := w.answer("GET"); got.status != http.StatusUnauthorized {
+				t.Errorf("%s from %s: %s", path, origin, got)
+			}
+		}
+		s.nothingArrived(t)
+	}
+	// With a key, which no page can send in this way, it is a request like others.
+	w := s.dial(t)
+	w.send("GET", "/api/tags", "", "Origin: https://evil.example", "Connection: Upgrade", "Upgrade: websocket", bearer(s.key))
+	if got := w.answer("GET"); got.status != http.StatusOK || got.header.Get("Upgrade") != "" || s.arrival(t, 1).Header.Get("Upgrade") != "" {
+		t.Errorf("with a key: %s", got)
 	}
 }
 
