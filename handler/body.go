@@ -150,7 +150,7 @@ func (p *Proxy) openBody(x *exchange) error {
 		}
 		if int64(len(start)) <= memory {
 			x.body.small, x.body.length = start, int64(len(start))
-			x.dog.enter(&p.waiting)
+			x.dog.follow(&p.uploading, &p.waiting, time.Since(x.arrived))
 			return p.checkSmall(x, start)
 		}
 		x.body.large = io.MultiReader(bytes.NewReader(start), client)
@@ -229,9 +229,10 @@ func (s *source) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := s.from.Read(p)
+	now := time.Since(s.x.arrived)
 	if n > 0 {
 		s.p.Recorder.Uploaded(s.x.routeID(), n)
-		s.x.dog.saw(time.Since(s.x.arrived))
+		s.x.dog.saw(now)
 		if s.count += int64(n); s.limit >= 0 && s.count > s.limit {
 			n, err = 0, errBodyTooLarge
 		}
@@ -239,7 +240,7 @@ func (s *source) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		s.ended.Store(true)
 		s.x.bodyRead.Store(true)
-		s.x.dog.follow(&s.p.uploading, &s.p.waiting)
+		s.x.dog.follow(&s.p.uploading, &s.p.waiting, now)
 	} else if err != nil {
 		s.failed.Store(&err)
 	}

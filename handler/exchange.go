@@ -51,6 +51,8 @@ type exchange struct {
 	reason    string // why the proxy refused it
 	err       error  // for the log: never anything from a body
 
+	next, previous *exchange // in the running set, whose lock guards them
+
 	cutting sync.Mutex
 	cut     func(cause error) // nil unless it is being relayed
 }

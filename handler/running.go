@@ -2,8 +2,6 @@ package handler
 
 import (
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 )
 
@@ -18,7 +16,8 @@ type running struct {
 	max int // 0: no bound
 
 	mu       sync.Mutex
-	set      map[*exchange]struct{}
+	first    *exchange // of a list through next and previous
+	count    int
 	draining bool
 	empty    chan struct{} // closed when draining and none is left
 }
@@ -31,20 +30,30 @@ func (s *running) enter(x *exchange) error {
 	switch {
 	case s.draining:
 		return errDraining
-	case s.max > 0 && len(s.set) >= s.max:
+	case s.max > 0 && s.count >= s.max:
 		return errOverload
-	case s.set == nil:
-		s.set = map[*exchange]struct{}{}
 	}
-	s.set[x] = struct{}{}
+	if x.next = s.first; x.next != nil {
+		x.next.previous = x
+	}
+	s.first = x
+	s.count++
 	return nil
 }
 
 func (s *running) leave(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.set, x)
-	if s.draining && len(s.set) == 0 {
+	if x.next != nil {
+		x.next.previous = x.previous
+	}
+	if x.previous != nil {
+		x.previous.next = x.next
+	} else {
+		s.first = x.next
+	}
+	s.count--
+	if s.draining && s.count == 0 {
 		close(s.empty)
 	}
 }
@@ -56,7 +65,7 @@ func (s *running) drain() <-chan struct{} {
 	defer s.mu.Unlock()
 	if !s.draining {
 		s.draining, s.empty = true, make(chan struct{})
-		if len(s.set) == 0 {
+		if s.count == 0 {
 			close(s.empty)
 		}
 	}
@@ -81,5 +90,9 @@ func (s *running) cut(cause error) {
 func (s *running) all() []*exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.set))
+	all := make([]*exchange, 0, s.count)
+	for x := s.first; x != nil; x = x.next {
+		all = append(all, x)
+	}
+	return all
 }

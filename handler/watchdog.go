@@ -29,7 +29,6 @@ type watchdog struct {
 func (d *watchdog) start(over *exchange, first *phase) {
 	d.over = over
 	d.phase.Store(first)
-	d.saw(time.Since(over.arrived))
 	d.timer = time.AfterFunc(first.limit, d.look)
 }
 
@@ -44,12 +43,12 @@ func (d *watchdog) enter(next *phase) {
 	d.timer.Reset(next.limit)
 }
 
-// follow begins the phase next where the phase is still from: Ollama may
-// answer before it has the whole of the body, and the body's end is then no
-// news.
-func (d *watchdog) follow(from, next *phase) {
+// follow begins the phase next, at the given time since the exchange arrived,
+// where the phase is still from: Ollama may answer before it has the whole of
+// the body, and the body's end is then no news.
+func (d *watchdog) follow(from, next *phase, at time.Duration) {
 	if d.phase.CompareAndSwap(from, next) {
-		d.saw(time.Since(d.over.arrived))
+		d.saw(at)
 		d.timer.Reset(next.limit)
 	}
 }

@@ -49,7 +49,19 @@ type Metrics struct {
 
 	reloadSuccess *prometheus.GaugeVec
 	reloadTime    *prometheus.GaugeVec
+
+	ended   once[request, prometheus.Counter]
+	byModel once[string, tokenCounters]
 }
+
+// request is what a request is counted by.
+type request struct {
+	route  int
+	method string
+	code   int
+}
+
+type tokenCounters struct{ prompt, completion prometheus.Counter }
 
 // route holds the children of one route, so that events need no lookup.
 type route struct {
@@ -148,7 +160,9 @@ func (m *Metrics) RequestEnded(route int, method string, code int, took time.Dur
 	r := &m.routes[route]
 	r.inFlight.Dec()
 	r.duration.Observe(took.Seconds())
-	m.requests.WithLabelValues(r.name, method, strconv.Itoa(code)).Inc()
+	m.ended.get(request{route, method, code}, func(r request) prometheus.Counter {
+		return m.requests.WithLabelValues(m.routes[r.route].name, r.method, strconv.Itoa(r.code))
+	}).Inc()
 }
 
 // Refused counts a refusal by its reason.
@@ -190,8 +204,11 @@ func (m *Metrics) StreamEnded(route int, outcome string) {
 
 // Tokens counts the tokens of a prompt and of an answer.
 func (m *Metrics) Tokens(key int, model string, prompt, completion int64) {
-	m.tokens.WithLabelValues(model, "prompt").Add(float64(prompt))
-	m.tokens.WithLabelValues(model, "completion").Add(float64(completion))
+	counted := m.byModel.get(model, func(model string) tokenCounters {
+		return tokenCounters{m.tokens.WithLabelValues(model, "prompt"), m.tokens.WithLabelValues(model, "completion")}
+	})
+	counted.prompt.Add(float64(prompt))
+	counted.completion.Add(float64(completion))
 	if key > 0 {
 		m.keys.children[key].tokens.Add(float64(prompt + completion))
 	}
