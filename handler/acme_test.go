@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,11 +35,16 @@ const ninetyDays = 90 * 24 * time.Hour
 // .ci/acme asks a real one, which wants proof.
 type authority struct {
 	mu     sync.Mutex
-	orders []time.Time
-	last   []byte // certificate, PEM
+	orders []*order
 	err    error  // on every way to it
 	doubt  string // why a domain is not the asker's
-	proven bool   // or so it says
+}
+
+// order is one for a certificate. All that belongs to it has its number at the
+// end of its path.
+type order struct {
+	certificate []byte // PEM
+	proven      bool   // or so who ordered it says
 }
 
 func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -47,49 +53,55 @@ func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
 	status, answer := http.StatusOK, any(nil)
 	const at = "https://acme.test"
 	type object map[string]any
-	switch r.URL.Path {
-	case "/directory":
+	path, number, _ := strings.Cut(r.URL.Path[1:], "/")
+	current := &order{}
+	if n, err := strconv.Atoi(number); err == nil {
+		current = a.orders[n]
+	}
+	switch path {
+	case "directory":
 		answer = object{"newNonce": at + "/nonce", "newAccount": at + "/account", "newOrder": at + "/orders"}
-	case "/account":
+	case "account":
 		status, answer = http.StatusCreated, object{"status": "valid"}
-	case "/orders":
-		a.orders, a.proven = append(a.orders, time.Now()), false
-		order := object{"status": "ready", "finalize": at + "/finalize"}
+	case "orders":
+		number = strconv.Itoa(len(a.orders))
+		a.orders = append(a.orders, &order{})
+		order := object{"status": "ready", "finalize": at + "/finalize/" + number}
 		if a.doubt != "" {
-			order = object{"status": "pending", "authorizations": []string{at + "/authorization"}}
+			order = object{"status": "pending", "authorizations": []string{at + "/authorization/" + number}}
 		}
 		status, answer = http.StatusCreated, order
-	case "/authorization":
-		state, challenge := "pending", object{"type": "tls-alpn-01", "url": at + "/challenge", "token": "token"}
-		if a.proven {
+	case "authorization":
+		state, challenge := "pending", object{"type": "tls-alpn-01", "url": at + "/challenge/" + number, "token": "token"}
+		if current.proven {
 			state, challenge["error"] = "invalid", object{"detail": a.doubt}
 		}
 		answer = object{"status": state, "identifier": object{"type": "dns", "value": "gpu.example.com"}, "challenges": []object{challenge}}
-	case "/challenge":
-		a.proven = true
+	case "challenge":
+		current.proven = true
 		answer = object{"status": "processing"}
-	case "/finalize":
-		if err := a.issue(r.Body); err != nil {
+	case "finalize":
+		if err := current.issue(r.Body); err != nil {
 			return nil, err
 		}
-		answer = object{"status": "valid", "certificate": at + "/certificate"}
+		answer = object{"status": "valid", "certificate": at + "/certificate/" + number}
 	}
 	body, _ := json.Marshal(answer)
-	if r.URL.Path == "/certificate" {
-		body = a.last
+	if path == "certificate" {
+		body = current.certificate
 	}
 	if a.err != nil {
-		a.orders = append(a.orders, time.Now())
+		a.orders = append(a.orders, current)
 		return nil, a.err
 	}
 	return &http.Response{
 		StatusCode: status, Request: r, Body: io.NopCloser(strings.NewReader(string(body))),
-		Header: http.Header{"Replay-Nonce": {"nonce"}, "Location": {at + "/order"}},
+		Header: http.Header{"Replay-Nonce": {"nonce"}, "Location": {at + "/order/" + number}},
 	}, nil
 }
 
 // issue makes the certificate that is asked for in a body as ACME signs it.
-func (a *authority) issue(body io.Reader) error {
+func (o *order) issue(body io.Reader) error {
 	var signed struct{ Payload string }
 	var payload struct{ CSR string }
 	if err := json.NewDecoder(body).Decode(&signed); err != nil {
@@ -110,7 +122,7 @@ func (a *authority) issue(body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	a.last, err = certify(asked.PublicKey, asked.DNSNames...)
+	o.certificate, err = certify(asked.PublicKey, asked.DNSNames...)
 	return err
 }
 
