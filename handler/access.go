@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -84,8 +83,8 @@ func (p *Proxy) addressOf(x *exchange) netip.Addr { return clientAddress(x.r, p.
 // shutting down. From here on the exchange can be cut.
 func (p *Proxy) admit(next step) step {
 	return func(x *exchange) {
-		x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
-		defer x.cancel(nil)
+		x.life.begin(x.r.Context())
+		defer x.life.over()
 		x.beCuttable()
 		defer x.beDone()
 		if err := p.running.enter(x); err != nil {

@@ -84,7 +84,7 @@ func (x *exchange) endUpload() {
 		return
 	}
 	if x.unread() {
-		x.cancel(nil)
+		x.life.over()
 		x.control.SetReadDeadline(time.Now())
 	}
 	<-x.body.upload.closed

@@ -48,8 +48,10 @@ type conn struct {
 
 	limit     limit
 	reused    bool
-	sent      bool    // some of the request has left
-	sender    *sender // of the request; nil: it left in one write
+	sent      bool        // some of the request has left
+	sender    *sender     // of the request; nil: it left in one write
+	life      *lifetime   // of the request, if it has one
+	unwatch   func() bool // otherwise
 	idleSince time.Time
 }
 
@@ -74,19 +76,36 @@ var longAgo = time.Unix(1, 0)
 func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 	c.sent, c.sender = false, nil
 	c.limit.left, c.limit.seen = maxAnswerHead, false
-	unwatch := context.AfterFunc(r.Context(), c.abort)
+	c.watch(r.Context())
 	res, err := c.converse(r)
 	if err != nil {
-		unwatch()
+		c.endWatch()
 		c.close()
 		return nil, err
 	}
-	body := &answerBody{from: res.Body, conn: c, unwatch: unwatch, last: res.Close || res.StatusCode == http.StatusSwitchingProtocols}
+	body := &answerBody{from: res.Body, conn: c, last: res.Close || res.StatusCode == http.StatusSwitchingProtocols}
 	if res.Body == http.NoBody {
 		body.end(true)
 	}
 	res.Body = body
 	return res, nil
+}
+
+// watch has the connection fail once the context ends.
+func (c *conn) watch(ctx context.Context) {
+	if c.life, _ = ctx.(*lifetime); c.life != nil {
+		c.life.atEnd(c.abort)
+	} else {
+		c.unwatch = context.AfterFunc(ctx, c.abort)
+	}
+}
+
+// endWatch ends that, and reports whether the context goes on.
+func (c *conn) endWatch() bool {
+	if c.life != nil {
+		return c.life.forget()
+	}
+	return c.unwatch()
 }
 
 func (c *conn) converse(r *http.Request) (*http.Response, error) {
@@ -263,11 +282,10 @@ func (l *limit) Read(p []byte) (int, error) {
 
 // answerBody is the body of an answer. At its end the connection goes home.
 type answerBody struct {
-	from    io.ReadCloser
-	conn    *conn
-	unwatch func() bool
-	last    bool // answer on this connection
-	ended   bool
+	from  io.ReadCloser
+	conn  *conn
+	last  bool // answer on this connection
+	ended bool
 }
 
 func (b *answerBody) Read(p []byte) (int, error) {
@@ -305,7 +323,7 @@ func (b *answerBody) end(whole bool) {
 	}
 	b.ended = true
 	c := b.conn
-	if undisturbed := b.unwatch(); undisturbed && whole && !b.last && c.in.Buffered() == 0 && (c.sender == nil || c.sender.isWhole()) {
+	if undisturbed := c.endWatch(); undisturbed && whole && !b.last && c.in.Buffered() == 0 && (c.sender == nil || c.sender.isWhole()) {
 		c.reused = true
 		c.home.put(c)
 		return

@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
@@ -33,8 +32,7 @@ type exchange struct {
 	cuts     uint64                 // how often revoked keys had been cut when it was verified
 	model    atomic.Pointer[string] // canonical; nil: not known
 
-	ctx        context.Context // ends when the client leaves, or the exchange is cut
-	cancel     context.CancelCauseFunc
+	life       lifetime
 	dog        watchdog
 	body       body
 	target     url.URL       // what Ollama is asked for
@@ -127,7 +125,7 @@ func (x *exchange) beCuttable() {
 	x.cutting.Lock()
 	defer x.cutting.Unlock()
 	x.cut = func(cause error) {
-		x.cancel(cause)
+		x.life.end(cause)
 		// Time enough to tell the client why, in an event of the stream.
 		x.control.SetWriteDeadline(time.Now().Add(cutGrace))
 		if x.unread() {

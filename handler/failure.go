@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,7 @@ type failure struct {
 func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.body.clientErr()
 	var refused *refusal
-	switch cause := context.Cause(x.ctx); {
+	switch cause := x.life.ended(); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
 	case errors.Is(cause, errNoFirstByte):
@@ -98,7 +97,7 @@ func (p *Proxy) fail(x *exchange, err error) {
 		// closed its own half.
 		abort(x)
 	}
-	if context.Cause(x.ctx) != nil {
+	if x.life.ended() != nil {
 		x.w.Header().Set("Connection", "close") // it carries the cut's deadlines
 	}
 	x.answer(f.refusal)
@@ -137,7 +136,7 @@ const parting = 250 * time.Millisecond
 // abandon ends an exchange whose client does not take the answer any more.
 func (p *Proxy) abandon(x *exchange, err error) {
 	f := failure{outcome: outcomeClientGone}
-	if context.Cause(x.ctx) != nil {
+	if x.life.ended() != nil {
 		f = p.diagnose(x, err)
 	}
 	p.note(x, f, err)

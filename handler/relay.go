@@ -51,7 +51,7 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 		Header:        x.r.Header, // nobody else reads it from here on
 		ContentLength: x.body.length,
 		Body:          x.body.readCloser(),
-	}).WithContext(x.ctx)
+	}).WithContext(&x.life)
 	withhold(out.Header)
 	if x.route.models == inAnswer {
 		delete(out.Header, "Accept-Encoding") // the list may have to be read

@@ -37,21 +37,17 @@ func (t *tail) last(place int) byte {
 
 // tokens reads how many tokens Ollama counted in the prompt and in its answer.
 // What it does not say is 0.
-func (t *tail) tokens() (prompt, completion int64) {
-	for _, key := range tokenKeys {
-		prompt, completion = count(t.bytes[:t.n], key.prompt), count(t.bytes[:t.n], key.completion)
-		if prompt > 0 || completion > 0 {
-			break
-		}
-	}
-	return prompt, completion
+func (t *tail) tokens(d dialect) (prompt, completion int64) {
+	end, keys := t.bytes[:t.n], tokenKeys[d]
+	return count(end, keys.prompt), count(end, keys.completion)
 }
 
 // tokenKeys are the names of the counts, as they stand in JSON.
-var tokenKeys = []struct{ prompt, completion []byte }{
-	{[]byte(`"prompt_eval_count":`), []byte(`"eval_count":`)},    // /api
-	{[]byte(`"prompt_tokens":`), []byte(`"completion_tokens":`)}, // OpenAI's
-	{[]byte(`"input_tokens":`), []byte(`"output_tokens":`)},      // OpenAI's responses, Anthropic's
+var tokenKeys = [...]struct{ prompt, completion []byte }{
+	native:    {[]byte(`"prompt_eval_count":`), []byte(`"eval_count":`)},
+	openAI:    {[]byte(`"prompt_tokens":`), []byte(`"completion_tokens":`)},
+	responses: {[]byte(`"input_tokens":`), []byte(`"output_tokens":`)},
+	anthropic: {[]byte(`"input_tokens":`), []byte(`"output_tokens":`)},
 }
 
 // count finds the last number that stands under a key. Text that a model wrote
@@ -83,7 +79,7 @@ func count(b, key []byte) int64 {
 // countTokens reports the tokens of an answer under its model, or under "other"
 // if Ollama does not list that model: a client must not choose what a label is.
 func (p *Proxy) countTokens(x *exchange, t *tail) {
-	prompt, completion := t.tokens()
+	prompt, completion := t.tokens(x.dialect)
 	if prompt == 0 && completion == 0 {
 		return
 	}

@@ -64,7 +64,11 @@ func TestTokensOfAnswersInPieces(t *testing.T) {
 				}
 			})})
 			w := s.dial(t)
-			w.send("POST", "/api/generate", `{"model":"never-heard-of"}`, bearer(s.key))
+			path := "/api/generate"
+			if strings.HasPrefix(row.answer, "data:") {
+				path = "/v1/chat/completions"
+			}
+			w.send("POST", path, `{"model":"never-heard-of"}`, bearer(s.key))
 			if got := w.answer("POST"); got.body != row.answer {
 				t.Errorf("%s: changed on its way", name)
 			}

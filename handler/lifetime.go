@@ -1,0 +1,98 @@
+package handler
+
+import (
+	"context"
+	"sync"
+)
+
+// lifetime is the context of an exchange. It ends when the client leaves, or
+// when the exchange is cut or over. It does what context.WithCancelCause does
+// and, for one function at a time, context.AfterFunc, but in one piece: most
+// exchanges come to their end without having needed either.
+type lifetime struct {
+	context.Context // the client's
+	unwatch         func() bool
+
+	mu    sync.Mutex
+	cause error         // why it ended; nil while it goes on
+	done  chan struct{} // nil until somebody asks
+	abort func()        // to be called at the end, with the lock held
+}
+
+func (l *lifetime) begin(client context.Context) {
+	l.Context = client
+	l.unwatch = context.AfterFunc(client, l.left)
+}
+
+func (l *lifetime) left() { l.end(l.Context.Err()) }
+
+// over ends it where nothing else has.
+func (l *lifetime) over() {
+	l.unwatch()
+	l.end(context.Canceled)
+}
+
+// end ends it for the given cause. Only the first end counts.
+func (l *lifetime) end(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		return
+	}
+	l.cause = cause
+	if l.done != nil {
+		close(l.done)
+	}
+	if l.abort != nil {
+		l.abort()
+	}
+}
+
+// atEnd has abort called at the end, at once if that is past, in place of who was
+// to be called before.
+func (l *lifetime) atEnd(abort func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		abort()
+		return
+	}
+	l.abort = abort
+}
+
+// forget takes back atEnd. It reports whether the end is still to come; abort
+// will then not be called.
+func (l *lifetime) forget() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.abort = nil
+	return l.cause == nil
+}
+
+// ended is why it ended; nil while it goes on.
+func (l *lifetime) ended() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+// Done implements context.Context.
+func (l *lifetime) Done() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done == nil {
+		l.done = make(chan struct{})
+		if l.cause != nil {
+			close(l.done)
+		}
+	}
+	return l.done
+}
+
+// Err implements context.Context.
+func (l *lifetime) Err() error {
+	if l.ended() != nil {
+		return context.Canceled
+	}
+	return nil
+}
