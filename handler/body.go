@@ -110,8 +110,8 @@ func (x *exchange) answerEarly() {
 // announced.
 func (p *Proxy) open(next step) step {
 	return func(x *exchange) {
-		x.dog.start(x, &p.uploading)
-		defer x.dog.stop()
+		x.dog.enter(&p.uploading, 0)
+		defer x.dog.sleep()
 		start := time.Now()
 		if err := p.openBody(x); err != nil {
 			p.fail(x, err)
@@ -126,7 +126,7 @@ func (p *Proxy) open(next step) step {
 func (p *Proxy) openBody(x *exchange) error {
 	r := x.r
 	if !x.unread() {
-		x.dog.enter(&p.waiting)
+		x.dog.enter(&p.waiting, 0)
 		return p.checkSmall(x, nil)
 	}
 	limit := p.MaxBody

@@ -150,6 +150,7 @@ func (x *exchange) end(cause error) {
 	defer x.cutting.Unlock()
 	if x.cut != nil {
 		x.cut(cause)
+		x.cut = nil // once more would give it more time
 	}
 }
 

@@ -72,6 +72,9 @@ type Proxy struct {
 	uploading, waiting, passing phase
 }
 
+// maxLook is how late a limit on waiting may be kept.
+const maxLook = 500 * time.Millisecond
+
 // step is one stage in the life of a request. A stage that ends it does not
 // call the next one.
 type step func(*exchange)
@@ -92,6 +95,7 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{Options: o}
 	p.running.max = o.MaxInFlight
+	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}
 	p.waiting = phase{o.FirstByteTimeout, errNoFirstByte}
 	p.passing = phase{o.StallTimeout, errStalled}

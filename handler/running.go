@@ -3,6 +3,7 @@ package handler
 import (
 	"errors"
 	"sync"
+	"time"
 )
 
 var (
@@ -13,11 +14,13 @@ var (
 // running is the set of exchanges in flight. The zero running is empty and
 // lets everything in.
 type running struct {
-	max int // 0: no bound
+	max  int           // 0: no bound
+	look time.Duration // how often to look for those that are overdue; 0: never
 
 	mu       sync.Mutex
 	first    *exchange // of a list through next and previous
 	count    int
+	looking  bool // a timer runs
 	draining bool
 	empty    chan struct{} // closed when draining and none is left
 }
@@ -38,6 +41,10 @@ func (s *running) enter(x *exchange) error {
 	}
 	s.first = x
 	s.count++
+	if !s.looking && s.look > 0 {
+		s.looking = true
+		time.AfterFunc(s.look, s.endOverdue)
+	}
 	return nil
 }
 
@@ -76,6 +83,22 @@ func (s *running) isDraining() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.draining
+}
+
+// endOverdue ends those in which nothing has happened for too long, and looks
+// again later if there are others.
+func (s *running) endOverdue() {
+	all := s.all()
+	for _, x := range all {
+		if cause := x.dog.overdue(time.Since(x.arrived)); cause != nil {
+			x.end(cause)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looking = s.count > 0; s.looking {
+		time.AfterFunc(s.look, s.endOverdue)
+	}
 }
 
 // cut ends every exchange in flight.

@@ -17,50 +17,41 @@ type phase struct {
 	cause error
 }
 
-// watchdog ends an exchange in which nothing has happened for too long. What
-// happens costs one store; a timer looks now and then, not once per chunk.
+// watchdog tells when too long nothing has happened in an exchange. What happens
+// costs one store, and no timer: the running set looks at all of its exchanges
+// now and then. The zero watchdog sleeps.
 type watchdog struct {
-	over  *exchange
-	timer *time.Timer
 	phase atomic.Pointer[phase]
 	last  atomic.Int64 // nanoseconds since the exchange arrived
-}
-
-func (d *watchdog) start(over *exchange, first *phase) {
-	d.over = over
-	d.phase.Store(first)
-	d.timer = time.AfterFunc(first.limit, d.look)
 }
 
 // saw notes that something happened at the given time since the exchange
 // arrived.
 func (d *watchdog) saw(at time.Duration) { d.last.Store(int64(at)) }
 
-// enter begins another phase.
-func (d *watchdog) enter(next *phase) {
+// enter begins a phase at the given time since the exchange arrived.
+func (d *watchdog) enter(next *phase, at time.Duration) {
+	d.saw(at)
 	d.phase.Store(next)
-	d.saw(time.Since(d.over.arrived))
-	d.timer.Reset(next.limit)
 }
 
-// follow begins the phase next, at the given time since the exchange arrived,
-// where the phase is still from: Ollama may answer before it has the whole of
-// the body, and the body's end is then no news.
+// follow begins the phase next where the phase is still from: Ollama may
+// answer before it has the whole of the body, and the body's end is then no
+// news.
 func (d *watchdog) follow(from, next *phase, at time.Duration) {
 	if d.phase.CompareAndSwap(from, next) {
 		d.saw(at)
-		d.timer.Reset(next.limit)
 	}
 }
 
-func (d *watchdog) look() {
+// overdue is what the exchange is to end of at the given time since it arrived;
+// nil if it is to go on.
+func (d *watchdog) overdue(at time.Duration) error {
 	phase := d.phase.Load()
-	idle := time.Since(d.over.arrived) - time.Duration(d.last.Load())
-	if idle >= phase.limit {
-		d.over.end(phase.cause)
-		return
+	if phase == nil || at-time.Duration(d.last.Load()) < phase.limit {
+		return nil
 	}
-	d.timer.Reset(phase.limit - idle)
+	return phase.cause
 }
 
-func (d *watchdog) stop() { d.timer.Stop() }
+func (d *watchdog) sleep() { d.phase.Store(nil) }
