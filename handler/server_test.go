@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -297,6 +298,39 @@ func TestHeadsThatAreTooLong(t *testing.T) {
 	}
 	if n := len(s.ollama.Seen()); n != 1 {
 		t.Errorf("%d requests reached Ollama", n)
+	}
+}
+
+// TestTheConnectionEndsAfterAnUnclearRequest: whatever follows one that can be
+// read in two ways is not answered, with a key or without.
+func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
+	t.Parallel()
+	allow, err := handler.AllowOrigins([]string{"https://chat.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, config{cors: allow})
+	const preflight = "OPTIONS /api/show HTTP/1.1\r\nHost: x\r\nOrigin: https://chat.example.com\r\nAccess-Control-Request-Method: POST\r\n"
+	for _, key := range []string{bearer(s.key), "X-No: key"} {
+		for name, request := range map[string]string{
+			"both framings":             head("POST", "/api/show", key, "Content-Length: 5", "Transfer-Encoding: chunked") + "\r\n0\r\n\r\n",
+			"both, the other way round": head("POST", "/api/show", key, "Transfer-Encoding: chunked", "Content-Length: 200") + "\r\n0\r\n\r\n",
+			"both, without a body":      head("GET", "/api/tags", key, "Transfer-Encoding: chunked", "Content-Length: 0") + "\r\n0\r\n\r\n",
+			"both, in a preflight":      preflight + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+			"chunked HTTP/1.0":          "POST /api/show HTTP/1.0\r\nConnection: keep-alive\r\n" + key + "\r\nTransfer-Encoding: chunked\r\n\r\n",
+		} {
+			w := s.dial(t)
+			w.write("%s%s\r\n", request, head("GET", "/api/version", bearer(s.key)))
+			if got := w.answer("POST"); got.err != nil {
+				t.Errorf("%s: %s", name, got)
+			}
+			w.closed()
+		}
+	}
+	for _, seen := range s.ollama.Seen() {
+		if seen.URI == "/api/version" {
+			t.Error("what follows reached Ollama")
+		}
 	}
 }
 
