@@ -9,6 +9,7 @@ import (
 // hopByHop are the headers that are about one connection only.
 var hopByHop = map[string]bool{
 	"Connection":          true,
+	"Http2-Settings":      true,
 	"Keep-Alive":          true,
 	"Proxy-Authenticate":  true,
 	"Proxy-Authorization": true,

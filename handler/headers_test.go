@@ -19,7 +19,7 @@ var stays = []string{
 	"X-Forwarded-Prefix: /admin", "X-Forwarded-Port: 1", "x-forwarded-user: root", "X-FORWARDED-ANYTHING: at all",
 	"Forwarded: for=10.0.0.1;host=evil.example", "X-Real-Ip: 10.0.0.1", "X-REAL-IP: 10.0.0.2",
 	"Keep-Alive: timeout=5", "Proxy-Authenticate: Basic", "Proxy-Authorization: Basic eDp5", "Proxy-Connection: keep-alive",
-	"TE: trailers", "Upgrade: h2c", "Connection: Upgrade, X-Listed", "Connection: x-also-listed ,, TE", "X-Listed: 1", "X-Also-Listed: 1",
+	"TE: trailers", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk", "Connection: Upgrade, X-Listed", "Connection: x-also-listed ,, TE", "X-Listed: 1", "X-Also-Listed: 1",
 }
 
 // passes are headers that Ollama gets as they are.
