@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -37,15 +36,13 @@ var (
 
 // conn is a connection to Ollama, lent to one request at a time.
 type conn struct {
-	tcp  *net.TCPConn
-	raw  syscall.RawConn
-	home *transport
-	in   *bufio.Reader // of what limit lets through
+	stream net.Conn
+	home   *transport
+	in     *bufio.Reader // of what limit lets through
 
 	abort func() // makes everything fail that the connection does
-	peek  func(fd uintptr) bool
-	quiet bool // what peek has found
 
+	idleWatch
 	limit     limit
 	reused    bool
 	sent      bool        // some of the request has left
@@ -55,19 +52,15 @@ type conn struct {
 	idleSince time.Time
 }
 
-func newConn(home *transport, tcp *net.TCPConn) (*conn, error) {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	c := &conn{tcp: tcp, raw: raw, home: home, limit: limit{from: tcp}}
+func newConn(home *transport, stream net.Conn) *conn {
+	c := &conn{stream: stream, home: home, limit: limit{from: stream}}
 	c.in = bufio.NewReader(&c.limit)
-	c.abort = func() { c.tcp.SetDeadline(longAgo) }
-	c.peek = c.look
-	return c, nil
+	c.abort = func() { c.stream.SetDeadline(longAgo) }
+	c.watchIdle()
+	return c
 }
 
-func (c *conn) close() { c.tcp.Close() }
+func (c *conn) close() { c.stream.Close() }
 
 var longAgo = time.Unix(1, 0)
 
@@ -159,7 +152,7 @@ func (c *conn) send(r *http.Request) error {
 		return nil
 	}
 	*buf = head
-	n, err := c.tcp.Write(head)
+	n, err := c.stream.Write(head)
 	c.sent = n > 0
 	return err
 }
@@ -224,7 +217,7 @@ func appendTarget(b []byte, u *url.URL) []byte {
 	}
 	b = append(b, '?')
 	for i := range len(u.RawQuery) {
-		if c := u.RawQuery[i]; ' ' < c && c < 0x7f {
+		if c := u.RawQuery[i]; c > ' ' && c != 0x7f {
 			b = append(b, c)
 		} else {
 			b = append(b, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])

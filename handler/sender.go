@@ -78,7 +78,7 @@ func (s *sender) send() (unsent, unread error) {
 }
 
 func (s *sender) write(b net.Buffers) error {
-	_, err := b.WriteTo(s.conn.tcp)
+	_, err := b.WriteTo(s.conn.stream)
 	return err
 }
 

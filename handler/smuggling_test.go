@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -82,6 +83,8 @@ func with(raw, mark, line string) string {
 	return strings.ReplaceAll(raw, mark, line+strings.Repeat(" ", len(mark)-len(line)))
 }
 
+var brokenOffAt = regexp.MustCompile(`\d+ bytes…$`)
+
 // TestNoRequestIsSmuggled writes each attack with and without keys, and looks at
 // the very bytes that Ollama gets. Whatever was sent: without a valid key that
 // is nothing at all; no more requests are read than RFC 9112 says there are; each
@@ -111,6 +114,11 @@ func TestNoRequestIsSmuggled(t *testing.T) {
 						}
 						var arrives []string
 						for _, request := range got.arrived {
+							if strings.Contains(a.arrives, " some bytes…") {
+								// How much has left when it breaks off is a matter of time.
+								arrives = append(arrives, brokenOffAt.ReplaceAllString(request.String(), "some bytes…"))
+								continue
+							}
 							arrives = append(arrives, cmp.Or(usual[request.String()], request.String()))
 						}
 						if strings.Join(arrives, ", ") != a.arrives {

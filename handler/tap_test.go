@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
@@ -40,22 +40,30 @@ type begin struct{ at, write int }
 func startTapped(t *testing.T, c config) (*site, *tap) {
 	t.Helper()
 	p := &tap{}
-	transport := handler.NewTransport().(*http.Transport)
-	dial := transport.DialContext
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		w := &tapped{Conn: c, tap: p}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.wires = append(p.wires, w)
-		return w, nil
+	c.proxy = func(o *options) {
+		o.Transport = handler.TransportOver(func(ctx context.Context) (net.Conn, error) {
+			return p.dial(ctx, o.Upstream.Host)
+		})
 	}
-	t.Cleanup(transport.CloseIdleConnections)
-	c.proxy = func(o *options) { o.Transport = transport }
 	return start(t, c), p
+}
+
+func (p *tap) dial(ctx context.Context, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	w := &tapped{Conn: c, tap: p}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wires = append(p.wires, w)
+	return w, nil
+}
+
+// SyscallConn lets the proxy look whether the connection is idle.
+func (w *tapped) SyscallConn() (syscall.RawConn, error) {
+	return w.Conn.(syscall.Conn).SyscallConn()
 }
 
 func (w *tapped) Write(b []byte) (int, error) {

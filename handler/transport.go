@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/url"
@@ -31,30 +32,36 @@ const (
 // A request on a connection that was used before is sent again on a new one,
 // once, if no byte of it has left, or if no byte of an answer came and it is
 // GET or HEAD, which change nothing. Answers are read by [http.ReadResponse].
-//
-// If the upstream is https, NewTransport returns an http.Transport.
 func NewTransport(upstream *url.URL) http.RoundTripper {
+	t := &transport{}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	t.dial = func(ctx context.Context) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", upstream.Host)
+	}
 	if upstream.Scheme == "https" {
-		return &http.Transport{
-			DialContext: dialer.DialContext,
-			// Ollama's answers pass as they are, in the coding that the
-			// client asked for.
-			DisableCompression:     true,
-			MaxIdleConnsPerHost:    maxIdle,
-			IdleConnTimeout:        maxIdleTime,
-			MaxResponseHeaderBytes: maxAnswerHead,
-			TLSHandshakeTimeout:    dialTimeout,
+		plain, config := t.dial, &tls.Config{ServerName: upstream.Hostname()}
+		t.dial = func(ctx context.Context) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			c, err := plain(ctx)
+			if err != nil {
+				return nil, err
+			}
+			secure := tls.Client(c, config)
+			if err := secure.HandshakeContext(ctx); err != nil {
+				c.Close()
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+			}
+			return secure, nil
 		}
 	}
-	return &transport{dialer: dialer, host: upstream.Host}
+	return t
 }
 
 // transport keeps connections to one Ollama. They are lent to one request at a
 // time, the last one returned first.
 type transport struct {
-	dialer *net.Dialer
-	host   string // with its port
+	dial func(context.Context) (net.Conn, error)
 
 	mu      sync.Mutex
 	idle    []*conn
@@ -70,7 +77,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if res, err = c.roundTrip(r); err == nil || !c.mayRepeat(r) {
 			return res, err
 		}
-		if c, err = t.dial(r.Context()); err == nil {
+		if c, err = t.open(r.Context()); err == nil {
 			return c.roundTrip(r)
 		}
 	}
@@ -92,15 +99,15 @@ func (t *transport) connect(ctx context.Context) (*conn, error) {
 		}
 		c.close()
 	}
-	return t.dial(ctx)
+	return t.open(ctx)
 }
 
-func (t *transport) dial(ctx context.Context) (*conn, error) {
-	c, err := t.dialer.DialContext(ctx, "tcp", t.host)
+func (t *transport) open(ctx context.Context) (*conn, error) {
+	c, err := t.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(t, c.(*net.TCPConn))
+	return newConn(t, c), nil
 }
 
 func (t *transport) take() *conn {

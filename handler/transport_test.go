@@ -3,11 +3,15 @@ package handler_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -151,8 +155,8 @@ func (f *far) wants(want ...string) {
 }
 
 const (
-	fine    = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
-	chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n"
+	fine     = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
+	inChunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n"
 )
 
 // TestConnectionsAreUsedAgain after answers that have come to their end, and
@@ -164,8 +168,8 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		again          bool
 	}{
 		"a length":             {"POST", fine, true},
-		"chunks":               {"POST", chunked + "0\r\n\r\n", true},
-		"chunks and a trailer": {"POST", chunked + "0\r\nX: y\r\n\r\n", true},
+		"chunks":               {"POST", inChunks + "0\r\n\r\n", true},
+		"chunks and a trailer": {"POST", inChunks + "0\r\nX: y\r\n\r\n", true},
 		"nothing":              {"POST", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true},
 		"no content":           {"DELETE", "HTTP/1.1 204 No Content\r\n\r\n", true},
 		"not modified":         {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n", true},
@@ -212,7 +216,7 @@ func TestAnAnswerGivenUpEndsItsConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, chunked)
+			f := reach(t, inChunks)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			res, err := f.begin(ctx, "POST", nil)
@@ -296,6 +300,99 @@ func TestAConnectionThatOllamaHasClosedIsNotUsed(t *testing.T) {
 	f.wants("1 POST ", "2 POST again")
 }
 
+// TestWhatNobodyAskedForIsNobodysAnswer: not the next request's either, whenever
+// it comes.
+func TestWhatNobodyAskedForIsNobodysAnswer(t *testing.T) {
+	t.Parallel()
+	f := reach(t)
+	if _, err := f.ask("POST", nil); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(f.conn(1), "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
+	if got, err := f.ask("POST", handler.InMemory("again")); got != "200 fine" || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	f.wants("1 POST ", "2 POST again")
+}
+
+// TestTLS: connections are used again, but not with something left in them.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	surplus := make(chan string, 1)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, out, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		for err == nil {
+			select {
+			case more := <-surplus:
+				io.WriteString(out, fine+more)
+			default:
+				io.WriteString(out, fine)
+			}
+			out.Flush()
+			_, err = http.ReadRequest(out.Reader)
+		}
+	}))
+	t.Cleanup(server.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	dialed := 0
+	transport := handler.TransportOver(func(ctx context.Context) (net.Conn, error) {
+		dialed++
+		dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots}}
+		return dialer.DialContext(ctx, "tcp", server.Listener.Addr().String())
+	})
+	t.Cleanup(transport.(interface{ CloseIdleConnections() }).CloseIdleConnections)
+	for i, c := range []struct {
+		surplus string
+		dialed  int
+	}{{"", 1}, {"", 1}, {"stolen", 1}, {"", 2}, {strings.Repeat("stolen", 2000), 2}, {"", 3}, {"", 3}} {
+		if c.surplus != "" {
+			surplus <- c.surplus
+		}
+		r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(res.Body); string(text) != "fine" || err != nil {
+			t.Errorf("request %d: %q, %v", i, text, err)
+		}
+		if dialed != c.dialed {
+			t.Errorf("request %d: %d connections so far, want %d", i, dialed, c.dialed)
+		}
+	}
+}
+
+// TestAnUpstreamWhoseCertificateIsUnknown cannot be reached.
+func TestAnUpstreamWhoseCertificateIsUnknown(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = handler.NewTransport(u).RoundTrip(r)
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "dial" {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestARequestIsRepeatedOnlyWhereThatIsSafe: what Ollama may have begun to work
 // on is not.
 func TestARequestIsRepeatedOnlyWhereThatIsSafe(t *testing.T) {
@@ -359,13 +456,13 @@ func TestABrokenAnswerIsNeverWhole(t *testing.T) {
 		answer string
 		reset  bool
 	}{
-		"before a chunk":          {chunked, false},
-		"in a chunk":              {chunked + "8\r\nhalf", false},
-		"before the last line":    {chunked + "0\r\n", false},
+		"before a chunk":          {inChunks, false},
+		"in a chunk":              {inChunks + "8\r\nhalf", false},
+		"before the last line":    {inChunks + "0\r\n", false},
 		"within a length":         {"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nfine", false},
 		"of no length, but reset": {"HTTP/1.1 200 OK\r\n\r\nfine", true},
-		"a chunk's size is none":  {chunked + "zz\r\nfine\r\n0\r\n\r\n", false},
-		"a chunk's end is none":   {chunked + "4\r\nfineXX0\r\n\r\n", false},
+		"a chunk's size is none":  {inChunks + "zz\r\nfine\r\n0\r\n\r\n", false},
+		"a chunk's end is none":   {inChunks + "4\r\nfineXX0\r\n\r\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
