@@ -497,14 +497,12 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 
 func TestConnectRemoteDown(t *testing.T) {
 	t.Parallel()
-	gone := listen(t)
-	gone.Close()
 	silent := scripted(t, func(*net.TCPConn, *http.Request) {})
 	garbled := scripted(t, func(c *net.TCPConn, r *http.Request) {
 		fmt.Fprintf(c, "%s\r\n\r\n", r.Header.Get("Authorization"))
 	})
 	for _, tt := range []struct{ name, remote, message string }{
-		{"nobody listens", gone.Addr().String(), " cannot be reached"},
+		{"nobody listens", nobody, " cannot be reached"},
 		{"no answer", silent, "no proper answer from "},
 		{"no HTTP", garbled, "no proper answer from "},
 	} {

@@ -62,8 +62,6 @@ func (s *site) blames(t *testing.T, want blame, streamed bool) {
 // client gets a status and an error in its own dialect.
 func TestFailuresBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
-	closed := listen(t)
-	closed.Close()
 	for _, c := range []struct {
 		name, model string
 		config      config
@@ -71,7 +69,7 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 		message     string
 		blame       blame
 	}{
-		{"refused", "tiny", config{address: closed.Addr().String()}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
+		{"refused", "tiny", config{address: nobody}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
 		{"silent", "hang", config{proxy: func(o *options) { o.FirstByteTimeout = brief }}, 504, "Ollama sent nothing within 30ms", blame{504, "stalled", "timeout"}},
 		{"reset", "reset", config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
 		{"close", "close", config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},

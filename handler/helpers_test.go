@@ -175,6 +175,9 @@ func isWatch(r *http.Request) bool {
 	return r.URL.Path == "/api/tags" && r.UserAgent() == "ollama-proxy"
 }
 
+// nobody listens there, nor will any other test.
+const nobody = "127.0.0.1:1"
+
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
