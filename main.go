@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"log/slog"
 	"net"
@@ -107,8 +108,11 @@ func newApp() *cli.App {
 				Name:        "secret",
 				Usage:       "print a new secret",
 				Description: "Example: ollama-proxy secret --out /etc/ollama-proxy/secret",
-				Flags:       []cli.Flag{&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"}},
-				Action:      secret,
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"},
+					&cli.BoolFlag{Name: "if-missing", Usage: "with --out: be content with a secret that is there"},
+				},
+				Action: secret,
 			},
 			{
 				Name:        "inspect",
@@ -426,12 +430,21 @@ func secret(c *cli.Context) error {
 	if err := arguments(c, 0, ""); err != nil {
 		return err
 	}
-	if path := c.String("out"); path != "" {
-		if _, err := signer.CreateSecretFile(path); err != nil {
+	path := c.String("out")
+	switch {
+	case path != "":
+		_, err := signer.CreateSecretFile(path)
+		if c.Bool("if-missing") && errors.Is(err, fs.ErrExist) {
+			_, _, err = signer.ReadSecrets(path) // what is no secret does not do
+			return err
+		}
+		if err != nil {
 			return err
 		}
 		fmt.Fprintln(c.App.ErrWriter, "Made a new secret:", path)
 		return nil
+	case c.Bool("if-missing"):
+		return errors.New("--if-missing is of use with --out only")
 	}
 	_, text := signer.NewSecret()
 	_, err := fmt.Fprintln(c.App.Writer, text)

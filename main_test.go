@@ -236,6 +236,36 @@ func TestSecret(t *testing.T) {
 	}
 }
 
+// What starts a proxy may run this each time, and must not go on with a file
+// that holds no secret.
+func TestSecretIfMissing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	var made []byte
+	for i, want := range []string{"Made a new secret: " + path + "\n", "", ""} {
+		out, talk, code := run(t, command(t, t.TempDir(), "secret", "--out", path, "--if-missing"))
+		if code != 0 || out != "" || talk != want {
+			t.Errorf("time %d: %d, %q, %q", i+1, code, out, talk)
+		}
+		now, err := os.ReadFile(path)
+		if err != nil || made != nil && !bytes.Equal(now, made) {
+			t.Errorf("time %d: the secret has changed, %v", i+1, err)
+		}
+		made = now
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"secret", "--out", path, "--if-missing"},
+		{"secret", "--out", filepath.Dir(path), "--if-missing"},
+		{"secret", "--if-missing"},
+	} {
+		if out, talk, code := run(t, command(t, t.TempDir(), args...)); code != 1 || out != "" || strings.Count(talk, "\n") != 1 {
+			t.Errorf("%q: %d, %q, %q", args, code, out, talk)
+		}
+	}
+}
+
 func TestBadInputGetsOneClearLine(t *testing.T) {
 	placeholder := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(placeholder, []byte("change-me-change-me-change-me-change-me\n"), 0o600); err != nil {
