@@ -1,0 +1,590 @@
+//go:build ignore
+
+// Tries deploy/haproxy/haproxy.cfg, with other addresses in it, before three
+// replicas: chunks pass one by one, a key stays with its replica, a replica that
+// drains or dies costs nothing, and what clients say of their address does not
+// count. It is run by .ci/deploy with a directory for its files, which holds a
+// certificate, and the built ollama-proxy; $HAPROXY may name another haproxy.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+const (
+	patience = 20 * time.Second
+	held     = 100 * time.Millisecond
+	client   = "127.0.0.2" // where clients are; HAProxy and the replicas are at 127.0.0.1
+	chat     = `{"model":"llama3.2","stream":true,"max_tokens":60,"messages":[{"role":"user","content":"Why is the sky blue?"}]}`
+)
+
+var (
+	dir, binary string
+	ollama      = newUpstream()
+	replicas    []*replica
+	front       string // HAProxy's addresses
+	frontTLS    string
+	health      string
+	log         haproxyLog
+	plain       = &http.Client{Transport: transport(nil)}
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fatal("run .ci/deploy instead")
+	}
+	dir, binary = os.Args[1], os.Args[2]
+	start()
+	slow, began := slowHead()
+	checkChunks()
+	checkAffinity()
+	checkAddress()
+	checkLeaving()
+	checkDrain()
+	checkDeath()
+	checkSlowHead(slow, began)
+	checkHealth()
+}
+
+// checkChunks: each chunk arrives before the next one is sent, and soon. Without
+// http-no-delay it waits 200 ms for more.
+func checkChunks() {
+	key := mint()
+	pem, err := os.ReadFile(filepath.Join(dir, "tls.crt"))
+	must(err, "the certificate")
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	over := &http.Client{Transport: transport(&tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})}
+	for _, way := range []struct {
+		name, url string
+		client    *http.Client
+	}{
+		{"HTTP/1.1", "http://" + front, plain},
+		{"HTTP/2.0", "https://" + frontTLS, over},
+	} {
+		for _, path := range []string{"/v1/chat/completions", "/api/chat", "/v1/messages"} {
+			ctx, leave := context.WithTimeout(context.Background(), patience)
+			ollama.written.Store(0)
+			res := ask(ctx, way.client, way.url+path, key, func(r *http.Request) { r.Header.Set(stepHeader, "yes") })
+			if res.StatusCode != http.StatusOK || res.Proto != way.name {
+				fatal("%s over %s got %d over %s", path, way.name, res.StatusCode, res.Proto)
+			}
+			var delays []time.Duration
+			var received, written int64
+			buffer := make([]byte, 32<<10)
+			for n := range 20 {
+				sent := time.Now()
+				if n > 0 {
+					written = ollama.written.Load()
+					ollama.step <- struct{}{}
+				}
+				for received <= written {
+					more, err := res.Body.Read(buffer)
+					if received += int64(more); err != nil {
+						fatal("%s over %s: chunk %d did not come before the next was sent: %v", path, way.name, n+1, err)
+					}
+				}
+				if n > 0 {
+					delays = append(delays, time.Since(sent))
+				}
+			}
+			leave()
+			res.Body.Close()
+			ollama.await(0)
+			slices.Sort(delays)
+			median := delays[len(delays)/2]
+			if median > held {
+				fatal("%s over %s: chunks are held back, for %v", path, way.name, median)
+			}
+			note("%s over %s: chunks come one by one, after %v", path, way.name, median.Round(10*time.Microsecond))
+		}
+	}
+	pass("chunks pass one by one")
+}
+
+// checkAffinity: a key, however it is sent, and the keys made from it meet one
+// replica; others meet others. Nothing of a key is in HAProxy's log.
+func checkAffinity() {
+	keys := strings.Fields(mint("--count", "48"))
+	served := map[string]int{}
+	for _, key := range keys {
+		narrow := run("restrict", "--models", "llama3.2", key)
+		head := key[:strings.IndexByte(key, '.')]
+		home := ""
+		for i := range 8 {
+			set := func(r *http.Request) {}
+			switch i % 4 {
+			case 1:
+				set = func(r *http.Request) { r.Header.Set("Authorization", "bearer "+key) }
+			case 2:
+				set = func(r *http.Request) { r.Header.Del("Authorization"); r.Header.Set("X-Api-Key", key) }
+			case 3:
+				set = func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+narrow) }
+			}
+			at := log.count()
+			if got := status(key, "/v1/models?key="+key, set); got != http.StatusOK {
+				fatal("request %d of a key got %d", i, got)
+			}
+			line := log.after(at)
+			if strings.Contains(line, head) {
+				fatal("HAProxy logs a key: %s", line)
+			}
+			m := regexp.MustCompile(`client=` + client + ` .* path=/v1/models .* replica=(r\d)`).FindStringSubmatch(line)
+			switch {
+			case m == nil:
+				fatal("HAProxy logs something else: %s", line)
+			case home == "":
+				home = m[1]
+			case home != m[1]:
+				fatal("a key met %s and %s", home, m[1])
+			}
+		}
+		served[home]++
+	}
+	if len(served) != len(replicas) {
+		fatal("%d keys met only %v", len(keys), served)
+	}
+	pass("a key and those made from it meet one replica, by either header: %d keys, %v", len(keys), served)
+}
+
+// checkAddress: the address of a client is where it is, not what it says.
+func checkAddress() {
+	for from, want := range map[string]int{client: http.StatusOK, "127.0.0.1": http.StatusForbidden, "203.0.113.9": http.StatusForbidden} {
+		got := status(mint("--from", from), "/v1/models", func(r *http.Request) { r.Header.Set("X-Forwarded-For", "203.0.113.9") })
+		if got != want {
+			fatal("a key for %s got %d from %s", from, got, client)
+		}
+	}
+	pass("a client's address is its own, whatever it says")
+}
+
+// checkLeaving: a client that leaves before the first byte stops the GPU.
+func checkLeaving() {
+	key := mint()
+	ctx, leave := context.WithCancel(context.Background())
+	go func() {
+		ollama.await(1)
+		leave()
+	}()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+front+"/api/chat", strings.NewReader(strings.Replace(chat, "llama3.2", "hang", 1)))
+	must(err, "a request")
+	r.Header.Set("Authorization", "Bearer "+key)
+	if _, err := plain.Do(r); !errors.Is(err, context.Canceled) {
+		fatal("a request that hangs ended with %v", err)
+	}
+	left := time.Now()
+	ollama.await(0)
+	pass("a client that leaves before the first byte stops Ollama (%v)", time.Since(left).Round(time.Millisecond))
+}
+
+// checkDrain: a replica that is told to stop finishes what it has, and what
+// comes goes to the others.
+func checkDrain() {
+	key := mint()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	res := ask(ctx, plain, "http://"+front+"/api/chat", key, nil)
+	stream := bufio.NewReader(res.Body)
+	first, err := stream.ReadString('\n')
+	must(err, "a stream")
+	var home *replica
+	for _, r := range replicas {
+		if r.metric("active_streams") == 1 {
+			home = r
+		}
+	}
+	if home == nil {
+		fatal("the stream is nowhere: %s", first)
+	}
+	must(home.process.Signal(syscall.SIGTERM), "SIGTERM")
+	await("a drain", func() bool {
+		code, _ := fetch("http://" + home.metrics + "/readyz")
+		return code == http.StatusServiceUnavailable
+	})
+	began, refused := time.Now(), 0
+	for status(key, "/v1/models", nil) != http.StatusOK {
+		if refused++; time.Since(began) > 5*time.Second {
+			fatal("five seconds later a replica that drains is still asked")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	noticed, before := time.Since(began), home.metric("requests_total")
+	for range 100 {
+		if got := status(key, "/v1/models", nil); got != http.StatusOK {
+			fatal("%v after it was told to stop: %d", time.Since(began), got)
+		}
+	}
+	if home.metric("requests_total") != before {
+		fatal("a replica that drains is asked again")
+	}
+	rest, err := io.ReadAll(stream)
+	if err != nil || !bytes.Contains(rest, []byte(`"done":true`)) {
+		fatal("a stream was cut while its replica drained: %v", err)
+	}
+	<-home.gone
+	if home.code != 0 {
+		fatal("%s ended with %d", home.name, home.code)
+	}
+	pass("a replica that drains is asked no more after %v (%d got 503), and its stream came to its end", noticed.Round(time.Millisecond), refused)
+	home.start()
+	await("HAProxy to see it again", func() bool {
+		return status(key, "/v1/models", nil) == http.StatusOK && home.metric("requests_total") > 0
+	})
+}
+
+// checkDeath: what cannot be reached is not asked, and nobody notices.
+func checkDeath() {
+	key := mint()
+	at := log.count()
+	if got := status(key, "/v1/models", nil); got != http.StatusOK {
+		fatal("before a death: %d", got)
+	}
+	line := log.after(at)
+	i := slices.IndexFunc(replicas, func(r *replica) bool { return strings.Contains(line, "replica="+r.name) })
+	if i < 0 {
+		fatal("HAProxy logs something else: %s", line)
+	}
+	must(replicas[i].process.Kill(), "SIGKILL")
+	<-replicas[i].gone
+	for n := range 100 {
+		if got := status(key, "/v1/models", nil); got != http.StatusOK {
+			fatal("request %d after the death of its replica got %d", n+1, got)
+		}
+	}
+	pass("100 requests of a key whose replica had just died got 200")
+}
+
+// slowHead sends half of a request's head, and no more.
+func slowHead() (net.Conn, time.Time) {
+	c, err := net.Dial("tcp", front)
+	must(err, "HAProxy")
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: slow\r\n")
+	must(err, "half a head")
+	return c, time.Now()
+}
+
+func checkSlowHead(c net.Conn, began time.Time) {
+	defer c.Close()
+	c.SetReadDeadline(time.Now().Add(patience))
+	head, _ := bufio.NewReader(c).ReadString('\n')
+	took := time.Since(began)
+	if !strings.Contains(head, " 408 ") || took > 2*patience {
+		fatal("half a head got %q after %v", head, took)
+	}
+	pass("half a head gets 408 instead of a place")
+}
+
+// checkHealth: HAProxy without replicas is not healthy.
+func checkHealth() {
+	get := func() int { code, _ := fetch("http://" + health + "/"); return code }
+	if got := get(); got != http.StatusOK {
+		fatal("HAProxy with replicas says %d", got)
+	}
+	for _, r := range replicas {
+		r.process.Kill()
+		<-r.gone
+	}
+	await("HAProxy to be unhealthy", func() bool { return get() == http.StatusServiceUnavailable })
+	pass("HAProxy is healthy as long as a replica is")
+}
+
+// start runs Ollama, three replicas and HAProxy.
+func start() {
+	must(os.WriteFile(filepath.Join(dir, "list"), nil, 0o600), "a list")
+	run("secret", "--out", filepath.Join(dir, "shared"))
+	var servers strings.Builder
+	for i := range 3 {
+		r := &replica{name: fmt.Sprintf("r%d", i+1), address: freeAddress(), metrics: freeAddress()}
+		replicas = append(replicas, r)
+		r.start()
+		_, port, _ := net.SplitHostPort(r.metrics)
+		fmt.Fprintf(&servers, "  server %s %s port %s\n", r.name, r.address, port)
+	}
+	text, err := os.ReadFile("deploy/haproxy/haproxy.cfg")
+	must(err, "haproxy.cfg")
+	front, frontTLS, health = freeAddress(), freeAddress(), freeAddress()
+	config := string(text)
+	for _, change := range []struct{ old, with string }{
+		{`bind :8080`, `bind ` + front},
+		{`bind :8443`, `bind ` + frontTLS},
+		{`bind 127.0.0.1:8404`, `bind ` + health},
+		{`maxconn \d+`, `maxconn 500`}, // of the files that this machine allows
+		{` +server-template .*\n`, servers.String()},
+	} {
+		old := regexp.MustCompile(change.old)
+		if n := len(old.FindAllString(config, -1)); n != 1 {
+			fatal("haproxy.cfg has %q %d times", change.old, n)
+		}
+		config = old.ReplaceAllLiteralString(config, change.with)
+	}
+	file := filepath.Join(dir, "haproxy.cfg")
+	must(os.WriteFile(file, []byte(config), 0o600), "haproxy.cfg")
+	name := "haproxy"
+	if other := os.Getenv("HAPROXY"); other != "" {
+		name = other
+	}
+	c := exec.Command(name, "-db", "-f", file)
+	c.Env = append(environment(), "TLS_CERTIFICATE="+filepath.Join(dir, "tls.pem"))
+	c.Stdout = &log
+	c.Stderr = &log
+	must(c.Start(), "haproxy")
+	key := mint()
+	await("HAProxy and its replicas", func() bool {
+		code, _ := fetch("http://" + health + "/")
+		return code == http.StatusOK && status(key, "/v1/models", nil) == http.StatusOK &&
+			!slices.ContainsFunc(replicas, func(r *replica) bool {
+				code, _ := fetch("http://" + r.metrics + "/readyz")
+				return code != http.StatusOK
+			})
+	})
+}
+
+// An upstream is a stand-in for Ollama that counts what runs.
+type upstream struct {
+	address string
+	step    chan struct{}
+	written atomic.Int64 // bytes of the stepped stream, with those on their way
+	mu      sync.Mutex
+	running int
+}
+
+const stepHeader = "X-Step" // passes through the proxy: chunks wait for a step
+
+func newUpstream() *upstream {
+	u := &upstream{step: make(chan struct{})}
+	paced, stepped := standin.New(standin.Options{Pace: 40 * time.Millisecond}), standin.New(standin.Options{Step: u.step})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err, "the stand-in")
+	u.address = l.Addr().String()
+	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			u.count(1)
+			defer u.count(-1)
+		}
+		if r.Header.Get(stepHeader) != "" {
+			stepped.ServeHTTP(counter{w, &u.written}, r)
+			return
+		}
+		paced.ServeHTTP(w, r)
+	}))
+	return u
+}
+
+type counter struct {
+	http.ResponseWriter
+	written *atomic.Int64
+}
+
+func (c counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+func (c counter) Write(p []byte) (int, error) {
+	c.written.Add(int64(len(p)))
+	return c.ResponseWriter.Write(p)
+}
+
+func (u *upstream) count(n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.running += n
+}
+
+func (u *upstream) await(n int) {
+	await(fmt.Sprintf("%d requests at Ollama", n), func() bool {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.running == n
+	})
+}
+
+// A replica is one ollama-proxy serve.
+type replica struct {
+	name, address, metrics string
+	process                *os.Process
+	code                   int
+	gone                   chan struct{}
+}
+
+func (r *replica) start() {
+	l, err := os.OpenFile(filepath.Join(dir, r.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	must(err, "a log")
+	defer l.Close()
+	c := exec.Command(binary, "serve", "--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama.address,
+		"--secret-file", filepath.Join(dir, "shared"), "--revocations", filepath.Join(dir, "list"), "--trusted-proxy", "127.0.0.1")
+	c.Env, c.Stdout, c.Stderr = environment(), l, l
+	must(c.Start(), "starting %s", r.name)
+	gone := make(chan struct{})
+	r.process, r.gone = c.Process, gone
+	go func() {
+		c.Wait()
+		r.code = c.ProcessState.ExitCode()
+		close(gone)
+	}()
+}
+
+// metric is the sum of a metric's series.
+func (r *replica) metric(name string) (sum float64) {
+	_, page := fetch("http://" + r.metrics + "/metrics")
+	for _, m := range regexp.MustCompile(`(?m)^ollama_proxy_`+name+`(?:\{.*\})? (\S+)$`).FindAllStringSubmatch(page, -1) {
+		value, err := strconv.ParseFloat(m[1], 64)
+		must(err, "a metric")
+		sum += value
+	}
+	return sum
+}
+
+// haproxyLog is what HAProxy says of each request.
+type haproxyLog struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *haproxyLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, err := os.OpenFile(filepath.Join(dir, "haproxy.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		f.Write(p)
+		f.Close()
+	}
+	for line := range strings.Lines(string(p)) {
+		if strings.HasPrefix(line, "client=") {
+			l.lines = append(l.lines, strings.TrimSpace(line))
+		}
+	}
+	return len(p), nil
+}
+
+func (l *haproxyLog) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lines)
+}
+
+// after waits for the line after the first n.
+func (l *haproxyLog) after(n int) string {
+	await("a line of HAProxy's", func() bool { return l.count() > n })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[n]
+}
+
+func transport(config *tls.Config) *http.Transport {
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(client)}}
+	return &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: config != nil}
+}
+
+// ask posts a chat with a key.
+func ask(ctx context.Context, c *http.Client, url, key string, set func(*http.Request)) *http.Response {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(chat))
+	must(err, "a request")
+	r.Header.Set("Authorization", "Bearer "+key)
+	if set != nil {
+		set(r)
+	}
+	res, err := c.Do(r)
+	must(err, "asking %s", url)
+	return res
+}
+
+// status is what a GET through HAProxy gets, 0 if nothing.
+func status(key, path string, set func(*http.Request)) int {
+	r, err := http.NewRequest(http.MethodGet, "http://"+front+path, nil)
+	must(err, "a request")
+	r.Header.Set("Authorization", "Bearer "+key)
+	if set != nil {
+		set(r)
+	}
+	res, err := plain.Do(r)
+	if err != nil {
+		return 0
+	}
+	io.Copy(io.Discard, res.Body)
+	res.Body.Close()
+	return res.StatusCode
+}
+
+func fetch(url string) (int, string) {
+	res, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
+	if err != nil {
+		return 0, ""
+	}
+	defer res.Body.Close()
+	page, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(page)
+}
+
+func mint(more ...string) string {
+	return run(append([]string{"mint", "--secret-file", filepath.Join(dir, "shared")}, more...)...)
+}
+
+// run runs ollama-proxy and gives what it prints.
+func run(args ...string) string {
+	c := exec.Command(binary, args...)
+	c.Env = environment()
+	out, err := c.Output()
+	must(err, "ollama-proxy %s", args[0])
+	return strings.TrimSpace(string(out))
+}
+
+// environment is ours without what would set the proxy's flags.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
+}
+
+// freeAddress is below the ports that connections are given.
+func freeAddress() string {
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
+	}
+	fatal("there is no free port")
+	return ""
+}
+
+func await(what string, so func() bool) {
+	for began := time.Now(); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > patience {
+			fatal("waited %v in vain for %s", patience, what)
+		}
+	}
+}
+
+func pass(format string, args ...any) { fmt.Printf("ok    "+format+"\n", args...) }
+func note(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
+
+func must(err error, format string, args ...any) {
+	if err != nil {
+		fatal("%s: %v", fmt.Sprintf(format, args...), err)
+	}
+}
+
+func fatal(format string, args ...any) {
+	fmt.Printf("FAILED: "+format+"\n", args...)
+	os.Exit(1)
+}
