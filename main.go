@@ -372,7 +372,10 @@ func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Fou
 	}
 	found, err = signer.FindSecrets(c.String("secret-file"))
 	if errors.Is(err, signer.ErrNoSecret) {
-		if found, err = signer.MakeDefaultSecret(); err == nil {
+		if found, err = signer.MakeDefaultSecret(); err != nil {
+			// So it is in a container, where nothing would keep it either.
+			err = fmt.Errorf("there is no secret, and none can be made (%w): name a file with --secret-file", err)
+		} else {
 			err = greet(c, found.Secrets[0], address, "Made a new secret: "+found.Path+"\nWhoever has it can make keys: back it up, and show it to nobody.")
 		}
 	}

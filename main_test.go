@@ -344,6 +344,17 @@ func TestServeMakesItsFirstSecret(t *testing.T) {
 	}
 }
 
+func TestServeSaysWhatItNeedsWhereNoSecretCanBeMade(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "home")
+	if err := os.Symlink("nowhere", home); err != nil { // a directory could be written by root
+		t.Fatal(err)
+	}
+	out, talk, code := run(t, command(t, home, serveArgs()...))
+	if code != 1 || out != "" || !strings.Contains(talk, "--secret-file") || strings.Count(talk, "\n") != 1 {
+		t.Errorf("exit %d, %q, %q", code, out, talk)
+	}
+}
+
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	s := start(t, command(t, t.TempDir(), serveArgs("--demo", "--shutdown-grace", "1h")...))
 	key := firstKey(s)
