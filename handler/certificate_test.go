@@ -218,3 +218,29 @@ func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestASpaceInAQuery: HTTP/2 can send one, and HTTP/1.1 would take it for the
+// query's end.
+func TestASpaceInAQuery(t *testing.T) {
+	t.Parallel()
+	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, config{certificates: certificate})
+	client, _ := tlsClient(t)
+	r, _ := http.NewRequest("GET", "https://"+s.public+"/api/version", nil)
+	r.URL.RawQuery = "a HTTP/1.1 b"
+	r.Header.Set("Authorization", "Bearer "+s.key)
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.ProtoMajor != 2 || res.StatusCode != 200 {
+		t.Fatalf("HTTP/%d, %s", res.ProtoMajor, res.Status)
+	}
+	if got := s.arrival(t, 1).URI; got != "/api/version?a%20HTTP/1.1%20b" {
+		t.Errorf("Ollama saw %s", got)
+	}
+}
