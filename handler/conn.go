@@ -107,7 +107,7 @@ func (c *conn) converse(r *http.Request) (*http.Response, error) {
 		return nil, unsent
 	}
 	for range maxInterim + 1 {
-		res, err := http.ReadResponse(c.in, r)
+		res, err := c.readHead(r)
 		switch {
 		case err != nil && unsent != nil:
 			return nil, unsent
@@ -119,6 +119,20 @@ func (c *conn) converse(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return nil, errTooManyInterim
+}
+
+// readHead reads the head of an answer. What is no HTTP at all may have no
+// line's end for which it would pay to wait.
+func (c *conn) readHead(r *http.Request) (*http.Response, error) {
+	const start = "HTTP/"
+	if found, err := c.in.Peek(len(start)); err == nil && string(found) != start {
+		return nil, errNotHTTP
+	}
+	res, err := http.ReadResponse(c.in, r)
+	if err != nil {
+		return nil, c.limit.explain(err)
+	}
+	return res, nil
 }
 
 // blame gives the reason why reading failed: an upload that failed before, or
@@ -273,6 +287,18 @@ func (l *limit) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// explain tells why an answer could not be read: one whose end never came may
+// read like nonsense.
+func (l *limit) explain(err error) error {
+	switch l.err {
+	case nil:
+		return err
+	case io.EOF:
+		return io.ErrUnexpectedEOF
+	}
+	return l.err
+}
+
 // answerBody is the body of an answer. At its end the connection goes home.
 type answerBody struct {
 	from  io.ReadCloser
@@ -288,7 +314,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.from.Read(p)
 	if err != nil {
 		if err != io.EOF {
-			err = b.conn.blame(err)
+			err = b.conn.blame(b.conn.limit.explain(err))
 		}
 		b.end(err == io.EOF)
 	}
