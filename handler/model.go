@@ -8,9 +8,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"strings"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -29,10 +26,6 @@ const (
 	inAnswer                          // about all: the answer lists them
 	untold                            // nobody can tell
 )
-
-// maxDecoded is what Ollama takes of a compressed body once it is decoded:
-// 20 MiB.
-const maxDecoded = 20 << 20
 
 var errUnreadable = errors.New("the request body cannot be read")
 
@@ -133,11 +126,11 @@ func bodyNames(x *exchange, body []byte) (names, error) {
 		}
 		return r.names, nil
 	}
-	decoder, err := zstd.NewReader(bytes.NewReader(body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(8<<20))
+	decoder, err := borrowDecoder(&x.life, body)
 	if err != nil {
-		return names{}, errUnreadable
+		return names{}, err
 	}
-	defer decoder.Close()
+	defer giveBack(decoder)
 	plain := io.LimitReader(decoder, maxDecoded)
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
@@ -150,11 +143,6 @@ func bodyNames(x *exchange, body []byte) (names, error) {
 			return names{}, errUnreadable
 		}
 	}
-}
-
-// zstd reports whether Ollama would decode the body: it does so under /v1.
-func (x *exchange) zstd() bool {
-	return x.r.Header.Get("Content-Encoding") == "zstd" && strings.HasPrefix(x.path, "/v1/")
 }
 
 // formModel reads the field "model" of a multipart form: the first that is no

@@ -155,8 +155,8 @@ func (f *far) wants(want ...string) {
 }
 
 const (
-	fine     = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
-	inChunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n"
+	fine      = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
+	endlessly = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n"
 )
 
 // TestConnectionsAreUsedAgain after answers that have come to their end, and
@@ -168,8 +168,8 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 		again          bool
 	}{
 		"a length":             {"POST", fine, true},
-		"chunks":               {"POST", inChunks + "0\r\n\r\n", true},
-		"chunks and a trailer": {"POST", inChunks + "0\r\nX: y\r\n\r\n", true},
+		"chunks":               {"POST", endlessly + "0\r\n\r\n", true},
+		"chunks and a trailer": {"POST", endlessly + "0\r\nX: y\r\n\r\n", true},
 		"nothing":              {"POST", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true},
 		"no content":           {"DELETE", "HTTP/1.1 204 No Content\r\n\r\n", true},
 		"not modified":         {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n", true},
@@ -216,7 +216,7 @@ func TestAnAnswerGivenUpEndsItsConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, inChunks)
+			f := reach(t, endlessly)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			res, err := f.begin(ctx, "POST", nil)
@@ -456,13 +456,13 @@ func TestABrokenAnswerIsNeverWhole(t *testing.T) {
 		answer string
 		reset  bool
 	}{
-		"before a chunk":          {inChunks, false},
-		"in a chunk":              {inChunks + "8\r\nhalf", false},
-		"before the last line":    {inChunks + "0\r\n", false},
+		"before a chunk":          {endlessly, false},
+		"in a chunk":              {endlessly + "8\r\nhalf", false},
+		"before the last line":    {endlessly + "0\r\n", false},
 		"within a length":         {"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nfine", false},
 		"of no length, but reset": {"HTTP/1.1 200 OK\r\n\r\nfine", true},
-		"a chunk's size is none":  {inChunks + "zz\r\nfine\r\n0\r\n\r\n", false},
-		"a chunk's end is none":   {inChunks + "4\r\nfineXX0\r\n\r\n", false},
+		"a chunk's size is none":  {endlessly + "zz\r\nfine\r\n0\r\n\r\n", false},
+		"a chunk's end is none":   {endlessly + "4\r\nfineXX0\r\n\r\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,75 @@
+package handler_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"runtime"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+)
+
+const compressed = "Content-Encoding: zstd"
+
+// farReaching compresses a body, and announces that it may refer 8 MiB back.
+func farReaching(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(8<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(w, text[:1])
+	w.Flush() // before it knows how little there is
+	fmt.Fprint(w, text[1:])
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestSmallCompressedBodiesTakeLittleMemory, whatever they announce.
+func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it looks at the memory of the whole process
+	s := start(t, config{upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	body := farReaching(t, `{"model":"tiny"}`)
+	const n = 200
+	w := s.dial(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		w.send("POST", "/v1/chat/completions", body, bearer(s.key), compressed)
+		if got := w.answer("POST"); got.status != 200 || got.err != nil {
+			t.Fatal(got)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 1<<20 {
+		t.Errorf("%d KiB for a body of %d bytes", each>>10, len(body))
+	}
+}
+
+// TestFewAreDecodedAtOnce: the others wait for their turn, unless they leave.
+func TestFewAreDecodedAtOnce(t *testing.T) {
+	s := start(t, config{upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	body := farReaching(t, `{"model":"tiny"}`)
+	release := handler.HoldDecoders()
+	leaves, stays := s.dial(t), s.dial(t)
+	for _, w := range []*wire{leaves, stays} {
+		w.send("POST", "/v1/chat/completions", body, bearer(s.key), compressed)
+	}
+	s.spy.await(t, "Uploaded", 2)
+	if got := s.ask(t, "POST", "/v1/chat/completions", `{"model":"tiny"}`); got.status != 200 {
+		t.Errorf("a body that is not compressed waits, too: %s", got)
+	}
+	leaves.Close()
+	if code := s.spy.ended(t, 2); code != 499 {
+		t.Errorf("who left is recorded as %d", code)
+	}
+	release()
+	if got := stays.answer("POST"); got.status != 200 || got.err != nil {
+		t.Errorf("who stayed: %s", got)
+	}
+}
