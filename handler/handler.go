@@ -1,5 +1,31 @@
 // Package handler is the proxy itself: it lets in requests with a valid key,
 // on the routes of its table, and relays them to Ollama.
+//
+// # How a request is relayed
+//
+// net/http's server reads a request and calls one goroutine's [Proxy.ServeHTTP];
+// all that follows happens in that goroutine. The steps that [New] chains either
+// answer it themselves or call the next: observe reports how it ends, in
+// whichever way; authenticate checks the key; authorize the route, the class and
+// the address; admit puts the exchange into the set of those that run, where
+// others can cut it; spend takes it from the key's budgets; open reads a small
+// body and checks the model that it names, or arranges for a large one to be
+// checked in passing; relay does the rest.
+//
+// relay writes the request to a connection of its own, in one write where the
+// body is in memory, and reads the answer's head from it. Then it waits, with no
+// buffer, until a chunk has come; borrows a buffer, reads the chunk, writes it to
+// the client, flushes, and gives the buffer back. Nothing is held, merged or
+// looked at, but for a copy of the last KiB, in which Ollama's token counts
+// stand. At the answer's end the connection waits for the next request.
+//
+// What ends an exchange early, ends it through its lifetime: the client leaves,
+// its key is revoked, the grace of a shutdown is over, or nothing has moved for
+// too long. The lifetime then makes the connection to Ollama fail, so that
+// Ollama stops, and the failed read or write returns in the one goroutine, which
+// asks the lifetime why. If the answer's head has not been sent, the client gets
+// a status; otherwise an event of the stream, and in any case a connection that
+// breaks: an answer that is not whole never looks it.
 package handler
 
 import (
