@@ -256,6 +256,7 @@ func TestCancellingWhatIsOverDoesNothing(t *testing.T) {
 func TestWaitingIsCancelled(t *testing.T) {
 	t.Parallel()
 	never, _ := io.Pipe()
+	t.Cleanup(func() { never.Close() })
 	for name, body := range map[string]io.Reader{
 		"for an answer":        handler.InMemory("small"),
 		"with a body to send":  endless{},
