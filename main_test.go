@@ -755,7 +755,8 @@ func TestSeriesAreBounded(t *testing.T) {
 	ollama := httptest.NewServer(standin.New(standin.Options{}))
 	t.Cleanup(ollama.Close)
 	dir, secret := t.TempDir(), makeSecret(t)
-	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key")...))
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key",
+		"--reload-interval", "20ms")...)) // a reload makes series, too
 	found, err := signer.FindSecrets(secret)
 	if err != nil {
 		t.Fatal(err)
