@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -40,7 +41,7 @@ type conn struct {
 	home   *transport
 	in     *bufio.Reader // of what limit lets through
 
-	abort func() // makes everything fail that the connection does
+	abort func() // close, made once
 
 	idleWatch
 	limit     limit
@@ -55,14 +56,21 @@ type conn struct {
 func newConn(home *transport, stream net.Conn) *conn {
 	c := &conn{stream: stream, home: home, limit: limit{from: stream}}
 	c.in = bufio.NewReader(&c.limit)
-	c.abort = func() { c.stream.SetDeadline(longAgo) }
+	c.abort = c.close
 	c.watchIdle()
 	return c
 }
 
-func (c *conn) close() { c.stream.Close() }
-
-var longAgo = time.Unix(1, 0)
+// close makes everything fail that the connection does, and tells Ollama at
+// once, whatever its user is doing meanwhile. Over TLS no parting words are
+// written, for which it might have to wait.
+func (c *conn) close() {
+	if secure, ok := c.stream.(*tls.Conn); ok {
+		secure.NetConn().Close()
+		return
+	}
+	c.stream.Close()
+}
 
 // roundTrip sends the request and reads the head of the answer. If it fails,
 // the connection is closed; so it is once the request's context ends.
