@@ -30,3 +30,6 @@ func HoldDecoders() (release func()) {
 		}
 	}
 }
+
+// UseResolver makes a transport look names up with r.
+func UseResolver(t http.RoundTripper, r *net.Resolver) { t.(*transport).dialer.Resolver = r }

@@ -1,0 +1,177 @@
+package handler_test
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+// names is a name server in process: one name, and what it stands for.
+type names struct {
+	mu    sync.Mutex
+	code  dnsmessage.RCode
+	addrs []net.IP
+	slow  chan struct{} // not nil: no answer before it is closed
+}
+
+func (n *names) set(code dnsmessage.RCode, addrs ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.code, n.addrs = code, nil
+	for _, a := range addrs {
+		n.addrs = append(n.addrs, net.ParseIP(a))
+	}
+}
+
+func (n *names) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		near, far := net.Pipe()
+		go n.serve(far)
+		return near, nil
+	}}
+}
+
+func (n *names) serve(c net.Conn) {
+	defer c.Close()
+	for {
+		var size [2]byte
+		if _, err := io.ReadFull(c, size[:]); err != nil {
+			return
+		}
+		question := make([]byte, binary.BigEndian.Uint16(size[:]))
+		if _, err := io.ReadFull(c, question); err != nil {
+			return
+		}
+		if n.slow != nil {
+			<-n.slow
+		}
+		reply := n.reply(question)
+		c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...))
+	}
+}
+
+func (n *names) reply(question []byte) []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var m dnsmessage.Message
+	if err := m.Unpack(question); err != nil {
+		panic(err)
+	}
+	m.Response, m.RecursionAvailable, m.RCode = true, true, n.code
+	m.Additionals = nil
+	for _, ip := range n.addrs {
+		var body dnsmessage.ResourceBody
+		switch v4 := ip.To4(); {
+		case v4 != nil && m.Questions[0].Type == dnsmessage.TypeA:
+			body = &dnsmessage.AResource{A: [4]byte(v4)}
+		case v4 == nil && m.Questions[0].Type == dnsmessage.TypeAAAA:
+			body = &dnsmessage.AAAAResource{AAAA: [16]byte(ip)}
+		default:
+			continue
+		}
+		m.Answers = append(m.Answers, dnsmessage.Resource{
+			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET}, Body: body,
+		})
+	}
+	packed, err := m.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return packed
+}
+
+// serveOn runs a stand-in until stop is called.
+func serveOn(t *testing.T, l net.Listener) (stop func()) {
+	t.Helper()
+	server := &http.Server{Handler: unwatched(standin.New(standin.Options{}))}
+	go server.Serve(l)
+	return func() { server.Close() }
+}
+
+// TestNamesThatDoNotResolve are Ollama's fault, at once, and none from the moment
+// on when they do.
+func TestNamesThatDoNotResolve(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(*names){
+		"no such name":       func(n *names) { n.set(dnsmessage.RCodeNameError) },
+		"a server's failure": func(n *names) { n.set(dnsmessage.RCodeServerFailure) },
+		"a name of nothing":  func(n *names) { n.set(dnsmessage.RCodeSuccess) },
+		"a slow server":      func(n *names) { n.slow = make(chan struct{}) },
+		"a deserted address": func(n *names) { n.set(dnsmessage.RCodeSuccess, "127.0.0.2", "::1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ollama := listen(t)
+			_, port, _ := net.SplitHostPort(ollama.Addr().String())
+			stop := serveOn(t, ollama)
+			defer stop()
+			n := &names{}
+			fault(n)
+			want := blame{502, "upstream_error", "dial"}
+			if n.slow != nil {
+				want = silent
+			}
+			s := start(t, config{address: "ollama.internal:" + port, proxy: func(o *options) {
+				handler.UseResolver(o.Transport, n.resolver())
+				if want == silent {
+					o.FirstByteTimeout = ample
+				}
+			}})
+			for i, c := range dialects {
+				got := s.ask(t, "POST", c.path, c.ask("tiny", true))
+				if message, _ := errorIn(t, c.path, got.body); got.status != want.code || got.err != nil || message != "Ollama cannot be reached" && message != notInTime {
+					t.Errorf("%s: %s %q", c.path, got, got.body)
+				}
+				if i == 0 {
+					s.blames(t, want, false)
+				}
+			}
+			n.set(dnsmessage.RCodeSuccess, "127.0.0.1")
+			if n.slow != nil {
+				close(n.slow)
+			}
+			for _, c := range dialects {
+				got := s.ask(t, "POST", c.path, c.ask("tiny", true))
+				for late := time.Now().Add(patience); got.status == 504 && time.Now().Before(late); {
+					got = s.ask(t, "POST", c.path, c.ask("tiny", true)) // a busy machine is slow, too
+				}
+				if got.status != 200 || got.err != nil || !strings.Contains(got.body, c.end) {
+					t.Errorf("%s, when it resolves: %s", c.path, got)
+				}
+			}
+		})
+	}
+}
+
+// TestNamesOfSeveralAddresses: one where Ollama listens is enough.
+func TestNamesOfSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Skip("this machine has no IPv6: ", err)
+		}
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		defer serveOn(t, l)()
+		n := &names{}
+		n.set(dnsmessage.RCodeSuccess, "127.0.0.2", "127.0.0.1", "::1")
+		s := start(t, config{address: "ollama.internal:" + port, proxy: func(o *options) { handler.UseResolver(o.Transport, n.resolver()) }})
+		if got := s.ask(t, "GET", "/api/version", ""); got.status != 200 {
+			t.Errorf("Ollama at %s: %s", at, got)
+		}
+		if kinds := s.spy.texts("UpstreamFailed"); len(kinds) != 0 {
+			t.Errorf("Ollama at %s: recorded as %q", at, kinds)
+		}
+	}
+}
