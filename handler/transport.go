@@ -33,10 +33,9 @@ const (
 // once, if no byte of it has left, or if no byte of an answer came and it is
 // GET or HEAD, which change nothing. Answers are read by [http.ReadResponse].
 func NewTransport(upstream *url.URL) http.RoundTripper {
-	t := &transport{}
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	t := &transport{dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}
 	t.dial = func(ctx context.Context) (net.Conn, error) {
-		return dialer.DialContext(ctx, "tcp", upstream.Host)
+		return t.dialer.DialContext(ctx, "tcp", upstream.Host)
 	}
 	if upstream.Scheme == "https" {
 		plain, config := t.dial, &tls.Config{ServerName: upstream.Hostname()}
@@ -61,7 +60,8 @@ func NewTransport(upstream *url.URL) http.RoundTripper {
 // transport keeps connections to one Ollama. They are lent to one request at a
 // time, the last one returned first.
 type transport struct {
-	dial func(context.Context) (net.Conn, error)
+	dialer net.Dialer
+	dial   func(context.Context) (net.Conn, error)
 
 	mu      sync.Mutex
 	idle    []*conn
