@@ -76,6 +76,9 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 	if f.kind == "" {
 		return
 	}
+	if cause := x.life.ended(); cause != nil {
+		err = cause // it made the connection fail
+	}
 	p.Recorder.UpstreamFailed(f.kind)
 	var theirs *ollamaError
 	if f.kind == upstreamOther && !errors.As(err, &theirs) {

@@ -28,13 +28,13 @@ func newSender(c *conn, r *http.Request, head []byte) *sender {
 }
 
 func (s *sender) run() {
-	defer close(s.done)
 	defer s.body.Close()
-	var sent error
-	if sent, s.err = s.send(); s.err != nil {
+	unsent, unread := s.send()
+	s.whole, s.err = unsent == nil && unread == nil, unread
+	close(s.done)
+	if unread != nil {
 		s.conn.abort() // what Ollama has got is no request
 	}
-	s.whole = sent == nil && s.err == nil
 }
 
 // send gives two errors: unsent if the connection failed, perhaps because Ollama

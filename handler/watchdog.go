@@ -8,7 +8,7 @@ import (
 
 var (
 	errStalled     = errors.New("nothing moved")
-	errNoFirstByte = errors.New("no answer")
+	errNoFirstByte = errors.New("no first byte in time")
 )
 
 // phase is how long an exchange may wait, and what it ends of otherwise.
