@@ -1,0 +1,144 @@
+package handler_test
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+)
+
+// TestFloods: what costs a client without a key nothing and the server something
+// is not taken without end, and meanwhile others are served.
+func TestFloods(t *testing.T) {
+	t.Parallel()
+	for _, flood := range []struct {
+		name  string
+		begin func(h *h2) // before the flood
+		frame func(h *h2) // of which it is made
+		many  int         // frames in one write
+		most  int         // writes
+		ends  bool        // the server does not take so many
+	}{
+		{"a head without end", func(h *h2) { h.raw(http2.FrameHeaders, 0, 1, h.encode(request2{}.fields("x")...)) },
+			func(h *h2) {
+				h.raw(http2.FrameContinuation, 0, 1, h.encode("x: "+strings.Repeat("a", 16000)))
+			}, 10, 200, true},
+		// It costs no memory, and the connection is idle all the time: that ends
+		// it, after two minutes.
+		{"a head without end, of nothing", func(h *h2) { h.raw(http2.FrameHeaders, 0, 1, h.encode(request2{}.fields("x")...)) },
+			func(h *h2) { h.raw(http2.FrameContinuation, 0, 1, nil) }, 1000, 10, false},
+		// net/http keeps 10,000 answers for who does not read them.
+		{"pings whose answers are not read", func(*h2) {},
+			func(h *h2) { h.try(h.WritePing(false, [8]byte{})) }, 1000, 20, false},
+		{"settings whose answers are not read", func(*h2) {},
+			func(h *h2) { h.try(h.WriteSettings()) }, 1000, 20, false},
+		{"resets of a request", func(h *h2) { h.open(1, h.encode(request2{}.fields("x")...)) },
+			func(h *h2) { h.try(h.WriteRSTStream(1, http2.ErrCodeCancel)) }, 1000, 10, false},
+		{"body of nothing", func(h *h2) { h.open(1, h.encode(request2{}.fields("x")...)) },
+			func(h *h2) { h.body(1, false, "") }, 1000, 10, false},
+	} {
+		t.Run(flood.name, func(t *testing.T) {
+			t.Parallel()
+			s, tap := startSecure(t, config{})
+			h := s.dialH2(t)
+			h.conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
+			flood.begin(h)
+			var wave bytes.Buffer
+			conn := h.Framer
+			h.Framer = http2.NewFramer(&wave, nil)
+			h.AllowIllegalWrites = true
+			for range flood.many {
+				flood.frame(h)
+			}
+			h.Framer = conn
+			n := 0
+			for n < flood.most {
+				if _, err := h.conn.Write(wave.Bytes()); err != nil {
+					h.try(err)
+					break
+				}
+				n++
+			}
+			if ended := n < flood.most; ended != flood.ends {
+				t.Errorf("the server took %d of %d", n, flood.most)
+			}
+			another := s.dialH2(t)
+			another.all(1, another.encode(request2{}.fields(s.key)...))
+			if got := another.end(1); got != "200" {
+				t.Errorf("another client: %q", got)
+			}
+			another.conn.Close()
+			h.conn.Close()
+			s.spy.idle(t)
+			if arrived := tap.take(t, s.upstream); len(arrived) != 1 {
+				t.Errorf("sent on %v", arrived)
+			}
+		})
+	}
+}
+
+// crowd is a Recorder that counts the requests that there are at once.
+type crowd struct {
+	handler.Recorder
+	now, most atomic.Int32
+}
+
+func (c *crowd) RequestStarted(route int) {
+	n := c.now.Add(1)
+	for most := c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
+	}
+	c.Recorder.RequestStarted(route)
+}
+
+func (c *crowd) RequestEnded(route int, method string, code int, took time.Duration) {
+	c.Recorder.RequestEnded(route, method, code, took)
+	c.now.Add(-1)
+}
+
+// TestRapidReset is CVE-2023-44487: who takes requests back as soon as they are
+// sent may send many, but has no more at once than others have; and Ollama is
+// let go of them all.
+func TestRapidReset(t *testing.T) {
+	t.Parallel()
+	const atOnce = 250 // what net/http allows on one connection
+	c := &crowd{}
+	s := start(t, config{certificate: loadCertificate(t), proxy: func(o *options) {
+		c.Recorder, o.Recorder = o.Recorder, c
+	}})
+	h := s.dialH2(t)
+	ask := func(stream uint32) {
+		body := chats[0].ask("hang", true)
+		h.open(stream, h.encode(request2{lines: []string{":path: /api/chat"}}.fields(s.key)...))
+		h.body(stream, true, body)
+	}
+	stream := uint32(1)
+	for ; stream < 2*(atOnce+50); stream += 2 {
+		ask(stream)
+	}
+	if got := h.end(stream - 2); got != "refused" {
+		t.Errorf("the last of too many: %q", got)
+	}
+	s.arrival(t, atOnce)
+	for reset := uint32(1); reset < stream; reset += 2 {
+		h.try(h.WriteRSTStream(reset, http2.ErrCodeCancel))
+	}
+	for range 2000 {
+		ask(stream)
+		h.try(h.WriteRSTStream(stream, http2.ErrCodeCancel))
+		stream += 2
+	}
+	h.conn.Close()
+	s.spy.idle(t)
+	if most := c.most.Load(); most != atOnce {
+		t.Errorf("%d requests at once", most)
+	}
+	for _, seen := range s.ollama.Seen() {
+		await(t, seen.Gone, "Ollama to be let go")
+	}
+}

@@ -1,0 +1,335 @@
+package handler_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+)
+
+// h2 is a client's connection of HTTP/2 that sends whatever frames a test likes.
+type h2 struct {
+	*http2.Framer
+	t       *testing.T
+	conn    *tls.Conn
+	block   bytes.Buffer
+	encoder *hpack.Encoder
+}
+
+// startSecure starts a site with TLS, and a tap.
+func startSecure(t *testing.T, c config) (*site, *tap) {
+	t.Helper()
+	c.certificate = loadCertificate(t)
+	return startTapped(t, c)
+}
+
+func loadCertificate(t *testing.T) *handler.Certificate {
+	t.Helper()
+	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
+}
+
+func (s *site) dialH2(t *testing.T) *h2 {
+	t.Helper()
+	c, err := tls.Dial("tcp", s.public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	h := newH2(t, c)
+	h.conn = c
+	return h
+}
+
+// newH2 begins HTTP/2 on a connection.
+func newH2(t *testing.T, c net.Conn) *h2 {
+	t.Helper()
+	h := &h2{Framer: http2.NewFramer(c, c), t: t}
+	h.AllowIllegalWrites = true
+	h.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	h.encoder = hpack.NewEncoder(&h.block)
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	h.try(h.WriteSettings())
+	return h
+}
+
+// try lets a write fail only because the server has ended the connection.
+func (h *h2) try(err error) {
+	h.t.Helper()
+	var late net.Error
+	if errors.As(err, &late) && late.Timeout() {
+		h.t.Fatal(err)
+	}
+}
+
+// encode gives a block of headers, written like "name: value".
+func (h *h2) encode(lines ...string) []byte {
+	h.block.Reset()
+	for _, line := range lines {
+		colon := strings.Index(line[1:], ": ") + 1
+		h.encoder.WriteField(hpack.HeaderField{Name: line[:colon], Value: line[colon+2:]})
+	}
+	return bytes.Clone(h.block.Bytes())
+}
+
+// head sends a head, or a trailer.
+func (h *h2) head(stream uint32, end bool, lines ...string) {
+	h.t.Helper()
+	h.try(h.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: h.encode(lines...), EndStream: end, EndHeaders: true}))
+}
+
+func (h *h2) body(stream uint32, end bool, data string) {
+	h.t.Helper()
+	h.try(h.WriteData(stream, end, []byte(data)))
+}
+
+// end reads until the stream has ended, and tells how: with a status, or refused,
+// it or the whole connection. Which of the two may be a matter of luck.
+func (h *h2) end(stream uint32) (status string) {
+	h.t.Helper()
+	for {
+		f, err := h.ReadFrame()
+		var late net.Error
+		switch {
+		case errors.As(err, &late) && late.Timeout():
+			h.t.Errorf("after %q: %v", status, err)
+			return "late"
+		case err != nil:
+			return "refused"
+		}
+		switch f := f.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				h.try(h.WriteSettingsAck())
+			}
+		case *http2.GoAwayFrame:
+			if f.ErrCode != http2.ErrCodeNo {
+				return "refused"
+			}
+		case *http2.RSTStreamFrame:
+			if f.StreamID == stream {
+				return "refused"
+			}
+		case *http2.MetaHeadersFrame:
+			if f.StreamID == stream {
+				status = f.PseudoValue("status")
+			}
+		}
+		ends := f.Header().Flags.Has(http2.FlagDataEndStream) && f.Header().StreamID == stream
+		if _, data := f.(*http2.DataFrame); ends && (data || status != "") {
+			return status
+		}
+	}
+}
+
+// request2 is a request over HTTP/2: POST /api/show of tiny, but for its lines.
+type request2 struct {
+	name    string
+	lines   []string
+	body    string
+	trailer []string
+	ends    string // see h2.end
+	arrives string // what Ollama sees
+}
+
+// fields are its headers. A pseudo-header takes the ordinary one's place, or,
+// without a value, just takes that away; the next of the same name stands beside it.
+func (r request2) fields(key string) []string {
+	fields := []string{":method: POST", ":scheme: https", ":authority: x", ":path: /api/show"}
+	var regular []string
+	var replaced [4]bool
+	for _, line := range r.lines {
+		name := line[:strings.Index(line[1:], ":")+2]
+		i := slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, name) })
+		if i >= 0 && !replaced[i] {
+			fields[i], replaced[i] = line, true
+		} else if i >= 0 {
+			fields = append(fields, line)
+		} else {
+			regular = append(regular, line)
+		}
+	}
+	fields = append(append(fields, "authorization: Bearer "+key), regular...)
+	return slices.DeleteFunc(fields, func(f string) bool { return strings.HasSuffix(f, ":") })
+}
+
+// TestNoRequestIsSmuggledOverHTTP2: what HTTP/2 can say and HTTP/1.1 cannot is
+// refused, or left behind, when it is put into the one from the other.
+func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
+	t.Parallel()
+	s, tap := startSecure(t, config{})
+	for _, r := range requests2 {
+		for _, key := range []string{s.key, "OLLAMA-" + s.admin[13:]} {
+			t.Run(r.name, func(t *testing.T) {
+				h := s.dialH2(t)
+				defer h.conn.Close()
+				h.head(1, r.body == "" && r.trailer == nil, r.fields(key)...)
+				if r.body != "" {
+					h.body(1, r.trailer == nil, r.body)
+				}
+				if r.trailer != nil {
+					h.head(1, true, r.trailer...)
+				}
+				ends := h.end(1)
+				h.conn.Close()
+				s.spy.idle(t)
+				var arrives []string
+				for _, sent := range tap.take(t, s.upstream) {
+					arrives = append(arrives, sent.String())
+				}
+				got := strings.Join(arrives, ", ")
+				if key != s.key && (got != "" || ends < "400") {
+					t.Errorf("without a key: %q, and sent on %q", ends, got)
+				}
+				if key == s.key && (ends != r.ends || got != r.arrives) {
+					t.Errorf("%q, not %q; sent on %q, not %q", ends, r.ends, got, r.arrives)
+				}
+			})
+		}
+	}
+}
+
+// TestHTTP2WithoutTLS is not spoken, neither at once nor after an upgrade: what
+// comes is read as HTTP/1.1, and that ends it.
+func TestHTTP2WithoutTLS(t *testing.T) {
+	t.Parallel()
+	s, tap := startTapped(t, config{})
+	for name, first := range map[string]string{
+		"at once":    "",
+		"an upgrade": head("GET", "/api/version", bearer(s.key), "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk") + "\r\n",
+	} {
+		w := s.dial(t)
+		w.write("%s", first)
+		if first != "" {
+			if got := w.answer("GET"); got.status != 200 || got.header.Get("Upgrade") != "" {
+				t.Errorf("%s: %s %v", name, got, got.header)
+			}
+		}
+		h := newH2(t, w)
+		h.all(1, h.encode(request2{lines: []string{":path: /api/pull"}}.fields(s.admin)...))
+		if got := w.answer("POST"); got.status != 401 || got.err != nil {
+			t.Errorf("%s: %s", name, got)
+		}
+		w.CloseWrite()
+		w.end()
+		s.spy.idle(t)
+		for _, sent := range tap.take(t, s.upstream) {
+			if sent.target != "/api/version" {
+				t.Errorf("%s: sent on %v", name, sent)
+			}
+		}
+	}
+}
+
+// shown is what Ollama sees of most requests here.
+const shown = "POST /api/show " + tiny
+
+var requests2 = []request2{
+	{"as it should be", nil, tiny, nil, "200", shown},
+	{"a length", []string{"content-length: 16"}, tiny, nil, "200", shown},
+	{"too long a length", []string{"content-length: 17"}, tiny, nil, "400", ""},
+	{"too short a length", []string{"content-length: 4"}, tiny, nil, "refused", ""},
+	{"chunked", []string{"transfer-encoding: chunked"}, chunks, nil, "400", ""},
+	{"chunked, and a length", []string{"transfer-encoding: chunked", "content-length: 16"}, tiny, nil, "400", ""},
+	{"identity", []string{"transfer-encoding: identity"}, tiny, nil, "400", ""},
+	{"Connection: close", []string{"connection: close"}, tiny, nil, "400", ""},
+	{"Connection names a header", []string{"connection: x-y", "x-y: z"}, tiny, nil, "400", ""},
+	{"Keep-Alive", []string{"keep-alive: timeout=5"}, tiny, nil, "400", ""},
+	{"Proxy-Connection", []string{"proxy-connection: keep-alive"}, tiny, nil, "400", ""},
+	{"Upgrade", []string{"upgrade: websocket"}, tiny, nil, "400", ""},
+	{"HTTP2-Settings", []string{"http2-settings: AAMAAABk"}, tiny, nil, "200", shown},
+	{"TE: trailers", []string{"te: trailers"}, tiny, nil, "200", shown},
+	{"TE: gzip", []string{"te: gzip"}, tiny, nil, "400", ""},
+	{"Expect", []string{"expect: 100-continue"}, tiny, nil, "200", shown},
+	{"another Expect", []string{"expect: x"}, tiny, nil, "200", shown},
+	{"forwarded", []string{"x-forwarded-for: 1.2.3.4", "forwarded: for=1.2.3.4", "x-real-ip: 1.2.3.4"}, tiny, nil, "200", shown},
+	{"a cookie in pieces", []string{"cookie: a=b", "cookie: c=d"}, tiny, nil, "200", shown},
+
+	{"a path with a space", []string{":path: /api/version HTTP/1.1"}, "", nil, "404", ""},
+	{"a path with a request", []string{":path: /api/version HTTP/1.1\r\nHost: x\r\n\r\nDELETE /api/delete"}, "", nil, "refused", ""},
+	{"a path with a line end", []string{":method: GET", ":path: /api/version\r\nX: y"}, "", nil, "refused", ""},
+	{"a path with a bare LF", []string{":method: GET", ":path: /api/version\n"}, "", nil, "refused", ""},
+	{"a path with a NUL", []string{":method: GET", ":path: /api/version\x00"}, "", nil, "refused", ""},
+	{"a path with a tab", []string{":method: GET", ":path: /api/version\t"}, "", nil, "refused", ""},
+	{"a query with a space", []string{":method: GET", ":path: /api/version?a b"}, "", nil, "200", "GET /api/version?a%20b"},
+	{"a query with a line end", []string{":method: GET", ":path: /api/version?a\r\nX: y"}, "", nil, "refused", ""},
+	{"a query with Latin-1", []string{":method: GET", ":path: /api/version?\xe9"}, "", nil, "200", "GET /api/version?\xe9"},
+	{"a path that is absolute", []string{":method: GET", ":path: http://127.0.0.1:11434/api/version"}, "", nil, "200", "GET /api/version"},
+	{"a path without a slash", []string{":method: GET", ":path: api/version"}, "", nil, "refused", ""},
+	{"a path of two slashes", []string{":method: GET", ":path: //api/version"}, "", nil, "404", ""},
+	{"a path with a fragment", []string{":method: GET", ":path: /api/version#x"}, "", nil, "404", ""},
+	{"an asterisk", []string{":method: OPTIONS", ":path: *"}, "", nil, "404", ""},
+	{"an asterisk, GET", []string{":method: GET", ":path: *"}, "", nil, "404", ""},
+	{"an empty path", []string{":path: "}, tiny, nil, "refused", ""},
+	{"no path", []string{":path:"}, tiny, nil, "refused", ""},
+	{"two paths", []string{":path: /api/show", ":path: /api/pull"}, tiny, nil, "refused", ""},
+	{"an encoded path", []string{":method: GET", ":path: /api%2fversion"}, "", nil, "404", ""},
+
+	{"no method", []string{":method:"}, tiny, nil, "refused", ""},
+	{"an empty method", []string{":method: "}, tiny, nil, "refused", ""},
+	{"two methods", []string{":method: POST", ":method: DELETE"}, tiny, nil, "refused", ""},
+	{"a method with a space", []string{":method: GET /api/version"}, "", nil, "405", ""},
+	{"a method with a request", []string{":method: GET /api/pull HTTP/1.1\r\nHost: x\r\n\r\nGET"}, "", nil, "refused", ""},
+	{"a method in lower case", []string{":method: post"}, tiny, nil, "405", ""},
+	{"no scheme", []string{":scheme:"}, tiny, nil, "refused", ""},
+	{"two schemes", []string{":scheme: https", ":scheme: http"}, tiny, nil, "refused", ""},
+	{"another scheme", []string{":scheme: http"}, tiny, nil, "200", shown},
+	{"a scheme with a request", []string{":scheme: http://x/api/pull HTTP/1.1\r\nX: "}, tiny, nil, "refused", ""},
+	{"no authority", []string{":authority:"}, tiny, nil, "200", shown},
+	{"no authority, but a host", []string{":authority:", "host: x"}, tiny, nil, "200", shown},
+	{"another host", []string{"host: 127.0.0.1:11434"}, tiny, nil, "200", shown},
+	{"two hosts", []string{"host: x", "host: y"}, tiny, nil, "200", shown},
+	{"two authorities", []string{":authority: x", ":authority: y"}, tiny, nil, "refused", ""},
+	{"an authority with a user", []string{":authority: u@x"}, tiny, nil, "refused", ""},
+	{"an authority with a line end", []string{":authority: x\r\nX: y"}, tiny, nil, "refused", ""},
+	{"an authority with a path", []string{":authority: x/api/pull"}, tiny, nil, "200", shown},
+	{"a status", []string{":status: 200"}, tiny, nil, "refused", ""},
+	{"an unknown pseudo-header", []string{":x: y"}, tiny, nil, "refused", ""},
+	{"a protocol", []string{":protocol: websocket"}, tiny, nil, "refused", ""},
+	{"CONNECT", []string{":method: CONNECT", ":scheme:", ":path:", ":authority: 127.0.0.1:11434"}, "", nil, "404", ""},
+	{"CONNECT with a path", []string{":method: CONNECT"}, "", nil, "refused", ""},
+	{"CONNECT without an authority", []string{":method: CONNECT", ":scheme:", ":path:", ":authority:"}, "", nil, "refused", ""},
+	{"extended CONNECT", []string{":method: CONNECT", ":protocol: websocket"}, "", nil, "refused", ""},
+
+	{"a value with a line end", []string{"x: a\r\ntransfer-encoding: chunked"}, tiny, nil, "refused", ""},
+	{"a value with a bare CR", []string{"x: a\rb"}, tiny, nil, "refused", ""},
+	{"a value with a bare LF", []string{"x: a\nb"}, tiny, nil, "refused", ""},
+	{"a value with a NUL", []string{"x: a\x00b"}, tiny, nil, "refused", ""},
+	{"a value with a DEL", []string{"x: a\x7fb"}, tiny, nil, "refused", ""},
+	{"a value with white space around it", []string{"x:  a "}, tiny, nil, "200", shown},
+	{"a value in Latin-1", []string{"x: \xe9"}, tiny, nil, "200", shown},
+	{"a name in upper case", []string{"X: a"}, tiny, nil, "refused", ""},
+	{"a name with a line end", []string{"x\r\ntransfer-encoding: chunked"}, tiny, nil, "refused", ""},
+	{"a name with a colon", []string{"x:y: a"}, tiny, nil, "refused", ""},
+	{"a name with a space", []string{"x y: a"}, tiny, nil, "refused", ""},
+	{"a name with a NUL", []string{"x\x00: a"}, tiny, nil, "refused", ""},
+	{"a name in German", []string{"\u00e4: a"}, tiny, nil, "refused", ""},
+	{"Authorization in upper case", []string{"Authorization: x"}, tiny, nil, "refused", ""},
+	{"Authorization twice", []string{"authorization: x"}, tiny, nil, "400", ""},
+	{"another key", []string{"x-api-key: x"}, tiny, nil, "400", ""},
+
+	{"a trailer", nil, tiny, []string{"x: y"}, "200", shown},
+	{"a trailer with a length", nil, tiny, []string{"content-length: 400"}, "200", shown},
+	{"a trailer with a coding", nil, tiny, []string{"transfer-encoding: chunked"}, "200", shown},
+	{"a trailer with a key", nil, tiny, []string{"authorization: Bearer x"}, "200", shown},
+	{"a trailer with a path", nil, tiny, []string{":path: /api/pull"}, "refused", ""},
+	{"a trailer with a line end", nil, tiny, []string{"x: a\r\nb"}, "refused", ""},
+	{"a trailer that is announced", []string{"trailer: content-length"}, tiny, []string{"content-length: 400"}, "200", shown},
+	{"a trailer after too little", []string{"content-length: 17"}, tiny, []string{"x: y"}, "400", ""},
+}
