@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,6 +126,9 @@ func (p *Proxy) open(next step) step {
 
 func (p *Proxy) openBody(x *exchange) error {
 	r := x.r
+	if misstated(r) {
+		return errUnreadable
+	}
 	if !x.unread() {
 		x.dog.enter(&p.waiting, 0)
 		return p.checkSmall(x, nil)
@@ -158,6 +162,15 @@ func (p *Proxy) openBody(x *exchange) error {
 		x.body.large = client
 	}
 	return p.checkLarge(x)
+}
+
+// misstated reports whether a request over HTTP/2 announces another length than
+// the one that net/http goes by: that is the first of several, 0 for one that
+// is no number, and none once the stream has ended. RFC 9113 section 8.1.1 wants
+// such requests not to be passed on.
+func misstated(r *http.Request) bool {
+	announced := r.Header["Content-Length"]
+	return r.ProtoMajor == 2 && len(announced) > 0 && (len(announced) > 1 || announced[0] != strconv.FormatInt(r.ContentLength, 10))
 }
 
 // checkLarge arranges for a body to be checked in passing.

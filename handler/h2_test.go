@@ -144,8 +144,10 @@ type request2 struct {
 	lines   []string
 	body    string
 	trailer []string
-	ends    string // see h2.end
-	arrives string // what Ollama sees
+
+	// How it ends, see h2.end, and what Ollama sees. Which of several is a matter
+	// of time: whether the body is there already when the head is looked at.
+	ends, arrives string
 }
 
 // fields are its headers. A pseudo-header takes the ordinary one's place, or,
@@ -197,7 +199,7 @@ func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 				if key != s.key && (got != "" || ends < "400") {
 					t.Errorf("without a key: %q, and sent on %q", ends, got)
 				}
-				if key == s.key && (ends != r.ends || got != r.arrives) {
+				if key == s.key && !(slices.Contains(strings.Split(r.ends, "|"), ends) && slices.Contains(strings.Split(r.arrives, "|"), got)) {
 					t.Errorf("%q, not %q; sent on %q, not %q", ends, r.ends, got, r.arrives)
 				}
 			})
@@ -245,6 +247,15 @@ var requests2 = []request2{
 	{"a length", []string{"content-length: 16"}, tiny, nil, "200", shown},
 	{"too long a length", []string{"content-length: 17"}, tiny, nil, "400", ""},
 	{"too short a length", []string{"content-length: 4"}, tiny, nil, "refused", ""},
+	{"a length of zero", []string{"content-length: 0"}, tiny, nil, "400|refused", "|POST /api/show"},
+	{"a length and no body", []string{"content-length: 16"}, "", nil, "400", ""},
+	{"two lengths", []string{"content-length: 16", "content-length: 4"}, tiny, nil, "400", ""},
+	{"two lengths, the same", []string{"content-length: 16", "content-length: 16"}, tiny, nil, "400", ""},
+	{"a list of lengths", []string{"content-length: 16, 16"}, tiny, nil, "400|refused", ""},
+	{"a length with a plus", []string{"content-length: +16"}, tiny, nil, "400|refused", ""},
+	{"a negative length", []string{"content-length: -1"}, tiny, nil, "400|refused", ""},
+	{"a length that is none", []string{"content-length: x"}, tiny, nil, "400|refused", ""},
+	{"a length of 2^64", []string{"content-length: 18446744073709551616"}, tiny, nil, "400|refused", ""},
 	{"chunked", []string{"transfer-encoding: chunked"}, chunks, nil, "400", ""},
 	{"chunked, and a length", []string{"transfer-encoding: chunked", "content-length: 16"}, tiny, nil, "400", ""},
 	{"identity", []string{"transfer-encoding: identity"}, tiny, nil, "400", ""},
