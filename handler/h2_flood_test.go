@@ -108,7 +108,7 @@ func TestRapidReset(t *testing.T) {
 	t.Parallel()
 	const atOnce = 250 // what net/http allows on one connection
 	c := &crowd{}
-	s := start(t, config{certificate: loadCertificate(t), proxy: func(o *options) {
+	s := start(t, config{certificates: loadCertificate(t), proxy: func(o *options) {
 		c.Recorder, o.Recorder = o.Recorder, c
 	}})
 	h := s.dialH2(t)

@@ -29,7 +29,7 @@ type h2 struct {
 // startSecure starts a site with TLS, and a tap.
 func startSecure(t *testing.T, c config) (*site, *tap) {
 	t.Helper()
-	c.certificate = loadCertificate(t)
+	c.certificates = loadCertificate(t)
 	return startTapped(t, c)
 }
 
