@@ -252,7 +252,7 @@ func (w *wire) parseAnswer(method string) (got string, alive bool) {
 // a request that comes that very moment.
 func TestLeftoversUnderLoad(t *testing.T) {
 	t.Parallel()
-	const clients, each = 8, 100
+	const clients, each = 8, 30
 	var answers []bad
 	for i := range clients * each {
 		name := fmt.Sprint("x", i)
