@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -20,50 +21,63 @@ type Reload struct {
 }
 
 // keepFresh loads every reload at each interval, and at once when asked, until
-// the context ends.
+// the context ends. None waits for another: one may be at the far end of a
+// network.
 func (s *Server) keepFresh(ctx context.Context) {
-	if len(s.Reloads) == 0 {
-		return
+	var all sync.WaitGroup
+	defer all.Wait()
+	asked := make([]chan struct{}, len(s.Reloads))
+	for i, r := range s.Reloads {
+		asked[i] = make(chan struct{}, 1)
+		all.Go(func() { s.keep(ctx, r, asked[i]) })
 	}
+	for {
+		select {
+		case <-s.ReloadNow:
+		case <-ctx.Done():
+			return
+		}
+		for _, c := range asked {
+			select {
+			case c <- struct{}{}:
+			default: // it is asked already
+			}
+		}
+	}
+}
+
+// keep does so for one of them. It logs what happened once, however often it
+// goes on happening.
+func (s *Server) keep(ctx context.Context, r Reload, asked <-chan struct{}) {
 	ticker := time.NewTicker(s.ReloadInterval)
 	defer ticker.Stop()
-	failing := map[string]string{}
+	log, failing := s.Proxy.Log, ""
 	for {
 		force := false
 		select {
 		case <-ticker.C:
-		case <-s.ReloadNow:
+		case <-asked:
 			force = true
 		case <-ctx.Done():
 			return
 		}
-		changed := false
-		for _, r := range s.Reloads {
-			changed = s.load(ctx, r, force, failing) || changed
+		changed, err := r.Load(ctx, force)
+		if ctx.Err() != nil {
+			return
+		}
+		s.Proxy.Recorder.Reloaded(r.Name, err == nil, time.Now())
+		switch {
+		case err != nil && (force || failing != err.Error()):
+			log.Error("cannot reload: what was loaded last stays in force", "what", r.Name, "error", err)
+			failing = err.Error()
+		case err == nil && (changed || force || failing != ""):
+			log.Info("reloaded", "what", r.Name, "changed", changed)
+			failing = ""
 		}
 		if changed {
 			s.Proxy.cutRevoked()
 		}
 	}
-}
-
-// load logs what happened once, however often it goes on happening.
-func (s *Server) load(ctx context.Context, r Reload, force bool, failing map[string]string) bool {
-	changed, err := r.Load(ctx, force)
-	if ctx.Err() != nil {
-		return false
-	}
-	log := s.Proxy.Log
-	s.Proxy.Recorder.Reloaded(r.Name, err == nil, time.Now())
-	switch {
-	case err != nil && (force || failing[r.Name] != err.Error()):
-		log.Error("cannot reload: what was loaded last stays in force", "what", r.Name, "error", err)
-		failing[r.Name] = err.Error()
-	case err == nil && (changed || force || failing[r.Name] != ""):
-		log.Info("reloaded", "what", r.Name, "changed", changed)
-		delete(failing, r.Name)
-	}
-	return changed
 }
 
 // cutRevoked ends what runs under keys that are genuine no longer. A key that

@@ -1,11 +1,15 @@
 package handler
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -30,6 +34,7 @@ type silent struct{ Recorder }
 func (silent) RequestStarted(int)                           {}
 func (silent) Refused(string)                               {}
 func (silent) KeySeen([16]byte, string) int                 { return 0 }
+func (silent) Reloaded(string, bool, time.Time)             {}
 func (silent) RequestEnded(int, string, int, time.Duration) {}
 
 // TestAKeyRevokedWhileItIsVerified: the request has not joined those that run
@@ -54,6 +59,53 @@ func TestAKeyRevokedWhileItIsVerified(t *testing.T) {
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("status %d", w.Code)
 	}
+}
+
+// TestReloadsDoNotWaitForEachOther: a list at a URL that does not answer must not
+// keep a new certificate or secret from coming into force, and neither must it
+// keep the server from ending.
+func TestReloadsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var loads, forced, hung int
+		now := make(chan os.Signal, 1)
+		s := &Server{
+			Proxy: New(Options{Upstream: &url.URL{}, Recorder: silent{}, Log: slog.New(slog.DiscardHandler)}),
+			Reloads: []Reload{
+				{"hangs", func(ctx context.Context, _ bool) (bool, error) {
+					hung++
+					<-ctx.Done()
+					return false, ctx.Err()
+				}},
+				{"works", func(_ context.Context, force bool) (bool, error) {
+					loads++
+					if force {
+						forced++
+					}
+					return true, nil
+				}},
+			},
+			ReloadInterval: 5 * time.Second,
+			ReloadNow:      now,
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			s.keepFresh(ctx)
+		}()
+		time.Sleep(time.Minute + time.Second)
+		synctest.Wait()
+		if loads != 12 || hung != 1 {
+			t.Errorf("in a minute: %d loads beside %d that hang", loads, hung)
+		}
+		now <- syscall.SIGHUP
+		synctest.Wait()
+		if forced != 1 {
+			t.Error("a signal is not heeded at once")
+		}
+		cancel()
+		<-over
+	})
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
