@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -67,6 +69,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	}
 	front := s.server(clients)
 	front.ConnContext = withConn
+	public = newRoom(public, clientsFor(openFiles()), s.full())
 	back := s.server(s.operations())
 	failed := make(chan error, 2)
 	go func() {
@@ -103,6 +106,16 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	return nil
 }
 
+// full says, once a minute at most, that clients have to wait for a connection.
+func (s *Server) full() func() {
+	now := rate.Sometimes{Interval: time.Minute}
+	return func() {
+		now.Do(func() {
+			s.Proxy.Log.Warn("more clients than open files allow: they wait until others leave", "connections", clientsFor(openFiles()), "files", openFiles())
+		})
+	}
+}
+
 // drain waits for what runs, and cuts what is left when the grace is over. The
 // public listener stays open meanwhile: a 503 that says when to come back helps
 // a client more than a refused connection.
@@ -133,7 +146,7 @@ func (s *Server) server(h http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrame},
-		ErrorLog:          log.New(&errorLog{s.Proxy.Log}, "", 0),
+		ErrorLog:          log.New(&errorLog{log: s.Proxy.Log, accepted: rate.Sometimes{Interval: time.Minute}}, "", 0),
 		// OPTIONS * is a request like any other: without a key it is refused.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -174,15 +187,25 @@ func (s *Server) operations() http.Handler {
 }
 
 // errorLog takes what net/http has to say. Clients that break the protocol are
-// its daily bread; a panic is not.
-type errorLog struct{ log *slog.Logger }
+// its daily bread; a panic is not, nor is it that there are no more files. That
+// comes over and over.
+type errorLog struct {
+	log      *slog.Logger
+	accepted rate.Sometimes
+}
 
 func (l *errorLog) Write(line []byte) (int, error) {
-	level := slog.LevelDebug
-	if bytes.Contains(line, []byte("panic serving")) {
-		level = slog.LevelError
+	say := func(level slog.Level) {
+		l.log.Log(context.Background(), level, "http server", "message", strings.TrimSpace(string(line)))
 	}
-	l.log.Log(context.Background(), level, "http server", "message", strings.TrimSpace(string(line)))
+	switch {
+	case bytes.Contains(line, []byte("panic serving")):
+		say(slog.LevelError)
+	case bytes.Contains(line, []byte("Accept error")):
+		l.accepted.Do(func() { say(slog.LevelWarn) })
+	default:
+		say(slog.LevelDebug)
+	}
 	return len(line), nil
 }
 
@@ -196,8 +219,8 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // an orderly close is the proper end of an answer.
 func resetOnClose(ctx context.Context) {
 	conn, _ := ctx.Value(connKey{}).(net.Conn)
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn()
+	for outer, ok := conn.(interface{ NetConn() net.Conn }); ok; outer, ok = conn.(interface{ NetConn() net.Conn }) {
+		conn = outer.NetConn()
 	}
 	if t, ok := conn.(*net.TCPConn); ok {
 		t.SetLinger(0)

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package handler
+
+func openFiles() uint64 { return 1 << 20 }
