@@ -1,0 +1,322 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// target is what the load goes to, and for how long.
+type target struct {
+	address  string
+	pids     []int // whose CPU time and memory is measured; none for the direct path
+	keys     []string
+	upstream *upstream
+
+	warmUp, window time.Duration
+}
+
+// patience is how long anything may take that should come at once.
+const patience = 10 * time.Second
+
+func (t *target) lifetime() time.Duration { return t.warmUp + t.window + patience }
+
+// key is the key of a connection. They are spread evenly over the list: what
+// searches it from the top should neither gain nor lose by that.
+func (t *target) key(i, of int) string {
+	return t.keys[(i*len(t.keys)/of+len(t.keys)/(2*of))%len(t.keys)]
+}
+
+// crew is goroutines that work until they are told to stop, or one fails.
+type crew struct {
+	stopping atomic.Bool
+	group    sync.WaitGroup
+	once     sync.Once
+	err      error
+	failed   chan struct{}
+}
+
+func newCrew() *crew { return &crew{failed: make(chan struct{})} }
+
+func (c *crew) start(work func() error) {
+	c.group.Go(func() {
+		if err := work(); err != nil {
+			c.fail(err)
+		}
+	})
+}
+
+func (c *crew) fail(err error) {
+	c.once.Do(func() {
+		c.err = err
+		c.stopping.Store(true)
+		close(c.failed)
+	})
+}
+
+// wait sleeps, or returns early if a worker fails.
+func (c *crew) wait(d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-c.failed:
+		return c.err
+	}
+}
+
+// stop waits for the workers to finish what they do.
+func (c *crew) stop() error {
+	c.stopping.Store(true)
+	c.group.Wait()
+	return c.err
+}
+
+// measure lets the load run, and gives the CPU time that the target took for
+// each unit counted meanwhile. It does not stop the load.
+func (t *target) measure(c *crew, count func() float64) (figures, error) {
+	if err := c.wait(t.warmUp); err != nil {
+		return nil, err
+	}
+	began, before := time.Now(), count()
+	used, err := cpuOf(t.pids)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.wait(t.window); err != nil {
+		return nil, err
+	}
+	after, took := count(), time.Since(began)
+	now, err := cpuOf(t.pids)
+	if err != nil {
+		return nil, err
+	}
+	if after == before {
+		return nil, errors.New("nothing came through")
+	}
+	return figures{
+		"cpu":  float64((now - used).Microseconds()) / (after - before),
+		"rate": (after - before) / took.Seconds(),
+		"busy": float64(now-used) / float64(took) * 100,
+	}, nil
+}
+
+// closedLoop keeps so many requests in flight, each on a connection of its
+// own, which is kept, or new for each request. It counts answers, of streams MiB.
+func (t *target) closedLoop(ask string, connections int, anew bool) (figures, error) {
+	crew := newCrew()
+	var count atomic.Int64
+	for i := range connections {
+		crew.start(func() error {
+			c := newClient(ask, t.key(i, connections))
+			defer c.close()
+			for first := true; !crew.stopping.Load(); first = false {
+				if first || anew {
+					c.close()
+					if err := c.dial(t.address, t.lifetime()); err != nil {
+						return err
+					}
+				}
+				number := nextNumber()
+				if err := c.send(number); err != nil {
+					return err
+				}
+				if err := c.answered(number, &count); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	unit := 1.0
+	if ask == askFull {
+		unit = 1 << 20
+	}
+	found, err := t.measure(crew, func() float64 { return float64(count.Load()) / unit })
+	return found, errors.Join(err, crew.stop())
+}
+
+// openLoop sends requests at moments that do not depend on the answers: on
+// average so many a second, at random, as from many clients who know nothing of
+// each other. The time of a request begins when it was due, so one that has to
+// wait because others take long counts in full.
+func (t *target) openLoop(rate int) (figures, error) {
+	const connections = 64
+	crew := newCrew()
+	var count atomic.Int64
+	total := int(float64(rate) * (t.warmUp + t.window + patience).Seconds())
+	due := make(chan time.Time, total)
+	delays := make([][]delay, connections)
+	for i := range connections {
+		delays[i] = make([]delay, 0, total/8)
+		crew.start(func() error {
+			c := newClient(askSmall, t.key(i, connections))
+			defer c.close()
+			if err := c.dial(t.address, t.lifetime()); err != nil {
+				return err
+			}
+			for at := range due {
+				number := nextNumber()
+				if err := c.send(number); err != nil {
+					return err
+				}
+				if err := c.answered(number, &count); err != nil {
+					return err
+				}
+				delays[i] = append(delays[i], delay{at.Sub(start), time.Since(at)})
+			}
+			return nil
+		})
+	}
+	crew.start(func() error {
+		defer close(due)
+		alarm, err := newAlarm()
+		if err != nil {
+			return err
+		}
+		defer alarm.close()
+		random := rand.New(rand.NewPCG(1, 2)) // the same moments for all
+		for at := time.Now(); !crew.stopping.Load(); {
+			at = at.Add(time.Duration(random.ExpFloat64() * float64(time.Second) / float64(rate)))
+			if err := alarm.until(at); err != nil {
+				return err
+			}
+			due <- at
+		}
+		return nil
+	})
+	found, from, to, err := t.timed(crew, func() float64 { return float64(count.Load()) })
+	if err := errors.Join(err, crew.stop()); err != nil {
+		return nil, err
+	}
+	return found, found.quantiles(slices.Concat(delays...), from, to)
+}
+
+// timed measures, and says when.
+func (t *target) timed(c *crew, count func() float64) (found figures, from, to time.Duration, err error) {
+	from = time.Since(start) + t.warmUp
+	found, err = t.measure(c, count)
+	return found, from, time.Since(start), err
+}
+
+// paced keeps so many streams open, on each of which an event comes every
+// interval; the streams take turns. at is called while they run, at the end of
+// the time measured.
+func (t *target) paced(streams int, interval time.Duration, at func() error) (figures, error) {
+	events := int((t.lifetime()+patience)/interval) + 2
+	feeds := make([]*feed, streams)
+	crew := newCrew()
+	for i := range feeds {
+		feeds[i] = newFeed(nextNumber(), events)
+		t.upstream.feeds.Store(feeds[i].number, feeds[i])
+		defer t.upstream.feeds.Delete(feeds[i].number)
+	}
+	opening := make(chan struct{}, 64) // so many at once
+	for i, f := range feeds {
+		crew.start(func() error {
+			c := newClient(askPaced, t.key(i, streams))
+			defer c.close()
+			opening <- struct{}{}
+			err := c.dial(t.address, t.lifetime()+patience)
+			if err == nil {
+				err = c.send(f.number)
+			}
+			if err == nil {
+				select {
+				case <-f.began:
+				case <-crew.failed:
+					err = crew.err
+				case <-time.After(patience):
+					err = errors.New("a request that the upstream does not get")
+				}
+			}
+			<-opening
+			if err != nil {
+				return err
+			}
+			return c.follow(f)
+		})
+	}
+	var sent atomic.Int64
+	defer func() {
+		for _, f := range feeds {
+			f.abandon()
+		}
+	}()
+	for _, f := range feeds {
+		select {
+		case <-f.began:
+		case <-crew.failed:
+			return nil, crew.stop()
+		}
+	}
+	sending := newCrew()
+	sending.start(func() error {
+		alarm, err := newAlarm()
+		if err != nil {
+			return err
+		}
+		defer alarm.close()
+		began := time.Now()
+		for i := 0; !sending.stopping.Load() && !crew.stopping.Load(); i++ {
+			if err := alarm.until(began.Add(interval * time.Duration(i) / time.Duration(streams))); err != nil {
+				return err
+			}
+			if err := feeds[i%streams].send(); err != nil {
+				return fmt.Errorf("sending an event: %w", err)
+			}
+			sent.Add(1)
+		}
+		return nil
+	})
+	found, from, to, err := t.timed(crew, func() float64 { return float64(sent.Load()) })
+	if err == nil {
+		err = at()
+	}
+	err = errors.Join(err, sending.stop())
+	for _, f := range feeds {
+		if err == nil {
+			err = f.finish()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := crew.stop(); err != nil {
+		return nil, err
+	}
+	var delays []delay
+	for _, f := range feeds {
+		delays = append(delays, f.delays...)
+	}
+	return found, found.quantiles(delays, from, to)
+}
+
+// figures are the results of one run.
+type figures map[string]float64
+
+// quantiles adds the median and the 99th percentile, in microseconds, of what
+// began in the time.
+func (f figures) quantiles(delays []delay, from, to time.Duration) error {
+	var took []time.Duration
+	for _, d := range delays {
+		if from <= d.at && d.at <= to {
+			took = append(took, d.took)
+		}
+	}
+	if len(took) == 0 {
+		return errors.New("nothing came through in time")
+	}
+	slices.Sort(took)
+	for name, q := range map[string]float64{"p50": 0.5, "p99": 0.99} {
+		i := int(math.Ceil(q*float64(len(took)))) - 1
+		f[name] = float64(took[i]) / 1e3
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+//go:build linux
+
+// Command bench compares ollama-proxy with other proxies under the same load:
+// see README.md. It is started by deploy/bench/run.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// bench is one run of the whole.
+type bench struct {
+	dir      string
+	core     string // of the proxies
+	pid      int
+	size     size
+	upstream *upstream
+	keys     *keyring
+	runs     int
+}
+
+func main() {
+	if err := compare(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func compare() error {
+	dir := flag.String("dir", "", "keep files in `DIRECTORY`")
+	core := flag.String("core", "0", "pin the proxies to core `N`")
+	quick := flag.Bool("quick", false, "short runs, without the fixed-list HAProxy and njs: about three minutes")
+	smoke := flag.Bool("smoke", false, "one tiny round, to see that everything works; no figures")
+	only := flag.String("only", "", "only these `SCENARIOS`, such as small,chunks: "+strings.Join(names(scenarios, func(s scenario) string { return s.name }), ", "))
+	with := flag.String("peers", "", "only these `PEERS`, such as ours,nginx: "+strings.Join(names(peers(), func(p peer) string { return p.name }), ", "))
+	rounds := flag.Int("rounds", 0, "so many rounds")
+	window := flag.Duration("time", 0, "measure for so long in each run")
+	flag.Parse()
+	if flag.NArg() > 0 || *dir == "" {
+		return errors.New("run deploy/bench/run instead; --help says with what")
+	}
+
+	b := &bench{dir: *dir, core: *core, pid: os.Getpid(), size: fullSize}
+	if *quick {
+		b.size = quickSize
+		if *with == "" {
+			*with = "ours,ours-base,nginx,haproxy-hmac,caddy"
+		}
+	}
+	if *smoke {
+		b.size = smokeSize
+	}
+	if *rounds > 0 {
+		b.size.rounds = *rounds
+	}
+	if *window > 0 {
+		b.size.window = *window
+	}
+	chosen, err := pick(*only, scenarios, func(s scenario) string { return s.name })
+	if err != nil {
+		return err
+	}
+	taking, err := pick(*with, peers(), func(p peer) string { return p.name })
+	if err != nil {
+		return err
+	}
+	if os.Getenv("OURS_BASE") == "" {
+		taking = slices.DeleteFunc(taking, func(p peer) bool { return p.name == "ours-base" })
+	}
+	for _, p := range taking {
+		if _, err := exec.LookPath(p.program); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+
+	debug.SetGCPercent(-1) // between runs is time enough
+	debug.SetMemoryLimit(2 << 30)
+	if b.upstream, err = startUpstream(); err != nil {
+		return err
+	}
+	if b.keys, err = makeKeys(os.Getenv("OURS"), b.dir); err != nil {
+		return err
+	}
+	all, void := b.rounds(chosen, taking)
+	if !*smoke {
+		all.tables(os.Stdout, chosen, taking, b.size.rounds)
+	}
+	if void > 0 {
+		return fmt.Errorf("%d runs were void: something went wrong in them", void)
+	}
+	return nil
+}
+
+// rounds lets all take their turn, several times. Within a round a scenario's
+// runs follow each other, each time beginning with another peer.
+func (b *bench) rounds(scenarios []scenario, peers []peer) (all results, void int) {
+	all = results{}
+	for round := range b.size.rounds {
+		for _, s := range scenarios {
+			order := make([]*peer, 0, len(peers)+1)
+			for i := range peers {
+				if p := &peers[(i+round)%len(peers)]; !p.log || s.logs {
+					order = append(order, p)
+				}
+			}
+			if s.direct {
+				order = append(order, nil)
+			}
+			for _, p := range order {
+				name := direct
+				if p != nil {
+					name = p.name
+				}
+				runtime.GC()
+				found, err := b.run(s, p)
+				all.add(s.name, name, found)
+				fmt.Fprintf(os.Stderr, "round %d of %d, %s, %s: ", round+1, b.size.rounds, s.name, name)
+				if err != nil {
+					void++
+					fmt.Fprintln(os.Stderr, "VOID:", err)
+					continue
+				}
+				fmt.Fprintln(os.Stderr, found)
+			}
+		}
+	}
+	return all, void
+}
+
+// pick gives those of all that are named in the list, or all if it is empty.
+func pick[T any](list string, all []T, name func(T) string) (picked []T, err error) {
+	if list == "" {
+		return all, nil
+	}
+	for want := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(all, func(t T) bool { return name(t) == want })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no %s, but %s", want, strings.Join(names(all, name), ", "))
+		}
+		picked = append(picked, all[i])
+	}
+	return picked, nil
+}
+
+func names[T any](all []T, name func(T) string) (list []string) {
+	for _, t := range all {
+		list = append(list, name(t))
+	}
+	return list
+}

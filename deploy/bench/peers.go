@@ -1,0 +1,235 @@
+//go:build linux
+
+package main
+
+import (
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/template"
+	"time"
+)
+
+//go:embed conf
+var configs embed.FS
+
+// peer is a proxy as it takes part: how it is started, with which files.
+type peer struct {
+	name     string
+	about    string // for the table's head
+	program  string
+	args     []string // templates, like the files
+	files    []string // of conf/; the first is the configuration
+	variants bool     // takes part only where the access log is measured
+	log      bool     // writes an access log
+}
+
+func (p peer) is(name string) bool { return p.name == name || p.name == name+"-log" }
+
+const direct = "direct" // the path to the upstream without a proxy
+
+func peers() []peer {
+	ours := []string{"serve", "--listen", "{{.Listen}}", "--upstream", "http://{{.Upstream}}", "--metrics-listen", "{{.Metrics}}",
+		"--secret-file", "{{.Dir}}/secret", "--revocations", "{{.Dir}}/revoked", "--log-level"}
+	nginx := []string{"-e", "stderr", "-p", "{{.Dir}}", "-c"}
+	return []peer{
+		{name: "ours", about: "ollama-proxy", program: os.Getenv("OURS"), args: append(ours[:len(ours):len(ours)], "warn")},
+		{name: "ours-base", about: "ollama-proxy (base)", program: os.Getenv("OURS_BASE"), args: append(ours[:len(ours):len(ours)], "warn")},
+		{name: "nginx", about: "nginx", program: "nginx", args: append(nginx, "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}},
+		{name: "nginx-njs", about: "nginx, njs HMAC", program: "nginx", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx-njs.conf"), files: []string{"nginx-njs.conf", "verify.js"}},
+		{name: "haproxy", about: "HAProxy", program: "haproxy", args: []string{"-db", "-f", "{{.Dir}}/haproxy.cfg"}, files: []string{"haproxy.cfg"}},
+		{name: "haproxy-hmac", about: "HAProxy, HMAC", program: "haproxy", args: []string{"-db", "-f", "{{.Dir}}/haproxy-hmac.cfg"}, files: []string{"haproxy-hmac.cfg"}},
+		{name: "caddy", about: "Caddy", program: "caddy", args: []string{"run", "--config", "{{.Dir}}/Caddyfile", "--adapter", "caddyfile"}, files: []string{"Caddyfile"}},
+		{name: "ours-log", about: "ollama-proxy, access log", program: os.Getenv("OURS"), args: append(ours[:len(ours):len(ours)], "info"), log: true},
+		{name: "nginx-log", about: "nginx, access log", program: "nginx", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}, log: true},
+	}
+}
+
+// keyring is the keys that all peers know: as a list those who know no better,
+// and as a secret and a list of the revoked those who verify.
+type keyring struct {
+	Secret  string
+	Keys    []string
+	Revoked []string // ids
+	revoked string   // a key
+}
+
+const listed = 1000 // keys, and as many revoked ones
+
+// makeKeys makes them with ollama-proxy itself.
+func makeKeys(program, dir string) (*keyring, error) {
+	file := filepath.Join(dir, "secret")
+	for _, args := range [][]string{{"secret", "--out", file}, {"mint", "--secret-file", file, "--count", fmt.Sprint(2 * listed)}} {
+		out, err := exec.Command(program, args...).Output()
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", program, args[0], err)
+		}
+		if args[0] != "mint" {
+			continue
+		}
+		secret, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		keys := strings.Fields(string(out))
+		k := &keyring{Keys: keys[:listed], revoked: keys[listed]}
+		for line := range strings.Lines(string(secret)) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				k.Secret = line
+			}
+		}
+		for _, key := range keys[listed:] {
+			id, _, _ := strings.Cut(strings.TrimPrefix(key, "OLLAMA-"), ".")
+			k.Revoked = append(k.Revoked, id)
+		}
+		return k, nil
+	}
+	return nil, errors.New("no keys")
+}
+
+// setting is what the templates are filled in with.
+type setting struct {
+	*keyring
+	Dir, Listen, Metrics, Upstream, AccessLog string
+}
+
+func (s *setting) SecretBase64() string { return base64.StdEncoding.EncodeToString([]byte(s.Secret)) }
+
+func (s *setting) Port() string { _, port, _ := net.SplitHostPort(s.Listen); return port }
+
+func (s *setting) fill(text string) (string, error) {
+	t, err := template.New("").Parse(text)
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	err = t.Execute(&out, s)
+	return out.String(), err
+}
+
+// instance is a peer that runs.
+type instance struct {
+	peer
+	address string
+	cmd     *exec.Cmd
+	dir     string
+	exited  chan struct{}
+}
+
+// start starts a peer on one core, in a directory of its own.
+func (p peer) start(dir, core, upstream string, keys *keyring) (*instance, error) {
+	s := &setting{keyring: keys, Dir: dir, Upstream: upstream, Listen: freeAddress(), Metrics: freeAddress(), AccessLog: "off"}
+	if p.log {
+		s.AccessLog = "/dev/null combined"
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	var list, table strings.Builder
+	for _, key := range keys.Keys {
+		fmt.Fprintf(&list, "Bearer %s\n", key)
+		fmt.Fprintf(&table, "\"Bearer %s\" 1;\n", key)
+	}
+	files := map[string]string{
+		"keys": list.String(), "keys.map": table.String(),
+		"revoked": strings.Join(keys.Revoked, "\n") + "\n", "secret": keys.Secret + "\n",
+	}
+	for _, name := range p.files {
+		text, err := configs.ReadFile("conf/" + name)
+		if err != nil {
+			return nil, err
+		}
+		if files[name], err = s.fill(string(text)); err != nil {
+			return nil, err
+		}
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	args := []string{"-c", core, p.program}
+	for _, arg := range p.args {
+		arg, err := s.fill(arg)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, arg)
+	}
+	i := &instance{peer: p, address: s.Listen, dir: dir, cmd: exec.Command("taskset", args...), exited: make(chan struct{})}
+	i.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	i.cmd.Stdout, i.cmd.Stderr = log, log
+	if p.log { // the log of ours
+		null, err := os.OpenFile("/dev/null", os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer null.Close()
+		i.cmd.Stderr = null
+	}
+	if err := i.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		i.cmd.Wait()
+		close(i.exited)
+	}()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", i.address); err == nil {
+			c.Close()
+			return i, nil
+		}
+		select {
+		case <-i.exited:
+			return nil, fmt.Errorf("%s ended at once: %s", p.name, i.lastWords())
+		default:
+		}
+		if time.Now().After(deadline) {
+			i.stop()
+			return nil, fmt.Errorf("%s does not listen: %s", p.name, i.lastWords())
+		}
+	}
+}
+
+// lastWords is the end of what the peer has logged.
+func (i *instance) lastWords() string {
+	text, _ := os.ReadFile(filepath.Join(i.dir, "log"))
+	return strings.TrimSpace(string(text[max(0, len(text)-1000):]))
+}
+
+// stop ends the peer, and what it has started.
+func (i *instance) stop() {
+	pids := family(i.cmd.Process.Pid)
+	i.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-i.exited:
+	case <-time.After(patience / 2):
+		for _, pid := range pids {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		<-i.exited
+	}
+	os.RemoveAll(i.dir)
+}
+
+// freeAddress is a local address on which nobody listens.
+func freeAddress() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
