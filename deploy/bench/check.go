@@ -9,22 +9,23 @@ import (
 	"time"
 )
 
-// check makes sure that a peer does the job that is measured: it lets good
+// check makes sure that the target does the job that is measured: it lets good
 // keys in and no others, and holds no chunk back.
-func (i *instance) check(u *upstream, keys *keyring) error {
+func (t *target) check() error {
+	keys := t.keys
 	for _, c := range []struct {
 		what, key string
 		good      bool
 	}{
 		{"a good key", keys.Keys[0], true},
-		{"another good key", keys.Keys[listed-1], true},
+		{"another good key", keys.Keys[len(keys.Keys)-1], true},
 		{"no key", "", false},
 		{"a key whose tag is changed", changed(keys.Keys[0], len(keys.Keys[0])-10), false},
 		{"a key whose id is changed", changed(keys.Keys[0], 12), false},
 		{"a key that lacks its end", keys.Keys[0][:len(keys.Keys[0])-1], false},
 		{"a revoked key", keys.revoked, false},
 	} {
-		err := i.try(c.key)
+		err := t.try(c.key)
 		switch {
 		case c.good && err != nil:
 			return fmt.Errorf("%s: %w", c.what, err)
@@ -34,26 +35,27 @@ func (i *instance) check(u *upstream, keys *keyring) error {
 			return fmt.Errorf("%s: %w", c.what, err)
 		}
 	}
-	if err := i.lockstep(u, keys.Keys[0]); err != nil {
+	if err := t.lockstep(patience); err != nil {
 		return fmt.Errorf("a stream, event by event: %w", err)
 	}
 	return nil
 }
 
-// changed is the key with another letter at one place.
+// changed is the key with another character at one place. It differs in more
+// than case: nginx finds words in a map in either.
 func changed(key string, at int) string {
-	letter := "a"
-	if key[at] == 'a' {
-		letter = "b"
+	digit := "0"
+	if key[at] == '0' {
+		digit = "1"
 	}
-	return key[:at] + letter + key[at+1:]
+	return key[:at] + digit + key[at+1:]
 }
 
 // try asks one question.
-func (i *instance) try(key string) error {
+func (t *target) try(key string) error {
 	c := newClient(askSmall, key)
 	defer c.close()
-	if err := c.dial(i.address, patience); err != nil {
+	if err := c.dial(t.address, patience); err != nil {
 		return err
 	}
 	number := nextNumber()
@@ -66,15 +68,15 @@ func (i *instance) try(key string) error {
 
 // lockstep lets each event of a stream leave only when the one before it has
 // arrived: a peer that waits for more than one hangs.
-func (i *instance) lockstep(u *upstream, key string) error {
+func (t *target) lockstep(within time.Duration) error {
 	const events = 20
 	f := newFeed(nextNumber(), events)
-	u.feeds.Store(f.number, f)
-	defer u.feeds.Delete(f.number)
+	t.upstream.feeds.Store(f.number, f)
+	defer t.upstream.feeds.Delete(f.number)
 	defer f.abandon()
-	c := newClient(askPaced, key)
+	c := newClient(askPaced, t.keys.Keys[0])
 	defer c.close()
-	if err := c.dial(i.address, patience); err != nil {
+	if err := c.dial(t.address, within); err != nil {
 		return err
 	}
 	if err := c.send(f.number); err != nil {
@@ -82,7 +84,7 @@ func (i *instance) lockstep(u *upstream, key string) error {
 	}
 	select {
 	case <-f.began:
-	case <-time.After(patience):
+	case <-time.After(within):
 		return errors.New("the upstream does not get the request")
 	}
 	if err := f.send(); err != nil {

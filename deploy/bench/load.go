@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -17,7 +16,7 @@ import (
 type target struct {
 	address  string
 	pids     []int // whose CPU time and memory is measured; none for the direct path
-	keys     []string
+	keys     *keyring
 	upstream *upstream
 
 	warmUp, window time.Duration
@@ -31,7 +30,8 @@ func (t *target) lifetime() time.Duration { return t.warmUp + t.window + patienc
 // key is the key of a connection. They are spread evenly over the list: what
 // searches it from the top should neither gain nor lose by that.
 func (t *target) key(i, of int) string {
-	return t.keys[(i*len(t.keys)/of+len(t.keys)/(2*of))%len(t.keys)]
+	keys := t.keys.Keys
+	return keys[(i*len(keys)/of+len(keys)/(2*of))%len(keys)]
 }
 
 // crew is goroutines that work until they are told to stop, or one fails.
@@ -89,16 +89,21 @@ func (t *target) measure(c *crew, count func() float64) (figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.wait(t.window); err != nil {
-		return nil, err
+	for again := true; again; again = count() == before {
+		if time.Since(began) > patience {
+			return nil, errors.New("nothing came through")
+		}
+		if err := c.wait(t.window); err != nil {
+			return nil, err
+		}
 	}
 	after, took := count(), time.Since(began)
 	now, err := cpuOf(t.pids)
 	if err != nil {
 		return nil, err
 	}
-	if after == before {
-		return nil, errors.New("nothing came through")
+	if now == used && len(t.pids) > 0 {
+		return nil, errors.New("the work was done by processes that nobody measures")
 	}
 	return figures{
 		"cpu":  float64((now - used).Microseconds()) / (after - before),
@@ -296,27 +301,4 @@ func (t *target) paced(streams int, interval time.Duration, at func() error) (fi
 		delays = append(delays, f.delays...)
 	}
 	return found, found.quantiles(delays, from, to)
-}
-
-// figures are the results of one run.
-type figures map[string]float64
-
-// quantiles adds the median and the 99th percentile, in microseconds, of what
-// began in the time.
-func (f figures) quantiles(delays []delay, from, to time.Duration) error {
-	var took []time.Duration
-	for _, d := range delays {
-		if from <= d.at && d.at <= to {
-			took = append(took, d.took)
-		}
-	}
-	if len(took) == 0 {
-		return errors.New("nothing came through in time")
-	}
-	slices.Sort(took)
-	for name, q := range map[string]float64{"p50": 0.5, "p99": 0.99} {
-		i := int(math.Ceil(q*float64(len(took)))) - 1
-		f[name] = float64(took[i]) / 1e3
-	}
-	return nil
 }

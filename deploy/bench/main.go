@@ -39,10 +39,11 @@ func compare() error {
 	core := flag.String("core", "0", "pin the proxies to core `N`")
 	quick := flag.Bool("quick", false, "short runs, without the fixed-list HAProxy and njs: about three minutes")
 	smoke := flag.Bool("smoke", false, "one tiny round, to see that everything works; no figures")
-	only := flag.String("only", "", "only these `SCENARIOS`, such as small,chunks: "+strings.Join(names(scenarios, func(s scenario) string { return s.name }), ", "))
-	with := flag.String("peers", "", "only these `PEERS`, such as ours,nginx: "+strings.Join(names(peers(), func(p peer) string { return p.name }), ", "))
+	only := flag.String("only", "", "only these `SCENARIOS`, such as small,chunks")
+	with := flag.String("peers", "", "only these `PEERS`, such as ours,nginx; the others are compared with the first")
 	rounds := flag.Int("rounds", 0, "so many rounds")
 	window := flag.Duration("time", 0, "measure for so long in each run")
+	flag.Usage = usage
 	flag.Parse()
 	if flag.NArg() > 0 || *dir == "" {
 		return errors.New("run deploy/bench/run instead; --help says with what")
@@ -89,19 +90,44 @@ func compare() error {
 	if b.keys, err = makeKeys(os.Getenv("OURS"), b.dir); err != nil {
 		return err
 	}
-	all, void := b.rounds(chosen, taking)
+	if !*smoke {
+		fmt.Println(surroundings(b, taking))
+	}
+	all, void := b.rounds(chosen, taking, func(of string, found figures) {
+		if *smoke {
+			fmt.Fprintf(os.Stderr, "%s: ok\n", of)
+			return
+		}
+		fmt.Fprintf(os.Stderr, "%s: %s\n", of, found)
+	})
+	if void > 0 {
+		err = fmt.Errorf("%d runs are void: something went wrong in them", void)
+	}
 	if !*smoke {
 		all.tables(os.Stdout, chosen, taking, b.size.rounds)
+	} else if err == nil {
+		fmt.Printf("%d runs of %d scenarios: every proxy refused bad keys, passed events one by one, and changed no byte\n", b.runs, len(chosen))
 	}
-	if void > 0 {
-		return fmt.Errorf("%d runs were void: something went wrong in them", void)
+	return err
+}
+
+func usage() {
+	out := flag.CommandLine.Output()
+	fmt.Fprint(out, "deploy/bench/run [flags]\n\nFlags:\n")
+	flag.PrintDefaults()
+	fmt.Fprint(out, "\nScenarios:\n")
+	for _, s := range scenarios {
+		fmt.Fprintf(out, "  %-14s %s\n", s.name, s.about)
 	}
-	return nil
+	fmt.Fprint(out, "\nPeers:\n")
+	for _, p := range peers() {
+		fmt.Fprintf(out, "  %-14s %s\n", p.name, p.about)
+	}
 }
 
 // rounds lets all take their turn, several times. Within a round a scenario's
 // runs follow each other, each time beginning with another peer.
-func (b *bench) rounds(scenarios []scenario, peers []peer) (all results, void int) {
+func (b *bench) rounds(scenarios []scenario, peers []peer, done func(of string, found figures)) (all results, void int) {
 	all = results{}
 	for round := range b.size.rounds {
 		for _, s := range scenarios {
@@ -122,17 +148,35 @@ func (b *bench) rounds(scenarios []scenario, peers []peer) (all results, void in
 				runtime.GC()
 				found, err := b.run(s, p)
 				all.add(s.name, name, found)
-				fmt.Fprintf(os.Stderr, "round %d of %d, %s, %s: ", round+1, b.size.rounds, s.name, name)
+				of := fmt.Sprintf("round %d of %d, %s, %s", round+1, b.size.rounds, s.name, name)
 				if err != nil {
 					void++
-					fmt.Fprintln(os.Stderr, "VOID:", err)
+					fmt.Fprintf(os.Stderr, "%s: VOID: %v\n", of, err)
 					continue
 				}
-				fmt.Fprintln(os.Stderr, found)
+				done(of, found)
 			}
 		}
 	}
 	return all, void
+}
+
+// surroundings says what the figures depend on.
+func surroundings(b *bench, peers []peer) string {
+	cpu := "unknown CPU"
+	info, _ := os.ReadFile("/proc/cpuinfo")
+	if _, after, ok := strings.Cut(string(info), "model name"); ok {
+		cpu, _, _ = strings.Cut(strings.TrimLeft(after, "\t :"), "\n")
+	}
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	var versions []string
+	for _, p := range peers {
+		if v := p.versionText(); !slices.Contains(versions, v) {
+			versions = append(versions, v)
+		}
+	}
+	return fmt.Sprintf("%s, Linux %s. The proxy has core %s for itself, load and upstream share another.\n%s.\n%d rounds, %v each.",
+		cpu, strings.TrimSpace(string(kernel)), b.core, strings.Join(versions, ", "), b.size.rounds, b.size.window)
 }
 
 // pick gives those of all that are named in the list, or all if it is empty.

@@ -22,16 +22,14 @@ var configs embed.FS
 
 // peer is a proxy as it takes part: how it is started, with which files.
 type peer struct {
-	name     string
-	about    string // for the table's head
-	program  string
-	args     []string // templates, like the files
-	files    []string // of conf/; the first is the configuration
-	variants bool     // takes part only where the access log is measured
-	log      bool     // writes an access log
+	name    string
+	about   string // for the table's head
+	program string
+	version string   // the argument that makes it say its version
+	args    []string // templates, like the files
+	files   []string // of conf/; the first is the configuration
+	log     bool     // writes an access log
 }
-
-func (p peer) is(name string) bool { return p.name == name || p.name == name+"-log" }
 
 const direct = "direct" // the path to the upstream without a proxy
 
@@ -40,16 +38,29 @@ func peers() []peer {
 		"--secret-file", "{{.Dir}}/secret", "--revocations", "{{.Dir}}/revoked", "--log-level"}
 	nginx := []string{"-e", "stderr", "-p", "{{.Dir}}", "-c"}
 	return []peer{
-		{name: "ours", about: "ollama-proxy", program: os.Getenv("OURS"), args: append(ours[:len(ours):len(ours)], "warn")},
-		{name: "ours-base", about: "ollama-proxy (base)", program: os.Getenv("OURS_BASE"), args: append(ours[:len(ours):len(ours)], "warn")},
-		{name: "nginx", about: "nginx", program: "nginx", args: append(nginx, "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}},
-		{name: "nginx-njs", about: "nginx, njs HMAC", program: "nginx", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx-njs.conf"), files: []string{"nginx-njs.conf", "verify.js"}},
-		{name: "haproxy", about: "HAProxy", program: "haproxy", args: []string{"-db", "-f", "{{.Dir}}/haproxy.cfg"}, files: []string{"haproxy.cfg"}},
-		{name: "haproxy-hmac", about: "HAProxy, HMAC", program: "haproxy", args: []string{"-db", "-f", "{{.Dir}}/haproxy-hmac.cfg"}, files: []string{"haproxy-hmac.cfg"}},
-		{name: "caddy", about: "Caddy", program: "caddy", args: []string{"run", "--config", "{{.Dir}}/Caddyfile", "--adapter", "caddyfile"}, files: []string{"Caddyfile"}},
-		{name: "ours-log", about: "ollama-proxy, access log", program: os.Getenv("OURS"), args: append(ours[:len(ours):len(ours)], "info"), log: true},
-		{name: "nginx-log", about: "nginx, access log", program: "nginx", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}, log: true},
+		{name: "ours", about: "ollama-proxy", program: os.Getenv("OURS"), version: "--version", args: append(ours[:len(ours):len(ours)], "warn")},
+		{name: "ours-base", about: "base", program: os.Getenv("OURS_BASE"), version: "--version", args: append(ours[:len(ours):len(ours)], "warn")},
+		{name: "nginx", about: "nginx", program: "nginx", version: "-v", args: append(nginx, "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}},
+		{name: "nginx-njs", about: "nginx, HMAC", program: "nginx", version: "-v", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx-njs.conf"), files: []string{"nginx-njs.conf", "verify.js"}},
+		{name: "haproxy", about: "HAProxy", program: "haproxy", version: "-v", args: []string{"-db", "-f", "{{.Dir}}/haproxy.cfg"}, files: []string{"haproxy.cfg"}},
+		{name: "haproxy-hmac", about: "HAProxy, HMAC", program: "haproxy", version: "-v", args: []string{"-db", "-f", "{{.Dir}}/haproxy-hmac.cfg"}, files: []string{"haproxy-hmac.cfg"}},
+		{name: "caddy", about: "Caddy", program: "caddy", version: "version", args: []string{"run", "--config", "{{.Dir}}/Caddyfile", "--adapter", "caddyfile"}, files: []string{"Caddyfile"}},
+		{name: "ours-log", about: "ollama-proxy", program: os.Getenv("OURS"), version: "--version", args: append(ours[:len(ours):len(ours)], "info"), log: true},
+		{name: "nginx-log", about: "nginx", program: "nginx", version: "-v", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}, log: true},
 	}
+}
+
+// versionText is what the peer calls itself.
+func (p peer) versionText() string {
+	said, _ := exec.Command(p.program, p.version).CombinedOutput() // nginx says it on stderr
+	text, _, _ := strings.Cut(string(said), "\n")
+	for _, noise := range []string{"nginx version: ", " - https://haproxy.org/"} {
+		text = strings.ReplaceAll(text, noise, "")
+	}
+	if p.program == "caddy" {
+		text = "Caddy " + text
+	}
+	return text
 }
 
 // keyring is the keys that all peers know: as a list those who know no better,
@@ -132,14 +143,12 @@ func (p peer) start(dir, core, upstream string, keys *keyring) (*instance, error
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	var list, table strings.Builder
-	for _, key := range keys.Keys {
-		fmt.Fprintf(&list, "Bearer %s\n", key)
-		fmt.Fprintf(&table, "\"Bearer %s\" 1;\n", key)
-	}
 	files := map[string]string{
-		"keys": list.String(), "keys.map": table.String(),
-		"revoked": strings.Join(keys.Revoked, "\n") + "\n", "secret": keys.Secret + "\n",
+		"secret":      keys.Secret + "\n",
+		"keys":        lines("Bearer %s\n", keys.Keys),
+		"keys.map":    lines("\"Bearer %s\" 1;\n", keys.Keys),
+		"revoked":     lines("%s\n", keys.Revoked),
+		"revoked.map": lines("%s 1;\n", keys.Revoked),
 	}
 	for _, name := range p.files {
 		text, err := configs.ReadFile("conf/" + name)
@@ -222,6 +231,14 @@ func (i *instance) stop() {
 		<-i.exited
 	}
 	os.RemoveAll(i.dir)
+}
+
+func lines(format string, words []string) string {
+	var all strings.Builder
+	for _, word := range words {
+		fmt.Fprintf(&all, format, word)
+	}
+	return all.String()
 }
 
 // freeAddress is a local address on which nobody listens.

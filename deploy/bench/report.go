@@ -52,6 +52,14 @@ func spreadOf(values []float64) spread {
 	return spread{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
 }
 
+// String is a ratio in two digits, with its spread.
+func (s spread) String() string {
+	if math.IsNaN(s.median) {
+		return ""
+	}
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.least, s.most)
+}
+
 // values are the measures of a peer, one a round.
 func (r results) values(s scenario, m measure, peer string, rounds int) (all []float64) {
 	for round := range rounds {
@@ -69,58 +77,70 @@ func (r results) ratios(s scenario, m measure, of, to string, rounds int) (all [
 	return all
 }
 
-// tables writes the medians, and how the first peer compares with the others.
+// tables writes the medians, how the first peer compares with the others, and
+// what access logs cost.
 func (r results) tables(w io.Writer, scenarios []scenario, peers []peer, rounds int) {
-	header := func(first string, peers []peer) {
-		fmt.Fprintf(w, "\n| %s |", first)
-		for _, p := range peers {
-			fmt.Fprintf(w, " %s |", p.about)
-		}
-		fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(peers)))
-	}
-	header("median", peers)
-	for _, s := range scenarios {
-		for _, m := range s.measures {
-			fmt.Fprintf(w, "| %s |", m.about)
-			for _, p := range peers {
-				fmt.Fprintf(w, " %s |", number(spreadOf(r.values(s, m, p.name, rounds)).median))
-			}
-			fmt.Fprintln(w)
+	var silent, logging []peer
+	for _, p := range peers {
+		if p.log {
+			logging = append(logging, p)
+		} else {
+			silent = append(silent, p)
 		}
 	}
-	if len(peers) < 2 {
-		return
-	}
-	ours, others := peers[0], peers[1:]
-	header(ours.about+" ÷", others)
-	for _, s := range scenarios {
-		for _, m := range s.measures {
+	tableHead(w, "median", silent)
+	eachMeasure(scenarios, func(s scenario, m measure) {
+		fmt.Fprintf(w, "| %s |", m.about)
+		for _, p := range silent {
+			fmt.Fprintf(w, " %s |", number(spreadOf(r.values(s, m, p.name, rounds)).median))
+		}
+		fmt.Fprintln(w)
+	})
+	if len(silent) > 1 {
+		ours, others := silent[0], silent[1:]
+		tableHead(w, ours.about+" ÷", others)
+		eachMeasure(scenarios, func(s scenario, m measure) {
 			if m.free {
-				continue
+				return
 			}
 			fmt.Fprintf(w, "| %s |", m.about)
 			for _, p := range others {
-				ratio := spreadOf(r.ratios(s, m, ours.name, p.name, rounds))
-				if math.IsNaN(ratio.median) {
-					fmt.Fprint(w, " |")
-					continue
-				}
-				fmt.Fprintf(w, " %.2f (%.2f–%.2f) |", ratio.median, ratio.least, ratio.most)
+				fmt.Fprintf(w, " %s |", spreadOf(r.ratios(s, m, ours.name, p.name, rounds)))
 			}
 			fmt.Fprintln(w)
-		}
+		})
+	}
+	if len(logging) > 0 {
+		tableHead(w, "with an access log", logging)
+		eachMeasure(scenarios, func(s scenario, m measure) {
+			if !s.logs || m.free {
+				return
+			}
+			fmt.Fprintf(w, "| %s |", m.about)
+			for _, p := range logging {
+				fmt.Fprintf(w, " %s |", number(spreadOf(r.values(s, m, p.name, rounds)).median))
+			}
+			fmt.Fprint(w, "\n| ÷ without |")
+			for _, p := range logging {
+				fmt.Fprintf(w, " %s |", spreadOf(r.ratios(s, m, p.name, strings.TrimSuffix(p.name, "-log"), rounds)))
+			}
+			fmt.Fprintln(w)
+		})
 	}
 }
 
-// number is a figure in three digits or as many as stand before the point.
-func number(v float64) string {
-	switch {
-	case math.IsNaN(v):
-		return ""
-	case math.Abs(v) >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case math.Abs(v) >= 10:
-		return fmt.Sprintf("%.1f", v)
+func tableHead(w io.Writer, first string, peers []peer) {
+	fmt.Fprintf(w, "\n| %s |", first)
+	for _, p := range peers {
+		fmt.Fprintf(w, " %s |", p.about)
 	}
-	return fmt.Sprintf("%.2f", v)
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(peers)))
+}
+
+func eachMeasure(scenarios []scenario, do func(scenario, measure)) {
+	for _, s := range scenarios {
+		for _, m := range s.measures {
+			do(s, m)
+		}
+	}
 }

@@ -100,17 +100,17 @@ var scenarios = []scenario{
 				return nil, err
 			}
 			found["kib"] = float64(after-before) / 1024 / float64(s.slow)
-			found["idle"] = float64(before) / (1 << 20)
+			found["total"] = float64(after) / (1 << 20)
 			return found, nil
 		},
-		measures: []measure{{figure: "kib", about: "resident KiB per open stream"}, {figure: "idle", about: "resident MiB without streams", free: true}},
+		measures: []measure{{figure: "kib", about: "resident KiB per open stream"}, {figure: "total", about: "resident MiB with all of them open"}},
 	},
 }
 
 // run starts the peer afresh, makes sure that it does its job, and puts it
 // under the scenario's load. Without a peer the load goes to the upstream.
 func (b *bench) run(s scenario, p *peer) (figures, error) {
-	t := &target{address: b.upstream.address, keys: b.keys.Keys, upstream: b.upstream, warmUp: b.size.warmUp, window: b.size.window}
+	t := &target{address: b.upstream.address, keys: b.keys, upstream: b.upstream, warmUp: b.size.warmUp, window: b.size.window}
 	b.upstream.forget()
 	if p != nil {
 		b.runs++
@@ -119,10 +119,11 @@ func (b *bench) run(s scenario, p *peer) (figures, error) {
 			return nil, err
 		}
 		defer i.stop()
-		if err := i.check(b.upstream, b.keys); err != nil {
+		t.address = i.address
+		if err := t.check(); err != nil {
 			return nil, fmt.Errorf("%w; %s", err, i.lastWords())
 		}
-		t.address, t.pids = i.address, family(i.cmd.Process.Pid)
+		t.pids = family(i.cmd.Process.Pid) // after its workers have answered
 	}
 	own, _ := cpuOf([]int{b.pid})
 	began := time.Now()

@@ -1,36 +1,35 @@
-// Verifies a key as ollama-proxy does, as far as it has no caveats.
+// Verifies the tag of a key as ollama-proxy does, as far as it has no caveats.
 import crypto from 'crypto';
 
 const secret = '{{.Secret}}';
-const revoked = { {{range .Revoked}}
-    '{{.}}': true,{{end}}
-};
 
-function good(r) {
+function genuine(r) {
     const header = r.headersIn.Authorization;
     if (!header || !header.startsWith('Bearer OLLAMA-')) {
         return '0';
     }
     const dot = header.indexOf('.');
-    const head = header.substring(7, dot);
-    const tag = header.substring(dot + 1);
-    const want = crypto.createHmac('sha256', secret).update(head).digest('base64url');
-    if (dot < 0 || !same(tag, want) || revoked[head.slice(-36)]) {
+    if (dot < 0) {
         return '0';
     }
-    return '1';
+    const want = crypto.createHmac('sha256', secret).update(header.substring(7, dot)).digest('base64url');
+    return same(header.substring(dot + 1), want) ? '1' : '0';
 }
 
-// same compares in a time that does not tell where the difference is.
+// same compares in a time that does not tell where the difference is, four
+// bytes at once.
 function same(a, b) {
     if (a.length !== b.length) {
         return false;
     }
-    let differs = 0;
-    for (let i = 0; i < a.length; i++) {
-        differs |= a.charCodeAt(i) ^ b.charCodeAt(i);
+    a = Buffer.from(a);
+    b = Buffer.from(b);
+    const last = a.length - 4;
+    let differs = a.readInt32LE(last) ^ b.readInt32LE(last);
+    for (let i = 0; i < last; i += 4) {
+        differs |= a.readInt32LE(i) ^ b.readInt32LE(i);
     }
     return differs === 0;
 }
 
-export default { good };
+export default { genuine };
