@@ -55,7 +55,7 @@ func changed(key string, at int) string {
 func (t *target) try(key string) error {
 	c := newClient(askSmall, key)
 	defer c.close()
-	if err := c.dial(t.address, patience); err != nil {
+	if err := c.dial(t.poller, t.address, patience); err != nil {
 		return err
 	}
 	number := nextNumber()
@@ -76,7 +76,7 @@ func (t *target) lockstep(within time.Duration) error {
 	defer f.abandon()
 	c := newClient(askPaced, t.keys.Keys[0])
 	defer c.close()
-	if err := c.dial(t.address, within); err != nil {
+	if err := c.dial(t.poller, t.address, within); err != nil {
 		return err
 	}
 	if err := c.send(f.number); err != nil {

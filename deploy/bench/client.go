@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -21,9 +23,8 @@ func nextNumber() int { return int(numbers.Add(1) % 1e8) }
 type client struct {
 	*conn
 	ask     string
-	request message // without the middle of the question, and what follows
-	middle  int
-	end     []byte
+	request message
+	padding []byte // the part of the request that pads it; empty in most
 	answer  message
 }
 
@@ -36,45 +37,43 @@ func newClient(ask, key string) *client {
 		head += "Authorization: Bearer " + key + "\r\n"
 	}
 	head += fmt.Sprintf("Content-Length: %d\r\n\r\n", len(begin.text)+middle+len(end))
-	text := head + string(begin.text)
-	if middle == 0 {
-		text, end = text+string(end), nil
+	head += string(begin.text)
+	c := &client{ask: ask, request: newMessage(head + strings.Repeat(" ", middle) + string(end)), answer: answer.clone()}
+	c.padding = c.request.text[len(head) : len(head)+middle]
+	size := 4 << 10
+	if ask == askFull {
+		size = 64 << 10
 	}
-	return &client{ask: ask, request: newMessage(text), middle: middle, end: end, answer: answer.clone()}
+	c.conn = newConn(nil, size)
+	return c
 }
 
-// dial connects, for all that is to happen within the time.
-func (c *client) dial(address string, within time.Duration) error {
-	tcp, err := net.DialTimeout("tcp", address, within)
+// dial connects anew. All that happens must do so within the time.
+func (c *client) dial(p *poller, address string, within time.Duration) error {
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
 	}
-	tcp.SetDeadline(time.Now().Add(within))
-	if c.conn == nil {
-		size := 4 << 10
-		if c.ask == askFull {
-			size = 64 << 10
-		}
-		c.conn = newConn(nil, size)
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return err
 	}
-	c.Conn, c.r, c.w = tcp, 0, 0
-	return nil
+	c.close()
+	c.r, c.w = 0, 0
+	c.socket, err = p.dial(n, within)
+	return err
 }
 
 func (c *client) close() {
-	if c.conn != nil && c.Conn != nil {
-		c.Conn.Close()
+	if c.socket != nil {
+		c.socket.Close()
 	}
 }
 
 // send sends the request with that number.
-func (c *client) send(number int) (err error) {
-	if c.middle == 0 {
-		_, err = c.Write(c.request.about(number))
-		return err
-	}
-	parts := net.Buffers{c.request.about(number), paddingOf(number, c.middle), c.end}
-	_, err = parts.WriteTo(c.Conn)
+func (c *client) send(number int) error {
+	copy(c.padding, paddingOf(number, len(c.padding)))
+	_, err := c.Write(c.request.about(number))
 	return err
 }
 

@@ -18,6 +18,7 @@ type target struct {
 	pids     []int // whose CPU time and memory is measured; none for the direct path
 	keys     *keyring
 	upstream *upstream
+	poller   *poller
 
 	warmUp, window time.Duration
 }
@@ -123,8 +124,7 @@ func (t *target) closedLoop(ask string, connections int, anew bool) (figures, er
 			defer c.close()
 			for first := true; !crew.stopping.Load(); first = false {
 				if first || anew {
-					c.close()
-					if err := c.dial(t.address, t.lifetime()); err != nil {
+					if err := c.dial(t.poller, t.address, t.lifetime()); err != nil {
 						return err
 					}
 				}
@@ -163,7 +163,7 @@ func (t *target) openLoop(rate int) (figures, error) {
 		crew.start(func() error {
 			c := newClient(askSmall, t.key(i, connections))
 			defer c.close()
-			if err := c.dial(t.address, t.lifetime()); err != nil {
+			if err := c.dial(t.poller, t.address, t.lifetime()); err != nil {
 				return err
 			}
 			for at := range due {
@@ -181,17 +181,10 @@ func (t *target) openLoop(rate int) (figures, error) {
 	}
 	crew.start(func() error {
 		defer close(due)
-		alarm, err := newAlarm()
-		if err != nil {
-			return err
-		}
-		defer alarm.close()
 		random := rand.New(rand.NewPCG(1, 2)) // the same moments for all
 		for at := time.Now(); !crew.stopping.Load(); {
 			at = at.Add(time.Duration(random.ExpFloat64() * float64(time.Second) / float64(rate)))
-			if err := alarm.until(at); err != nil {
-				return err
-			}
+			time.Sleep(time.Until(at))
 			due <- at
 		}
 		return nil
@@ -228,7 +221,7 @@ func (t *target) paced(streams int, interval time.Duration, at func() error) (fi
 			c := newClient(askPaced, t.key(i, streams))
 			defer c.close()
 			opening <- struct{}{}
-			err := c.dial(t.address, t.lifetime()+patience)
+			err := c.dial(t.poller, t.address, t.lifetime()+patience)
 			if err == nil {
 				err = c.send(f.number)
 			}
@@ -263,16 +256,9 @@ func (t *target) paced(streams int, interval time.Duration, at func() error) (fi
 	}
 	sending := newCrew()
 	sending.start(func() error {
-		alarm, err := newAlarm()
-		if err != nil {
-			return err
-		}
-		defer alarm.close()
 		began := time.Now()
 		for i := 0; !sending.stopping.Load() && !crew.stopping.Load(); i++ {
-			if err := alarm.until(began.Add(interval * time.Duration(i) / time.Duration(streams))); err != nil {
-				return err
-			}
+			time.Sleep(time.Until(began.Add(interval * time.Duration(i) / time.Duration(streams))))
 			if err := feeds[i%streams].send(); err != nil {
 				return fmt.Errorf("sending an event: %w", err)
 			}

@@ -20,8 +20,8 @@ import (
 type bench struct {
 	dir      string
 	core     string // of the proxies
-	pid      int
 	size     size
+	poller   *poller
 	upstream *upstream
 	keys     *keyring
 	runs     int
@@ -49,7 +49,7 @@ func compare() error {
 		return errors.New("run deploy/bench/run instead; --help says with what")
 	}
 
-	b := &bench{dir: *dir, core: *core, pid: os.Getpid(), size: fullSize}
+	b := &bench{dir: *dir, core: *core, size: fullSize}
 	if *quick {
 		b.size = quickSize
 		if *with == "" {
@@ -84,7 +84,10 @@ func compare() error {
 
 	debug.SetGCPercent(-1) // between runs is time enough
 	debug.SetMemoryLimit(2 << 30)
-	if b.upstream, err = startUpstream(); err != nil {
+	if b.poller, err = startPoller(); err != nil {
+		return err
+	}
+	if b.upstream, err = startUpstream(b.poller); err != nil {
 		return err
 	}
 	if b.keys, err = makeKeys(os.Getenv("OURS"), b.dir); err != nil {

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,28 +19,31 @@ type upstream struct {
 	failed  atomic.Pointer[error] // the first since the run began
 }
 
-func startUpstream() (*upstream, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startUpstream(p *poller) (*upstream, error) {
+	l, address, err := p.listen()
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{address: l.Addr().String()}
+	u := &upstream{address: address}
 	go func() {
 		for {
-			c, err := l.Accept()
+			s, err := l.accept()
 			if err != nil {
+				u.fail(fmt.Errorf("accepting: %w", err))
 				return
 			}
 			go func() {
-				defer c.Close()
-				if err := u.serve(newConn(c, 4<<10)); err != nil {
-					u.failed.CompareAndSwap(nil, &err)
+				defer s.Close()
+				if err := u.serve(newConn(s, 4<<10)); err != nil {
+					u.fail(err)
 				}
 			}()
 		}
 	}()
 	return u, nil
 }
+
+func (u *upstream) fail(err error) { u.failed.CompareAndSwap(nil, &err) }
 
 // forget begins a new run.
 func (u *upstream) forget() { u.failed.Store(nil) }

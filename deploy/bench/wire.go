@@ -6,19 +6,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 )
 
 // conn is one end of an HTTP/1.1 connection, read by hand: the load must cost
 // less than the fastest of the proxies, and sees each piece as it arrives.
 type conn struct {
-	net.Conn
+	*socket
 	buf  []byte
 	r, w int // buf[r:w] is read and not yet taken
 }
 
-func newConn(c net.Conn, size int) *conn { return &conn{Conn: c, buf: make([]byte, size)} }
+func newConn(s *socket, size int) *conn { return &conn{socket: s, buf: make([]byte, size)} }
 
 var errTooLong = errors.New("a line or a head that is too long")
 
@@ -32,7 +31,7 @@ func (c *conn) fill() error {
 	if c.w == len(c.buf) {
 		return errTooLong
 	}
-	n, err := c.Conn.Read(c.buf[c.w:])
+	n, err := c.Read(c.buf[c.w:])
 	c.w += n
 	if n > 0 {
 		return nil
