@@ -55,7 +55,7 @@ func changed(key string, at int) string {
 func (t *target) try(key string) error {
 	c := newClient(askSmall, key)
 	defer c.close()
-	if err := c.dial(t.poller, t.address, patience); err != nil {
+	if err := c.dial(t, newCrew()); err != nil {
 		return err
 	}
 	number := nextNumber()
@@ -76,16 +76,16 @@ func (t *target) lockstep(within time.Duration) error {
 	defer f.abandon()
 	c := newClient(askPaced, t.keys.Keys[0])
 	defer c.close()
-	if err := c.dial(t.poller, t.address, within); err != nil {
+	crew := newCrew()
+	defer time.AfterFunc(within, func() { crew.fail(errTimeout) }).Stop()
+	if err := c.dial(t, crew); err != nil {
 		return err
 	}
 	if err := c.send(f.number); err != nil {
 		return err
 	}
-	select {
-	case <-f.began:
-	case <-time.After(within):
-		return errors.New("the upstream does not get the request")
+	if err := crew.await([]*feed{f}); err != nil {
+		return err
 	}
 	if err := f.send(); err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 var numbers atomic.Int64
@@ -48,9 +47,9 @@ func newClient(ask, key string) *client {
 	return c
 }
 
-// dial connects anew. All that happens must do so within the time.
-func (c *client) dial(p *poller, address string, within time.Duration) error {
-	_, port, err := net.SplitHostPort(address)
+// dial connects anew, for as long as the target lives and the crew works.
+func (c *client) dial(t *target, crew *crew) error {
+	_, port, err := net.SplitHostPort(t.address)
 	if err != nil {
 		return err
 	}
@@ -60,7 +59,7 @@ func (c *client) dial(p *poller, address string, within time.Duration) error {
 	}
 	c.close()
 	c.r, c.w = 0, 0
-	c.socket, err = p.dial(n, within)
+	c.socket, err = t.poller.dial(n, t.lifetime(), crew.failed)
 	return err
 }
 

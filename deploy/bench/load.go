@@ -4,7 +4,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -26,7 +25,8 @@ type target struct {
 // patience is how long anything may take that should come at once.
 const patience = 10 * time.Second
 
-func (t *target) lifetime() time.Duration { return t.warmUp + t.window + patience }
+// lifetime is how long any connection may take.
+func (t *target) lifetime() time.Duration { return t.warmUp + t.window + 2*patience }
 
 // key is the key of a connection. They are spread evenly over the list: what
 // searches it from the top should neither gain nor lose by that.
@@ -72,8 +72,12 @@ func (c *crew) wait(d time.Duration) error {
 	}
 }
 
-// stop waits for the workers to finish what they do.
-func (c *crew) stop() error {
+// stop waits for the workers to finish what they do, or breaks it off for the
+// error. It gives the first one.
+func (c *crew) stop(err error) error {
+	if err != nil {
+		c.fail(err)
+	}
 	c.stopping.Store(true)
 	c.group.Wait()
 	return c.err
@@ -124,7 +128,7 @@ func (t *target) closedLoop(ask string, connections int, anew bool) (figures, er
 			defer c.close()
 			for first := true; !crew.stopping.Load(); first = false {
 				if first || anew {
-					if err := c.dial(t.poller, t.address, t.lifetime()); err != nil {
+					if err := c.dial(t, crew); err != nil {
 						return err
 					}
 				}
@@ -144,7 +148,7 @@ func (t *target) closedLoop(ask string, connections int, anew bool) (figures, er
 		unit = 1 << 20
 	}
 	found, err := t.measure(crew, func() float64 { return float64(count.Load()) / unit })
-	return found, errors.Join(err, crew.stop())
+	return found, crew.stop(err)
 }
 
 // openLoop sends requests at moments that do not depend on the answers: on
@@ -163,7 +167,7 @@ func (t *target) openLoop(rate int) (figures, error) {
 		crew.start(func() error {
 			c := newClient(askSmall, t.key(i, connections))
 			defer c.close()
-			if err := c.dial(t.poller, t.address, t.lifetime()); err != nil {
+			if err := c.dial(t, crew); err != nil {
 				return err
 			}
 			for at := range due {
@@ -189,102 +193,11 @@ func (t *target) openLoop(rate int) (figures, error) {
 		}
 		return nil
 	})
-	found, from, to, err := t.timed(crew, func() float64 { return float64(count.Load()) })
-	if err := errors.Join(err, crew.stop()); err != nil {
+	from := time.Since(start) + t.warmUp
+	found, err := t.measure(crew, func() float64 { return float64(count.Load()) })
+	to := time.Since(start)
+	if err := crew.stop(err); err != nil {
 		return nil, err
 	}
 	return found, found.quantiles(slices.Concat(delays...), from, to)
-}
-
-// timed measures, and says when.
-func (t *target) timed(c *crew, count func() float64) (found figures, from, to time.Duration, err error) {
-	from = time.Since(start) + t.warmUp
-	found, err = t.measure(c, count)
-	return found, from, time.Since(start), err
-}
-
-// paced keeps so many streams open, on each of which an event comes every
-// interval; the streams take turns. at is called while they run, at the end of
-// the time measured.
-func (t *target) paced(streams int, interval time.Duration, at func() error) (figures, error) {
-	events := int((t.lifetime()+patience)/interval) + 2
-	feeds := make([]*feed, streams)
-	crew := newCrew()
-	for i := range feeds {
-		feeds[i] = newFeed(nextNumber(), events)
-		t.upstream.feeds.Store(feeds[i].number, feeds[i])
-		defer t.upstream.feeds.Delete(feeds[i].number)
-	}
-	opening := make(chan struct{}, 64) // so many at once
-	for i, f := range feeds {
-		crew.start(func() error {
-			c := newClient(askPaced, t.key(i, streams))
-			defer c.close()
-			opening <- struct{}{}
-			err := c.dial(t.poller, t.address, t.lifetime()+patience)
-			if err == nil {
-				err = c.send(f.number)
-			}
-			if err == nil {
-				select {
-				case <-f.began:
-				case <-crew.failed:
-					err = crew.err
-				case <-time.After(patience):
-					err = errors.New("a request that the upstream does not get")
-				}
-			}
-			<-opening
-			if err != nil {
-				return err
-			}
-			return c.follow(f)
-		})
-	}
-	var sent atomic.Int64
-	defer func() {
-		for _, f := range feeds {
-			f.abandon()
-		}
-	}()
-	for _, f := range feeds {
-		select {
-		case <-f.began:
-		case <-crew.failed:
-			return nil, crew.stop()
-		}
-	}
-	sending := newCrew()
-	sending.start(func() error {
-		began := time.Now()
-		for i := 0; !sending.stopping.Load() && !crew.stopping.Load(); i++ {
-			time.Sleep(time.Until(began.Add(interval * time.Duration(i) / time.Duration(streams))))
-			if err := feeds[i%streams].send(); err != nil {
-				return fmt.Errorf("sending an event: %w", err)
-			}
-			sent.Add(1)
-		}
-		return nil
-	})
-	found, from, to, err := t.timed(crew, func() float64 { return float64(sent.Load()) })
-	if err == nil {
-		err = at()
-	}
-	err = errors.Join(err, sending.stop())
-	for _, f := range feeds {
-		if err == nil {
-			err = f.finish()
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := crew.stop(); err != nil {
-		return nil, err
-	}
-	var delays []delay
-	for _, f := range feeds {
-		delays = append(delays, f.delays...)
-	}
-	return found, found.quantiles(delays, from, to)
 }

@@ -26,7 +26,10 @@ type poller struct {
 	sockets []*socket // by descriptor
 }
 
-var errTimeout = errors.New("timeout")
+var (
+	errTimeout   = errors.New("timeout")
+	errCancelled = errors.New("cancelled")
+)
 
 func startPoller() (*poller, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
@@ -112,8 +115,8 @@ func (p *poller) listen() (*socket, string, error) {
 }
 
 // dial connects to a local port. All that happens on the connection must do so
-// within the time.
-func (p *poller) dial(port int, within time.Duration) (*socket, error) {
+// within the time, and before cancelled is closed.
+func (p *poller) dial(port int, within time.Duration, cancelled <-chan struct{}) (*socket, error) {
 	fd, err := newTCP()
 	if err != nil {
 		return nil, err
@@ -127,6 +130,7 @@ func (p *poller) dial(port int, within time.Duration) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.cancelled = cancelled
 	p.mu.Lock()
 	s.deadline = time.Since(start) + within
 	p.mu.Unlock()
@@ -151,11 +155,12 @@ func newTCP() (int, error) {
 
 // socket is a connection or a listener. One goroutine uses it at a time.
 type socket struct {
-	poller   *poller
-	fd       int
-	ready    chan struct{}
-	deadline time.Duration // since the start; 0: none
-	expired  atomic.Bool
+	poller    *poller
+	fd        int
+	ready     chan struct{}
+	cancelled <-chan struct{}
+	deadline  time.Duration // since the start; 0: none
+	expired   atomic.Bool
 }
 
 func (s *socket) wake() {
@@ -167,11 +172,15 @@ func (s *socket) wake() {
 
 // wait waits until something has happened since it last returned.
 func (s *socket) wait() error {
-	<-s.ready
-	if s.expired.Load() {
-		return errTimeout
+	select {
+	case <-s.ready:
+		if s.expired.Load() {
+			return errTimeout
+		}
+		return nil
+	case <-s.cancelled:
+		return errCancelled
 	}
-	return nil
 }
 
 // again calls until the call need not wait.

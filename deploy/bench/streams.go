@@ -1,0 +1,101 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// paced keeps so many streams open, on each of which an event comes every
+// interval; the streams take turns. atEnd is called while they still run, at
+// the end of the time that is measured.
+func (t *target) paced(streams int, interval time.Duration, atEnd func() error) (figures, error) {
+	crew := newCrew()
+	feeds := make([]*feed, streams)
+	for i := range feeds {
+		feeds[i] = newFeed(nextNumber(), int(t.lifetime()/interval)+1)
+		t.upstream.feeds.Store(feeds[i].number, feeds[i])
+		defer t.upstream.feeds.Delete(feeds[i].number)
+		defer feeds[i].abandon()
+	}
+	t.open(crew, feeds)
+	if err := crew.await(feeds); err != nil {
+		return nil, crew.stop(err)
+	}
+	var sent atomic.Int64
+	sender := newCrew()
+	sender.start(func() error { return sendInTurn(sender, feeds, interval, &sent) })
+
+	from := time.Since(start) + t.warmUp
+	found, err := t.measure(crew, func() float64 { return float64(sent.Load()) })
+	to := time.Since(start)
+	if err == nil {
+		err = atEnd()
+	}
+	err = errors.Join(err, sender.stop(nil))
+	for _, f := range feeds {
+		if err == nil {
+			err = f.finish()
+		}
+	}
+	if err := crew.stop(err); err != nil {
+		return nil, err
+	}
+	var delays []delay
+	for _, f := range feeds {
+		delays = append(delays, f.delays...)
+	}
+	return found, found.quantiles(delays, from, to)
+}
+
+// open asks for the streams, and has the crew follow them.
+func (t *target) open(crew *crew, feeds []*feed) {
+	opening := make(chan struct{}, 64) // so many at once
+	for i, f := range feeds {
+		crew.start(func() error {
+			c := newClient(askPaced, t.key(i, len(feeds)))
+			defer c.close()
+			opening <- struct{}{}
+			err := c.dial(t, crew)
+			if err == nil {
+				err = c.send(f.number)
+			}
+			<-opening
+			if err != nil {
+				return err
+			}
+			return c.follow(f)
+		})
+	}
+}
+
+// await waits until the upstream has got all requests.
+func (c *crew) await(feeds []*feed) error {
+	late := time.After(patience)
+	for _, f := range feeds {
+		select {
+		case <-f.began:
+		case <-c.failed:
+			return c.err
+		case <-late:
+			return errors.New("a request that the upstream does not get")
+		}
+	}
+	return nil
+}
+
+// sendInTurn sends events, on each feed one every interval.
+func sendInTurn(crew *crew, feeds []*feed, interval time.Duration, sent *atomic.Int64) error {
+	began := time.Now()
+	for i := 0; !crew.stopping.Load(); i++ {
+		time.Sleep(time.Until(began.Add(interval * time.Duration(i) / time.Duration(len(feeds)))))
+		if err := feeds[i%len(feeds)].send(); err != nil {
+			return fmt.Errorf("sending an event: %w", err)
+		}
+		sent.Add(1)
+	}
+	return nil
+}
