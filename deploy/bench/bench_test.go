@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +13,11 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -27,6 +30,7 @@ var testKeys = &keyring{
 // meddler is a proxy that can do its job badly.
 type meddler struct {
 	key    func(key string) bool // nil: those of testKeys are good
+	refuse int                   // the status for others; 0: 401
 	ask    func(io.Reader) io.Reader
 	answer func(io.Reader) io.Reader
 }
@@ -70,7 +74,7 @@ func (m meddler) behind(t *testing.T) *target {
 	}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !good(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")) {
-			w.WriteHeader(http.StatusUnauthorized)
+			w.WriteHeader(cmp.Or(m.refuse, http.StatusUnauthorized))
 			return
 		}
 		// Without it a quick answer may close the body before the proxy has
@@ -170,6 +174,22 @@ func TestRunWithAnErrorIsVoid(t *testing.T) {
 	}
 }
 
+// shorten leaves out the last byte.
+type shorten struct {
+	from io.Reader
+	last []byte
+}
+
+func (s *shorten) Read(b []byte) (int, error) {
+	n, err := s.from.Read(b[1:])
+	if n == 0 {
+		return 0, err
+	}
+	piece := append(s.last, b[1:1+n]...)
+	s.last = piece[len(piece)-1:]
+	return copy(b, piece[:len(piece)-1]), err
+}
+
 func questionLen(ask string) int {
 	begin, middle, end := question(ask, false)
 	return len(begin.text) + middle + len(end)
@@ -196,6 +216,7 @@ func TestPacedRunWithAnErrorIsVoid(t *testing.T) {
 		"changes an event":      {answer: flip(eventLen + 50)},
 		"leaves an event out":   {answer: func(r io.Reader) io.Reader { return &skip{r, eventLen} }},
 		"ends the stream early": {answer: func(r io.Reader) io.Reader { return io.LimitReader(r, 10) }},
+		"lacks the last byte":   {answer: func(r io.Reader) io.Reader { return &shorten{from: r} }},
 		"refuses":               {key: func(string) bool { return false }},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -206,18 +227,22 @@ func TestPacedRunWithAnErrorIsVoid(t *testing.T) {
 	}
 }
 
-// hold passes on only full pieces of so many bytes, and what is left at the end.
+// hold passes on so many events at a time; what is no stream it leaves alone.
 type hold struct {
-	from io.Reader
-	size int
+	from   io.Reader
+	events int
 }
 
 func (h *hold) Read(b []byte) (int, error) {
-	n, err := io.ReadFull(h.from, b[:h.size])
+	n, err := io.ReadFull(h.from, b[:1])
+	if n == 0 || b[0] != 'd' {
+		return n, err
+	}
+	more, err := io.ReadFull(h.from, b[1:h.events*eventLen])
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = io.EOF
 	}
-	return n, err
+	return n + more, err
 }
 
 func TestCheck(t *testing.T) {
@@ -237,11 +262,12 @@ func TestCheck(t *testing.T) {
 		"takes the start of a key": {meddler{key: func(k string) bool {
 			return len(k) > 43 && slices.ContainsFunc(testKeys.Keys, func(g string) bool { return strings.HasPrefix(g, k) })
 		}}, "lacks its end is let in"},
-		"knows no revocations": {meddler{key: func(k string) bool { return k == testKeys.revoked || slices.Contains(testKeys.Keys, k) }}, "a revoked key is let in"},
-		"changes answers":      {meddler{answer: flip(9)}, "a good key"},
+		"knows no revocations":    {meddler{key: func(k string) bool { return k == testKeys.revoked || slices.Contains(testKeys.Keys, k) }}, "a revoked key is let in"},
+		"breaks down on bad keys": {meddler{refuse: 500}, "no key: the answer"},
+		"changes answers":         {meddler{answer: flip(9)}, "a good key"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			err := c.behind(t).check()
+			err := c.behind(t).check(patience)
 			if got := fmt.Sprint(err); (err == nil) != (c.says == "") || !strings.Contains(got, c.says) && err != nil {
 				t.Errorf("the check says %q", got)
 			}
@@ -250,14 +276,30 @@ func TestCheck(t *testing.T) {
 }
 
 func TestCheckFindsWhoHoldsEventsBack(t *testing.T) {
-	for _, events := range []int{1, 2} {
-		target := meddler{answer: func(r io.Reader) io.Reader { return &hold{r, events * eventLen} }}.behind(t)
-		within := 20 * time.Second
-		if events > 1 {
-			within = 300 * time.Millisecond
-		}
-		if err := target.lockstep(within); (err == nil) != (events == 1) {
+	for events, within := range map[int]time.Duration{1: patience, 2: 300 * time.Millisecond} {
+		target := meddler{answer: func(r io.Reader) io.Reader { return &hold{r, events} }}.behind(t)
+		if err := target.check(within); (err == nil) != (events == 1) {
 			t.Errorf("of who passes %d events at a time it says %v", events, err)
 		}
+	}
+}
+
+// An idle process that is taken for the proxy would make a good figure.
+func TestWorkIsDoneByWhoIsMeasured(t *testing.T) {
+	idle := exec.Command("sleep", "1000")
+	if err := idle.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Wait()
+	defer idle.Process.Kill()
+	idle.Process.Signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(idle.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatal(status, err)
+	}
+	target := meddler{}.behind(t)
+	target.pids = []int{idle.Process.Pid}
+	if found, err := target.closedLoop(askSmall, 2, false); err == nil {
+		t.Errorf("it gives %v", found)
 	}
 }

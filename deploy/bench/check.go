@@ -10,8 +10,8 @@ import (
 )
 
 // check makes sure that the target does the job that is measured: it lets good
-// keys in and no others, and holds no chunk back.
-func (t *target) check() error {
+// keys in and no others, and holds no chunk back for so long.
+func (t *target) check(within time.Duration) error {
 	keys := t.keys
 	for _, c := range []struct {
 		what, key string
@@ -35,7 +35,7 @@ func (t *target) check() error {
 			return fmt.Errorf("%s: %w", c.what, err)
 		}
 	}
-	if err := t.lockstep(patience); err != nil {
+	if err := t.lockstep(within); err != nil {
 		return fmt.Errorf("a stream, event by event: %w", err)
 	}
 	return nil

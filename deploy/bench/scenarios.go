@@ -120,7 +120,7 @@ func (b *bench) run(s scenario, p *peer) (figures, error) {
 		}
 		defer i.stop()
 		t.address = i.address
-		if err := t.check(); err != nil {
+		if err := t.check(patience); err != nil {
 			return nil, fmt.Errorf("%w; %s", err, i.lastWords())
 		}
 		t.pids = family(i.cmd.Process.Pid) // after its workers have answered
