@@ -37,7 +37,7 @@ func main() {
 func compare() error {
 	dir := flag.String("dir", "", "keep files in `DIRECTORY`")
 	core := flag.String("core", "0", "pin the proxies to core `N`")
-	quick := flag.Bool("quick", false, "short runs, without the fixed-list HAProxy and njs: about three minutes")
+	quick := flag.Bool("quick", false, "short runs of the most telling peers: two minutes")
 	smoke := flag.Bool("smoke", false, "one tiny round, to see that everything works; no figures")
 	only := flag.String("only", "", "only these `SCENARIOS`, such as small,chunks")
 	with := flag.String("peers", "", "only these `PEERS`, such as ours,nginx; the others are compared with the first")
@@ -49,11 +49,19 @@ func compare() error {
 		return errors.New("run deploy/bench/run instead; --help says with what")
 	}
 
+	chosen, err := pick(*only, scenarios, func(s scenario) string { return s.name })
+	if err != nil {
+		return err
+	}
+	taking, err := pick(*with, peers(), func(p peer) string { return p.name })
+	if err != nil {
+		return err
+	}
 	b := &bench{dir: *dir, core: *core, size: fullSize}
 	if *quick {
 		b.size = quickSize
 		if *with == "" {
-			*with = "ours,ours-base,nginx,haproxy-hmac,caddy"
+			taking = slices.DeleteFunc(taking, func(p peer) bool { return p.name == "haproxy" || p.name == "nginx-njs" || p.log })
 		}
 	}
 	if *smoke {
@@ -64,17 +72,6 @@ func compare() error {
 	}
 	if *window > 0 {
 		b.size.window = *window
-	}
-	chosen, err := pick(*only, scenarios, func(s scenario) string { return s.name })
-	if err != nil {
-		return err
-	}
-	taking, err := pick(*with, peers(), func(p peer) string { return p.name })
-	if err != nil {
-		return err
-	}
-	if os.Getenv("OURS_BASE") == "" {
-		taking = slices.DeleteFunc(taking, func(p peer) bool { return p.name == "ours-base" })
 	}
 	for _, p := range taking {
 		if _, err := exec.LookPath(p.program); err != nil {

@@ -33,21 +33,35 @@ type peer struct {
 
 const direct = "direct" // the path to the upstream without a proxy
 
-func peers() []peer {
-	ours := []string{"serve", "--listen", "{{.Listen}}", "--upstream", "http://{{.Upstream}}", "--metrics-listen", "{{.Metrics}}",
-		"--secret-file", "{{.Dir}}/secret", "--revocations", "{{.Dir}}/revoked", "--log-level"}
-	nginx := []string{"-e", "stderr", "-p", "{{.Dir}}", "-c"}
-	return []peer{
-		{name: "ours", about: "ollama-proxy", program: os.Getenv("OURS"), version: "--version", args: append(ours[:len(ours):len(ours)], "warn")},
-		{name: "ours-base", about: "base", program: os.Getenv("OURS_BASE"), version: "--version", args: append(ours[:len(ours):len(ours)], "warn")},
-		{name: "nginx", about: "nginx", program: "nginx", version: "-v", args: append(nginx, "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}},
-		{name: "nginx-njs", about: "nginx, HMAC", program: "nginx", version: "-v", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx-njs.conf"), files: []string{"nginx-njs.conf", "verify.js"}},
-		{name: "haproxy", about: "HAProxy", program: "haproxy", version: "-v", args: []string{"-db", "-f", "{{.Dir}}/haproxy.cfg"}, files: []string{"haproxy.cfg"}},
-		{name: "haproxy-hmac", about: "HAProxy, HMAC", program: "haproxy", version: "-v", args: []string{"-db", "-f", "{{.Dir}}/haproxy-hmac.cfg"}, files: []string{"haproxy-hmac.cfg"}},
-		{name: "caddy", about: "Caddy", program: "caddy", version: "version", args: []string{"run", "--config", "{{.Dir}}/Caddyfile", "--adapter", "caddyfile"}, files: []string{"Caddyfile"}},
-		{name: "ours-log", about: "ollama-proxy", program: os.Getenv("OURS"), version: "--version", args: append(ours[:len(ours):len(ours)], "info"), log: true},
-		{name: "nginx-log", about: "nginx", program: "nginx", version: "-v", args: append(nginx[:len(nginx):len(nginx)], "{{.Dir}}/nginx.conf"), files: []string{"nginx.conf"}, log: true},
+// peers are all who can take part.
+func peers() (all []peer) {
+	ours := func(name, about, program, level string) peer {
+		return peer{name: name, about: about, program: program, version: "--version", log: level == "info", args: []string{
+			"serve", "--listen", "{{.Listen}}", "--upstream", "http://{{.Upstream}}", "--metrics-listen", "{{.Metrics}}",
+			"--secret-file", "{{.Dir}}/secret", "--revocations", "{{.Dir}}/revoked", "--log-level", level,
+		}}
 	}
+	nginx := func(name, about string, log bool, files ...string) peer {
+		return peer{name: name, about: about, program: "nginx", version: "-v", log: log, files: files,
+			args: []string{"-e", "stderr", "-p", "{{.Dir}}", "-c", "{{.Dir}}/" + files[0]}}
+	}
+	haproxy := func(name, about, file string) peer {
+		return peer{name: name, about: about, program: "haproxy", version: "-v", files: []string{file}, args: []string{"-db", "-f", "{{.Dir}}/" + file}}
+	}
+	all = append(all, ours("ours", "ollama-proxy", os.Getenv("OURS"), "warn"))
+	if base := os.Getenv("OURS_BASE"); base != "" {
+		all = append(all, ours("ours-base", "base", base, "warn"))
+	}
+	return append(all,
+		nginx("nginx", "nginx", false, "nginx.conf"),
+		nginx("nginx-njs", "nginx, HMAC", false, "nginx-njs.conf", "verify.js"),
+		haproxy("haproxy", "HAProxy", "haproxy.cfg"),
+		haproxy("haproxy-hmac", "HAProxy, HMAC", "haproxy-hmac.cfg"),
+		peer{name: "caddy", about: "Caddy", program: "caddy", version: "version", files: []string{"Caddyfile"},
+			args: []string{"run", "--config", "{{.Dir}}/Caddyfile", "--adapter", "caddyfile"}},
+		ours("ours-log", "ollama-proxy", os.Getenv("OURS"), "info"),
+		nginx("nginx-log", "nginx", true, "nginx.conf"),
+	)
 }
 
 // versionText is what the peer calls itself.

@@ -22,7 +22,7 @@ type measure struct {
 	figure string
 	about  string
 	added  bool // less what the direct path takes
-	free   bool // no ratio: more is no worse, or it says how the run was
+	free   bool // has no ratio: more is better, or it may be next to nothing
 }
 
 // size is how much load there is.
@@ -53,7 +53,7 @@ var scenarios = []scenario{
 		measures: []measure{
 			{figure: "cpu", about: "CPU µs per request at a fixed rate"},
 			{figure: "p50", about: "latency added at a fixed rate, p50, µs", added: true},
-			{figure: "p99", about: "latency added at a fixed rate, p99, µs", added: true},
+			{figure: "p99", about: "latency added at a fixed rate, p99, µs", added: true, free: true},
 			{figure: "p99", about: "latency at a fixed rate, p99, µs"},
 		},
 	},
@@ -65,7 +65,7 @@ var scenarios = []scenario{
 		measures: []measure{
 			{figure: "cpu", about: "CPU µs per chunk"},
 			{figure: "p50", about: "chunk delay added, p50, µs", added: true},
-			{figure: "p99", about: "chunk delay added, p99, µs", added: true},
+			{figure: "p99", about: "chunk delay added, p99, µs", added: true, free: true},
 			{figure: "p99", about: "chunk delay, p99, µs"},
 		},
 	},
