@@ -5,12 +5,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 )
 
 // paced keeps so many streams open, on each of which an event comes every
-// interval; the streams take turns. atEnd is called while they still run, at
+// interval. atEnd is called while they still run, at
 // the end of the time that is measured.
 func (t *target) paced(streams int, interval time.Duration, atEnd func() error) (figures, error) {
 	crew := newCrew()
@@ -87,15 +89,26 @@ func (c *crew) await(feeds []*feed) error {
 	return nil
 }
 
-// sendInTurn sends events, on each feed one every interval.
+// sendInTurn sends events, on each feed one every interval, at moments within
+// it that have nothing to do with the others'.
 func sendInTurn(crew *crew, feeds []*feed, interval time.Duration, sent *atomic.Int64) error {
-	began := time.Now()
-	for i := 0; !crew.stopping.Load(); i++ {
-		time.Sleep(time.Until(began.Add(interval * time.Duration(i) / time.Duration(len(feeds)))))
-		if err := feeds[i%len(feeds)].send(); err != nil {
-			return fmt.Errorf("sending an event: %w", err)
+	random := rand.New(rand.NewPCG(3, 4)) // the same moments for all
+	moments := make([]time.Duration, len(feeds))
+	for i := range moments {
+		moments[i] = time.Duration(random.Int64N(int64(interval)))
+	}
+	slices.Sort(moments)
+	for turn := time.Now(); !crew.stopping.Load(); turn = turn.Add(interval) {
+		for i, f := range feeds {
+			time.Sleep(time.Until(turn.Add(moments[i])))
+			if crew.stopping.Load() {
+				return nil
+			}
+			if err := f.send(); err != nil {
+				return fmt.Errorf("sending an event: %w", err)
+			}
+			sent.Add(1)
 		}
-		sent.Add(1)
 	}
 	return nil
 }
