@@ -181,6 +181,10 @@ func (c *conn) send(r *http.Request) error {
 
 var heads = sync.Pool{New: func() any { b := make([]byte, 0, oneWrite); return &b }}
 
+// framing are the headers that say where a request ends, and which one it is:
+// that is not for its other headers to say.
+var framing = map[string]bool{"Connection": true, "Content-Length": true, "Host": true, "Trailer": true, "Transfer-Encoding": true}
+
 // appendHead writes the head of a request. What could end a line early is an
 // error: nothing that a client sends may frame what Ollama reads.
 func appendHead(b []byte, r *http.Request) ([]byte, error) {
@@ -191,6 +195,9 @@ func appendHead(b []byte, r *http.Request) ([]byte, error) {
 	b = append(b, r.URL.Host...)
 	b = append(b, "\r\n"...)
 	for name, values := range r.Header {
+		if framing[name] {
+			continue
+		}
 		for _, value := range values {
 			if !isToken(name) || strings.ContainsAny(value, "\r\n\x00") {
 				return nil, errBadHeader

@@ -29,6 +29,7 @@ var private = map[string]bool{
 	"Cookie":         true,
 	"Expect":         true, // answered here
 	"Forwarded":      true,
+	"Host":           true, // HTTP/2 lets it stand among the others
 	"Origin":         true,
 	"X-Real-Ip":      true,
 }

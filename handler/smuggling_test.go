@@ -109,7 +109,10 @@ func TestNoRequestIsSmuggled(t *testing.T) {
 						if !keys.exact {
 							return
 						}
-						if want := strings.Fields(before + after); !slices.Equal(got.answers, want) {
+						// net/http waits half a second for a client that still writes to read
+						// why its head is too long, and then resets the connection.
+						late := len(got.answers) == 0 && a.answers == "431"
+						if want := strings.Fields(before + after); !slices.Equal(got.answers, want) && !late {
 							t.Errorf("answered %q, not %q", got.answers, want)
 						}
 						var arrives []string

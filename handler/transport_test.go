@@ -683,6 +683,24 @@ func TestNoHeaderFramesARequest(t *testing.T) {
 	}
 }
 
+// TestTheTransportFramesRequestsItself, whatever the headers say about it.
+func TestTheTransportFramesRequestsItself(t *testing.T) {
+	t.Parallel()
+	f := reach(t)
+	r := f.request(t.Context(), "POST", handler.InMemory("body"))
+	r.Header = http.Header{
+		"Host": {"elsewhere"}, "Content-Length": {"2"}, "Transfer-Encoding": {"chunked"}, "Trailer": {"X"}, "Connection": {"close"},
+	}
+	for range 2 {
+		res, err := f.transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.ReadAll(res.Body)
+	}
+	f.wants("1 POST body", "1 POST body")
+}
+
 // TestIPv6 where the machine has it.
 func TestIPv6(t *testing.T) {
 	t.Parallel()
