@@ -2,6 +2,7 @@ package handler
 
 import (
 	"net"
+	"net/http"
 	"sync"
 )
 
@@ -50,23 +51,17 @@ func (r *room) Accept() (net.Conn, error) {
 	c, err := r.Listener.Accept()
 	if err != nil {
 		<-r.free
-		return nil, err
 	}
-	return &guest{Conn: c, leave: sync.OnceFunc(func() { <-r.free })}, nil
+	return c, err
+}
+
+// look is the server's ConnState: it makes room when a connection is over. A
+// connection that saw to that itself would have to do all that the server may
+// ask of one of TCP.
+func (r *room) look(_ net.Conn, s http.ConnState) {
+	if s == http.StateClosed || s == http.StateHijacked {
+		<-r.free
+	}
 }
 
 func (r *room) Close() error { return r.close() }
-
-// guest is a connection that room has let in.
-type guest struct {
-	net.Conn
-	leave func()
-}
-
-func (g *guest) Close() error {
-	defer g.leave()
-	return g.Conn.Close()
-}
-
-// NetConn is the connection itself.
-func (g *guest) NetConn() net.Conn { return g.Conn }

@@ -2,11 +2,11 @@ package handler
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"log"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -14,9 +14,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// TestNoMoreGuestsThanRoom: the next one comes in when one has left, and not
-// before; leaving twice makes no more room.
-func TestNoMoreGuestsThanRoom(t *testing.T) {
+// TestNoMoreClientsThanRoom: the next one comes in when one has left, and not
+// before.
+func TestNoMoreClientsThanRoom(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -24,51 +24,39 @@ func TestNoMoreGuestsThanRoom(t *testing.T) {
 	}
 	full := make(chan struct{}, 10)
 	r := newRoom(l, 2, func() { full <- struct{}{} })
-	in := make(chan net.Conn)
-	over := make(chan error)
-	go func() {
-		for {
-			c, err := r.Accept()
-			if err != nil {
-				over <- err
-				return
+	came := make(chan net.Conn, 10)
+	server := &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		ConnState: func(c net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				came <- c
 			}
-			in <- c
-		}
-	}()
+			r.look(c, s)
+		},
+	}
+	over := make(chan error)
+	go func() { over <- server.Serve(r) }()
+	var clients []net.Conn
 	for range 5 {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		clients = append(clients, c)
 	}
-	waits := func() {
-		t.Helper()
-		select {
-		case <-full:
-		case <-in:
-			t.Fatal("there is no room, and somebody came in")
-		case <-time.After(10 * time.Second):
-			t.Fatal("nobody waits")
+	for n := range 3 {
+		<-full
+		if in := len(came); in != 2+n {
+			t.Fatalf("%d have come in when %d have left", in, n)
 		}
+		clients[n].Close()
 	}
-	first, second := <-in, <-in
-	waits()
-	first.Close()
-	first.Close()
-	third := <-in
-	waits()
-	second.Close()
-	fourth := <-in
-	waits()
-	r.Close()
-	if err := <-over; !errors.Is(err, net.ErrClosed) {
+	<-full
+	server.Close()
+	if err := <-over; err != http.ErrServerClosed {
 		t.Errorf("%v", err)
 	}
-	r.Close()
-	third.Close()
-	fourth.Close()
 }
 
 func TestHowManyClients(t *testing.T) {

@@ -69,17 +69,18 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	}
 	front := s.server(clients)
 	front.ConnContext = withConn
-	public = newRoom(public, clientsFor(openFiles()), s.full())
+	room := newRoom(public, clientsFor(openFiles()), s.full())
+	front.ConnState = room.look
 	back := s.server(s.operations())
 	failed := make(chan error, 2)
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.config()
 			s.Certificates.Reload(ctx, false) // so that orders begin now; how they went, keepFresh will see
-			failed <- front.ServeTLS(public, "", "")
+			failed <- front.ServeTLS(room, "", "")
 			return
 		}
-		failed <- front.Serve(public)
+		failed <- front.Serve(room)
 	}()
 	go func() { failed <- back.Serve(private) }()
 	defer back.Close()
@@ -219,8 +220,8 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // an orderly close is the proper end of an answer.
 func resetOnClose(ctx context.Context) {
 	conn, _ := ctx.Value(connKey{}).(net.Conn)
-	for outer, ok := conn.(interface{ NetConn() net.Conn }); ok; outer, ok = conn.(interface{ NetConn() net.Conn }) {
-		conn = outer.NetConn()
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = t.NetConn()
 	}
 	if t, ok := conn.(*net.TCPConn); ok {
 		t.SetLinger(0)
