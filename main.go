@@ -238,6 +238,8 @@ func serve(c *cli.Context) error {
 	if err := arguments(c, 0, ""); err != nil {
 		return err
 	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP) // first of all: unheeded it would end the process
 	for _, name := range []string{"reload-interval", "first-byte-timeout", "stall-timeout"} {
 		if d := c.Duration(name); d <= 0 {
 			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
@@ -307,8 +309,6 @@ func serve(c *cli.Context) error {
 		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificates.Reload})
 		m.WatchCertificate(certificates.NotAfter)
 	}
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGHUP)
 	server := &handler.Server{
 		Proxy: handler.New(handler.Options{
 			Upstream:         target,

@@ -382,6 +382,37 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
+// TestSIGHUPWhileItStarts only means that there may be news: it must not be what
+// it is to a process that does not know of it.
+func TestSIGHUPWhileItStarts(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	list := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-answer
+	}))
+	t.Cleanup(list.Close)
+	cmd := command(t, t.TempDir(), serveArgs("--upstream", "127.0.0.1:1", "--secret-file", makeSecret(t), "--revocations", list.URL, "--reload-interval", "1h")...)
+	talk, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	<-asked
+	cmd.Process.Signal(syscall.SIGHUP)
+	close(answer)
+	serves := false
+	for lines := bufio.NewScanner(talk); !serves && lines.Scan(); {
+		serves = servingLine.MatchString(lines.Text())
+	}
+	if !serves {
+		t.Fatalf("it does not serve: %v", cmd.Wait())
+	}
+	<-asked // the list is loaded again
+}
+
 func TestHelpShowsNoSecret(t *testing.T) {
 	const planted = "planted-secret-0123456789-abcdefghij"
 	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"mint", "--help"}, {"inspect", "--help"}, {"secret", "--help"}, {"healthcheck", "--help"}} {
