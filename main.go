@@ -486,7 +486,9 @@ func inspect(c *cli.Context) error {
 		return errors.Join(json.NewEncoder(c.App.Writer).Encode(report), refused)
 	}
 	for _, line := range append(claims.Words(), "verdict: "+verdict) {
-		fmt.Fprintln(c.App.Writer, line)
+		if _, err := fmt.Fprintln(c.App.Writer, line); err != nil {
+			return err
+		}
 	}
 	return refused
 }

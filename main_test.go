@@ -266,6 +266,31 @@ func TestSecretIfMissing(t *testing.T) {
 	}
 }
 
+// TestOutputThatCannotBeWritten is no success: who pipes keys into a file must
+// hear that the disk is full.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("this system has no /dev/full: ", err)
+	}
+	defer full.Close()
+	path := makeSecret(t)
+	key := lines(t, command(t, t.TempDir(), "mint", "--secret-file", path))[0]
+	for _, args := range [][]string{
+		{"secret"}, {"mint"}, {"mint", "--count", "1000"}, {"mint", "--json"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key},
+		serveArgs("--demo"),
+	} {
+		cmd := command(t, t.TempDir(), args...)
+		cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET_FILE="+path)
+		var talk bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &talk
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(talk.String(), "no space left on device") || strings.Count(talk.String(), "\n") != 1 {
+			t.Errorf("%s: exit %d, %q", args[0], code, talk.String())
+		}
+	}
+}
+
 func TestBadInputGetsOneClearLine(t *testing.T) {
 	placeholder := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(placeholder, []byte("change-me-change-me-change-me-change-me\n"), 0o600); err != nil {
