@@ -1,6 +1,8 @@
 package signer
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -262,4 +264,64 @@ func TestNoErrorShowsWhatTheURLHides(t *testing.T) {
 	refuse.Close()
 	locations = []string{"http://" + hide(address)}
 	check()
+}
+
+// TestWhatIsNoListIsNotTaken, whatever the server says that it is, and the last
+// good list stays.
+func TestWhatIsNoListIsNotTaken(t *testing.T) {
+	var answer func(http.ResponseWriter)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) }))
+	defer server.Close()
+	says := func(text string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-16le")
+			io.WriteString(w, text)
+		}
+	}
+	l := NewList(mustSource(t, server.URL))
+	answer = says(idA + " lost\r\n\r\n# a comment\r\n" + idB) // as Windows writes it
+	if changed, err := l.Reload(t.Context(), false); !changed || err != nil || l.Current().Len() != 2 {
+		t.Fatalf("changed %t, %v", changed, err)
+	}
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	io.WriteString(z, idA+"\n")
+	z.Close()
+	wide := func(text string) (b string) {
+		for _, r := range text {
+			b += string([]byte{byte(r), 0})
+		}
+		return b
+	}
+	for name, bad := range map[string]func(http.ResponseWriter){
+		"compressed": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(zipped.Bytes())
+		},
+		"behind a byte order mark": says("\ufeff" + idA + "\n" + idB + "\n"),
+		"in UTF-16":                says("\xff\xfe" + wide(idA+"\n"+idB+"\n")),
+		"in UTF-16, without mark":  says(wide(idA + "\n" + idB + "\n")),
+		"in capital letters":       says(strings.ToUpper(idA) + "\n" + idB + "\n"),
+		"a page to log in":         says("<!DOCTYPE html>\n<title>Sign in</title>\n"),
+		"JSON":                     says(`["` + idA + `"]`),
+		"cut within a line":        says(idA + "\n" + idB[:20]),
+		"with a word before":       says("key " + idA + "\n"),
+		"a line without end":       says(strings.Repeat("#", maxRevocationLine+1)),
+	} {
+		answer = bad
+		for _, force := range []bool{false, true} {
+			changed, err := l.Reload(t.Context(), force)
+			if changed || err == nil || !strings.Contains(err.Error(), ": line ") || strings.Contains(err.Error(), idA[:8]) || l.Current().Len() != 2 {
+				t.Errorf("%s: changed %t, %v", name, changed, err)
+			}
+		}
+	}
+	answer = says("") // good, but it lacks what was there
+	if changed, err := l.Reload(t.Context(), false); changed || err == nil || !strings.Contains(err.Error(), "2 revocations are missing") {
+		t.Errorf("an empty list: changed %t, %v", changed, err)
+	}
+	answer = says("\n" + idB + "\n" + idA)
+	if changed, err := l.Reload(t.Context(), false); changed || err != nil {
+		t.Errorf("the same in another order: changed %t, %v", changed, err)
+	}
 }
