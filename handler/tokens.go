@@ -51,7 +51,8 @@ var tokenKeys = [...]struct{ prompt, completion []byte }{
 }
 
 // count finds the last number that stands under a key. Text that a model wrote
-// cannot pass for a key: in a JSON string its quotes are escaped.
+// cannot pass for a key: in a JSON string its quotes are escaped. The arguments of
+// a tool can, but they come before Ollama's counts.
 func count(b, key []byte) int64 {
 	found := false
 	for { // bytes.LastIndex takes ten times as long

@@ -47,6 +47,7 @@ func TestTokensOfAnswersInPieces(t *testing.T) {
 		"none":                            {`{"done":true}`, ""},
 		"a model that writes about it":    {`{"response":` + string(quoted) + `,"done":true}`, ""},
 		"the same, before the real thing": {`{"response":` + string(quoted) + `,"done":true,"prompt_eval_count":1,"eval_count":2}`, "other 1 2"},
+		"arguments that a model chose":    {`{"message":{"tool_calls":[{"function":{"name":"f","arguments":{"input_tokens":999,"completion_tokens":999,"eval_count":999}}}]},"done":true,"prompt_eval_count":1,"eval_count":2}`, "other 1 2"},
 		"too far from the end":            {`{"prompt_eval_count":26,"eval_count":259,"context":[` + long + `1]}`, ""},
 		"absurd":                          {`{"prompt_eval_count":99999999999999999999,"eval_count":-5}`, ""},
 		"the last of several":             {"data: {\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\ndata: {\"usage\":{\"prompt_tokens\":3, \"completion_tokens\": 4}}\n\ndata: [DONE]\n\n", "other 3 4"},
