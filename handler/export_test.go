@@ -33,3 +33,6 @@ func HoldDecoders() (release func()) {
 
 // UseResolver makes a transport look names up with r.
 func UseResolver(t http.RoundTripper, r *net.Resolver) { t.(*transport).dialer.Resolver = r }
+
+// NewSocket is a connection as the proxy reads and writes it.
+func NewSocket(c net.Conn) net.Conn { return newSocket(c) }

@@ -51,8 +51,9 @@ func (r *room) Accept() (net.Conn, error) {
 	c, err := r.Listener.Accept()
 	if err != nil {
 		<-r.free
+		return nil, err
 	}
-	return c, err
+	return newSocket(c), nil
 }
 
 // look is the server's ConnState: it makes room when a connection is over. A

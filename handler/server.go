@@ -223,7 +223,7 @@ func resetOnClose(ctx context.Context) {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn()
 	}
-	if t, ok := conn.(*net.TCPConn); ok {
+	if t, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
 		t.SetLinger(0)
 	}
 }

@@ -35,7 +35,11 @@ const (
 func NewTransport(upstream *url.URL) http.RoundTripper {
 	t := &transport{dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}
 	t.dial = func(ctx context.Context) (net.Conn, error) {
-		return t.dialer.DialContext(ctx, "tcp", upstream.Host)
+		c, err := t.dialer.DialContext(ctx, "tcp", upstream.Host)
+		if err != nil {
+			return nil, err
+		}
+		return newSocket(c), nil
 	}
 	if upstream.Scheme == "https" {
 		plain, config := t.dial, &tls.Config{ServerName: upstream.Hostname()}

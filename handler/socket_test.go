@@ -1,0 +1,145 @@
+package handler_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+)
+
+// pair is a connection as the proxy has it, or as it is, and its other end.
+func pair(t *testing.T, ours bool) (near net.Conn, far *net.TCPConn) {
+	t.Helper()
+	l := listen(t)
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); accepted.Close() })
+	near = accepted
+	if ours {
+		near = handler.NewSocket(accepted)
+	}
+	return near, c.(*net.TCPConn)
+}
+
+// TestASocketIsAConnectionLikeAnyOther: whatever happens to it, it says what one
+// of package net says.
+func TestASocketIsAConnectionLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	past := time.Unix(1, 0)
+	b := make([]byte, 10)
+	for name, do := range map[string]func(near net.Conn, far *net.TCPConn) (int, error){
+		"some bytes": func(near net.Conn, far *net.TCPConn) (int, error) {
+			io.WriteString(far, "some")
+			return near.Read(b)
+		},
+		"no bytes wanted":  func(near net.Conn, _ *net.TCPConn) (int, error) { return near.Read(nil) },
+		"no bytes written": func(near net.Conn, _ *net.TCPConn) (int, error) { return near.Write(nil) },
+		"the end": func(near net.Conn, far *net.TCPConn) (int, error) {
+			far.CloseWrite()
+			return near.Read(b)
+		},
+		"a reset": func(near net.Conn, far *net.TCPConn) (int, error) {
+			far.SetLinger(0)
+			far.Close()
+			return near.Read(b)
+		},
+		"a write after a reset": func(near net.Conn, far *net.TCPConn) (int, error) {
+			far.SetLinger(0)
+			far.Close()
+			near.Read(b)
+			return near.Write(b)
+		},
+		"a read that is late": func(near net.Conn, _ *net.TCPConn) (int, error) {
+			near.SetReadDeadline(past)
+			return near.Read(b)
+		},
+		"a read that becomes late": func(near net.Conn, _ *net.TCPConn) (int, error) {
+			go near.SetReadDeadline(past)
+			return near.Read(b)
+		},
+		"a write that is late": func(near net.Conn, _ *net.TCPConn) (int, error) {
+			near.SetWriteDeadline(past)
+			return near.Write(b)
+		},
+		"a read of what is closed": func(near net.Conn, _ *net.TCPConn) (int, error) {
+			near.Close()
+			return near.Read(b)
+		},
+		"a read of what is being closed": func(near net.Conn, _ *net.TCPConn) (int, error) {
+			go near.Close()
+			return near.Read(b)
+		},
+		"a write to what is closed": func(near net.Conn, _ *net.TCPConn) (int, error) {
+			near.Close()
+			return near.Write(b)
+		},
+	} {
+		var said [2]string
+		for i := range said {
+			near, far := pair(t, i == 1)
+			n, err := do(near, far)
+			var op *net.OpError
+			errors.As(err, &op)
+			var timeout net.Error
+			said[i] = fmt.Sprint(n, " bytes,", err == io.EOF, errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded),
+				errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.As(err, &timeout) && timeout.Timeout())
+			if op != nil {
+				said[i] += fmt.Sprint(op.Op, op.Net, op.Err, op.Source != nil, op.Addr != nil)
+			}
+		}
+		if said[0] != said[1] {
+			t.Errorf("%s: %s; package net says %s", name, said[1], said[0])
+		}
+	}
+}
+
+// TestASocketPassesEverything, both ways at once, also to who reads slowly.
+func TestASocketPassesEverything(t *testing.T) {
+	t.Parallel()
+	near, far := pair(t, true)
+	whole := bytes.Repeat([]byte("0123456789abcde"), 1<<20)
+	var all sync.WaitGroup
+	for _, c := range []net.Conn{near, far} {
+		all.Go(func() {
+			if n, err := c.Write(whole); n != len(whole) || err != nil {
+				t.Errorf("%d bytes written, %v", n, err)
+			}
+		})
+		all.Go(func() {
+			got := make([]byte, len(whole))
+			if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, whole) {
+				t.Errorf("other bytes were read, or %v", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestAWriteThatIsCutSaysHowMuchHasLeft.
+func TestAWriteThatIsCutSaysHowMuchHasLeft(t *testing.T) {
+	t.Parallel()
+	near, far := pair(t, true)
+	whole := make([]byte, 64<<20) // more than the kernel takes
+	go func() {
+		io.ReadFull(far, make([]byte, 1000))
+		near.SetWriteDeadline(time.Unix(1, 0))
+	}()
+	n, err := near.Write(whole)
+	if n < 1000 || n >= len(whole) || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
