@@ -80,7 +80,8 @@ func newApp() *cli.App {
 					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
 					&cli.StringSliceFlag{Name: "allow-origin", Usage: "let web pages of `ORIGIN` use the proxy (with a key), such as https://chat.example.com"},
 					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com pass, on your account"},
-					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: no bound)"},
+					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: as many as descriptors allow)"},
+					&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
 					span("first-byte-timeout", 15*time.Minute, "wait so long for Ollama to begin its answer"),
 					span("heartbeat", 0, "so often tell clients who wait for a stream of events that it comes, so that a tunnel does not give up (0: never)"),
 					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for so long"),
@@ -245,6 +246,9 @@ func serve(c *cli.Context) error {
 			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
 		}
 	}
+	if n := c.Int("max-connections"); n < 1 {
+		return fmt.Errorf("--max-connections: %d is less than 1", n)
+	}
 	if d := c.Duration("heartbeat"); d < 0 {
 		return fmt.Errorf("--heartbeat: %v is less than 0s", d)
 	}
@@ -329,6 +333,7 @@ func serve(c *cli.Context) error {
 		Reloads:        reloads,
 		ReloadInterval: c.Duration("reload-interval"),
 		ReloadNow:      again,
+		MaxConnections: c.Int("max-connections"),
 		Grace:          c.Duration("shutdown-grace"),
 	}
 	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())

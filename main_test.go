@@ -303,6 +303,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"mint --count 0 --secret-file " + placeholder, "--count: 0"},
 		{"mint --cuont 1", "-cuont"},
 		{"mint now", "mint takes flags only"},
+		{"serve --max-connections 0", "--max-connections: 0 is less than 1"},
 		{"mnit", "no command \"mnit\""},
 		{"serve --listen nonsense", "--listen: "},
 		{"serve --max-body 64parsecs", "--max-body: \"64parsecs\" is not a size such as 64MiB"},

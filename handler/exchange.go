@@ -19,6 +19,7 @@ type exchange struct {
 	w       http.ResponseWriter
 	control http.ResponseController
 	r       *http.Request
+	client  *client
 	id      string
 	arrived time.Time
 
@@ -56,7 +57,8 @@ type exchange struct {
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, arrived: time.Now()}
+	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: clientOf(r.Context()), arrived: time.Now()}
+	x.client.completeHead()
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
 	x.place = routes.find(r.URL)
 	if x.route != nil {

@@ -36,3 +36,13 @@ func UseResolver(t http.RoundTripper, r *net.Resolver) { t.(*transport).dialer.R
 
 // NewSocket is a connection as the proxy reads and writes it.
 func NewSocket(c net.Conn) net.Conn { return newSocket(c) }
+
+// Share is how descriptors are shared out.
+func Share(descriptors, wanted int) (connections, requests int) { return share(descriptors, wanted) }
+
+// Bounded is a public listener as a Server makes it.
+func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l) }
+
+// Busy says that a connection of such a listener carries a request with a valid
+// key.
+func Busy(c net.Conn) { c.(*client).enter() }

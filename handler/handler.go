@@ -61,7 +61,8 @@ type Options struct {
 	MaxBody int64
 
 	// MaxInFlight is the most requests that may be in flight at once; more
-	// get 503. 0 means no bound.
+	// get 503. 0 means no bound but the one that a Server sets, see
+	// [Server.MaxConnections].
 	MaxInFlight int
 
 	// FirstByteTimeout is how long Ollama may take for the head of its

@@ -76,6 +76,7 @@ type config struct {
 	grace    time.Duration
 	cors     func(http.Handler) http.Handler
 
+	connections  int // at once
 	certificates handler.Certificates
 	log          func(io.Writer) slog.Handler
 }
@@ -141,7 +142,8 @@ func start(t *testing.T, c config) *site {
 		Grace:   c.grace,
 		CORS:    c.cors,
 
-		Certificates: c.certificates,
+		Certificates:   c.certificates,
+		MaxConnections: c.connections,
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

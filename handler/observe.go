@@ -51,6 +51,10 @@ func (p *Proxy) report(x *exchange) {
 	}
 	p.Recorder.RequestEnded(x.routeID(), x.method(), code, took)
 	p.log(x, code, took)
+	if x.r.ProtoMajor == 2 {
+		// Of a window that stays shut the connection knows nothing.
+		x.control.SetWriteDeadline(x.arrived.Add(took + patience(x.verified, p.StallTimeout)))
+	}
 }
 
 // method is the request's method where the table has it: a label must not be

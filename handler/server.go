@@ -20,6 +20,10 @@ const (
 	// headerTimeout is how long a client may take for a request's head.
 	headerTimeout = 10 * time.Second
 
+	// strangersTimeout is how long a client that never had a valid key may
+	// take to read why it is refused.
+	strangersTimeout = 10 * time.Second
+
 	// idleTimeout is how long a connection may wait for its next request.
 	idleTimeout = 2 * time.Minute
 
@@ -52,6 +56,12 @@ type Server struct {
 	ReloadInterval time.Duration
 	ReloadNow      <-chan os.Signal
 
+	// MaxConnections is the most connections that clients may have at once. 0
+	// means 10,000. There are fewer, and only so many requests in flight, where
+	// the process may not open enough files for both: each request may need a
+	// connection to Ollama.
+	MaxConnections int
+
 	// Grace is how long running requests may take to finish once the server
 	// is to stop.
 	Grace time.Duration
@@ -63,24 +73,23 @@ type Server struct {
 // returns once nothing runs any more: nil after a drain, otherwise why a
 // listener failed.
 func (s *Server) Serve(ctx context.Context, public, private net.Listener) error {
-	var clients http.Handler = s.Proxy
+	var h http.Handler = s.Proxy
 	if s.CORS != nil {
-		clients = s.CORS(clients)
+		h = s.CORS(h)
 	}
-	front := s.server(clients)
+	front := s.server(h)
 	front.ConnContext = withConn
-	room := newRoom(public, clientsFor(openFiles()), s.full())
-	front.ConnState = room.look
+	public = s.bounded(public)
 	back := s.server(s.operations())
 	failed := make(chan error, 2)
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.config()
 			s.Certificates.Reload(ctx, false) // so that orders begin now; how they went, keepFresh will see
-			failed <- front.ServeTLS(room, "", "")
+			failed <- front.ServeTLS(public, "", "")
 			return
 		}
-		failed <- front.Serve(room)
+		failed <- front.Serve(public)
 	}()
 	go func() { failed <- back.Serve(private) }()
 	defer back.Close()
@@ -105,16 +114,6 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 		return err
 	}
 	return nil
-}
-
-// full says, once a minute at most, that clients have to wait for a connection.
-func (s *Server) full() func() {
-	now := rate.Sometimes{Interval: time.Minute}
-	return func() {
-		now.Do(func() {
-			s.Proxy.Log.Warn("more clients than open files allow: they wait until others leave", "connections", clientsFor(openFiles()), "files", openFiles())
-		})
-	}
 }
 
 // drain waits for what runs, and cuts what is left when the grace is over. The
@@ -146,8 +145,13 @@ func (s *Server) server(h http.Handler) *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: maxFrame},
-		ErrorLog:          log.New(&errorLog{log: s.Proxy.Log, accepted: rate.Sometimes{Interval: time.Minute}}, "", 0),
+		HTTP2: &http.HTTP2Config{
+			MaxReadFrameSize: maxFrame,
+			// A connection that takes nothing holds up all that write to it,
+			// and none of them can be ended alone.
+			WriteByteTimeout: s.Proxy.StallTimeout,
+		},
+		ErrorLog: log.New(&errorLog{log: s.Proxy.Log, accepted: rate.Sometimes{Interval: time.Minute}}, "", 0),
 		// OPTIONS * is a request like any other: without a key it is refused.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -208,22 +212,4 @@ func (l *errorLog) Write(line []byte) (int, error) {
 		say(slog.LevelDebug)
 	}
 	return len(line), nil
-}
-
-type connKey struct{}
-
-func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c)
-}
-
-// resetOnClose makes the connection end with a reset. To a client of HTTP/1.0
-// an orderly close is the proper end of an answer.
-func resetOnClose(ctx context.Context) {
-	conn, _ := ctx.Value(connKey{}).(net.Conn)
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn()
-	}
-	if t, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
-		t.SetLinger(0)
-	}
 }

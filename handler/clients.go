@@ -1,0 +1,260 @@
+package handler
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxConnections is how many connections clients may have at once where
+	// nobody says otherwise.
+	maxConnections = 10_000
+
+	// smallHead is how much each connection may have sent of a head that is
+	// not complete yet: 4 KiB, enough for a TLS handshake or an ordinary head.
+	smallHead = 4 << 10
+
+	// maxHeads bounds what all connections have sent beyond that: 16 MiB. In
+	// memory a head takes up to fifteen times as much, key or no key.
+	maxHeads = 16 << 20
+)
+
+var errHeads = errors.New("too many long heads at once")
+
+// clients is a listener that knows the connections it has accepted, and keeps
+// no more than max of them. One that carries no request with a valid key makes
+// way for a new one: those that never have carried any first, the oldest of
+// them first of all. So whoever has no key cannot keep those out who have one.
+type clients struct {
+	net.Listener
+	max     int
+	stalled time.Duration // a client with a key may pause for so long, also at an answer's end
+	log     *slog.Logger
+
+	heads atomic.Int64 // bytes beyond smallHead of heads that are not complete
+
+	mu        sync.Mutex
+	strangers list.List // of *client: never a valid key
+	known     list.List // of *client
+	told      time.Time // when the log last said that there are too many
+}
+
+// client is a connection that somebody has opened.
+type client struct {
+	*net.TCPConn
+	io    net.Conn // the same, read and written as fast as can be
+	home  *clients
+	known atomic.Bool
+	busy  atomic.Int32 // requests with a valid key that it carries
+	used  atomic.Bool  // it has carried one since somebody looked
+	head  atomic.Int64 // bytes of a head that is not complete
+	late  atomic.Bool  // Write has set a deadline, and nobody else has since
+
+	place *list.Element // in one of home's lists, whose lock guards it; nil: in none
+}
+
+// bounded makes the public listener one of clients, and sees to it that there
+// is always a descriptor left for Ollama.
+func (s *Server) bounded(public net.Listener) net.Listener {
+	connections, requests := share(descriptors(), cmp.Or(s.MaxConnections, maxConnections))
+	if running := &s.Proxy.running; running.max == 0 || running.max > requests {
+		running.max = requests
+	}
+	return &clients{Listener: public, max: connections, stalled: s.Proxy.StallTimeout, log: s.Proxy.Log}
+}
+
+// share shares out the descriptors that the process may have open, if that is
+// known, between clients' connections, of which there need be no more than wanted,
+// and requests' connections to Ollama. Some are left for other things.
+func share(descriptors, wanted int) (connections, requests int) {
+	if descriptors == 0 {
+		return wanted, 0
+	}
+	spare := max(2, descriptors-min(descriptors/4, 100))
+	connections = min(wanted, spare/2)
+	return connections, spare - connections
+}
+
+// Accept waits for a connection for which there is room, or can be made.
+func (s *clients) Accept() (net.Conn, error) {
+	for {
+		conn, err := s.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		tcp, ok := conn.(*net.TCPConn)
+		if !ok {
+			return conn, nil
+		}
+		c := &client{TCPConn: tcp, io: newSocket(tcp), home: s}
+		if s.add(c) {
+			return c, nil
+		}
+		conn.Close()
+	}
+}
+
+func (s *clients) add(c *client) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.strangers.Len()+s.known.Len() >= s.max {
+		if time.Since(s.told) > time.Minute {
+			s.told = time.Now()
+			s.log.Warn("as many connections as there may be: those not in use make way", "connections", s.max, "without_key", s.strangers.Len())
+		}
+		dispensable := s.dispensable()
+		if dispensable == nil {
+			return false
+		}
+		s.remove(dispensable)
+		dispensable.TCPConn.Close()
+	}
+	c.place = s.strangers.PushBack(c)
+	return true
+}
+
+// dispensable is the connection to be closed for another, or nil.
+func (s *clients) dispensable() *client {
+	for e := s.strangers.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*client); c.busy.Load() == 0 { // it may just be showing its first key
+			return c
+		}
+	}
+	for range 2 * s.known.Len() { // at the second look none has been used since the first
+		c := s.known.Front().Value.(*client)
+		if used := c.used.Swap(false); !used && c.busy.Load() == 0 {
+			return c
+		}
+		s.known.MoveToBack(c.place)
+	}
+	return nil
+}
+
+// remove forgets a connection, with the lock held.
+func (s *clients) remove(c *client) {
+	switch {
+	case c.place == nil:
+	case c.known.Load():
+		s.known.Remove(c.place)
+	default:
+		s.strangers.Remove(c.place)
+	}
+	c.place = nil
+}
+
+// Close closes the connection.
+func (c *client) Close() error {
+	c.home.mu.Lock()
+	c.home.remove(c)
+	c.home.mu.Unlock()
+	c.completeHead()
+	return c.TCPConn.Close()
+}
+
+// Read counts what may be part of a head.
+func (c *client) Read(b []byte) (int, error) {
+	n, err := c.io.Read(b)
+	if n == 0 || c.busy.Load() > 0 {
+		return n, err
+	}
+	long := c.head.Add(int64(n)) - smallHead
+	if long > 0 && c.home.heads.Add(min(long, int64(n))) > maxHeads {
+		return 0, errHeads
+	}
+	return n, err
+}
+
+// completeHead says that a head has come to its end.
+func (c *client) completeHead() {
+	if c == nil {
+		return
+	}
+	if long := c.head.Swap(0) - smallHead; long > 0 {
+		c.home.heads.Add(-long)
+	}
+}
+
+// Write bounds how long those may take who do not read. While a request with a
+// valid key is running that is the watchdog's business.
+func (c *client) Write(b []byte) (int, error) {
+	if c.busy.Load() == 0 {
+		c.SetWriteDeadline(time.Now().Add(patience(c.known.Load(), c.home.stalled)))
+		c.late.Store(true)
+	} else if c.late.Load() {
+		c.SetWriteDeadline(time.Time{})
+	}
+	return c.io.Write(b)
+}
+
+// patience is how long to wait for a client that does not read.
+func patience(known bool, stalled time.Duration) time.Duration {
+	if known {
+		return stalled
+	}
+	return min(stalled, strangersTimeout)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *client) SetWriteDeadline(t time.Time) error {
+	c.late.Store(false)
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// enter says that the connection carries a request with a valid key, until
+// leave.
+func (c *client) enter() {
+	if c == nil {
+		return
+	}
+	c.busy.Add(1)
+	c.used.Store(true)
+	if c.known.Load() {
+		return
+	}
+	c.home.mu.Lock()
+	defer c.home.mu.Unlock()
+	if c.place != nil && !c.known.Load() {
+		c.home.strangers.Remove(c.place)
+		c.place = c.home.known.PushBack(c)
+	}
+	c.known.Store(true)
+}
+
+func (c *client) leave() {
+	if c != nil {
+		c.busy.Add(-1)
+	}
+}
+
+type connKey struct{}
+
+// withConn keeps the connection of a request where the request's handler finds
+// it.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	if encrypted, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = encrypted.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// clientOf is the connection of a request; nil if its listener is not one of
+// clients.
+func clientOf(ctx context.Context) *client {
+	c, _ := ctx.Value(connKey{}).(*client)
+	return c
+}
+
+// resetOnClose makes the connection end with a reset. To a client of HTTP/1.0
+// an orderly close is the proper end of an answer.
+func resetOnClose(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(interface{ SetLinger(int) error }); ok {
+		c.SetLinger(0)
+	}
+}

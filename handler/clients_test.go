@@ -1,0 +1,204 @@
+package handler_test
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+// use has a request with a key answered on the connection.
+func (s *site) use(t *testing.T, w *wire) {
+	t.Helper()
+	w.send("GET", "/api/version", "", bearer(s.key))
+	if got := w.answer("GET"); got.status != 200 || got.err != nil {
+		t.Fatal(got)
+	}
+}
+
+// isOpen reports whether the proxy has left the connection open: one with half
+// a head is.
+func (w *wire) isOpen() bool {
+	w.t.Helper()
+	w.SetReadDeadline(time.Now().Add(brief))
+	_, err := w.r.Peek(1)
+	w.SetReadDeadline(time.Now().Add(patience))
+	late := net.Error(nil)
+	return errors.As(err, &late) && late.Timeout()
+}
+
+// TestStrangersMakeWay: however many come without a key, who has one gets in, and
+// those whom they push out are the oldest of themselves.
+func TestStrangersMakeWay(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{connections: 6})
+	known := []*wire{s.dial(t)}
+	s.use(t, known[0])
+	for round, opening := range []string{"", "GET /api/tags HTTP/1.1\r\n", head("GET", "/api/tags") + "\r\n"} {
+		var strangers []*wire
+		for i := range 9 {
+			if i == 4 {
+				w := s.dial(t) // pushes a stranger out, and then it is known
+				s.use(t, w)
+				known = append(known, w)
+			}
+			w := s.dial(t)
+			w.write("%s", opening)
+			if strings.HasSuffix(opening, "\r\n\r\n") {
+				if got := w.answer("GET"); got.status != 401 {
+					t.Fatal(got)
+				}
+			}
+			strangers = append(strangers, w)
+		}
+		for i, w := range strangers {
+			if i < 9-(4-round) { // each round there is one more who is known
+				w.closed()
+			} else if !w.isOpen() {
+				t.Errorf("after %q: stranger %d of 9 is gone", opening, i)
+			}
+		}
+	}
+	for _, w := range known {
+		s.use(t, w)
+	}
+}
+
+// TestWhatRunsNeverMakesWay, and what idles under a key does when nothing else
+// can.
+func TestWhatRunsNeverMakesWay(t *testing.T) {
+	t.Parallel()
+	step := make(chan struct{})
+	s := start(t, config{connections: 3, ollama: standin.Options{Step: step}})
+	var running []*http.Response
+	stream := func(w *wire) {
+		w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
+		running = append(running, w.begun("POST"))
+	}
+	first, idle, last := s.dial(t), s.dial(t), s.dial(t)
+	stream(first)
+	s.use(t, idle)
+	stream(last)
+
+	stranger := s.dial(t) // while there is a stranger he is who makes way
+	idle.closed()
+	w := s.dial(t)
+	stranger.closed()
+	stream(w)
+
+	s.dial(t).closed()
+	s.dial(t).closed()
+	close(step)
+	for _, res := range running {
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), chats[0].end) {
+			t.Errorf("%q, %v", tailOf(string(body)), err)
+		}
+	}
+	s.use(t, s.dial(t))
+	if text, _ := s.log.look(); strings.Count(text, "as many connections as there may be") != 1 {
+		t.Error("the log does not say once that there are too many connections")
+	}
+}
+
+// TestLongHeadsHaveABound, all together: short ones do not suffer from it, and
+// neither do long ones once those that came to nothing are over.
+func TestLongHeadsHaveABound(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	long := head("GET", "/api/version", bearer(s.key), "X-Long: "+strings.Repeat("a", 60<<10))
+	passes := func(w *wire) bool {
+		w.write("%s\r\n", long)
+		res, err := http.ReadResponse(w.r, nil)
+		if err != nil || res.StatusCode != 200 {
+			return false
+		}
+		io.Copy(io.Discard, res.Body)
+		return true
+	}
+	regular := s.dial(t)
+	for i := range 300 { // 18 MB, but one after the other
+		if !passes(regular) {
+			t.Fatalf("long head %d does not pass", i)
+		}
+	}
+	var halves []*wire
+	for len(halves) < 400 {
+		w := s.dial(t)
+		io.WriteString(w, long) // without its end; the proxy may have closed
+		halves = append(halves, w)
+	}
+	var open atomic.Int64
+	var looking sync.WaitGroup
+	for _, w := range halves {
+		looking.Go(func() {
+			if w.isOpen() {
+				open.Add(1)
+			}
+		})
+	}
+	looking.Wait()
+	if bytes := int(open.Load()) * len(long); bytes < 12<<20 || bytes > 20<<20 {
+		t.Errorf("%d bytes of heads are held, in %d connections", bytes, open.Load())
+	}
+	s.use(t, s.dial(t))
+	s.use(t, regular)
+	for _, w := range halves {
+		w.Close()
+	}
+	for until := time.Now().Add(patience); !passes(s.dial(t)); {
+		if time.Now().After(until) {
+			t.Fatal("long heads do not pass any more")
+		}
+	}
+}
+
+// TestWhatIsSaidBetweenRequestsSetsNoDeadline for what comes later: TLS may have
+// something to say at any time.
+func TestWhatIsSaidBetweenRequestsSetsNoDeadline(t *testing.T) {
+	t.Parallel()
+	p := handler.New(handler.Options{Upstream: &url.URL{}, StallTimeout: brief, Log: slog.New(slog.DiscardHandler)})
+	l := handler.Bounded(&handler.Server{Proxy: p}, listen(t))
+	dial(t, l.Addr().String())
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "between requests"); err != nil {
+		t.Fatal(err)
+	}
+	handler.Busy(c)
+	<-time.After(2 * brief)
+	if _, err := io.WriteString(c, "a stream"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDescriptorsAreSharedOut such that they suffice for all.
+func TestDescriptorsAreSharedOut(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ descriptors, wanted, connections, requests int }{
+		{0, 10_000, 10_000, 0},
+		{1 << 20, 10_000, 10_000, 1<<20 - 10_100},
+		{20_000, 10_000, 9950, 9950},
+		{1024, 10_000, 462, 462},
+		{1024, 100, 100, 824},
+		{256, 10_000, 96, 96},
+		{3, 10_000, 1, 2},
+	} {
+		connections, requests := handler.Share(row.descriptors, row.wanted)
+		if connections != row.connections || requests != row.requests {
+			t.Errorf("of %d, where %d are wanted: %d and %d", row.descriptors, row.wanted, connections, requests)
+		}
+	}
+}

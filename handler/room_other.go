@@ -1,5 +1,0 @@
-//go:build !unix
-
-package handler
-
-func openFiles() uint64 { return 1 << 20 }
