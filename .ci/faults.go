@@ -1,0 +1,334 @@
+//go:build ignore
+
+// Checks that ollama-proxy gets over what it cannot help: see the functions that
+// main calls. It is run by .ci/faults, with a directory that holds the built
+// ollama-proxy and one whose clock can be stepped, and exits 1 at the first
+// thing that is not as it should be. Whoever runs it ends what it has started.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+const (
+	patience = 20 * time.Second
+	pace     = 40 * time.Millisecond // between two tokens of the stand-in's, of which there are 67
+)
+
+var (
+	dir    string
+	ollama string // its address
+	began  = time.Now()
+	left   []string // out
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fatal("run .ci/faults instead")
+	}
+	dir = os.Args[1]
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(err, "the stand-in")
+	ollama = listener.Addr().String()
+	go http.Serve(listener, standin.New(standin.Options{Pace: pace}))
+
+	checkDisk(os.Args[2] != "0")
+	checkKilledRevoke()
+	checkList()
+	checkSignals()
+	checkOpenFiles()
+	checkClock()
+
+	words := ""
+	if left != nil {
+		words = "; NOT checked here: " + strings.Join(left, ", ")
+	}
+	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files and the clock: all held, after %s%s\n", seconds(time.Since(began)), words)
+}
+
+// A proxy is one running `ollama-proxy serve`.
+type proxy struct {
+	*exec.Cmd
+	name, log        string
+	address, metrics string
+	secret           string
+	gone             chan struct{} // closed at its end
+}
+
+var serving = regexp.MustCompile(`serving"?[ ,]"?address"?[=:]"?([^\s"]+)"?[ ,]"?metrics"?[=:]"?([^\s"]+)`)
+
+// serve starts a proxy and waits until it serves.
+func serve(name string, args ...string) *proxy { return launch(name, nil, args...) }
+
+// launch is serve for a command that may be changed before it starts.
+func launch(name string, change func(*exec.Cmd), args ...string) *proxy {
+	p := &proxy{name: name, log: filepath.Join(dir, name+".log"), secret: filepath.Join(dir, name+".secret"), gone: make(chan struct{})}
+	if _, err := os.Stat(p.secret); err != nil {
+		must(os.WriteFile(p.secret, []byte(command("secret")+"\n"), 0o600), "a secret")
+	}
+	os.Remove(p.log)
+	log, err := os.Create(p.log)
+	must(err, "a log")
+	defer log.Close()
+	p.Cmd = exec.Command(filepath.Join(dir, "ollama-proxy"), append([]string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+		"--upstream", ollama, "--secret-file", p.secret, "--reload-interval", "100ms"}, args...)...)
+	p.Env, p.Stdout, p.Stderr = environment(), log, log
+	if change != nil {
+		change(p.Cmd)
+	}
+	must(p.Start(), "starting %s", name)
+	go func() {
+		p.Wait()
+		close(p.gone)
+	}()
+	await(name+" to serve", func() bool {
+		select {
+		case <-p.gone:
+			fatal("%s does not start", name)
+		default:
+		}
+		m := serving.FindStringSubmatch(p.said())
+		if m != nil {
+			p.address, p.metrics = m[1], m[2]
+		}
+		return m != nil
+	})
+	return p
+}
+
+// said is the log so far.
+func (p *proxy) said() string { return read(p.log) }
+
+func (p *proxy) mint(args ...string) string {
+	return command(append([]string{"mint", "--secret-file", p.secret}, args...)...)
+}
+
+// stop ends it by SIGTERM, and gives how long that took.
+func (p *proxy) stop() time.Duration {
+	from := time.Now()
+	p.Process.Signal(syscall.SIGTERM)
+	p.ended()
+	return time.Since(from)
+}
+
+// ended waits for its end, which is to be a good one.
+func (p *proxy) ended() {
+	select {
+	case <-p.gone:
+	case <-time.After(patience):
+		fatal("%s does not end", p.name)
+	}
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		fatal("%s ended with exit %d", p.name, code)
+	}
+}
+
+// metric is the value of one series, as it stands, and NaN if there is none.
+func (p *proxy) metric(series string) float64 {
+	status, page, err := get("http://"+p.metrics+"/metrics", "")
+	if err != nil || status != http.StatusOK {
+		fatal("the metrics of %s: status %d, %v", p.name, status, err)
+	}
+	for line := range strings.Lines(page) {
+		if text, ok := strings.CutPrefix(line, series+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			must(err, "%s in the metrics", series)
+			return value
+		}
+	}
+	return math.NaN()
+}
+
+// allows fails unless the key gets the status for what costs Ollama nothing.
+func (p *proxy) allows(key string, want int, when string) {
+	if status, body, err := get("http://"+p.address+"/api/version", key); err != nil || status != want {
+		fatal("%s: status %d, not %d, %q, %v", when, status, want, body, err)
+	}
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: patience}
+
+func get(url, key string) (status int, body string, err error) {
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	must(err, "a request")
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), err
+}
+
+// A stream is one that runs, or is over.
+type stream struct {
+	begun, done chan struct{}
+	status      int
+	body        []byte
+	pause       time.Duration // the longest between two reads
+	err         error
+}
+
+// stream asks for one and does not wait for it.
+func (p *proxy) stream(key string) *stream {
+	s := &stream{begun: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		r, err := http.NewRequest(http.MethodPost, "http://"+p.address+"/api/chat", strings.NewReader(`{"model":"tiny","messages":[{"role":"user","content":"Why?"}]}`))
+		must(err, "a request")
+		r.GetBody = nil // or the client would hide a failure by asking again
+		r.Header.Set("Authorization", "Bearer "+key)
+		res, err := client.Do(r)
+		if err != nil {
+			s.err = err
+			close(s.begun)
+			return
+		}
+		defer res.Body.Close()
+		s.status = res.StatusCode
+		close(s.begun)
+		buffer := make([]byte, 32<<10)
+		for last := time.Now(); s.err == nil; {
+			var n int
+			n, s.err = res.Body.Read(buffer)
+			s.body = append(s.body, buffer[:n]...)
+			s.pause, last = max(s.pause, time.Since(last)), time.Now()
+		}
+		if s.err == io.EOF {
+			s.err = nil
+		}
+	}()
+	return s
+}
+
+// streams begins n of them.
+func (p *proxy) streams(key string, n int) (all []*stream) {
+	for range n {
+		all = append(all, p.stream(key))
+	}
+	for _, s := range all {
+		if <-s.begun; s.status != http.StatusOK {
+			<-s.done
+			fatal("a stream through %s does not begin: status %d, %s, %v", p.name, s.status, s.body, s.err)
+		}
+	}
+	return all
+}
+
+func (s *stream) whole() bool {
+	<-s.done
+	return s.err == nil && s.status == http.StatusOK && bytes.Contains(s.body, []byte(`"done":true`))
+}
+
+// broken reports whether the client can tell that it is not whole.
+func (s *stream) broken() bool {
+	<-s.done
+	return s.err != nil && !bytes.Contains(s.body, []byte(`"done":true`))
+}
+
+func (s *stream) String() string {
+	<-s.done
+	return fmt.Sprintf("status %d, %d bytes to ...%q, %v", s.status, len(s.body), s.body[max(0, len(s.body)-100):], s.err)
+}
+
+// command runs ollama-proxy and gives what it prints.
+func command(args ...string) string {
+	out, talk, code := outcome(nil, args...)
+	if code != 0 {
+		fatal("ollama-proxy %s: exit %d, %s", args[0], code, talk)
+	}
+	return strings.TrimSpace(out)
+}
+
+// outcome runs ollama-proxy to its end, after a change to how.
+func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(dir, "ollama-proxy"), args...)
+	var stdout, stderr bytes.Buffer
+	c.Env, c.Stdout, c.Stderr = environment(), &stdout, &stderr
+	if change != nil {
+		change(c)
+	}
+	var exit *exec.ExitError
+	if err := c.Run(); err != nil && !errors.As(err, &exit) {
+		fatal("ollama-proxy %s: %v", args[0], err)
+	}
+	return stdout.String(), stderr.String(), c.ProcessState.ExitCode()
+}
+
+// fails runs ollama-proxy, which is to fail with one line that has words.
+func fails(change func(*exec.Cmd), words string, args ...string) {
+	out, talk, code := outcome(change, args...)
+	if code != 1 || out != "" || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, words) {
+		fatal("ollama-proxy %s: exit %d, %q, and not one line with %q but %q", strings.Join(args, " "), code, out, words, talk)
+	}
+}
+
+// within runs a command with one of the shell's limits.
+func within(limit string) func(*exec.Cmd) {
+	return func(c *exec.Cmd) {
+		c.Args = append([]string{"bash", "-c", "ulimit " + limit + `; exec "$@"`, "bash", c.Path}, c.Args[1:]...)
+		bash, err := exec.LookPath("bash")
+		must(err, "bash")
+		c.Path = bash
+	}
+}
+
+// environment is ours without what would set the proxy's flags.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
+}
+
+func read(path string) string {
+	text, err := os.ReadFile(path)
+	must(err, "reading")
+	return string(text)
+}
+
+func write(path, text string) { must(os.WriteFile(path, []byte(text), 0o644), "writing") }
+
+// await waits until it is so.
+func await(what string, so func() bool) {
+	for end := time.Now().Add(patience); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			fatal("waited in vain for %s", what)
+		}
+	}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2fs", d.Seconds()) }
+
+func pass(format string, a ...any) { fmt.Printf("ok: "+format+"\n", a...) }
+
+func must(err error, format string, a ...any) {
+	if err != nil {
+		fatal("%s: %v", fmt.Sprintf(format, a...), err)
+	}
+}
+
+func fatal(format string, a ...any) {
+	fmt.Fprintf(os.Stderr, "faults: "+format+"\n", a...)
+	os.Exit(1)
+}

@@ -1,0 +1,142 @@
+//go:build ignore
+
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	hour = int64(3600)
+	year = 365 * 24 * hour
+)
+
+// checkClock steps the wall clock while requests run. What is measured in time
+// that passes takes no notice; what is a moment, such as the end of a key, does.
+func checkClock() {
+	list, clock := filepath.Join(dir, "clock.list"), filepath.Join(dir, "clock")
+	large := strings.Repeat("# as large as a list must be to be known by its time\n", 30_000)
+	write(list, large)
+	file, err := os.Create(clock)
+	must(err, "the clock")
+	defer file.Close()
+	step := func(seconds int64) {
+		_, err := file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(seconds)), 0)
+		must(err, "the clock")
+	}
+	step(0)
+	p := launch("clock", func(c *exec.Cmd) {
+		c.Path = filepath.Join(dir, "ollama-proxy-stepped")
+		c.Env = append(c.Env, "CLOCK_STEP="+clock)
+	}, "--revocations", list, "--stall-timeout", "3s", "--first-byte-timeout", "3s", "--log-format", "json")
+	steps := []int64{hour, -hour, 0, year, -year, 40 * year, 1, -1, 0}
+
+	// What runs goes on, whatever the clock says, and takes the time it takes.
+	key := p.mint()
+	running := p.streams(key, 10)
+	for _, by := range steps {
+		step(by)
+		p.allows(key, http.StatusOK, "a key without an end")
+		time.Sleep(5 * pace)
+	}
+	for _, s := range running {
+		if !s.whole() {
+			fatal("a stream while the clock was stepped: %s", s)
+		}
+	}
+	for _, histogram := range []string{"request_duration_seconds", "time_to_first_byte_seconds", "inter_chunk_seconds", "overhead_seconds"} {
+		sum := p.metric("ollama_proxy_" + histogram + `_sum{route="/api/chat"}`)
+		if histogram == "overhead_seconds" {
+			sum = p.metric("ollama_proxy_" + histogram + "_sum")
+		}
+		if math.IsNaN(sum) || sum < 0 || sum > 10*patience.Seconds() {
+			fatal("while the clock was stepped, %s add up to %v", histogram, sum)
+		}
+	}
+	pass("%d steps of the wall clock, of up to 40 years: %d streams whole, no time in the metrics longer than it was", len(steps), len(running))
+
+	// A silent Ollama is given up in due time.
+	step(0)
+	from := time.Now()
+	status := make(chan int)
+	go func() {
+		r, err := http.NewRequest(http.MethodPost, "http://"+p.address+"/api/chat", strings.NewReader(`{"model":"hang"}`))
+		must(err, "a request")
+		r.Header.Set("Authorization", "Bearer "+key)
+		res, err := client.Do(r)
+		must(err, "a request to an Ollama that is silent")
+		res.Body.Close()
+		status <- res.StatusCode
+	}()
+	for _, by := range steps {
+		step(by)
+		time.Sleep(5 * pace)
+	}
+	if code, took := <-status, time.Since(from); code != http.StatusGatewayTimeout || took < 3*time.Second || took > patience/2 {
+		fatal("an Ollama that was silent while the clock was stepped: status %d after %s, not 504 after 3s", code, seconds(took))
+	}
+	pass("a limit of 3s for the first byte runs out after %s", seconds(time.Since(from)))
+
+	// A budget fills up as time passes.
+	step(0)
+	frugal := p.mint("--rpm", "2")
+	p.allows(frugal, http.StatusOK, "the first of two requests")
+	step(hour)
+	p.allows(frugal, http.StatusOK, "the second of two requests")
+	for _, by := range steps {
+		step(by)
+		p.allows(frugal, http.StatusTooManyRequests, "a third request in a minute, however the clock is stepped")
+	}
+	pass("a step refills no budget of requests")
+
+	// A key ends when the clock says so.
+	step(0)
+	brief := p.mint("--expires-in", "30m")
+	for _, by := range append(steps, 1799, 1801, 1799) {
+		step(by)
+		want := http.StatusOK
+		if by >= 30*60 {
+			want = http.StatusUnauthorized
+		}
+		p.allows(brief, want, "a key for half an hour, the clock stepped by "+strconv.FormatInt(by, 10)+"s")
+	}
+	pass("a key ends when the clock says so, and begins again when it was stepped too far")
+
+	// News are seen: by the next look, and although files seem to be of the
+	// future or long ago.
+	for _, by := range steps {
+		step(by)
+		victim := p.mint()
+		p.allows(victim, http.StatusOK, "a key that is not revoked yet")
+		command("revoke", "--revocations", list, victim)
+		await("a revocation after the clock was stepped", func() bool {
+			status, _, err := get("http://"+p.address+"/api/version", victim)
+			return err == nil && status == http.StatusUnauthorized
+		})
+	}
+	p.stop()
+	for line := range strings.Lines(p.said()) {
+		var entry struct {
+			Msg      string
+			Duration time.Duration
+			First    time.Duration `json:"first_byte"`
+		}
+		if !strings.HasPrefix(line, "{") {
+			continue
+		}
+		must(json.Unmarshal([]byte(line), &entry), "a line of the log")
+		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > patience || entry.First < 0 || entry.First > entry.Duration) {
+			fatal("while the clock was stepped, the log tells of %s", line)
+		}
+	}
+	pass("%d revocations seen, each after a step", len(steps))
+}

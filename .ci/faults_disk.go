@@ -1,0 +1,258 @@
+//go:build ignore
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+const (
+	page  = 4096
+	entry = len("#") + 36 + len("\n") // what revoke adds
+)
+
+// checkDisk: where revoke and secret cannot write, what was there stays as it
+// was, byte for byte, and one line says so.
+func checkDisk(mounts bool) {
+	limited := filepath.Join(dir, "limited")
+	must(os.Mkdir(limited, 0o755), "a directory")
+	checkFull("a file may have no more bytes", "file too large", limited, within("-f 4"), func() func() { return func() {} })
+	fails(within("-f 0"), "file too large", "secret", "--out", filepath.Join(limited, "secret"))
+	empty(limited, "list")
+
+	full := filepath.Join(dir, "full")
+	must(os.Mkdir(full, 0o755), "a directory")
+	if !mounts || syscall.Mount("tmpfs", full, "tmpfs", 0, "size=64k") != nil {
+		left = append(left, "a disk that is really full, or read-only (no right to mount one)")
+	} else {
+		checkFull("the disk is full", "no space left on device", full, nil, func() func() { return fill(full) })
+		remove := fill(full)
+		fails(nil, "no space left on device", "secret", "--out", filepath.Join(full, "secret"))
+		fails(nil, "no space left on device", "revoke", "--revocations", filepath.Join(full, "another"), uuid.NewString())
+		if text := read(filepath.Join(full, "another")); text != "" {
+			fatal("of a new list there is %q on a full disk", text)
+		}
+		remove()
+		os.Remove(filepath.Join(full, "another"))
+		empty(full, "list")
+		before := read(filepath.Join(full, "list"))
+		must(syscall.Mount("", full, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""), "mounting read-only")
+		fails(nil, "read-only file system", "secret", "--out", filepath.Join(full, "secret"))
+		fails(nil, "read-only file system", "revoke", "--revocations", filepath.Join(full, "list"), uuid.NewString())
+		if read(filepath.Join(full, "list")) != before {
+			fatal("a list on a read-only disk has changed")
+		}
+		pass("a read-only disk: revoke and secret say so, in one line")
+	}
+	checkUnwritable()
+}
+
+// checkFull has room for every number of bytes at the end of a list of one page,
+// up to what a new entry takes.
+func checkFull(what, words, place string, how func(*exec.Cmd), fill func() (relieve func())) {
+	list := filepath.Join(place, "list")
+	for room := range entry + 2 {
+		old := uuid.NewString() + " lost\n#"
+		old += strings.Repeat("x", page-room-len(old)-1) + "\n"
+		write(list, old)
+		relieve := fill()
+		id := uuid.NewString()
+		if room < entry {
+			fails(how, words, "revoke", "--revocations", list, id)
+		} else {
+			_, talk, code := outcome(how, "revoke", "--revocations", list, id)
+			if code != 0 {
+				fatal("%s, but for the %d bytes that an entry takes: exit %d, %s", what, room, code, talk)
+			}
+		}
+		text := read(list)
+		if !strings.HasPrefix(text, old) || revoked(text) != revoked(old)+min(1, room/entry) {
+			fatal("%s, but for %d bytes: revoke has left %d entries, and ...%q", what, room, revoked(text), text[len(old)-10:])
+		}
+		relieve()
+		command("revoke", "--revocations", list, id)
+		if again := read(list); !strings.HasPrefix(again, text) || revoked(again) != revoked(old)+1 {
+			fatal("%s, but for %d bytes, and then not any more: ...%q", what, room, again[len(old)-10:])
+		}
+	}
+	pass("%s: for each of %d sizes of what is left, revoke says so, loses nothing, and works again afterwards", what, entry+2)
+}
+
+// revoked counts the entries of a list, which must be good.
+func revoked(text string) int {
+	list, err := signer.ParseRevocations(strings.NewReader(text))
+	must(err, "a list after revoke")
+	return list.Len()
+}
+
+// fill takes all of a disk that is free, until it is relieved.
+func fill(place string) (relieve func()) {
+	path := filepath.Join(place, "filler")
+	f, err := os.Create(path)
+	must(err, "filling a disk")
+	defer f.Close()
+	for err == nil {
+		_, err = f.Write(make([]byte, page))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		fatal("filling a disk: %v", err)
+	}
+	return func() { must(os.Remove(path), "relieving a disk") }
+}
+
+// empty fails if there is anything but what was put there.
+func empty(place, but string) {
+	entries, err := os.ReadDir(place)
+	must(err, "a directory")
+	for _, e := range entries {
+		if e.Name() != but {
+			fatal("%s was left behind", e.Name())
+		}
+	}
+}
+
+// checkUnwritable has nobody try to write where nobody may, and everybody where
+// nobody can.
+func checkUnwritable() {
+	place := filepath.Join(dir, "unwritable")
+	must(os.Mkdir(place, 0o755), "a directory")
+	at := func(name string) string { return filepath.Join(place, name) }
+	write(at("list"), uuid.NewString()+"\n")
+	must(errors.Join(
+		os.Mkdir(at("directory"), 0o755),
+		os.Symlink(at("nowhere/list"), at("link")),
+		os.Symlink("loop", at("loop")),
+		syscall.Mkfifo(at("pipe"), 0o666),
+	), "what is no file")
+	nobody := func(c *exec.Cmd) {
+		if os.Getuid() == 0 {
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		} else {
+			must(os.Chmod(place, 0o555), "a directory")
+		}
+	}
+	before := tree(place)
+	n := 0
+	for _, f := range []struct {
+		how                  func(*exec.Cmd)
+		path, revoke, secret string // what they say
+	}{
+		{nobody, "list", "permission denied", "file exists"},
+		{nobody, "new", "permission denied", "permission denied"},
+		{nil, "directory", "is a directory", "file exists"},
+		{nil, "list/below", "not a directory", "not a directory"},
+		{nil, "none/list", "no such file or directory", "no such file or directory"},
+		{nil, "link", "no such file or directory", "file exists"},
+		{nil, "loop", "too many levels of symbolic links", "file exists"},
+		{nil, "pipe", "not a regular file", "file exists"},
+		{nil, "../../../../../../../../dev/full", "not a regular file", "file exists"},
+	} {
+		fails(f.how, f.revoke, "revoke", "--revocations", at(f.path), uuid.NewString())
+		fails(f.how, f.secret, "secret", "--out", at(f.path))
+		n += 2
+	}
+	if after := tree(place); after != before {
+		fatal("where nothing can be written, there is now\n%s, and not\n%s", after, before)
+	}
+	pass("unwritable in %d ways: revoke and secret say so, in one line each, and change nothing", n)
+}
+
+// tree is all that is in a directory.
+func tree(place string) string {
+	var b strings.Builder
+	must(filepath.WalkDir(place, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(&b, path, d.Type())
+		if d.Type().IsRegular() {
+			b.WriteString(read(path))
+		}
+		return nil
+	}), "a directory")
+	return b.String()
+}
+
+// checkKilledRevoke: of many processes that revoke at once and are killed at any
+// moment, each entry counts whose process said so, none is lost, and the list is
+// good all the time.
+func checkKilledRevoke() {
+	const workers, each = 6, 60
+	path := filepath.Join(dir, "killed")
+	write(path, uuid.NewString()+" without a line's end")
+	var killed, returned atomic.Int64
+	var told sync.Map
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for range each {
+				id := uuid.New()
+				c := exec.Command(filepath.Join(dir, "ollama-proxy"), "revoke", "--revocations", path, id.String())
+				c.Env = environment()
+				must(c.Start(), "revoke")
+				if rand.IntN(3) > 0 {
+					time.Sleep(time.Duration(rand.Int64N(int64(25 * time.Millisecond))))
+					c.Process.Kill()
+				}
+				switch err := c.Wait(); {
+				case err == nil:
+					returned.Add(1)
+					told.Store(id, true)
+				case c.ProcessState.Sys().(syscall.WaitStatus).Signaled():
+					killed.Add(1)
+				default:
+					fatal("revoke beside others: %v", err)
+				}
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() {
+		all.Wait()
+		close(over)
+	}()
+	var last *signer.Revocations
+	looks := 0
+	look := func() {
+		list, err := signer.ParseRevocations(strings.NewReader(read(path)))
+		must(err, "the list while it is written to")
+		if n := list.Lost(last); n > 0 {
+			fatal("%d entries were there, and are no more", n)
+		}
+		last, looks = list, looks+1
+	}
+	for running := true; running; {
+		look()
+		select {
+		case <-over:
+			running = false
+		default:
+		}
+	}
+	look()
+	told.Range(func(id, _ any) bool {
+		if !last.Revoked(id.(uuid.UUID)) {
+			fatal("revoke said that %s is on the list, and it is not", id)
+		}
+		return true
+	})
+	if killed.Load() < workers*each/10 || returned.Load() < workers*each/10 {
+		fatal("of %d, %d were killed and %d returned: there is nothing to see", workers*each, killed.Load(), returned.Load())
+	}
+	pass("%d revoke at once, %d of %d killed: what the others said is on the list, good at each of %d looks", workers, killed.Load(), workers*each, looks)
+}

@@ -1,0 +1,217 @@
+//go:build ignore
+
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// prompt is what does not wait for the 30 s that a list may take.
+const prompt = 5 * time.Second
+
+// A listServer serves the list of revoked keys, well or badly.
+type listServer struct {
+	address string
+	http    *http.Server
+	asked   atomic.Int64
+	behave  atomic.Pointer[http.HandlerFunc]
+}
+
+func newListServer() *listServer {
+	s := &listServer{address: "127.0.0.1:0"}
+	s.open()
+	return s
+}
+
+func (s *listServer) open() {
+	l, err := net.Listen("tcp", s.address)
+	must(err, "the list's server")
+	s.address = l.Addr().String()
+	s.http = &http.Server{Handler: s}
+	go s.http.Serve(l)
+}
+
+func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.asked.Add(1)
+	(*s.behave.Load())(w, r)
+}
+
+func (s *listServer) does(h http.HandlerFunc) { s.behave.Store(&h) }
+
+// url hides words that must not come out.
+func (s *listServer) url() string { return "http://user:planted@" + s.address + "/list?token=planted" }
+
+func says(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) }
+}
+
+func answers(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+	}
+}
+
+func leads(to string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusFound)
+	}
+}
+
+func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// drips sends a byte now and then, and never comes to an end.
+func drips(w http.ResponseWriter, r *http.Request) {
+	for tick := time.NewTicker(50 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
+		io.WriteString(w, "#")
+		http.NewResponseController(w).Flush()
+	}
+}
+
+// checkList: whatever the server of the list does, the last good one stays in
+// force, the gauge and one line of the log say so, and nothing else waits.
+func checkList() {
+	s := newListServer()
+	good := says("")
+	s.does(good)
+	p := serve("list", "--revocations", s.url())
+	revoked, other := p.mint(), p.mint()
+	list := strings.Split(strings.TrimPrefix(revoked, "OLLAMA-"), ".")[0] + " lost\n"
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	io.WriteString(z, list)
+	z.Close()
+	good = says(list)
+	s.does(good)
+	const gauge = `ollama_proxy_reload_success{source="revocations"}`
+	await("the list", func() bool { return p.metric("ollama_proxy_revocations") == 1 })
+
+	faults := []struct {
+		name string
+		do   http.HandlerFunc // nil: nobody listens
+		log  string
+	}{
+		{"down", nil, "connection refused"},
+		{"500", answers(500), "status 500"},
+		{"404", answers(404), "status 404"},
+		{"401", answers(401), "status 401"},
+		{"204", answers(204), "status 204"},
+		{"304 to a question that names no version", answers(304), "status 304"},
+		{"a reset", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		{"cut short", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(2*len(list)))
+			says(list)(w, r)
+		}, "unexpected EOF"},
+		{"huge", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(1<<40))
+			says(list)(w, r)
+		}, "more than 1073741824 bytes"},
+		{"empty", says(""), "1 revocation is missing"},
+		{"compressed", says(zipped.String()), "line 1"},
+		{"a byte order mark", says("\ufeff" + list), "line 1"},
+		{"a whole key", says(list + revoked + "\n"), "line 2 holds a whole key"},
+		{"a page to log in", says("<!DOCTYPE html>"), "line 1"},
+		{"a redirect to itself", leads("/list?token=planted"), "leads on more than 3 times"},
+		{"a redirect to a file", leads("file:///etc/passwd"), "leads on to no URL"},
+		{"a redirect to another scheme", leads("gopher://" + s.address + "/planted"), "leads on to no URL"},
+		{"a redirect to nowhere", leads(""), "leads on"},
+	}
+	for _, f := range faults {
+		said, asked := len(p.said()), s.asked.Load()
+		if f.do == nil {
+			s.http.Close()
+		} else {
+			s.does(f.do)
+		}
+		await("the gauge to show the list's server, "+f.name, func() bool { return p.metric(gauge) == 0 })
+		if f.do != nil {
+			await("five more looks", func() bool { return s.asked.Load() > asked+5 })
+		}
+		p.allows(revoked, http.StatusUnauthorized, "a revoked key, the list's server "+f.name)
+		p.allows(other, http.StatusOK, "another key, the list's server "+f.name)
+		if n := p.metric("ollama_proxy_revocations"); n != 1 {
+			fatal("the list's server %s: %v entries are in force", f.name, n)
+		}
+		if f.do == nil {
+			s.open()
+		}
+		s.does(good)
+		await("the list after its server was "+f.name, func() bool { return p.metric(gauge) == 1 })
+		log := p.said()[said:]
+		if strings.Count(log, "cannot reload") != 1 || !strings.Contains(log, f.log) || strings.Count(log, "msg=reloaded what=revocations changed=false") != 1 {
+			fatal("the list's server %s: the log says\n%s", f.name, log)
+		}
+	}
+	pass("the list's server in %d kinds of disorder: the last good list stays, the gauge shows it, the log says so once", len(faults))
+
+	for name, never := range map[string]http.HandlerFunc{"hangs": hangs, "drips": drips} {
+		asked := s.asked.Load()
+		s.does(never)
+		await("a look at a server that "+name, func() bool { return s.asked.Load() > asked })
+		old := read(p.secret)
+		write(p.secret, command("secret")+"\n"+old)
+		young := p.mint()
+		from := time.Now()
+		await("a new secret while the list's server "+name, func() bool {
+			status, _, err := get("http://"+p.address+"/api/version", young)
+			return err == nil && status == http.StatusOK
+		})
+		took := time.Since(from)
+		p.Process.Signal(syscall.SIGHUP)
+		p.allows(revoked, http.StatusUnauthorized, "a revoked key while the list's server "+name)
+		stopped := p.stop()
+		if took > prompt || stopped > prompt {
+			fatal("the list's server %s, and a new secret counts after %s, SIGTERM after %s", name, seconds(took), seconds(stopped))
+		}
+		pass("the list's server %s: a new secret counts after %s, SIGTERM after %s", name, seconds(took), seconds(stopped))
+		s.does(good)
+		p = serve("list", "--revocations", s.url())
+	}
+	p.stop()
+	if log := p.said(); strings.Contains(log, "planted") {
+		fatal("the log shows what the URL hides")
+	}
+	checkStart(s)
+}
+
+// checkStart: without a list there is no start, and a start that waits for one
+// heeds signals.
+func checkStart(s *listServer) {
+	args := []string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--demo", "--revocations", s.url()}
+	refuse := func(words string) {
+		_, talk, code := outcome(nil, args...)
+		if code != 1 || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, words) || strings.Contains(talk, "planted") {
+			fatal("a start without a list: exit %d, %q", code, talk)
+		}
+	}
+	s.does(answers(500))
+	refuse("status 500")
+	s.does(says("no list"))
+	refuse("line 1")
+	asked := s.asked.Load()
+	s.does(hangs)
+	c := exec.Command(filepath.Join(dir, "ollama-proxy"), args...)
+	c.Env = environment()
+	must(c.Start(), "a start")
+	await("a start to look for its list", func() bool { return s.asked.Load() > asked })
+	from := time.Now()
+	c.Process.Signal(syscall.SIGTERM)
+	c.Wait()
+	if took := time.Since(from); took > prompt {
+		fatal("SIGTERM to a start that waits for its list takes %s", seconds(took))
+	}
+	s.http.Close()
+	refuse("connection refused")
+	pass("no start without a list, in one line; SIGTERM ends one that waits for it")
+}

@@ -1,0 +1,177 @@
+//go:build ignore
+
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	streams = 40
+	hangups = 5000
+	visible = 500 * time.Millisecond // a pause in a stream that somebody would see
+)
+
+// checkSignals: none harms what runs, but SIGKILL, and that shows.
+func checkSignals() {
+	list := filepath.Join(dir, "signals.list")
+	write(list, "")
+	p := serve("signals", "--revocations", list)
+	key, victim := p.mint(), p.mint()
+	for attempt := 1; checkHangups(p, key, victim, list) > visible; attempt++ {
+		if attempt == 3 {
+			fatal("amid %d SIGHUP, a stream stood still for more than %s, three times", hangups, seconds(visible))
+		}
+		victim = p.mint() // the machine itself may have stood still
+	}
+	checkStop(p, key)
+	checkKill(key)
+}
+
+// checkHangups sends thousands of SIGHUP while streams run and others ask, and
+// revokes a key amid that. It gives the longest pause in a stream.
+func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
+	for _, s := range p.streams(key, streams+10) { // so that there are connections to Ollama, which stay
+		if !s.whole() {
+			fatal("a stream before any signal: %s", s)
+		}
+	}
+	goroutines, files := p.settled()
+	said := len(p.said())
+	running, doomed := p.streams(key, streams), p.stream(victim)
+	<-doomed.begun
+	stop := p.ask(key)
+	from := time.Now()
+	for n := range hangups {
+		must(p.Process.Signal(syscall.SIGHUP), "SIGHUP")
+		if n == hangups/2 {
+			command("revoke", "--revocations", list, "--reason", "amid a storm", victim)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	storm := time.Since(from)
+	asked := stop()
+	for _, s := range running {
+		if !s.whole() {
+			fatal("a stream amid %d SIGHUP: %s", hangups, s)
+		}
+		pause = max(pause, s.pause)
+	}
+	if !doomed.broken() || !strings.Contains(string(doomed.body), "has been revoked") {
+		fatal("the stream of a key that was revoked amid %d SIGHUP: %s", hangups, doomed)
+	}
+	p.allows(victim, http.StatusUnauthorized, "a key revoked amid SIGHUP")
+	if g, f := p.settled(); g > goroutines+2 || f > files+2 {
+		fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", hangups, g, goroutines, f, files)
+	}
+	reloads := strings.Count(p.said()[said:], "msg=reloaded")
+	if reloads > 2*hangups+10 {
+		fatal("%d SIGHUP, and %d lines of reloads", hangups, reloads)
+	}
+	pass("%d SIGHUP within %s: %d streams whole, none stood still for more than %s, %d requests answered, a revocation heeded, nothing leaked; %d reloads in the log",
+		hangups, seconds(storm), streams, seconds(pause), asked, reloads)
+	return pause
+}
+
+// ask asks all the time, until it is stopped, and counts the answers.
+func (p *proxy) ask(key string) (stop func() int64) {
+	var all sync.WaitGroup
+	var n atomic.Int64
+	over := make(chan struct{})
+	for range 4 {
+		all.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				p.allows(key, http.StatusOK, "a request amid signals")
+				n.Add(1)
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return func() int64 {
+		close(over)
+		all.Wait()
+		return n.Load()
+	}
+}
+
+// settled is how many goroutines and open files there are once no request is in
+// flight and no client has a connection.
+func (p *proxy) settled() (goroutines, files float64) {
+	client.CloseIdleConnections()
+	var last float64
+	for still := 0; still < 10; time.Sleep(20 * time.Millisecond) {
+		goroutines, files = p.metric("go_goroutines"), p.metric("process_open_fds")
+		if goroutines == last {
+			still++
+		} else {
+			last, still = goroutines, 0
+		}
+	}
+	return goroutines, files
+}
+
+// checkStop: at SIGTERM streams come to their end, and who asks hears to ask
+// elsewhere.
+func checkStop(p *proxy, key string) {
+	running := p.streams(key, streams)
+	must(p.Process.Signal(syscall.SIGTERM), "SIGTERM")
+	turned := 0
+	for over := false; !over; time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-p.gone:
+			over = true
+			continue
+		default:
+		}
+		status, _, err := get("http://"+p.address+"/api/version", key)
+		switch {
+		case err == nil && status == http.StatusServiceUnavailable:
+			turned++
+		case err == nil && (status != http.StatusOK || turned > 0):
+			fatal("after SIGTERM a request got status %d", status)
+		}
+	}
+	p.ended()
+	for _, s := range running {
+		if !s.whole() {
+			fatal("a stream that ran at SIGTERM: %s", s)
+		}
+	}
+	if turned == 0 {
+		fatal("nobody was turned away after SIGTERM")
+	}
+	pass("SIGTERM: %d streams whole, %d requests turned away with 503, exit 0", streams, turned)
+}
+
+// checkKill: after SIGKILL no client takes what it has for whole, and a new
+// proxy serves at once on the same port.
+func checkKill(key string) {
+	must(os.Rename(filepath.Join(dir, "signals.secret"), filepath.Join(dir, "killed.secret")), "the secret")
+	p := serve("killed")
+	running := p.streams(key, streams)
+	must(p.Process.Kill(), "SIGKILL")
+	<-p.gone
+	from := time.Now()
+	again := serve("killed", "--listen", p.address)
+	took := time.Since(from)
+	for _, s := range running {
+		if !s.broken() {
+			fatal("a stream whose proxy was killed looks whole: %s", s)
+		}
+	}
+	again.allows(key, http.StatusOK, "a new proxy in the place of one that was killed")
+	again.stop()
+	pass("SIGKILL: %d streams visibly broken, a new proxy on the same port after %s", streams, seconds(took))
+}
