@@ -37,6 +37,9 @@ type lawfulHead struct {
 func lawfulRequest(raw string, keys []string) (r lawfulHead, rest string, ok bool) {
 	line, rest, ok := cutLine(raw)
 	words := strings.Fields(line) // section 3: any white space may separate them
+	if len(words) == 2 && words[0] == "CONNECT" && line[len("CONNECT"):] == "  "+words[1] {
+		words = []string{words[0], "", words[1]} // net/http lets CONNECT name nothing; nor does it ask for a Host, see below
+	}
 	if ok && line == "PRI * HTTP/2.0" {
 		// No request, but net/http passes the beginning of HTTP/2 to the handler
 		// like one, and ends the connection after it.
@@ -77,10 +80,12 @@ func lawfulRequest(raw string, keys []string) (r lawfulHead, rest string, ok boo
 	r.last = old || slices.Contains(options, "close")
 
 	switch {
+	case len(codings) > 0 && old:
+		// Section 6.1: HTTP/1.0 has none, so nobody knows where the body ends.
+		return r, "", true
 	case len(codings) > 0:
-		// Section 6.1: after both framings, or a coding in HTTP/1.0, the
-		// connection must end. Section 6.3: so it must if the last coding is not
-		// chunked.
+		// Section 6.1: after both framings the connection must end. Section 6.3:
+		// so it must if the last coding is not chunked.
 		r.last = r.last || len(lengths) > 0
 		list := strings.Split(strings.ToLower(strings.Join(codings, ",")), ",")
 		if trimSpace(list[len(list)-1]) != "chunked" {
