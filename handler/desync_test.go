@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // bad is an answer of an Ollama that is out of its mind, or in other hands.
@@ -277,6 +278,7 @@ func TestLeftoversUnderLoad(t *testing.T) {
 // asksFor asks for an answer by its name, and fails the test if it gets another
 // one that has a body.
 func (w *wire) asksFor(name, key string) {
+	w.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(w, "%s\r\n", head("GET", "/api/version?"+name, bearer(key)))
 	res, err := http.ReadResponse(w.r, nil)
 	if err != nil {

@@ -1,0 +1,247 @@
+package handler_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// fuzzed is a server without sockets: what a client writes is there at once, and
+// it is known when the server has done with it.
+type fuzzed struct {
+	handler.Recorder
+	clients   *inProcess
+	handled   atomic.Int32
+	complaint atomic.Pointer[string] // of the log, above debug and info
+
+	mu      sync.Mutex
+	arrived [][]byte
+}
+
+func startFuzzed(f *testing.F) *fuzzed {
+	f.Helper()
+	secret, err := signer.ParseSecret(fuzzSecret)
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := &fuzzed{Recorder: deaf{}, clients: newInProcess()}
+	server := &handler.Server{
+		Proxy: handler.New(handler.Options{
+			Upstream: &url.URL{Scheme: "http", Host: "ollama"},
+			Keys:     signer.NewVerifier(secret), Recorder: s, Transport: roundTripper(s.roundTrip),
+			Log: slog.New(slog.NewTextHandler(complaints{s}, &slog.HandlerOptions{Level: slog.LevelError})),
+		}),
+		Metrics: http.NotFoundHandler(),
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() {
+		server.Serve(ctx, s.clients, newInProcess())
+		close(over)
+	}()
+	f.Cleanup(func() {
+		stop()
+		<-over
+	})
+	return s
+}
+
+// write lets a client write raw and nothing more, and returns what became of it
+// once the server has closed the connection.
+func (s *fuzzed) write(t *testing.T, raw string) (handled int, arrived [][]byte, answers []byte) {
+	s.handled.Store(0)
+	s.mu.Lock()
+	s.arrived = nil
+	s.mu.Unlock()
+	c := &fuzzedConn{in: []byte(raw), over: make(chan struct{}), woken: make(chan struct{}, 1)}
+	s.clients.conns <- c
+	select {
+	case <-c.over:
+	case <-time.After(patience / 2): // the fuzzer has less patience than a test
+		t.Fatal("the server hangs")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int(s.handled.Load()), s.arrived, c.out
+}
+
+func (s *fuzzed) RequestStarted(int) { s.handled.Add(1) }
+
+// roundTrip writes a request as http.Transport would.
+func (s *fuzzed) roundTrip(r *http.Request) (*http.Response, error) {
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		return nil, err
+	}
+	if r.UserAgent() != "ollama-proxy" {
+		s.mu.Lock()
+		s.arrived = append(s.arrived, b.Bytes())
+		s.mu.Unlock()
+	}
+	return http.ReadResponse(bufio.NewReader(strings.NewReader("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")), r)
+}
+
+// inProcess is a listener whose connections are made, not dialled.
+type inProcess struct {
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newInProcess() *inProcess {
+	return &inProcess{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *inProcess) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *inProcess) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *inProcess) Addr() net.Addr { return &net.TCPAddr{} }
+
+// complaints is a log in which there should be nothing.
+type complaints struct{ s *fuzzed }
+
+func (c complaints) Write(line []byte) (int, error) {
+	text := string(line)
+	c.s.complaint.Store(&text)
+	return len(line), nil
+}
+
+// fuzzedConn is the server's end of a client that writes something, and then has
+// no more to say. While a request is being answered it is just silent.
+type fuzzedConn struct {
+	woken chan struct{}
+
+	mu     sync.Mutex
+	in     []byte
+	out    []byte
+	late   bool // the read deadline has passed
+	closed bool
+	over   chan struct{}
+}
+
+func (c *fuzzedConn) Read(b []byte) (int, error) {
+	for {
+		c.mu.Lock()
+		switch {
+		case c.closed:
+			c.mu.Unlock()
+			return 0, net.ErrClosed
+		case c.late:
+			c.mu.Unlock()
+			return 0, os.ErrDeadlineExceeded
+		case len(c.in) > 0:
+			n := copy(b, c.in)
+			c.in = c.in[n:]
+			c.mu.Unlock()
+			return n, nil
+		case len(b) > 1 || !inBackground():
+			c.mu.Unlock()
+			return 0, io.EOF
+		}
+		c.mu.Unlock()
+		<-c.woken
+	}
+}
+
+// inBackground tells net/http's reads for the next request from the one by which
+// it finds out, while a request is answered, that its client has left.
+func inBackground() bool {
+	var pcs [8]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, ".backgroundRead") || !more {
+			return more
+		}
+	}
+}
+
+func (c *fuzzedConn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = append(c.out, b...)
+	return len(b), nil
+}
+
+func (c *fuzzedConn) change(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+	select {
+	case c.woken <- struct{}{}:
+	default:
+	}
+}
+
+func (c *fuzzedConn) SetReadDeadline(t time.Time) error {
+	c.change(func() { c.late = !t.IsZero() && !t.After(time.Now()) })
+	return nil
+}
+
+// CloseWrite is what the client sees as the end; net/http may wait before it
+// closes the rest.
+func (c *fuzzedConn) CloseWrite() error {
+	c.change(func() {
+		select {
+		case <-c.over:
+		default:
+			close(c.over)
+		}
+	})
+	return nil
+}
+
+func (c *fuzzedConn) Close() error {
+	c.change(func() { c.closed = true })
+	return c.CloseWrite()
+}
+
+func (c *fuzzedConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
+func (c *fuzzedConn) SetWriteDeadline(time.Time) error { return nil }
+func (c *fuzzedConn) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (c *fuzzedConn) RemoteAddr() net.Addr             { return c.LocalAddr() }
+
+// deaf is a Recorder that forgets.
+type deaf struct{}
+
+func (deaf) RequestStarted(int)                           {}
+func (deaf) Refused(string)                               {}
+func (deaf) Forwarded(time.Duration)                      {}
+func (deaf) Uploaded(int, int)                            {}
+func (deaf) FirstByte(int, time.Duration)                 {}
+func (deaf) StreamStarted(int)                            {}
+func (deaf) Passed(int, int, time.Duration)               {}
+func (deaf) StreamEnded(int, string)                      {}
+func (deaf) Tokens(string, int64, int64)                  {}
+func (deaf) UpstreamFailed(string)                        {}
+func (deaf) UpstreamUp(bool)                              {}
+func (deaf) Reloaded(string, bool, time.Time)             {}
+func (deaf) RequestEnded(int, string, int, time.Duration) {}
