@@ -228,20 +228,3 @@ func (c *fuzzedConn) SetDeadline(t time.Time) error    { return c.SetReadDeadlin
 func (c *fuzzedConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *fuzzedConn) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 func (c *fuzzedConn) RemoteAddr() net.Addr             { return c.LocalAddr() }
-
-// deaf is a Recorder that forgets.
-type deaf struct{}
-
-func (deaf) RequestStarted(int)                           {}
-func (deaf) Refused(string)                               {}
-func (deaf) Forwarded(time.Duration)                      {}
-func (deaf) Uploaded(int, int)                            {}
-func (deaf) FirstByte(int, time.Duration)                 {}
-func (deaf) StreamStarted(int)                            {}
-func (deaf) Passed(int, int, time.Duration)               {}
-func (deaf) StreamEnded(int, string)                      {}
-func (deaf) Tokens(string, int64, int64)                  {}
-func (deaf) UpstreamFailed(string)                        {}
-func (deaf) UpstreamUp(bool)                              {}
-func (deaf) Reloaded(string, bool, time.Time)             {}
-func (deaf) RequestEnded(int, string, int, time.Duration) {}
