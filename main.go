@@ -85,6 +85,7 @@ func newApp() *cli.App {
 					span("first-byte-timeout", 15*time.Minute, "wait so long for Ollama to begin its answer"),
 					span("heartbeat", 0, "so often tell clients who wait for a stream of events that it comes, so that a tunnel does not give up (0: never)"),
 					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for so long"),
+					span("drain-delay", 0, "after SIGTERM go on for so long while /readyz fails, until load balancers send requests elsewhere"),
 					span("shutdown-grace", time.Minute, "let running requests finish for so long after SIGTERM"),
 					text("log-format", "text", "`FORMAT` of the log: text or json"),
 					text("log-level", "info", "log from `LEVEL` on: debug, info, warn or error"),
@@ -249,8 +250,10 @@ func serve(c *cli.Context) error {
 	if n := c.Int("max-connections"); n < 1 {
 		return fmt.Errorf("--max-connections: %d is less than 1", n)
 	}
-	if d := c.Duration("heartbeat"); d < 0 {
-		return fmt.Errorf("--heartbeat: %v is less than 0s", d)
+	for _, name := range []string{"heartbeat", "drain-delay"} {
+		if d := c.Duration(name); d < 0 {
+			return fmt.Errorf("--%s: %v is less than 0s", name, d)
+		}
 	}
 	log, err := handler.NewLog(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
 	if err != nil {
@@ -334,6 +337,7 @@ func serve(c *cli.Context) error {
 		ReloadInterval: c.Duration("reload-interval"),
 		ReloadNow:      again,
 		MaxConnections: c.Int("max-connections"),
+		DrainDelay:     c.Duration("drain-delay"),
 		Grace:          c.Duration("shutdown-grace"),
 	}
 	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())

@@ -303,6 +303,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"mint --count 0 --secret-file " + placeholder, "--count: 0"},
 		{"mint --cuont 1", "-cuont"},
 		{"mint now", "mint takes flags only"},
+		{"serve --drain-delay -1s", "--drain-delay: -1s is less than 0s"},
 		{"serve --max-connections 0", "--max-connections: 0 is less than 1"},
 		{"mnit", "no command \"mnit\""},
 		{"serve --listen nonsense", "--listen: "},
@@ -599,6 +600,31 @@ func TestRevokeCutsRunningStreams(t *testing.T) {
 	s.Process.Signal(syscall.SIGTERM)
 	if log := s.log(); strings.Contains(log, keys[0][len(keys[0])-43:]) || !strings.Contains(log, "outcome=revoked") {
 		t.Errorf("logged:\n%s", log)
+	}
+}
+
+// TestRevokeDuringTheDrain: what still runs is no less revoked, however long the
+// drain may take.
+func TestRevokeDuringTheDrain(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	for _, long := range []string{"--drain-delay", "--shutdown-grace"} {
+		list := filepath.Join(t.TempDir(), "revocations")
+		if err := os.WriteFile(list, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+		s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--revocations", list, "--reload-interval", "20ms", long, "1h")...))
+		running := stream(t, s, key)
+		s.Process.Signal(syscall.SIGTERM)
+		for code := 0; code != http.StatusServiceUnavailable; {
+			code, _ = get(t, s.metrics+"/readyz", "")
+		}
+		lines(t, command(t, dir, "revoke", "--revocations", list, key))
+		if rest, err := io.ReadAll(running); err == nil || !strings.Contains(string(rest), "the API key has been revoked") {
+			t.Errorf("during a long %s: the stream ends with %q, %v", long, rest, err)
+		}
 	}
 }
 

@@ -89,11 +89,12 @@ func (p *Proxy) admit(next step) step {
 		defer x.life.over()
 		x.beCuttable()
 		defer x.beDone()
-		if err := p.running.enter(x); err != nil {
-			if errors.Is(err, errDraining) {
-				// The connection is to go elsewhere, to another replica.
-				x.w.Header().Set("Connection", "close")
-			}
+		err := p.running.enter(x)
+		if p.running.leaving.Load() {
+			// The next request is to go elsewhere, to another replica.
+			x.w.Header().Set("Connection", "close")
+		}
+		if err != nil {
 			x.answer(refusal{http.StatusServiceUnavailable, reasonOverload, err.Error() + ", try again", 1})
 			return
 		}

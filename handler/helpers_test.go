@@ -73,6 +73,7 @@ type config struct {
 	upstream http.Handler // in place of the stand-in
 	address  string       // of an Ollama, in place of both
 	proxy    func(*handler.Options)
+	delay    time.Duration // of the drain
 	grace    time.Duration
 	cors     func(http.Handler) http.Handler
 
@@ -140,7 +141,9 @@ func start(t *testing.T, c config) *site {
 		Proxy:   handler.New(o),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the metrics\n") }),
 		Grace:   c.grace,
-		CORS:    c.cors,
+
+		DrainDelay: c.delay,
+		CORS:       c.cors,
 
 		Certificates:   c.certificates,
 		MaxConnections: c.connections,

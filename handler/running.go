@@ -3,6 +3,7 @@ package handler
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,8 +15,9 @@ var (
 // running is the set of exchanges in flight. The zero running is empty and
 // lets everything in.
 type running struct {
-	max  int           // 0: no bound
-	look time.Duration // how often to look for those that are overdue; 0: never
+	max     int           // 0: no bound
+	look    time.Duration // how often to look for those that are overdue; 0: never
+	leaving atomic.Bool   // the proxy is about to drain
 
 	mu       sync.Mutex
 	first    *exchange // of a list through next and previous
@@ -77,12 +79,6 @@ func (s *running) drain() <-chan struct{} {
 		}
 	}
 	return s.empty
-}
-
-func (s *running) isDraining() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.draining
 }
 
 // endOverdue ends those in which nothing has happened for too long, and looks

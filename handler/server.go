@@ -62,16 +62,20 @@ type Server struct {
 	// connection to Ollama.
 	MaxConnections int
 
+	// DrainDelay is how long the drain waits for load balancers to notice that
+	// /readyz fails, and to send their requests elsewhere.
+	DrainDelay time.Duration
+
 	// Grace is how long running requests may take to finish once the server
 	// is to stop.
 	Grace time.Duration
 }
 
 // Serve serves until the context ends, or one of the listeners fails. Then it
-// drains: /readyz fails, new requests get 503, and those that run finish, up
-// to the grace; what still runs then is cut. Serve closes both listeners and
-// returns once nothing runs any more: nil after a drain, otherwise why a
-// listener failed.
+// drains: /readyz fails, and connections end with their next answer. After
+// DrainDelay new requests get 503, and those that run finish, up to the grace;
+// what still runs then is cut. Serve closes both listeners and returns once
+// nothing runs any more: nil after a drain, otherwise why a listener failed.
 func (s *Server) Serve(ctx context.Context, public, private net.Listener) error {
 	var h http.Handler = s.Proxy
 	if s.CORS != nil {
@@ -95,7 +99,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer back.Close()
 	defer front.Close()
 
-	watching, stop := context.WithCancel(ctx)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
 	defer stop()
 	go s.Proxy.WatchUpstream(watching)
 	go s.keepFresh(watching)
@@ -104,6 +108,12 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
+	}
+	s.Proxy.running.leaving.Store(true)
+	select {
+	case err := <-failed:
+		return err
+	case <-time.After(s.DrainDelay):
 	}
 	s.drain()
 
@@ -182,7 +192,7 @@ func (s *Server) operations() http.Handler {
 		io.WriteString(w, "ok\n")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if s.Proxy.running.isDraining() {
+		if s.Proxy.running.leaving.Load() {
 			http.Error(w, errDraining.Error(), http.StatusServiceUnavailable)
 			return
 		}

@@ -109,6 +109,48 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestTheDelayOfADrain: nothing is refused until it is over, but clients are
+// asked to go elsewhere.
+func TestTheDelayOfADrain(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{delay: time.Hour})
+	kept := s.dial(t)
+	s.use(t, kept)
+	s.drain(t)
+	for name, w := range map[string]*wire{"a kept": kept, "a new": s.dial(t)} {
+		w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
+		got := w.answer("POST")
+		if got.status != 200 || got.err != nil || !strings.Contains(got.body, chats[0].end) {
+			t.Errorf("on %s connection: %s %v", name, got, got.header)
+		}
+		w.closed()
+	}
+	if got := s.operate(t, "GET", "/healthz"); got.status != 200 {
+		t.Errorf("alive: %s", got)
+	}
+	s.listeners[0].Close()
+	if err := await(t, s.served, "Serve to return"); err == nil {
+		t.Error("Serve does not say that it has lost its listener")
+	}
+}
+
+// TestTheEndOfTheDelay: it is one.
+func TestTheEndOfTheDelay(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{delay: brief, grace: time.Hour})
+	w := s.dial(t)
+	w.send("POST", "/api/chat", chats[0].ask("hang-mid", true), bearer(s.key))
+	w.begun("POST")
+	s.stop()
+	for until := time.Now().Add(patience); s.ask(t, "GET", "/api/version", "").status != 503; {
+		if time.Now().After(until) {
+			t.Fatal("the delay does not end")
+		}
+	}
+	w.Close()
+	s.returned(t)
+}
+
 // TestDrainOfNothing takes no time.
 func TestDrainOfNothing(t *testing.T) {
 	t.Parallel()
