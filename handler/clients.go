@@ -30,8 +30,9 @@ var errHeads = errors.New("too many long heads at once")
 
 // clients is a listener that knows the connections it has accepted, and keeps
 // no more than max of them. One that carries no request with a valid key makes
-// way for a new one: those that never have carried any first, the oldest of
-// them first of all. So whoever has no key cannot keep those out who have one.
+// way for a new one: of those that never have carried any the oldest, unless
+// they are so few that it may just have come, or else one that has long carried
+// none. So whoever has no key cannot keep those out who have one.
 type clients struct {
 	net.Listener
 	max     int
@@ -39,6 +40,7 @@ type clients struct {
 	log     *slog.Logger
 
 	heads atomic.Int64 // bytes beyond smallHead of heads that are not complete
+	busy  atomic.Int64 // connections that carry requests with a valid key
 
 	mu        sync.Mutex
 	strangers list.List // of *client: never a valid key
@@ -122,10 +124,24 @@ func (s *clients) add(c *client) bool {
 
 // dispensable is the connection to be closed for another, or nil.
 func (s *clients) dispensable() *client {
+	if s.strangers.Len() <= s.max/8 {
+		if c := s.idleKnown(); c != nil {
+			return c
+		}
+	}
 	for e := s.strangers.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(*client); c.busy.Load() == 0 { // it may just be showing its first key
 			return c
 		}
+	}
+	return s.idleKnown()
+}
+
+// idleKnown is a connection that has carried no request since it was last looked
+// at; nil if all do now.
+func (s *clients) idleKnown() *client {
+	if s.busy.Load() >= int64(s.known.Len()) {
+		return nil // as the look would find out
 	}
 	for range 2 * s.known.Len() { // at the second look none has been used since the first
 		c := s.known.Front().Value.(*client)
@@ -213,7 +229,9 @@ func (c *client) enter() {
 	if c == nil {
 		return
 	}
-	c.busy.Add(1)
+	if c.busy.Add(1) == 1 {
+		c.home.busy.Add(1)
+	}
 	c.used.Store(true)
 	if c.known.Load() {
 		return
@@ -228,8 +246,8 @@ func (c *client) enter() {
 }
 
 func (c *client) leave() {
-	if c != nil {
-		c.busy.Add(-1)
+	if c != nil && c.busy.Add(-1) == 0 {
+		c.home.busy.Add(-1)
 	}
 }
 

@@ -74,6 +74,37 @@ func TestStrangersMakeWay(t *testing.T) {
 	}
 }
 
+// TestTheFewStrangersDoNotMakeWay while those who are known have nothing to do:
+// whoever has just come could never show a key.
+func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{connections: 16})
+	var known []*wire
+	for range 16 {
+		w := s.dial(t)
+		s.use(t, w)
+		known = append(known, w)
+	}
+	var strangers []*wire
+	for range 5 {
+		strangers = append(strangers, s.dial(t))
+	}
+	for i, w := range strangers {
+		if i < 2 {
+			w.closed()
+		} else {
+			s.use(t, w)
+		}
+	}
+	for i, w := range known {
+		if i < 3 {
+			w.closed()
+		} else {
+			s.use(t, w)
+		}
+	}
+}
+
 // TestWhatRunsNeverMakesWay, and what idles under a key does when nothing else
 // can.
 func TestWhatRunsNeverMakesWay(t *testing.T) {
