@@ -44,7 +44,7 @@ func checkOpenFiles() {
 		must(err, "a stranger's connection")
 		crowd = append(crowd, c)
 	}
-	await("the log to tell of the crowd", func() bool { return strings.Contains(p.said(), "more clients than open files allow") })
+	await("the log to tell of the crowd", func() bool { return strings.Contains(p.said(), "as many connections as there may be") })
 	from, spent := time.Now(), p.cpu()
 	for _, c := range guests {
 		ask(c, key, http.StatusOK)

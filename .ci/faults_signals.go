@@ -45,13 +45,13 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	}
 	goroutines, files := p.settled()
 	said := len(p.said())
-	running, doomed := p.streams(key, streams), p.stream(victim)
-	<-doomed.begun
-	stop := p.ask(key)
+	running, stop := p.streams(key, streams), p.ask(key)
+	var doomed *stream
 	from := time.Now()
 	for n := range hangups {
 		must(p.Process.Signal(syscall.SIGHUP), "SIGHUP")
 		if n == hangups/2 {
+			doomed = p.streams(victim, 1)[0]
 			command("revoke", "--revocations", list, "--reason", "amid a storm", victim)
 		}
 		time.Sleep(100 * time.Microsecond)
