@@ -162,8 +162,11 @@ func (f fault) inEachDialect(t *testing.T, begin func(chat) string, look func(*t
 					f.ollama(conn)
 				}),
 				proxy: func(o *options) {
-					if f.blame.code == http.StatusGatewayTimeout {
-						o.FirstByteTimeout, o.StallTimeout = ample, ample
+					switch f.message {
+					case notInTime:
+						o.FirstByteTimeout = ample
+					case nothingNew:
+						o.StallTimeout = ample
 					}
 				},
 			}))
