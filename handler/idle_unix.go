@@ -29,9 +29,7 @@ func (c *conn) watchIdle() {
 		c.raw, _ = s.SyscallConn()
 	}
 	c.peek = func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		c.quiet = err == syscall.EAGAIN
+		c.quiet = peek(fd) == syscall.EAGAIN
 		return true
 	}
 }
