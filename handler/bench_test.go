@@ -62,6 +62,7 @@ func BenchmarkRelay(b *testing.B) {
 	proxy := handler.New(handler.Options{
 		Upstream: lean(b, answer), Keys: signer.NewVerifier(secret), Recorder: deaf{}, Log: slog.New(slog.DiscardHandler),
 	})
+	b.Cleanup(proxy.Transport.(interface{ CloseIdleConnections() }).CloseIdleConnections)
 	server := &handler.Server{Proxy: proxy, Metrics: http.NotFoundHandler()}
 	public, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
