@@ -4,6 +4,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,10 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
+	"text/template"
 	"time"
 
 	"github.com/google/uuid"
@@ -67,7 +70,7 @@ func newApp() *cli.App {
 					&cli.StringFlag{Name: "upstream", Value: "http://127.0.0.1:11434", EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of Ollama"},
 					secretFile(),
 					revocations(),
-					span("reload-interval", 5*time.Second, "look for new secrets and revocations so often; SIGHUP looks at once"),
+					span("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
 					text("metrics-listen", "127.0.0.1:9464", "serve /metrics, /healthz and /readyz on `ADDRESS`"),
 					&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too, for up to 1000 keys"},
 					&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
@@ -82,13 +85,13 @@ func newApp() *cli.App {
 					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com pass, on your account"},
 					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: as many as descriptors allow)"},
 					&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
-					span("first-byte-timeout", 15*time.Minute, "wait so long for Ollama to begin its answer"),
-					span("heartbeat", 0, "so often tell clients who wait for a stream of events that it comes, so that a tunnel does not give up (0: never)"),
-					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for so long"),
-					span("drain-delay", 0, "after SIGTERM go on for so long while /readyz fails, until load balancers send requests elsewhere"),
-					span("shutdown-grace", time.Minute, "let running requests finish for so long after SIGTERM"),
-					text("log-format", "text", "`FORMAT` of the log: text or json"),
-					text("log-level", "info", "log from `LEVEL` on: debug, info, warn or error"),
+					span("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),
+					span("heartbeat", 0, "tell clients who wait for a stream of events every `DURATION` that it comes, so that a tunnel does not give up (0: never)"),
+					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for `DURATION`"),
+					span("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),
+					span("shutdown-grace", time.Minute, "let running requests finish for `DURATION` after SIGTERM"),
+					text("log-format", "text", "log as `text|json`"),
+					text("log-level", "info", "log from `debug|info|warn|error` on"),
 					&cli.BoolFlag{Name: "demo", Usage: "need nothing: a stand-in Ollama, a throw-away secret and a key on the screen"},
 				},
 				Action: serve,
@@ -119,24 +122,24 @@ func newApp() *cli.App {
 			{
 				Name:        "inspect",
 				Usage:       "say what a key is; with the secret, also whether it is valid",
-				ArgsUsage:   "KEY   (or - to read it from standard input)",
-				Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused.",
+				ArgsUsage:   "KEY",
+				Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused. KEY may be - to read it from standard input.",
 				Flags:       []cli.Flag{secretFile(), revocations(), asJSON()},
 				Action:      inspect,
 			},
 			{
 				Name:        "restrict",
 				Usage:       "print a narrower key; needs no secret",
-				ArgsUsage:   "KEY   (or - to read it from standard input)",
-				Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…",
+				ArgsUsage:   "KEY",
+				Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…\n\nKEY may be - to read it from standard input.",
 				Flags:       caveatFlags(asJSON()),
 				Action:      restrict,
 			},
 			{
 				Name:        "revoke",
 				Usage:       "put keys on the list of revoked ones; needs no secret",
-				ArgsUsage:   "KEY|UUID …   (or - to read them from standard input, one a line)",
-				Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it.",
+				ArgsUsage:   "KEY|UUID …",
+				Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it. KEY may be - to read keys from standard input, one a line.",
 				Flags: []cli.Flag{
 					revocations(),
 					&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
@@ -162,6 +165,19 @@ func newApp() *cli.App {
 				Description: "Example: ollama-proxy healthcheck --metrics-listen 127.0.0.1:9464",
 				Flags:       []cli.Flag{text("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves /readyz")},
 				Action:      healthcheck,
+			},
+			{
+				Name:        "completion",
+				Usage:       "print what lets a shell complete commands and flags",
+				ArgsUsage:   "bash|zsh|fish",
+				Description: "Example: ollama-proxy completion bash > /etc/bash_completion.d/ollama-proxy",
+				Action:      completion,
+			},
+			{
+				Name:        "man",
+				Usage:       "print the manual page",
+				Description: "Example: ollama-proxy man | man -l -",
+				Action:      man,
 			},
 		}),
 	}
@@ -587,6 +603,67 @@ func healthcheck(c *cli.Context) error {
 		return err
 	}
 	return handler.CheckReady(c.Context, c.String("metrics-listen"))
+}
+
+func completion(c *cli.Context) error {
+	if err := arguments(c, 1, "SHELL"); err != nil {
+		return err
+	}
+	shell := c.Args().First()
+	if !slices.Contains(strings.Split(c.Command.ArgsUsage, "|"), shell) {
+		return fmt.Errorf("%q is not bash, zsh or fish", shell)
+	}
+	return describe(c, shell)
+}
+
+func man(c *cli.Context) error {
+	if err := arguments(c, 0, ""); err != nil {
+		return err
+	}
+	return describe(c, "man")
+}
+
+// shells are templates that the command tree is poured into.
+//
+//go:embed deploy/shell
+var shells embed.FS
+
+// describe prints the command tree in the named form. In each, a flag's
+// placeholder tells what its value is: FILE, DIR, words to choose from as in
+// text|json, or what nobody can complete, such as a key.
+func describe(c *cli.Context, form string) error {
+	placeholder := func(f cli.DocGenerationFlag) (usage, value string) {
+		if before, rest, ok := strings.Cut(f.GetUsage(), "`"); ok {
+			value, after, _ := strings.Cut(rest, "`")
+			return before + value + after, value
+		}
+		return f.GetUsage(), ""
+	}
+	escapes := map[string]*strings.Replacer{
+		"zsh":  strings.NewReplacer("'", `'\''`, `\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`),
+		"fish": strings.NewReplacer("'", `\'`, `\`, `\\`),
+		"man":  strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "\n\n", "\n.PP\n", "…", `\&...`),
+	}
+	t, err := template.New("").Funcs(template.FuncMap{
+		"join":   strings.Join,
+		"escape": func(text string) string { return escapes[form].Replace(text) },
+		"usage":  func(f cli.DocGenerationFlag) string { usage, _ := placeholder(f); return usage },
+		"value":  func(f cli.DocGenerationFlag) string { _, value := placeholder(f); return value },
+		"many":   func(f cli.Flag) bool { _, many := f.(cli.DocGenerationSliceFlag); return many },
+		"flags": func(command *cli.Command) []cli.Flag {
+			return append(slices.DeleteFunc(command.VisibleFlags(), func(f cli.Flag) bool { return f == cli.HelpFlag }), cli.HelpFlag)
+		},
+		"words": func(value string) string {
+			if strings.ContainsAny(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+				return ""
+			}
+			return strings.ReplaceAll(value, "|", " ")
+		},
+	}).ParseFS(shells, "deploy/shell/"+form)
+	if err != nil {
+		return err
+	}
+	return t.ExecuteTemplate(c.App.Writer, form, c.App)
 }
 
 // untilSignal gives a context that ends with the first signal to stop. A second

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -277,7 +279,7 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 	path := makeSecret(t)
 	key := lines(t, command(t, t.TempDir(), "mint", "--secret-file", path))[0]
 	for _, args := range [][]string{
-		{"secret"}, {"mint"}, {"mint", "--count", "1000"}, {"mint", "--json"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key},
+		{"secret"}, {"man"}, {"completion", "fish"}, {"mint"}, {"mint", "--count", "1000"}, {"mint", "--json"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key},
 		serveArgs("--demo"),
 	} {
 		cmd := command(t, t.TempDir(), args...)
@@ -325,6 +327,46 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		out, talk, code := run(t, command(t, t.TempDir(), strings.Fields(row.args)...))
 		if code != 1 || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
 			t.Errorf("%s: exit %d, %q, %q on stderr", row.args, code, out, talk)
+		}
+	}
+}
+
+// TestTheCommandTreeIsDescribed looks for every command, flag and variable in
+// what is made of the tree for shells and for man.
+func TestTheCommandTreeIsDescribed(t *testing.T) {
+	forms := map[string]string{}
+	for _, args := range [][]string{{"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}, {"man"}} {
+		out, talk, code := run(t, command(t, t.TempDir(), args...))
+		if code != 0 || talk != "" {
+			t.Fatalf("%v: exit %d, %q", args, code, talk)
+		}
+		forms[args[len(args)-1]] = strings.ReplaceAll(out, `\-`, "-")
+	}
+	for _, command := range newApp().Commands {
+		for form, text := range forms {
+			for _, name := range command.Names() {
+				if !strings.Contains(text, name) {
+					t.Errorf("%s knows nothing of %s", form, name)
+				}
+			}
+		}
+		for _, f := range command.Flags {
+			f := f.(cli.DocGenerationFlag)
+			if f.TakesValue() != strings.Contains(f.GetUsage(), "`") {
+				t.Errorf("%s --%s: the usage names no value, or one that it does not take", command.Name, f.Names()[0])
+			}
+			for form, text := range forms {
+				if form == "fish" && !strings.Contains(text, "'__ollama_proxy_is "+strings.Join(command.Names(), " ")+"' -l "+f.Names()[0]+" ") ||
+					form != "fish" && !strings.Contains(text, "--"+f.Names()[0]) ||
+					form == "man" && !strings.Contains(text, f.GetEnvVars()[0]) {
+					t.Errorf("%s knows nothing of %s --%s", form, command.Name, f.Names()[0])
+				}
+			}
+		}
+	}
+	for _, args := range [][]string{{"completion"}, {"completion", "man"}, {"completion", "../shell/bash"}, {"man", "bash"}} {
+		if out, talk, code := run(t, command(t, t.TempDir(), args...)); code != 1 || out != "" || strings.Count(talk, "\n") != 1 {
+			t.Errorf("%v: exit %d, %q, %q", args, code, out, talk)
 		}
 	}
 }
