@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime"
@@ -26,6 +28,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
+	"github.com/xrash/smetrics"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
@@ -59,7 +62,7 @@ func newApp() *cli.App {
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    usageError,
 		Action:          unknownCommand,
-		Commands: withVariables([]*cli.Command{
+		Commands: finish([]*cli.Command{
 			{
 				Name:  "serve",
 				Usage: "run the proxy",
@@ -217,14 +220,19 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %s", name, strings.TrimPrefix(err.Error(), name+": "))
 		}
+		if at, err := time.Parse(time.RFC3339, c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
+			fmt.Fprintf(c.App.ErrWriter, "--expires-at: %s is past: the key has expired already\n", c.String(name))
+		}
 		all = append(all, made)
 	}
 	return all, nil
 }
 
-// withVariables gives every flag its variable, OLLAMA_PROXY_ and its name.
-func withVariables(commands []*cli.Command) []*cli.Command {
+// finish gives every flag its variable, OLLAMA_PROXY_ and its name, and every
+// command our words for what is wrong with a flag.
+func finish(commands []*cli.Command) []*cli.Command {
 	for _, command := range commands {
+		command.OnUsageError, command.Action = usageError, checkingFlags(command.Action)
 		for _, flag := range command.Flags {
 			variable := []string{"OLLAMA_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag.Names()[0], "-", "_"))}
 			switch f := flag.(type) {
@@ -263,10 +271,12 @@ func serve(c *cli.Context) error {
 			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
 		}
 	}
-	if n := c.Int("max-connections"); n < 1 {
-		return fmt.Errorf("--max-connections: %d is less than 1", n)
+	for name, least := range map[string]int{"max-connections": 1, "max-in-flight": 0} {
+		if n := c.Int(name); n < least {
+			return fmt.Errorf("--%s: %d is less than %d", name, n, least)
+		}
 	}
-	for _, name := range []string{"heartbeat", "drain-delay"} {
+	for _, name := range []string{"heartbeat", "drain-delay", "shutdown-grace"} {
 		if d := c.Duration(name); d < 0 {
 			return fmt.Errorf("--%s: %v is less than 0s", name, d)
 		}
@@ -279,11 +289,11 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--max-body: %w", err)
 	}
-	public, err := net.Listen("tcp", c.String("listen"))
+	public, err := handler.Listen(c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	private, err := net.Listen("tcp", c.String("metrics-listen"))
+	private, err := handler.Listen(c.String("metrics-listen"))
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
@@ -293,20 +303,26 @@ func serve(c *cli.Context) error {
 	} else if domains := c.StringSlice("acme-domain"); len(domains) > 0 {
 		address = "https://" + domains[0]
 	}
-	found, upstream, err := prepare(c, log, address)
-	if err != nil {
-		return err
-	}
 	trusted, err := handler.ParseNetworks(c.StringSlice("trusted-proxy"))
 	if err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
-	target, err := handler.ParseUpstream(upstream)
+	certificates, err := certificates(c)
 	if err != nil {
-		return fmt.Errorf("--upstream: %w", err)
+		return err
 	}
-
+	cors, err := handler.AllowOrigins(c.StringSlice("allow-origin"))
+	if err != nil {
+		return fmt.Errorf("--allow-origin: %w", err)
+	}
+	found, target, err := prepare(c, log, address)
+	if err != nil {
+		return err
+	}
 	keys, err := signer.OpenKeyring(c.Context, found, c.String("revocations"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: an empty file is a list, too", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -319,14 +335,6 @@ func serve(c *cli.Context) error {
 		PerKey:           c.Bool("metrics-per-key"),
 		NativeHistograms: c.Bool("native-histograms"),
 	})
-	certificates, err := certificates(c)
-	if err != nil {
-		return err
-	}
-	cors, err := handler.AllowOrigins(c.StringSlice("allow-origin"))
-	if err != nil {
-		return fmt.Errorf("--allow-origin: %w", err)
-	}
 	reloads := []handler.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
 	if certificates != nil {
 		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificates.Reload})
@@ -384,16 +392,19 @@ func certificates(c *cli.Context) (handler.Certificates, error) {
 
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
 // demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Found, upstream string, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Found, ollama *url.URL, err error) {
 	if c.Bool("demo") {
-		ollama, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return found, "", err
+			return found, nil, err
 		}
-		go http.Serve(ollama, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
+		go http.Serve(l, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
 		s, _ := signer.NewSecret()
-		return signer.Found{Secrets: []signer.Secret{s}}, ollama.Addr().String(), greet(c, s, address,
+		return signer.Found{Secrets: []signer.Secret{s}}, &url.URL{Scheme: "http", Host: l.Addr().String()}, greet(c, s, address,
 			"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
+	}
+	if ollama, err = handler.ParseUpstream(c.String("upstream")); err != nil {
+		return found, nil, fmt.Errorf("--upstream: %w", err)
 	}
 	found, err = signer.FindSecrets(c.String("secret-file"))
 	if errors.Is(err, signer.ErrNoSecret) {
@@ -407,7 +418,7 @@ func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Fou
 	if found.Exposed {
 		log.Warn("others than its owner may read the secret file: chmod 600 it", "file", found.Path)
 	}
-	return found, c.String("upstream"), err
+	return found, ollama, err
 }
 
 // greet prints a first key and how to try it.
@@ -465,6 +476,9 @@ func secret(c *cli.Context) error {
 		if c.Bool("if-missing") && errors.Is(err, fs.ErrExist) {
 			_, _, err = signer.ReadSecrets(path) // what is no secret does not do
 			return err
+		}
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%w: it stays as it is, and --if-missing is content with it", err)
 		}
 		if err != nil {
 			return err
@@ -527,6 +541,9 @@ func restrict(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(more) == 0 {
+		return errors.New("no restriction given: name one, such as --models llama3.2; see ollama-proxy restrict --help")
+	}
 	narrower, err := signer.Restrict(key, more...)
 	if err != nil {
 		return err
@@ -544,7 +561,7 @@ func revoke(c *cli.Context) error {
 	switch text := c.String("before"); text {
 	case "":
 		if c.Args().Len() == 0 {
-			return fmt.Errorf("no KEY or UUID given; see ollama-proxy revoke --help")
+			return errors.New("no KEY or UUID given; see ollama-proxy revoke --help")
 		}
 	case "now":
 		before = time.Now()
@@ -561,6 +578,10 @@ func revoke(c *cli.Context) error {
 	added, err := signer.AppendRevocations(path, ids, c.String("reason"), before)
 	if err != nil {
 		return err
+	}
+	if added == 0 {
+		fmt.Fprintf(c.App.ErrWriter, "%s has it already: nothing was added\n", path)
+		return nil
 	}
 	fmt.Fprintf(c.App.ErrWriter, "%d added to %s\n", added, path)
 	return nil
@@ -611,7 +632,7 @@ func completion(c *cli.Context) error {
 	}
 	shell := c.Args().First()
 	if !slices.Contains(strings.Split(c.Command.ArgsUsage, "|"), shell) {
-		return fmt.Errorf("%q is not bash, zsh or fish", shell)
+		return errors.New("SHELL is bash, zsh or fish; see ollama-proxy completion --help")
 	}
 	return describe(c, shell)
 }
@@ -628,17 +649,19 @@ func man(c *cli.Context) error {
 //go:embed deploy/shell
 var shells embed.FS
 
+// placeholder is what help shows for a flag's value, and the usage around it.
+func placeholder(f cli.DocGenerationFlag) (usage, value string) {
+	if before, rest, ok := strings.Cut(f.GetUsage(), "`"); ok {
+		value, after, _ := strings.Cut(rest, "`")
+		return before + value + after, value
+	}
+	return f.GetUsage(), ""
+}
+
 // describe prints the command tree in the named form. In each, a flag's
 // placeholder tells what its value is: FILE, DIR, words to choose from as in
 // text|json, or what nobody can complete, such as a key.
 func describe(c *cli.Context, form string) error {
-	placeholder := func(f cli.DocGenerationFlag) (usage, value string) {
-		if before, rest, ok := strings.Cut(f.GetUsage(), "`"); ok {
-			value, after, _ := strings.Cut(rest, "`")
-			return before + value + after, value
-		}
-		return f.GetUsage(), ""
-	}
 	escapes := map[string]*strings.Replacer{
 		"zsh":  strings.NewReplacer("'", `'\''`, `\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`),
 		"fish": strings.NewReplacer("'", `\'`, `\`, `\\`),
@@ -691,7 +714,9 @@ func idArguments(c *cli.Context) (ids []uuid.UUID, err error) {
 		if err != nil {
 			return nil, err
 		}
-		words = strings.Fields(string(text))
+		if words = strings.Fields(string(text)); len(words) == 0 {
+			return nil, errors.New("no KEY or UUID on standard input")
+		}
 	}
 	for i, word := range words {
 		if strings.HasPrefix(word, "-") {
@@ -757,14 +782,106 @@ func printKey(w io.Writer, asJSON bool, key string) error {
 }
 
 func unknownCommand(c *cli.Context) error {
-	if name := c.Args().First(); name != "" {
-		return fmt.Errorf("there is no command %q; see ollama-proxy --help", name)
+	name := c.Args().First()
+	var names []string
+	for _, command := range c.App.Commands {
+		names = append(names, command.Names()...)
 	}
-	return cli.ShowAppHelp(c)
+	switch {
+	case name == "help" && slices.Contains(names, c.Args().Get(1)):
+		return cli.ShowCommandHelp(c, c.Args().Get(1))
+	case name == "" || name == "help":
+		return cli.ShowAppHelp(c)
+	case strings.HasPrefix(name, "OLLAMA-"):
+		return errors.New("a key comes after a command, such as inspect; see ollama-proxy --help")
+	}
+	return fmt.Errorf("there is no command %q%s; see ollama-proxy --help", name, nearest("", name, names))
 }
 
+// nearest asks whether one of the names was meant by a word that is none.
+func nearest(dashes, word string, names []string) (question string) {
+	best := 0.8
+	for _, name := range names {
+		if likeness := smetrics.JaroWinkler(word, name, 0.7, 4); likeness > best {
+			best, question = likeness, fmt.Sprintf(" (did you mean %q?)", dashes+name)
+		}
+	}
+	return question
+}
+
+// usageError says in our words what the library finds wrong with a flag or a
+// variable. It has the name of what is wrong only in its text.
 func usageError(c *cli.Context, err error, _ bool) error {
+	var name, value, kind, variable, wanted string
+	is := func(format string, parts ...any) bool {
+		n, _ := fmt.Sscanf(err.Error(), format, parts...)
+		return n == len(parts)
+	}
+	unknown := is("flag provided but not defined: -%s", &name)
+	missing := is("flag needs an argument: -%s", &name)
+	bad := is("invalid value %q for flag -%s", &value, &name) || is("invalid boolean value %q for -%s", &value, &name) ||
+		is("could not parse %q as %s value from environment variable %q for flag %s", &value, &kind, &variable, &name)
+	name = strings.TrimSuffix(name, ":")
+	var names []string
+	for _, flag := range append(c.Command.Flags, cli.HelpFlag) {
+		names = append(names, flag.Names()[0])
+		if flag.Names()[0] != name {
+			continue
+		}
+		switch f := flag.(type) {
+		case *cli.IntFlag:
+			wanted = "a whole number such as 10"
+		case *cli.DurationFlag:
+			wanted = "a duration such as 30s or 5m"
+		case *cli.BoolFlag:
+			wanted = "true or false"
+		case cli.DocGenerationFlag:
+			_, wanted = placeholder(f)
+		}
+	}
+	switch {
+	case unknown:
+		err = fmt.Errorf("there is no flag --%s%s", name, nearest("--", name, names))
+	case missing:
+		err = fmt.Errorf("--%s needs a value after it: %s", name, wanted)
+	case bad:
+		err = fmt.Errorf("%s: %q is not %s", cmp.Or(variable, "--"+name), value, wanted)
+	}
 	return fmt.Errorf("%w; see %s --help", err, c.Command.HelpName)
+}
+
+// checkingFlags has an action refuse what a shell makes of a variable that it
+// does not know: empty, --listen would be all addresses, and --revocations no
+// list. An error about a flag also names the variable that set it, if one did.
+func checkingFlags(action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		for _, flag := range c.Command.Flags {
+			name := flag.Names()[0]
+			if _, ok := flag.(*cli.StringFlag); ok && c.IsSet(name) && c.String(name) == "" {
+				return namingVariable(fmt.Errorf("--%s is empty: give it a value, or leave it out", name), name, flag)
+			}
+		}
+		err := action(c)
+		for _, flag := range c.Command.Flags {
+			if name := flag.Names()[0]; err != nil && strings.HasPrefix(err.Error(), "--"+name+": ") {
+				return namingVariable(err, name, flag)
+			}
+		}
+		return err
+	}
+}
+
+func namingVariable(err error, name string, flag cli.Flag) error {
+	given := func(arg string) bool {
+		arg, _, _ = strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		return arg == name
+	}
+	for _, variable := range flag.(cli.DocGenerationFlag).GetEnvVars() {
+		if _, set := os.LookupEnv(variable); set && !slices.ContainsFunc(os.Args[1:], given) {
+			return fmt.Errorf("%w (%s says so)", err, variable)
+		}
+	}
+	return err
 }
 
 // version is what the build was told with -X main.release, or else what Go

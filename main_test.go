@@ -195,7 +195,8 @@ func TestInspect(t *testing.T) {
 		{"valid", []string{"--secret-file", path, key}, "", 0, "verdict: valid"},
 		{"from stdin", []string{"--secret-file", path, "-"}, key + "\n", 0, "verdict: valid"},
 		{"another secret", []string{"--secret-file", makeSecret(t), key}, "", 1, "verdict: refused: forged key"},
-		{"no key", []string{"hello"}, "", 1, "malformed key"},
+		{"no key", []string{"hello"}, "", 1, "malformed key: one looks like OLLAMA-<uuid>.<tag>"},
+		{"nothing on stdin", []string{"-"}, "", 1, "malformed key"},
 		{"nothing", nil, "", 1, "no KEY given"},
 		{"a flag too late", []string{key, "--json"}, "", 1, "--json comes too late"},
 		{"a word too many", []string{key, key}, "", 1, "too many"},
@@ -303,12 +304,27 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"mint --secret-file /nowhere/secret", "no such file"},
 		{"mint --secret-file " + placeholder, "line 1: the secret is a placeholder"},
 		{"mint --count 0 --secret-file " + placeholder, "--count: 0"},
-		{"mint --cuont 1", "-cuont"},
+		{"mint --cuont 1", "there is no flag --cuont (did you mean \"--count\"?)"},
+		{"mint -x", "there is no flag --x; see ollama-proxy mint --help"},
+		{"mint --count 1x", "--count: \"1x\" is not a whole number such as 10"},
+		{"mint --json=maybe", "--json: \"maybe\" is not true or false"},
+		{"mint --count", "--count needs a value after it: a whole number such as 10"},
+		{"mint --models", "--models needs a value after it: GLOB"},
+		{"serve --heartbeat 15", "--heartbeat: \"15\" is not a duration such as 30s or 5m"},
+		{"serve --max-in-flight -1", "--max-in-flight: -1 is less than 0"},
+		{"serve --shutdown-grace -1s", "--shutdown-grace: -1s is less than 0s"},
+		{"serve --demo --listen=", "--listen is empty"},
+		{"serve --demo --metrics-listen=", "--metrics-listen is empty"},
+		{"serve --demo --revocations=", "--revocations is empty"},
+		{"mint --secret-file=", "--secret-file is empty"},
+		{"--versoin", "there is no flag --versoin (did you mean \"--version\"?)"},
+		{"srve", "there is no command \"srve\" (did you mean \"serve\"?)"},
+		{"xyzzy", "there is no command \"xyzzy\"; see"},
 		{"mint now", "mint takes flags only"},
 		{"serve --drain-delay -1s", "--drain-delay: -1s is less than 0s"},
 		{"serve --max-connections 0", "--max-connections: 0 is less than 1"},
 		{"mnit", "no command \"mnit\""},
-		{"serve --listen nonsense", "--listen: "},
+		{"serve --listen nonsense", "--listen: \"nonsense\" is no address such as 127.0.0.1:8080"},
 		{"serve --max-body 64parsecs", "--max-body: \"64parsecs\" is not a size such as 64MiB"},
 		{"serve --tls-cert /nowhere/cert --tls-key /nowhere/key --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --demo", "certificate /nowhere/cert: "},
 		{"serve --tls-cert /nowhere/cert --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --demo", "--tls-cert and --tls-key go together"},
@@ -322,10 +338,83 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --log-format xml", "--log-format: \"xml\""},
 		{"serve --demo --upstream ftp://x --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:x", "--metrics-listen: "},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream ftp://x", "--upstream: ftp is no scheme"},
-		{"healthcheck --metrics-listen 127.0.0.1:1", "refused"},
+		{"healthcheck --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: "},
 	} {
 		out, talk, code := run(t, command(t, t.TempDir(), strings.Fields(row.args)...))
-		if code != 1 || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
+		if code != 1 || out != "" || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q, %q on stderr", row.args, code, out, talk)
+		}
+	}
+}
+
+func TestBadVariablesAreNamed(t *testing.T) {
+	for _, row := range []struct{ command, variable, want string }{
+		{"mint", "OLLAMA_PROXY_COUNT=many", "OLLAMA_PROXY_COUNT: \"many\" is not a whole number such as 10"},
+		{"mint", "OLLAMA_PROXY_ADMIN=perhaps", "OLLAMA_PROXY_ADMIN: \"perhaps\" is not true or false"},
+		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=5", "OLLAMA_PROXY_STALL_TIMEOUT: \"5\" is not a duration such as 30s or 5m"},
+		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=-5s", "--stall-timeout: -5s is not more than 0s (OLLAMA_PROXY_STALL_TIMEOUT says so)"},
+		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB (OLLAMA_PROXY_MAX_BODY says so)"},
+		{"serve --max-body more", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"more\" is not a size such as 64MiB\n"},
+		{"serve", "OLLAMA_PROXY_LISTEN=", "--listen is empty: give it a value, or leave it out (OLLAMA_PROXY_LISTEN says so)"},
+		{"serve", "OLLAMA_PROXY_REVOCATIONS=", "--revocations is empty: give it a value, or leave it out (OLLAMA_PROXY_REVOCATIONS says so)"},
+	} {
+		cmd := command(t, t.TempDir(), strings.Fields(row.command)...)
+		cmd.Env = append(cmd.Env, row.variable)
+		out, talk, code := run(t, cmd)
+		if code != 1 || out != "" || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
+			t.Errorf("%s %s: exit %d, %q, %q on stderr", row.variable, row.command, code, out, talk)
+		}
+	}
+}
+
+func TestHelpIsFoundWhereItIsLookedFor(t *testing.T) {
+	for _, row := range []struct{ args, want string }{
+		{"help", "COMMANDS:"}, {"", "COMMANDS:"}, {"--help", "COMMANDS:"}, {"help me", "COMMANDS:"},
+		{"help mint", "--expires-in DURATION"}, {"mint help", "--expires-in DURATION"}, {"mint --help", "--expires-in DURATION"},
+	} {
+		out, talk, code := run(t, command(t, t.TempDir(), strings.Fields(row.args)...))
+		if code != 0 || talk != "" || !strings.Contains(out, row.want) {
+			t.Errorf("%s: exit %d, %q, %q on stderr", row.args, code, out, talk)
+		}
+	}
+}
+
+// A key is not for the eyes of whoever reads what went wrong.
+func TestAKeyThatIsNoCommandDoesNotShow(t *testing.T) {
+	key := lines(t, command(t, t.TempDir(), "mint", "--secret-file", makeSecret(t)))[0]
+	for _, args := range [][]string{{key}, {"help", key}, {"mint", key}, {"connect", key}, {"completion", key}, {"revoke", "--revocations", "x", key + "x"}} {
+		out, talk, _ := run(t, command(t, t.TempDir(), args...))
+		if tag := key[len(key)-43:]; strings.Contains(out+talk, tag) {
+			t.Errorf("%s: %s%s", args[0], out, talk)
+		}
+	}
+}
+
+func TestWhatHelpsIsSaid(t *testing.T) {
+	dir, taken := t.TempDir(), httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(taken.Close)
+	secret, list := makeSecret(t), filepath.Join(dir, "revocations")
+	key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+	address := strings.TrimPrefix(taken.URL, "http://")
+	for _, row := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"serve --demo --listen " + address, 1, address + " is in use: take another port"},
+		{"serve --demo --listen 127.0.0.1:0 --metrics-listen " + address, 1, "--metrics-listen: " + address + " is in use: take another port"},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --secret-file " + secret + " --revocations " + list, 1, "an empty file is a list, too"},
+		{"healthcheck --metrics-listen " + address, 1, "answers with status 404"},
+		{"mint --secret-file " + dir + "/none", 1, "`ollama-proxy secret --out " + dir + "/none` makes one"},
+		{"mint --expires-at 2020-01-31T12:00:00Z --secret-file " + secret, 0, "--expires-at: 2020-01-31T12:00:00Z is past"},
+		{"secret --out " + secret, 1, "--if-missing is content with it"},
+		{"restrict " + key, 1, "no restriction given: name one, such as --models llama3.2"},
+		{"revoke --revocations " + list + " " + key, 0, "1 added to " + list},
+		{"revoke --revocations " + list + " " + key, 0, list + " has it already"},
+		{"revoke --revocations " + list + " -", 1, "no KEY or UUID on standard input"},
+	} {
+		out, talk, code := run(t, command(t, dir, strings.Fields(row.args)...))
+		if code != row.code || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
 			t.Errorf("%s: exit %d, %q, %q on stderr", row.args, code, out, talk)
 		}
 	}
@@ -551,7 +640,7 @@ func TestCaveatFlags(t *testing.T) {
 		{"mint --from localhost", "--from: not networks"},
 		{"mint --streams many", "--streams: not a whole number"},
 		{"mint --rpm 0", "--rpm: not a whole number"},
-		{"restrict " + key, "no caveat given"},
+		{"restrict " + key, "no restriction given"},
 		{"restrict --rpm 1 OLLAMA-x", "malformed key"},
 		{"restrict " + key + " --rpm 1", "--rpm comes too late"},
 	} {

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/jub0bs/cors"
@@ -27,7 +28,7 @@ func AllowOrigins(origins []string) (func(http.Handler) http.Handler, error) {
 		MaxAgeInSeconds: 600,
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: write it like https://chat.example.com", err)
 	}
 	return middleware.Wrap, nil
 }

@@ -2,13 +2,16 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -58,6 +61,24 @@ func Reachable(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
+// Listen listens on the address, a host and a port, such as 127.0.0.1:8080 or,
+// for all that this machine has, 0.0.0.0:8080. If the text is no address, or
+// something else listens there, or the port is not for everyone, the error says
+// what to do about it.
+func Listen(address string) (net.Listener, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, fmt.Errorf("%q is no address such as 127.0.0.1:8080", address)
+	}
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s is in use: take another port, or stop what listens there", address)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: take a port from 1024 on, or run as root or with CAP_NET_BIND_SERVICE", err)
+	}
+	return l, err
+}
+
 // CheckReady asks the Server whose private listener is at the address whether
 // it is ready. If it is not, or does not answer within three seconds,
 // CheckReady returns an error.
@@ -70,11 +91,11 @@ func CheckReady(ctx context.Context, address string) error {
 	}
 	res, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return err
+		return fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, errors.Unwrap(err))
 	}
 	res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: status %d", res.StatusCode)
+		return fmt.Errorf("not ready: %s answers with status %d", address, res.StatusCode)
 	}
 	return nil
 }

@@ -115,13 +115,13 @@ func (c Caveat) addTo(l *Limits, scope string) error {
 	case "streams":
 		n, err := parseNumber(c.Value, maxCount)
 		if err != nil {
-			return fmt.Errorf("streams: %w", err)
+			return fmt.Errorf("streams: %w, such as 2", err)
 		}
 		l.Streams = append(l.Streams, Budget{scope, int(n)})
 	case "rpm":
 		n, err := parseNumber(c.Value, maxCount)
 		if err != nil {
-			return fmt.Errorf("rpm: %w", err)
+			return fmt.Errorf("rpm: %w, such as 60", err)
 		}
 		l.RPM = append(l.RPM, Budget{scope, int(n)})
 	case "label":

@@ -47,6 +47,9 @@ func FindSecrets(path string) (Found, error) {
 		}
 	}
 	secrets, exposed, err := ReadSecrets(path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w: `ollama-proxy secret --out %s` makes one", err, path)
+	}
 	return Found{secrets, path, exposed}, err
 }
 

@@ -14,8 +14,8 @@ import (
 
 // The reasons for which a key is refused.
 var (
-	ErrMalformed = errors.New("malformed key")
-	ErrForged    = errors.New("forged key")
+	ErrMalformed = errors.New("malformed key: one looks like OLLAMA-<uuid>.<tag>")
+	ErrForged    = errors.New("forged key: it was made with another secret, or changed since")
 	ErrExpired   = errors.New("expired key")
 	ErrRevoked   = errors.New("revoked key")
 )
