@@ -20,9 +20,9 @@ type Reload struct {
 	Load func(ctx context.Context, force bool) (changed bool, err error)
 }
 
-// keepFresh loads every reload at each interval, and at once when asked, until
-// the context ends. None waits for another: one may be at the far end of a
-// network.
+// keepFresh loads every reload at once, so that it shows from the start how it
+// goes, then at each interval and when asked, until the context ends. None waits
+// for another: one may be at the far end of a network.
 func (s *Server) keepFresh(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -52,15 +52,7 @@ func (s *Server) keep(ctx context.Context, r Reload, asked <-chan struct{}) {
 	ticker := time.NewTicker(s.ReloadInterval)
 	defer ticker.Stop()
 	log, failing := s.Proxy.Log, ""
-	for {
-		force := false
-		select {
-		case <-ticker.C:
-		case <-asked:
-			force = true
-		case <-ctx.Done():
-			return
-		}
+	for force := false; ; {
 		changed, err := r.Load(ctx, force)
 		if ctx.Err() != nil {
 			return
@@ -76,6 +68,14 @@ func (s *Server) keep(ctx context.Context, r Reload, asked <-chan struct{}) {
 		}
 		if changed {
 			s.Proxy.cutRevoked()
+		}
+		select {
+		case <-ticker.C:
+			force = false
+		case <-asked:
+			force = true
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -42,6 +42,7 @@ type Server struct {
 	Proxy *Proxy
 
 	// Certificates are for TLS on the public listener. Nil means in the clear.
+	// Those of an authority are ordered by their Reload.
 	Certificates Certificates
 
 	// CORS lets web pages in, see [AllowOrigins]. Nil means none.
@@ -50,8 +51,8 @@ type Server struct {
 	// Metrics is served as /metrics on the private listener.
 	Metrics http.Handler
 
-	// Reloads are loaded again at every ReloadInterval, and at once when
-	// ReloadNow yields.
+	// Reloads are loaded when the server starts, again at every ReloadInterval,
+	// and at once when ReloadNow yields.
 	Reloads        []Reload
 	ReloadInterval time.Duration
 	ReloadNow      <-chan os.Signal
@@ -89,7 +90,6 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.config()
-			s.Certificates.Reload(ctx, false) // so that orders begin now; how they went, keepFresh will see
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
