@@ -49,7 +49,7 @@ func newKeys() *keys {
 		tokens:      counters("key_tokens_total", "Tokens of prompts and answers, by the key's label or else its id.", "key"),
 		streamBytes: counters("key_stream_bytes_total", "Bytes of Ollama's answers, as they pass, by the key's label or else its id.", "key"),
 	}
-	k.create(maxKeys+1, "other")
+	k.create(maxKeys+1, other)
 	k.places.Store(&keyPlaces{map[string]int{}, map[[16]byte]int{}, map[[16]byte]int{}})
 	return k
 }

@@ -12,7 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-const namespace = "ollama_proxy"
+const (
+	namespace = "ollama_proxy"
+
+	// maxModels bounds how many models have series of their own, however many
+	// come and go: 1,000.
+	maxModels = 1000
+
+	// other is the label of what has no series of its own.
+	other = "other"
+)
 
 // Options says what to count. The lists hold all the values that labels may
 // have: nothing a client sends becomes one, so the number of series is fixed.
@@ -139,6 +148,8 @@ func New(o Options) *Metrics {
 		observed("secret_fingerprint", "A number that is the same on replicas with the same secrets.", func() float64 { return float64(o.InForce.SecretFingerprint()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	m.byModel.most, m.byModel.rest = maxModels+1, other
+	m.Tokens(0, other, 0, 0)
 	if o.PerKey {
 		m.keys = newKeys()
 		m.registry.MustRegister(m.keys.requests, m.keys.tokens, m.keys.streamBytes)
@@ -202,7 +213,8 @@ func (m *Metrics) StreamEnded(route int, outcome string) {
 	m.streams.WithLabelValues(r.name, outcome).Inc()
 }
 
-// Tokens counts the tokens of a prompt and of an answer.
+// Tokens counts the tokens of a prompt and of an answer. Models beyond the first
+// 1,000 share one series.
 func (m *Metrics) Tokens(key int, model string, prompt, completion int64) {
 	counted := m.byModel.get(model, func(model string) tokenCounters {
 		return tokenCounters{m.tokens.WithLabelValues(model, "prompt"), m.tokens.WithLabelValues(model, "completion")}

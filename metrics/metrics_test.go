@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +109,30 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 		`ollama_proxy_upstream_up 1`,
 		`ollama_proxy_tokens_total{kind="prompt",model="llama3.2:latest"} 26`,
 		`ollama_proxy_tokens_total{kind="completion",model="llama3.2:latest"} 259`,
+	)
+}
+
+// TestModelsThatComeAndGo: Ollama lists only so many at a time, but who may
+// create and delete them makes any number of names.
+func TestModelsThatComeAndGo(t *testing.T) {
+	m := newMetrics(&inForce{})
+	expect(t, scrape(t, m), `ollama_proxy_tokens_total{kind="prompt",model="other"} 0`)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for n := range 3 * maxModels {
+				m.Tokens(0, fmt.Sprint("model-", n), 1, 2)
+			}
+		})
+	}
+	all.Wait()
+	text := scrape(t, m)
+	if n := strings.Count(text, "\nollama_proxy_tokens_total{"); n != 2*(maxModels+1) {
+		t.Errorf("%d series, want %d", n, 2*(maxModels+1))
+	}
+	expect(t, text,
+		fmt.Sprintf(`ollama_proxy_tokens_total{kind="prompt",model="other"} %d`, 4*2*maxModels),
+		fmt.Sprintf(`ollama_proxy_tokens_total{kind="completion",model="other"} %d`, 2*4*2*maxModels),
 	)
 }
 
