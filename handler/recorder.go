@@ -58,7 +58,7 @@ type Recorder interface {
 
 	// RequestEnded is called once for each RequestStarted. Code is the status
 	// of the answer; 499 means that the client left before its end, and where
-	// an answer broke off after its status was sent, code says why: 502, 503
+	// an answer broke off after its status was sent, code says why: 401, 502, 503
 	// or 504. Method is "other" unless a route has it.
 	RequestEnded(route int, method string, code int, took time.Duration)
 }
