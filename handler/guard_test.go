@@ -53,7 +53,8 @@ func TestTheModelThatIsCheckedIsTheModelThatRuns(t *testing.T) {
 		{"not a string", "POST", chat, `{"model":["tiny"]}`, "", ""},
 
 		{"letter case: the last wins", "POST", chat, `{"model":"tiny","MODEL":"other:1b"}`, "", ""},
-		{"letter case: the last is allowed", "POST", chat, `{"model":"other:1b","MoDeL":"tiny"}`, "", "tiny:latest"},
+		{"letter case: the last is allowed, the exact one is not", "POST", chat, `{"model":"other:1b","MoDeL":"tiny"}`, "", ""},
+		{"letter case: none is exact", "POST", chat, `{"MODEL":"other:1b","MoDeL":"tiny"}`, "", "tiny:latest"},
 		{"duplicate", "POST", chat, `{"model":"tiny","model":"other:1b"}`, "", ""},
 		{"duplicate, then null", "POST", chat, `{"model":"tiny","model":"other:1b","model":null}`, "", ""},
 		{"null is ignored", "POST", chat, `{"model":"tiny","model":null}`, "", "tiny:latest"},
@@ -213,6 +214,7 @@ func TestCloudModelsAreRefusedToEveryone(t *testing.T) {
 		for path, body := range map[string]string{
 			"/api/chat":            fmt.Sprintf(`{"model":%s}`, quoted),
 			"/v1/chat/completions": fmt.Sprintf(`{"model":"tiny","Model":%s}`, quoted),
+			"/v1/messages":         fmt.Sprintf(`{"model":%s,"Model":"tiny"}`, quoted),
 			"/api/show":            fmt.Sprintf(`{"name":%s}`, quoted),
 			"/api/pull":            fmt.Sprintf(`{"model":%s}`, quoted),
 			"/api/create":          fmt.Sprintf(`{"model":"tiny","from":%s}`, quoted),
@@ -230,6 +232,32 @@ func TestCloudModelsAreRefusedToEveryone(t *testing.T) {
 		}
 	}
 	s.nothingArrived(t)
+}
+
+// TestANameThatIsTooLongIsNoWayAround: Ollama takes spaces off a name, however
+// many there are.
+func TestANameThatIsTooLongIsNoWayAround(t *testing.T) {
+	s := start(t, config{})
+	padded := strings.Repeat(" ", 8<<10)
+	for _, body := range []string{
+		`{"model":"` + padded + `tiny:cloud"}`,
+		`{"model":"` + strings.Repeat(`\u0020`, 4<<10) + `tiny:cloud"}`,
+		`{"model":"` + padded + `tiny:cloud","MODEL":"tiny"}`,
+		`{"images":["` + strings.Repeat("A", 2<<20) + `"],"model":"` + padded + `tiny:cloud"}`,
+	} {
+		for _, path := range []string{"/api/chat", "/v1/responses", "/api/show", "/api/pull"} {
+			w := s.dial(t)
+			w.send("POST", path, body, "Authorization: Bearer "+s.admin)
+			if a := w.answer("POST"); a.status != http.StatusBadRequest {
+				t.Errorf("%s %.20s…: status %d, %.200s", path, body, a.status, a.body)
+			}
+		}
+	}
+	for _, seen := range s.ollama.Seen() {
+		if seen.Model != "" {
+			t.Errorf("Ollama runs %s", seen.Model)
+		}
+	}
 }
 
 // TestOllamaCannotBeginBeforeTheModelIsKnown sends a large body up to the byte

@@ -56,10 +56,13 @@ func or(a, b string) string {
 
 // guard refuses a request for a model that the key, or the proxy, does not
 // allow. If the models cannot be told, unreadable is set; then a key for some
-// models only is refused. guard returns a *refusal, or nil.
+// models only is refused. guard returns a *refusal, errUnreadable, or nil.
 func (p *Proxy) guard(x *exchange, models []string, unreadable bool) error {
 	limited := x.key.Limits.LimitsModels()
 	for i, model := range models {
+		if model == overlong {
+			return errUnreadable
+		}
 		if !p.AllowCloud && signer.IsCloudModel(model) {
 			return &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
 		}
@@ -83,7 +86,11 @@ func (p *Proxy) guard(x *exchange, models []string, unreadable bool) error {
 
 // guardNames is guard for a JSON body.
 func (p *Proxy) guardNames(x *exchange, n names) error {
-	if err := p.guard(x, x.route.models.pick(n), n.unreadable); err != nil {
+	models := x.route.models.pick(n)
+	if n.exact != "" && n.exact != n.model {
+		models = append(models, n.exact)
+	}
+	if err := p.guard(x, models, n.unreadable); err != nil {
 		return err
 	}
 	x.asksStream.Store(n.stream)

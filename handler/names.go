@@ -14,12 +14,21 @@ const (
 	// maxNameValue bounds what is kept of a model's name: 4 KiB, far more
 	// than any model has.
 	maxNameValue = 4 << 10
+
+	// overlong stands for a name that takes more than that. Of what spaces
+	// Ollama would take off it, nobody knows what is left.
+	overlong = "\x00"
 )
 
 // names are what a JSON body says that decides over it: the models, by the keys
 // under which Ollama looks for them, and whether the answer is to be a stream.
 type names struct {
 	model, name, source, destination, from string
+
+	// exact is the last model whose key is "model" in just these letters.
+	// By it Ollama decides under /v1 whether a request goes to ollama.com,
+	// before it reads the body as it does everywhere else.
+	exact string
 
 	stream bool // the body asks for one
 
@@ -85,7 +94,10 @@ type nameReader struct {
 	state readState
 	depth int
 	kept  []byte // of the key or the value that is being read, with its quotes
-	field field  // of the value that is being read
+
+	// Of the value that is being read.
+	field field
+	exact bool // its key is "model" in just these letters
 }
 
 type readState int
@@ -238,12 +250,12 @@ func (r *nameReader) keep(b []byte) {
 }
 
 func (r *nameReader) endKey() {
-	r.state, r.field = beforeColon, noField
+	r.state, r.field, r.exact = beforeColon, noField, false
 	if len(r.kept) > maxNameKey {
 		return
 	}
 	if key, ok := unquote(r.kept); ok {
-		r.field = fieldOf(key)
+		r.field, r.exact = fieldOf(key), string(key) == "model"
 	}
 }
 
@@ -287,12 +299,15 @@ func (r *nameReader) endString() {
 	if !r.field.isName() {
 		return
 	}
-	var value []byte
-	ok := false
+	value, ok := []byte(overlong), false
 	if len(r.kept) <= maxNameValue {
 		value, ok = unquote(r.kept)
 	}
-	if r.names.set(r.field, string(value)); !ok {
+	r.names.set(r.field, string(value))
+	if r.exact {
+		r.names.exact = string(value)
+	}
+	if !ok {
 		r.names.unreadable = true
 	}
 }

@@ -23,6 +23,16 @@ func oracle(body []byte) (n names, ok bool) {
 	return names{model: v.Model, name: v.Name, source: v.Source, destination: v.Destination, from: v.From, stream: v.Stream}, true
 }
 
+// oracleExact is how Ollama finds out, under /v1, whether a model is at
+// ollama.com.
+func oracleExact(body []byte) (model string) {
+	var v map[string]json.RawMessage
+	if json.Unmarshal(body, &v) != nil || json.Unmarshal(v["model"], &model) != nil {
+		return ""
+	}
+	return model
+}
+
 // readNames reads a body in pieces of the given size.
 func readNames(body []byte, size int) (n names, consumed int, done bool) {
 	var r nameReader
@@ -39,6 +49,7 @@ var nameBodies = []string{
 	`{"model":"tiny","MODEL":"other:1b"}`,
 	`{"MODEL":"other:1b","model":"tiny"}`,
 	`{"model":"tiny","model":"other:1b"}`,
+	`{"model":"other:1b","Model":"tiny","stream":true}`, `{"model":"other:1b","Model":"tiny","model":null}`, `{"m\u006fdel":"other:1b","ModeL":"tiny"}`,
 	`{"model":"tiny","model":null}`,
 	`{"model":null}`,
 	`{"m\u006fdel":"other:1b"}`,
@@ -83,6 +94,10 @@ func checkNames(t *testing.T, body []byte) {
 		if got.unreadable && longName(body) {
 			return
 		}
+		if exact := oracleExact(body); exact != "" && exact != got.exact {
+			t.Errorf("%q in pieces of %d: %q, Ollama may take it for %q", body, size, got.exact, exact)
+		}
+		got.exact = ""
 		if got != want || !done {
 			t.Errorf("%q in pieces of %d: %+v, done %v, Ollama reads %+v", body, size, got, done, want)
 		}

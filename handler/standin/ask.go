@@ -69,7 +69,23 @@ func readModel(x *exchange) (a ask, err error) {
 		return a, errors.New("failed to decompress zstd body")
 	}
 	err = x.decode(&a)
+	if x.route.dialect != native {
+		a.Model = cmp.Or(cloudModel(x.body), a.Model)
+	}
 	return a, err
+}
+
+// cloudModel is the model at ollama.com that a body names, "" if none. Under /v1 Ollama looks for it first, in a map:
+// only "model" in just these letters counts, and only if nothing follows the body's first value.
+func cloudModel(body []byte) (model string) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil || json.Unmarshal(fields["model"], &model) != nil {
+		return ""
+	}
+	if _, source := cutSource(strings.Map(lower, strings.TrimSpace(model))); source != "cloud" {
+		return ""
+	}
+	return model
 }
 
 // readName reads a body of the routes that take the older "name" where "model" is empty.

@@ -75,6 +75,21 @@ func TestWhichModelWins(t *testing.T) {
 		}
 	}
 
+	// Under /v1, what is to run at ollama.com is looked for first.
+	for _, c := range []struct{ path, body, want string }{
+		{"/v1/chat/completions", `{"model":"tiny:cloud","MODEL":"tiny"` + messages, "tiny:cloud"},
+		{"/v1/messages", `{"model":" tiny:8b:CLOUD ","Model":"tiny"` + messages, "tiny:8b-cloud"},
+		{"/v1/responses", `{"model":"tiny:cloud","model":null,"MODEL":"tiny"` + messages, "tiny:latest"},
+		{"/v1/completions", `{"model":"tiny:cloud","MODEL":"tiny"` + messages + `{}`, "tiny:latest"},
+		{"/api/chat", `{"model":"tiny:cloud","MODEL":"tiny"` + messages, "tiny:latest"},
+	} {
+		exchange(t, s.Server, "POST", c.path, c.body)
+		n++
+		if got := s.await(t, n).Model; got != c.want {
+			t.Errorf("%s %s runs %q", c.path, c.body, got)
+		}
+	}
+
 	// A body that is right about the model and wrong elsewhere runs nothing.
 	r, _ := exchange(t, s.Server, "POST", "/api/chat", `{"model":"hang","messages":"x"}`)
 	n++
