@@ -144,7 +144,7 @@ func (p *Proxy) openBody(x *exchange) error {
 	x.body = body{length: r.ContentLength, client: client}
 
 	memory := int64(smallBody)
-	if x.route.models == inForm || x.zstd() {
+	if x.route.models == inForm || x.zstd() || !p.pool.alone && !x.route.upload {
 		memory = p.MaxBody // the model may stand anywhere, and cannot be read in passing
 	}
 	if r.ContentLength <= memory {

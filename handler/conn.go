@@ -82,6 +82,9 @@ func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		c.endWatch()
 		c.close()
+		if !c.limit.seen {
+			err = unanswered{err}
+		}
 		return nil, err
 	}
 	body := &answerBody{from: res.Body, conn: c, last: res.Close || res.StatusCode == http.StatusSwitchingProtocols}

@@ -55,6 +55,8 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	}
 	var opErr *net.OpError
 	switch {
+	case errors.Is(err, errNobody), errors.Is(err, errNoHost):
+		f.message, f.kind = err.Error(), upstreamDial
 	case errors.As(err, &opErr) && opErr.Op == "dial":
 		f.message, f.kind = "Ollama cannot be reached", upstreamDial
 	case isDisconnect(err), errors.Is(err, io.EOF):

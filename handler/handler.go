@@ -48,12 +48,16 @@ type KeyVerifier interface {
 // Options says what a Proxy works with. Upstream, Keys, Recorder and Log are
 // needed.
 type Options struct {
-	Upstream *url.URL // where Ollama is: scheme and host
+	Upstream *url.URL // where Ollama is: scheme and host; not needed with Upstreams
 	Keys     KeyVerifier
 	Recorder Recorder
 	Log      *slog.Logger
 
-	// Transport sends requests to Ollama. Nil means [NewTransport].
+	// Upstreams are several Ollamas, in place of Upstream. Each request goes to
+	// the one that suits it best.
+	Upstreams []Upstream
+
+	// Transport sends requests to the one Ollama. Nil means [NewTransport].
 	Transport http.RoundTripper
 
 	// MaxBody is the most bytes that a request's body may have, uploads of
@@ -91,8 +95,8 @@ type Options struct {
 type Proxy struct {
 	Options
 	running running
-	cuts    atomic.Uint64                   // how often revoked keys were cut
-	known   atomic.Pointer[map[string]bool] // the models that Ollama lists
+	cuts    atomic.Uint64 // how often revoked keys were cut
+	pool    *pool
 	budgets budgets
 	handle  step
 
@@ -108,8 +112,12 @@ type step func(*exchange)
 
 // New returns a Proxy. It connects to nothing before the first request.
 func New(o Options) *Proxy {
-	if o.Transport == nil {
-		o.Transport = NewTransport(o.Upstream)
+	alone := len(o.Upstreams) == 0
+	if alone {
+		if o.Transport == nil {
+			o.Transport = NewTransport(o.Upstream)
+		}
+		o.Upstreams = []Upstream{{Name: o.Upstream.Host, URL: o.Upstream, Weight: 1, over: o.Transport}}
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 64 << 20
@@ -121,6 +129,7 @@ func New(o Options) *Proxy {
 		o.StallTimeout = 5 * time.Minute
 	}
 	p := &Proxy{Options: o}
+	p.pool = newPool(p, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

@@ -88,6 +88,7 @@ type site struct {
 	ollama          *standin.Ollama
 	upstream        string // host:port
 	public, private string // host:port
+	proxy           *handler.Proxy
 	spy             *spy
 	log             *syncBuffer
 	secret          signer.Secret
@@ -137,8 +138,9 @@ func start(t *testing.T, c config) *site {
 	public, private := listen(t), listen(t)
 	s.listeners = [2]net.Listener{public, private}
 	s.public, s.private = public.Addr().String(), private.Addr().String()
+	s.proxy = handler.New(o)
 	server := &handler.Server{
-		Proxy:   handler.New(o),
+		Proxy:   s.proxy,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the metrics\n") }),
 		Grace:   c.grace,
 
@@ -164,11 +166,15 @@ func start(t *testing.T, c config) *site {
 	return s
 }
 
-// unwatched answers WatchUpstream itself, so that a test sees nothing but its
+// unwatched answers WatchUpstreams itself, so that a test sees nothing but its
 // own requests. Only the proxy's own ones carry this User-Agent.
 func unwatched(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isWatch(r) {
+			if r.URL.Path == "/api/ps" {
+				io.WriteString(w, `{"models":[]}`)
+				return
+			}
 			io.WriteString(w, `{"models":[{"name":"llama3.2:latest"},{"name":"nomic-embed-text"}]}`)
 			return
 		}
@@ -177,7 +183,7 @@ func unwatched(next http.Handler) http.Handler {
 }
 
 func isWatch(r *http.Request) bool {
-	return r.URL.Path == "/api/tags" && r.UserAgent() == "ollama-proxy"
+	return (r.URL.Path == "/api/tags" || r.URL.Path == "/api/ps") && r.UserAgent() == "ollama-proxy"
 }
 
 // nobody listens there, nor will any other test.

@@ -25,6 +25,7 @@ func (p *Proxy) observe(next step) step {
 }
 
 func (p *Proxy) report(x *exchange) {
+	defer x.leave()
 	took := time.Since(x.arrived)
 	if x.status == 0 && x.outcome == "" {
 		x.status = http.StatusInternalServerError // a bug of ours: the handler panicked
@@ -74,7 +75,7 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	if !p.Log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 14)
+	attrs := make([]slog.Attr, 0, 15)
 	attrs = append(attrs, slog.String("request", x.requestID()))
 	id, label := x.key.ID, x.key.Label()
 	if !x.verified {
@@ -96,6 +97,9 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 		slog.Int("status", code),
 		slog.Int64("bytes", x.sent),
 		slog.Duration("duration", took))
+	if x.at != nil {
+		attrs = append(attrs, slog.String("upstream", x.at.name))
+	}
 	if x.firstByte > 0 {
 		attrs = append(attrs, slog.Duration("first_byte", x.firstByte))
 	}

@@ -13,7 +13,7 @@ func (p *Proxy) relay(x *exchange) {
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
 	heart := p.startHeartbeat(x)
-	res, err := p.Transport.RoundTrip(out)
+	res, err := p.roundTrip(x, out)
 	heart.stop()
 	if err != nil {
 		p.fail(x, err)
@@ -38,12 +38,20 @@ func (p *Proxy) relay(x *exchange) {
 	p.pass(x, res)
 }
 
+// roundTrip sends the request to Ollama, or to one of several.
+func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
+	if p.pool.alone {
+		return p.Transport.RoundTrip(out)
+	}
+	return p.pool.ask(x, out)
+}
+
 // outgoing is the request that Ollama sees: our path, its own Host, and of the
 // client's headers those that are its business.
 func (p *Proxy) outgoing(x *exchange) *http.Request {
-	x.target = url.URL{
-		Scheme: p.Upstream.Scheme, Host: p.Upstream.Host,
-		Path: x.path, RawPath: x.rawPath, RawQuery: x.r.URL.RawQuery,
+	x.target = url.URL{Path: x.path, RawPath: x.rawPath, RawQuery: x.r.URL.RawQuery}
+	if p.pool.alone {
+		x.target.Scheme, x.target.Host = p.Upstream.Scheme, p.Upstream.Host
 	}
 	out := (&http.Request{
 		Method:        x.r.Method,

@@ -50,6 +50,13 @@ func (s *running) enter(x *exchange) error {
 	return nil
 }
 
+// len is how many exchanges are in flight.
+func (s *running) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
 func (s *running) leave(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -101,7 +101,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
 	defer stop()
-	go s.Proxy.WatchUpstream(watching)
+	go s.Proxy.WatchUpstreams(watching)
 	go s.keepFresh(watching)
 
 	select {

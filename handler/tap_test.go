@@ -135,7 +135,7 @@ func (p *tap) take(t *testing.T, host string) (all []sent) {
 			if at += n; n == 0 {
 				at = len(w.sent)
 			}
-			if !slices.Contains(s.header, "User-Agent: ollama-proxy") { // WatchUpstream's own
+			if !slices.Contains(s.header, "User-Agent: ollama-proxy") { // WatchUpstreams' own
 				all = append(all, s)
 			}
 		}

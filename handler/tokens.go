@@ -85,7 +85,7 @@ func (p *Proxy) countTokens(x *exchange, t *tail) {
 		return
 	}
 	label := other
-	if model, known := x.model.Load(), p.known.Load(); model != nil && known != nil && (*known)[*model] {
+	if model := x.model.Load(); model != nil && p.pool.knows(*model) {
 		label = *model
 	}
 	p.Recorder.Tokens(x.keyID, label, prompt, completion)

@@ -1,11 +1,8 @@
 package handler
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 // ParseUpstream reads where Ollama is, as OLLAMA_HOST spells it: a URL, or a
@@ -48,70 +43,24 @@ func ParseUpstream(text string) (*url.URL, error) {
 	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}, nil
 }
 
-const (
-	// watchInterval is how often Ollama is looked after; a look costs it
-	// nothing.
-	watchInterval = 10 * time.Second
+// Upstream is one Ollama.
+type Upstream struct {
+	Name   string   // in logs and metrics, and for those who manage it
+	URL    *url.URL // scheme and host
+	Weight int      // how many requests it takes for one of another's with weight 1
 
-	// maxKnown bounds how many models may become labels.
-	maxKnown = 1000
-)
-
-// WatchUpstream asks Ollama for its models, at once and then every ten seconds
-// until the context ends, and logs when it comes and goes. Requests do not wait
-// for that: each finds out for itself.
-func (p *Proxy) WatchUpstream(ctx context.Context) {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
-	for up, first := false, true; ; first = false {
-		known, err := p.askModels(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		switch now := err == nil; {
-		case now && (first || !up):
-			p.Log.Info("Ollama answers", "upstream", p.Upstream.Redacted(), "models", len(known))
-		case !now && (first || up):
-			p.Log.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", p.Upstream.Redacted(), "error", err)
-		}
-		if up = err == nil; up {
-			p.known.Store(&known)
-		}
-		p.Recorder.UpstreamUp(up)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+	over http.RoundTripper // nil: a transport of its own
 }
 
-// askModels gives the models that Ollama lists, in their canonical spelling.
-func (p *Proxy) askModels(ctx context.Context) (map[string]bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, watchInterval/2)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Upstream.JoinPath("/api/tags").String(), nil)
-	if err != nil {
-		return nil, err
+func (u Upstream) transport() http.RoundTripper {
+	if u.over != nil {
+		return u.over
 	}
-	r.Header.Set("User-Agent", "ollama-proxy")
-	res, err := p.Transport.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET /api/tags gives status %d", res.StatusCode)
-	}
-	var list struct{ Models []struct{ Name string } }
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(&list); err != nil {
-		return nil, errBadList
-	}
-	known := map[string]bool{}
-	for _, m := range list.Models {
-		if name, ok := signer.CanonicalModel(m.Name); ok && len(known) < maxKnown {
-			known[name] = true
-		}
-	}
-	return known, nil
+	t := newTransport(u.URL)
+	t.dialer.Timeout = shortDialTimeout
+	return t
 }
+
+// shortDialTimeout bounds how long connecting to one of several Ollamas may take:
+// there are others.
+const shortDialTimeout = 3 * time.Second

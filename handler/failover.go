@@ -1,0 +1,149 @@
+package handler
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+)
+
+var (
+	errNobody = errors.New("no Ollama can be reached")
+	errNoHost = errors.New("no Ollama that has the model can be reached")
+)
+
+// maxResets is how many answers of a member's in a row may break off before their
+// first byte, until it is left alone for a while.
+const maxResets = 3
+
+// maxBusy bounds an answer that says that Ollama is busy: 64 KiB.
+const maxBusy = 64 << 10
+
+// ask has a request answered by the member that suits it best, and tries others
+// as long as that is safe: while the request is in memory, and none has begun to
+// answer.
+//
+// Who refuses the connection is down, and has done nothing: the next one is
+// tried, whoever is left. Who says that it is busy has done nothing either; up to
+// three others are asked before the client hears of it. Whoever breaks the
+// connection may have begun to work. Then one other is tried and no more: a
+// request that kills Ollama is not to kill them all.
+func (pl *pool) ask(x *exchange, out *http.Request) (*http.Response, error) {
+	model, talk := pl.modelOf(x), pl.talks.of(x)
+	w := wish{last: pl.talks.last(talk)}
+	var busy *http.Response
+	broken := false
+	for {
+		var kind string
+		o, why := pl.pick(model, &w)
+		switch {
+		case o == nil && busy != nil:
+			return busy, nil
+		case o == nil && model != "" && pl.knows(model):
+			return nil, errNoHost
+		case o == nil:
+			return nil, errNobody
+		}
+		x.moveTo(o, out)
+		res, err := o.transport.RoundTrip(out)
+		switch {
+		case err == nil && res.StatusCode == http.StatusServiceUnavailable && x.repeatable():
+			if busy = keep(res); busy == nil {
+				return res, nil
+			}
+			o.isBusy()
+			if !w.try(o.member) {
+				return busy, nil
+			}
+			continue
+		case err == nil:
+			o.serves()
+			pl.talks.served(talk, o.id)
+			if why == forLeisure {
+				o.lookSoon() // what it has unloaded for that
+			}
+			return res, nil
+		case x.life.ended() != nil:
+			return nil, err
+		case isRefused(err):
+			kind = upstreamDial
+			pl.went(o.member, err, false)
+		case isUnanswered(err):
+			kind = upstreamReset
+			if o.resets.Add(1) >= maxResets {
+				pl.went(o.member, err, false)
+			}
+			o.lookSoon()
+			if broken || !w.try(o.member) {
+				return nil, err
+			}
+			broken = true
+		default:
+			return nil, err
+		}
+		if !x.repeatable() {
+			return nil, err
+		}
+		pl.p.Recorder.UpstreamFailed(kind)
+	}
+}
+
+// modelOf is the model by which to choose; "" if there is none. Of a model that
+// no member is known to have, they are asked first.
+func (pl *pool) modelOf(x *exchange) string {
+	model := x.model.Load()
+	if model == nil {
+		return ""
+	}
+	if !pl.knows(*model) {
+		pl.refresh(&x.life)
+	}
+	return *model
+}
+
+// moveTo has the request be at o's member, which has counted it in.
+func (x *exchange) moveTo(o *offer, out *http.Request) {
+	x.leave()
+	x.at = o
+	x.target.Scheme, x.target.Host = o.url.Scheme, o.url.Host
+	out.Body = x.body.readCloser()
+}
+
+// leave has the exchange be nowhere.
+func (x *exchange) leave() {
+	if x.at != nil {
+		x.at.leave()
+		x.at = nil
+	}
+}
+
+// repeatable reports whether the request can be sent once more.
+func (x *exchange) repeatable() bool { return x.body.large == nil }
+
+// keep reads what a busy member says, so that its connection is free. If that is
+// of unknown length, or long, keep returns nil and has done nothing.
+func keep(res *http.Response) *http.Response {
+	if res.ContentLength < 0 || res.ContentLength > maxBusy {
+		return nil
+	}
+	said, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	res.Body, res.ContentLength = newMemory(said), int64(len(said))
+	res.Header.Del("Content-Length")
+	return res
+}
+
+// isRefused reports whether there was no connection.
+func isRefused(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// unanswered is why a connection broke before any of the answer had come.
+type unanswered struct{ error }
+
+func (u unanswered) Unwrap() error { return u.error }
+
+func isUnanswered(err error) bool {
+	return errors.As(err, new(unanswered)) && (isDisconnect(err) || errors.Is(err, io.EOF))
+}

@@ -1,0 +1,193 @@
+package handler
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// pool is the Ollamas behind the proxy, and what it knows of them. All of that
+// is the proxy's own and soft: replicas do not talk, and what one forgets it
+// learns again.
+type pool struct {
+	p     *Proxy
+	alone bool // it is one Ollama, and will not be more: there is nothing to choose
+
+	roster atomic.Pointer[roster]
+	talks  *talks
+
+	mu      sync.Mutex // held to change anything below, a roster, or whether an offer is loaded
+	members []*member  // in the order of their names
+	lastID  uint16
+	miss    miss
+	looking context.Context // of those that look after the members; nil before that
+	looks   sync.WaitGroup
+}
+
+// roster is who there is, and who has what. It never changes, so that who
+// chooses needs no lock.
+type roster struct {
+	members []*member
+	any     []*offer // of no model, for requests that are about none
+	models  map[string][]*offer
+}
+
+func newPool(p *Proxy, alone bool) *pool {
+	pl := &pool{p: p, alone: alone}
+	if !alone {
+		pl.talks = newTalks()
+	}
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	for _, u := range p.Upstreams {
+		pl.join(u)
+	}
+	pl.index()
+	return pl
+}
+
+// join adds a member. The lock is held.
+func (pl *pool) join(u Upstream) *member {
+	pl.lastID++
+	m := newMember(u, pl.lastID)
+	m.offers[""] = &offer{member: m}
+	m.offers[""].loaded.Store(true) // nothing has to be
+	pl.members = append(pl.members, m)
+	slices.SortFunc(pl.members, func(a, b *member) int { return strings.Compare(a.name, b.name) })
+	pl.lookAfter(m)
+	return m
+}
+
+// index publishes who has what. The lock is held.
+func (pl *pool) index() {
+	r := &roster{members: slices.Clone(pl.members), models: map[string][]*offer{}}
+	for _, m := range pl.members {
+		r.any = append(r.any, m.offers[""])
+		for model, o := range m.offers {
+			if model != "" {
+				r.models[model] = append(r.models[model], o)
+			}
+		}
+	}
+	pl.roster.Store(r)
+}
+
+// take takes in what a member has installed and loaded. A model that requests
+// run on is taken to be loaded though it may not be listed yet.
+func (pl *pool) take(m *member, installed, loaded map[string]bool) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	changed := false
+	for model := range m.offers {
+		if model != "" && !installed[model] {
+			delete(m.offers, model)
+			changed = true
+		}
+	}
+	crowd := int32(0)
+	for model := range installed {
+		o := m.offers[model]
+		if o == nil {
+			o = &offer{member: m}
+			m.offers[model] = o
+			changed = true
+		}
+		if is := loaded[model] || o.running.Load() > 0; is {
+			o.loaded.Store(true)
+			crowd++
+		} else {
+			o.loaded.Store(false)
+		}
+	}
+	m.crowd.Store(crowd)
+	m.seen = true
+	if changed {
+		pl.index()
+	}
+}
+
+// pick chooses a member for a request and counts the request in. The model is
+// the request's; "" stands for none. A model that nobody has goes to anyone, so
+// that the client hears so from Ollama.
+func (pl *pool) pick(model string, w *wish) (*offer, reason) {
+	w.dice = rand.Uint32()
+	offers := pl.roster.Load().offers(model)
+	o, why := choose(offers, w)
+	switch why {
+	case nobody:
+		return nil, nobody
+	case forLeisure:
+		return pl.pickCold(model, w)
+	}
+	o.enter()
+	return o, why
+}
+
+// pickCold does so where a model has to be loaded: one request after the other,
+// lest those that come together load it on as many members.
+func (pl *pool) pickCold(model string, w *wish) (*offer, reason) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	o, why := choose(pl.roster.Load().offers(model), w)
+	if why == nobody {
+		return nil, nobody
+	}
+	if !o.loaded.Load() {
+		o.loaded.Store(true)
+		o.crowd.Add(1)
+	}
+	o.enter()
+	return o, why
+}
+
+func (r *roster) offers(model string) []*offer {
+	if offers, ok := r.models[model]; ok {
+		return offers
+	}
+	return r.any
+}
+
+// knows reports whether any member lists the model.
+func (pl *pool) knows(model string) bool {
+	_, ok := pl.roster.Load().models[model]
+	return ok
+}
+
+// UpstreamState is what the proxy knows of one Ollama.
+type UpstreamState struct {
+	Name     string
+	Up       bool     // it answered when last asked
+	Weight   int      // its share of the requests, beside the others'
+	InFlight int      // requests of this proxy's that it has
+	Models   []string // that it has, in their canonical spelling, in order
+	Loaded   []string // of these, that are in its memory or on their way there
+}
+
+// UpstreamStates tells what is known of each Ollama, in the order of their names.
+func (p *Proxy) UpstreamStates() []UpstreamState {
+	pl := p.pool
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	all := make([]UpstreamState, 0, len(pl.members))
+	for _, m := range pl.members {
+		s := UpstreamState{Name: m.name, Up: m.seen && m.up.Load(), Weight: int(m.weight.Load()), InFlight: int(m.inFlight.Load())}
+		if pl.alone {
+			s.InFlight = p.running.len()
+		}
+		for _, model := range slices.Sorted(maps.Keys(m.offers)) {
+			if model == "" {
+				continue
+			}
+			s.Models = append(s.Models, model)
+			if m.offers[model].loaded.Load() {
+				s.Loaded = append(s.Loaded, model)
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
