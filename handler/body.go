@@ -21,10 +21,12 @@ var errBodyTooLarge = errors.New("request body too large")
 // body is a request's body on its way to Ollama. The zero body is empty.
 type body struct {
 	length int64     // -1: not known
-	small  []byte    // all of it, if it is small
+	small  []byte    // all of it, if it is in memory
 	large  io.Reader // otherwise
 	client *source   // nil if nothing was read
 	upload *transfer // of a large body, once it has been handed to the transport
+
+	portion *portion // of the memory that all bodies take
 }
 
 // clientErr is why the client's bytes ended, other than by their proper end.
@@ -50,10 +52,20 @@ func (b *body) readCloser() io.ReadCloser {
 	return http.NoBody
 }
 
+// letGo lets go of a body in memory, which will not be sent again: its answer may
+// take far longer.
+func (b *body) letGo() {
+	if b.small != nil {
+		b.small = nil
+		b.portion.giveBack()
+	}
+}
+
 // memory is a body that is in memory as a whole.
 type memory struct {
 	bytes.Reader
-	all []byte
+	all     []byte
+	portion *portion // to be given back at the end
 }
 
 func newMemory(b []byte) *memory {
@@ -62,8 +74,22 @@ func newMemory(b []byte) *memory {
 	return m
 }
 
-// Close does nothing: there is nothing to give back.
-func (*memory) Close() error { return nil }
+// Read lets go of the memory at its end.
+func (m *memory) Read(b []byte) (int, error) {
+	n, err := m.Reader.Read(b)
+	if err == io.EOF {
+		m.Close()
+	}
+	return n, err
+}
+
+// Close lets go of the memory.
+func (m *memory) Close() error {
+	m.all = nil
+	m.Reset(nil)
+	m.portion.giveBack()
+	return nil
+}
 
 // transfer is a large body in the transport's hands: it reads in a goroutine of
 // its own, and may do so after it has returned an answer or an error.
@@ -114,7 +140,9 @@ func (p *Proxy) open(next step) step {
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
 		start := time.Now()
-		if err := p.openBody(x); err != nil {
+		err := p.openBody(x)
+		defer x.body.portion.giveBack()
+		if err != nil {
 			p.fail(x, err)
 			return
 		}
@@ -144,20 +172,26 @@ func (p *Proxy) openBody(x *exchange) error {
 	x.body = body{length: r.ContentLength, client: client}
 
 	memory := int64(smallBody)
-	if x.route.models == inForm || x.zstd() || !p.pool.alone && !x.route.upload {
-		memory = p.MaxBody // the model may stand anywhere, and cannot be read in passing
+	whole := x.route.models == inForm || x.zstd() || !p.pool.alone && !x.route.upload
+	if whole { // the model may stand anywhere, and cannot be read in passing
+		memory = p.MaxBody
 	}
 	if r.ContentLength <= memory {
-		start, err := readUpTo(client, memory+1, r.ContentLength)
-		if err != nil {
+		start, portion, err := p.bodies.read(client, memory, r.ContentLength)
+		x.body.portion = portion
+		switch {
+		case err == errNoRoom && whole:
+			return errTooMany
+		case err != nil && err != errNoRoom:
 			return err
-		}
-		if int64(len(start)) <= memory {
+		case err == nil && int64(len(start)) <= memory:
 			x.body.small, x.body.length = start, int64(len(start))
 			x.dog.follow(&p.uploading, &p.waiting, time.Since(x.arrived))
 			return p.checkSmall(x, start)
 		}
-		x.body.large = io.MultiReader(bytes.NewReader(start), client)
+		begun := newMemory(start)
+		begun.portion = portion
+		x.body.large = io.MultiReader(begun, client)
 	} else {
 		x.body.large = client
 	}
@@ -181,17 +215,6 @@ func (p *Proxy) checkLarge(x *exchange) error {
 		return nil
 	}
 	return p.checkSmall(x, nil)
-}
-
-// readUpTo reads at most limit bytes; announced is the length that the client
-// gave, or -1. No more memory is set aside on its word than a small body takes.
-func readUpTo(r io.Reader, limit, announced int64) ([]byte, error) {
-	if announced < 0 || announced > smallBody {
-		return io.ReadAll(io.LimitReader(r, limit))
-	}
-	b := make([]byte, announced)
-	_, err := io.ReadFull(r, b)
-	return b, err
 }
 
 // checked reads the models from a JSON body as it passes. The byte that makes

@@ -46,3 +46,16 @@ func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l) }
 // Busy says that a connection of such a listener carries a request with a valid
 // key.
 func Busy(c net.Conn) { c.(*client).enter() }
+
+// LimitBodies bounds the memory that bodies may take beyond what is ordinary.
+func LimitBodies(p *Proxy, bytes int64) { p.bodies.max = bytes }
+
+// BodiesTake is how much of it they take.
+func BodiesTake(p *Proxy) int64 { return p.bodies.used.Load() }
+
+// ReadBody reads a body into memory, and tells how much room that takes.
+func ReadBody(from io.Reader, limit, announced int64) (b []byte, took int64, err error) {
+	r := room{max: maxBodies}
+	b, _, err = r.read(from, limit, announced)
+	return b, r.used.Load(), err
+}

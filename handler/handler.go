@@ -98,6 +98,7 @@ type Proxy struct {
 	cuts    atomic.Uint64 // how often revoked keys were cut
 	pool    *pool
 	budgets budgets
+	bodies  room
 	handle  step
 
 	uploading, waiting, passing phase
@@ -128,7 +129,7 @@ func New(o Options) *Proxy {
 	if o.StallTimeout == 0 {
 		o.StallTimeout = 5 * time.Minute
 	}
-	p := &Proxy{Options: o}
+	p := &Proxy{Options: o, bodies: room{max: maxBodies}}
 	p.pool = newPool(p, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)

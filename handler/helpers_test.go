@@ -29,7 +29,7 @@ import (
 
 // patience is how long a test waits for what must happen. Only a failing test
 // ever waits that long.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // chat is a route that answers in a stream or in one piece.
 type chat struct {
@@ -77,7 +77,8 @@ type config struct {
 	grace    time.Duration
 	cors     func(http.Handler) http.Handler
 
-	connections  int // at once
+	connections  int   // at once
+	bodies       int64 // bytes that they may take in memory, see handler.LimitBodies
 	certificates handler.Certificates
 	log          func(io.Writer) slog.Handler
 }
@@ -149,6 +150,10 @@ func start(t *testing.T, c config) *site {
 
 		Certificates:   c.certificates,
 		MaxConnections: c.connections,
+	}
+	s.proxy = server.Proxy
+	if c.bodies > 0 {
+		handler.LimitBodies(s.proxy, c.bodies)
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

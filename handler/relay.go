@@ -24,6 +24,7 @@ func (p *Proxy) relay(x *exchange) {
 		p.fail(x, errNotHTTP)
 		return
 	}
+	x.body.letGo()
 	x.dog.enter(&p.passing, time.Since(x.arrived))
 	if x.status != 0 && (res.StatusCode != http.StatusOK || streamKindOf(res.Header) != sse) {
 		p.fail(x, refuseAnswer(res))

@@ -1,0 +1,148 @@
+package handler_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+// begin sends a request but for the last byte of its body, and waits until the
+// proxy has all of that.
+func (s *site) begin(t *testing.T, path, body string, headers ...string) *wire {
+	t.Helper()
+	uploaded := s.spy.sum("Uploaded")
+	w := s.dial(t)
+	w.write("%s\r\n%s", head("POST", path, append(headers, bearer(s.key), fmt.Sprint("Content-Length: ", len(body)))...), body[:len(body)-1])
+	for s.spy.sum("Uploaded") < uploaded+len(body)-1 {
+		s.spy.await(t, "Uploaded", len(s.spy.all("Uploaded"))+1)
+	}
+	return w
+}
+
+// TestBodiesHaveTheirRoom: those who fill it, and do not come to an end, keep
+// nobody out with a body that can be passed on as it comes; and others hear that
+// they may try again.
+func TestBodiesHaveTheirRoom(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{bodies: 1 << 20})
+	body := func(size int) string {
+		const start, end = `{"model":"tiny","messages":[{"role":"user","content":"`, `"}]}`
+		return start + strings.Repeat("a", size-len(start+end)) + end
+	}
+	random := make([]byte, 100<<10)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	form := "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n" + string(random) + "\r\n--x--\r\n"
+	const formType = "Content-Type: multipart/form-data; boundary=x"
+	packed := farReaching(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
+
+	first := s.begin(t, "/v1/chat/completions", body(1<<20))
+	if took := handler.BodiesTake(s.proxy); took < 1<<20-16<<10 || took > 1<<20 {
+		t.Errorf("a body of 1 MiB takes %d bytes", took)
+	}
+	// There are 16 KiB left.
+	small, large := s.begin(t, "/v1/chat/completions", body(16<<10)), s.begin(t, "/v1/chat/completions", body(100<<10))
+	for _, c := range []struct{ path, body, header string }{
+		{"/v1/audio/transcriptions", form, formType}, {"/v1/chat/completions", packed, compressed}, {"/v1/messages", packed, compressed},
+	} {
+		got := s.ask(t, "POST", c.path, c.body, c.header)
+		if message, _ := errorIn(t, c.path, got.body); got.status != 503 || got.header.Get("Retry-After") != "1" || message != "too many large requests at once, try again" {
+			t.Errorf("%s: %s %v %q", c.path, got, got.header, got.body)
+		}
+	}
+	if reasons := s.spy.texts("Refused"); strings.Join(reasons, " ") != "overload overload overload" {
+		t.Errorf("recorded as %q", reasons)
+	}
+	s.spy.await(t, "Forwarded", 1) // the one that is passed on as it comes
+	for i, c := range []struct {
+		*wire
+		size int
+	}{{large, 100 << 10}, {small, 16 << 10}, {first, 1 << 20}} {
+		c.write("}")
+		if got := c.answer("POST"); got.status != 200 || got.err != nil {
+			t.Errorf("%d bytes: %s %s", c.size, got, got.body)
+		}
+		if seen := s.arrival(t, i+1); seen.BodySum != sha256.Sum256([]byte(body(c.size))) {
+			t.Errorf("%d bytes arrived as %d", c.size, seen.BodyLen)
+		}
+	}
+	s.spy.idle(t)
+	if n := len(s.ollama.Seen()); n != 3 {
+		t.Errorf("%d requests reached Ollama", n)
+	}
+	if took := handler.BodiesTake(s.proxy); took != 0 {
+		t.Errorf("afterwards bodies take %d bytes", took)
+	}
+	if got := s.ask(t, "POST", "/v1/audio/transcriptions", form, formType); got.status == 503 {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+// TestABodyIsNotKept once Ollama has it: the answer may take long.
+func TestABodyIsNotKept(t *testing.T) {
+	t.Parallel()
+	step := make(chan struct{})
+	s := start(t, config{ollama: standin.Options{Step: step}})
+	for _, size := range []int{50 << 10, 1<<20 + 1<<10} { // in memory, and only its beginning
+		w := s.dial(t)
+		body := chats[0].ask("tiny", true)
+		body += strings.Repeat(" ", size-len(body))
+		w.write("%s\r\n%x\r\n%s\r\n0\r\n\r\n", head("POST", chats[0].path, bearer(s.key), "Transfer-Encoding: chunked"), size, body)
+		res := w.begun("POST")
+		for until := time.Now().Add(patience); handler.BodiesTake(s.proxy) != 0 && time.Now().Before(until); {
+			runtime.Gosched() // Ollama may have it before the proxy has noticed
+		}
+		if took := handler.BodiesTake(s.proxy); took != 0 {
+			t.Errorf("during the answer a body of %d bytes takes %d", size, took)
+		}
+		go func() {
+			for range 1000 {
+				select {
+				case step <- struct{}{}:
+				case <-s.ollama.Seen()[len(s.ollama.Seen())-1].Done:
+					return
+				}
+			}
+		}()
+		if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), chats[0].end) {
+			t.Errorf("%d bytes: %q, %v", size, tailOf(string(text)), err)
+		}
+	}
+}
+
+// TestBodiesAreReadWhole, however they come and whatever is said of them.
+func TestBodiesAreReadWhole(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1, 4095, 4096, 4097, 16 << 10, 16<<10 + 1, 100_000} {
+		for _, limit := range []int{size - 1, size, size + 1, 4 * size} {
+			for _, announced := range []int{-1, size} {
+				for name, reader := range map[string]func(io.Reader) io.Reader{
+					"at once": func(r io.Reader) io.Reader { return r }, "with its end": iotest.DataErrReader, "in halves": iotest.HalfReader, "byte by byte": iotest.OneByteReader,
+				} {
+					all := bytes.Repeat([]byte("body"), size)[:size]
+					got, took, err := handler.ReadBody(reader(bytes.NewReader(all)), int64(limit), int64(announced))
+					want := all[:min(size, limit+1)]
+					if announced == size {
+						want = all // no more was set aside anyway
+					}
+					if !bytes.Equal(got, want) || err != nil || took < int64(len(got)-16<<10) || took > int64(max(2*len(got), size)) {
+						t.Errorf("%d bytes %s, announced as %d, at most %d: %d, %v, %d bytes taken", size, name, announced, limit, len(got), err, took)
+					}
+				}
+			}
+		}
+	}
+	broken := iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("body")))
+	if got, _, err := handler.ReadBody(broken, 100, -1); string(got) != "b" || err != iotest.ErrTimeout {
+		t.Errorf("of a body that breaks off: %q, %v", got, err)
+	}
+}
