@@ -234,6 +234,42 @@ func TestCloudModelsAreRefusedToEveryone(t *testing.T) {
 	s.nothingArrived(t)
 }
 
+// TestModelsByOtherNamesOfTheCloud: Ollama says which they are, and who makes one
+// says so, too.
+func TestModelsByOtherNamesOfTheCloud(t *testing.T) {
+	s := start(t, config{})
+	open := start(t, config{proxy: func(o *handler.Options) { o.AllowCloud = true }})
+	for _, site := range []*site{s, open} {
+		site.spy.await(t, "UpstreamUp", 1)
+	}
+	for _, row := range []struct{ path, body string }{
+		{"/api/chat", `{"model":"mine"}`},
+		{"/api/generate", `{"model":"MINE:latest"}`},
+		{"/v1/messages", `{"model":"library/mine:local"}`},
+		{"/api/copy", `{"source":"mine","destination":"yours"}`},
+		{"/api/create", `{"model":"yours","from":"mine"}`},
+		{"/api/create", `{"model":"yours","from":"gpt-oss:120b","remote_host":"https://ollama.com:443"}`},
+		{"/api/create", `{"model":"yours","REMOTE_HOST":"` + strings.Repeat("x", 5000) + `"}`},
+	} {
+		w := s.dial(t)
+		w.send("POST", row.path, row.body, bearer(s.admin))
+		if a := w.answer("POST"); a.status != http.StatusForbidden || !strings.Contains(a.body, "ollama.com") {
+			t.Errorf("%s %.80s: status %d, %s", row.path, row.body, a.status, a.body)
+		}
+		w = open.dial(t)
+		w.send("POST", row.path, row.body, bearer(open.admin))
+		if a := w.answer("POST"); a.status == http.StatusForbidden {
+			t.Errorf("allowed, yet %s %.80s: %s", row.path, row.body, a.body)
+		}
+	}
+	s.nothingArrived(t)
+	w := s.dial(t)
+	w.send("POST", "/api/generate", `{"model":"llama3.2","remote_host":"x","prompt":"x","stream":false}`, bearer(s.key))
+	if a := w.answer("POST"); a.status != http.StatusOK {
+		t.Errorf("what means nothing here: status %d, %s", a.status, a.body)
+	}
+}
+
 // TestANameThatIsTooLongIsNoWayAround: Ollama takes spaces off a name, however
 // many there are.
 func TestANameThatIsTooLongIsNoWayAround(t *testing.T) {

@@ -180,7 +180,7 @@ func unwatched(next http.Handler) http.Handler {
 				io.WriteString(w, `{"models":[]}`)
 				return
 			}
-			io.WriteString(w, `{"models":[{"name":"llama3.2:latest"},{"name":"nomic-embed-text"}]}`)
+			io.WriteString(w, `{"models":[{"name":"llama3.2:latest"},{"name":"nomic-embed-text"},{"name":"Mine","remote_model":"gpt-oss:120b","remote_host":"https://ollama.com:443"}]}`)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -37,6 +37,7 @@ type offer struct {
 	*member
 	loaded  atomic.Bool  // it is in the GPU's memory, or on its way there; changed with the pool's lock
 	running atomic.Int32 // requests for it
+	remote  atomic.Bool  // the member has it run at ollama.com, whatever it is called
 }
 
 func newMember(u Upstream, id uint16) *member {

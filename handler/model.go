@@ -29,6 +29,8 @@ const (
 
 var errUnreadable = errors.New("the request body cannot be read")
 
+var errCloud = &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
+
 // pick gives the models that Ollama would use.
 func (s modelSource) pick(n names) []string {
 	switch s {
@@ -63,10 +65,10 @@ func (p *Proxy) guard(x *exchange, models []string, unreadable bool) error {
 		if model == overlong {
 			return errUnreadable
 		}
-		if !p.AllowCloud && signer.IsCloudModel(model) {
-			return &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
-		}
 		canonical, ok := signer.CanonicalModel(model)
+		if !p.AllowCloud && (signer.IsCloudModel(model) || p.pool.isRemote(canonical)) {
+			return errCloud
+		}
 		if ok && i == 0 {
 			x.model.Store(&canonical)
 		}
@@ -86,6 +88,9 @@ func (p *Proxy) guard(x *exchange, models []string, unreadable bool) error {
 
 // guardNames is guard for a JSON body.
 func (p *Proxy) guardNames(x *exchange, n names) error {
+	if n.remoteHost != "" && x.route.models == inModelAndFrom && !p.AllowCloud {
+		return errCloud
+	}
 	models := x.route.models.pick(n)
 	if n.exact != "" && n.exact != n.model {
 		models = append(models, n.exact)

@@ -23,7 +23,7 @@ const (
 // names are what a JSON body says that decides over it: the models, by the keys
 // under which Ollama looks for them, and whether the answer is to be a stream.
 type names struct {
-	model, name, source, destination, from string
+	model, name, source, destination, from, remoteHost string
 
 	// exact is the last model whose key is "model" in just these letters.
 	// By it Ollama decides under /v1 whether a request goes to ollama.com,
@@ -47,12 +47,13 @@ const (
 	sourceField
 	destinationField
 	fromField
+	remoteHostField
 	streamField
 )
 
 var fields = [...][]byte{
 	modelField: []byte("model"), nameField: []byte("name"), sourceField: []byte("source"),
-	destinationField: []byte("destination"), fromField: []byte("from"), streamField: []byte("stream"),
+	destinationField: []byte("destination"), fromField: []byte("from"), remoteHostField: []byte("remote_host"), streamField: []byte("stream"),
 }
 
 // fieldOf takes letter case and folding as encoding/json does, which Ollama
@@ -81,6 +82,8 @@ func (n *names) set(f field, value string) {
 		n.destination = value
 	case fromField:
 		n.from = value
+	case remoteHostField:
+		n.remoteHost = value
 	}
 }
 

@@ -15,12 +15,13 @@ func oracle(body []byte) (n names, ok bool) {
 		Source      string `json:"source"`
 		Destination string `json:"destination"`
 		From        string `json:"from"`
+		RemoteHost  string `json:"remote_host"`
 		Stream      bool   `json:"stream"`
 	}
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&v); err != nil {
 		return names{}, false
 	}
-	return names{model: v.Model, name: v.Name, source: v.Source, destination: v.Destination, from: v.From, stream: v.Stream}, true
+	return names{model: v.Model, name: v.Name, source: v.Source, destination: v.Destination, from: v.From, remoteHost: v.RemoteHost, stream: v.Stream}, true
 }
 
 // oracleExact is how Ollama finds out, under /v1, whether a model is at
@@ -63,6 +64,7 @@ var nameBodies = []string{
 	`{"prompt":"\\\"","model":"tiny"}`,
 	`{"a":{},"b":[],"c":[[{}]],"model":"tiny"}`,
 	`{"stream":true}`, `{"stream":true,"STREAM":false}`, `{"stream":false,"\u017ftream":true}`, `{"stream":true,"stream":null}`, `{"stream" : true }`, `{"messages":[{"stream":true}]}`,
+	`{"from":"b","remote_host":"c","Remote_Ho\u017ft":"d"}`,
 	`{"name":"a","from":"b","source":"c","destination":"d"}`,
 	`{"model":"` + strings.Repeat("a", 700) + `"}`,
 	`{"` + strings.Repeat("k", 10000) + `":"` + strings.Repeat("v", 10000) + `","model":"tiny"}`,
@@ -86,7 +88,7 @@ func checkNames(t *testing.T, body []byte) {
 			}
 			continue
 		}
-		for _, s := range []string{want.model, want.name, want.source, want.destination, want.from} {
+		for _, s := range []string{want.model, want.name, want.source, want.destination, want.from, want.remoteHost} {
 			if len(s) > maxNameValue/6 {
 				return
 			}

@@ -78,25 +78,26 @@ func (pl *pool) index() {
 
 // take takes in what a member has installed and loaded. A model that requests
 // run on is taken to be loaded though it may not be listed yet.
-func (pl *pool) take(m *member, installed, loaded map[string]bool) {
+func (pl *pool) take(m *member, installed, loaded listing) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	changed := false
 	for model := range m.offers {
-		if model != "" && !installed[model] {
+		if _, ok := installed[model]; model != "" && !ok {
 			delete(m.offers, model)
 			changed = true
 		}
 	}
 	crowd := int32(0)
-	for model := range installed {
+	for model, remote := range installed {
 		o := m.offers[model]
 		if o == nil {
 			o = &offer{member: m}
 			m.offers[model] = o
 			changed = true
 		}
-		if is := loaded[model] || o.running.Load() > 0; is {
+		o.remote.Store(remote)
+		if _, is := loaded[model]; is || o.running.Load() > 0 {
 			o.loaded.Store(true)
 			crowd++
 		} else {
@@ -155,6 +156,11 @@ func (r *roster) offers(model string) []*offer {
 func (pl *pool) knows(model string) bool {
 	_, ok := pl.roster.Load().models[model]
 	return ok
+}
+
+// isRemote reports whether any member has the model run at ollama.com.
+func (pl *pool) isRemote(model string) bool {
+	return slices.ContainsFunc(pl.roster.Load().models[model], func(o *offer) bool { return o.remote.Load() })
 }
 
 // UpstreamState is what the proxy knows of one Ollama.

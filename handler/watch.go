@@ -43,7 +43,8 @@ const (
 	missInterval = 2 * time.Second
 	missPatience = 2 * time.Second
 
-	// maxKnown bounds how many models of one Ollama are known.
+	// maxKnown bounds how many models of one Ollama are known, those at
+	// ollama.com apart.
 	maxKnown = 1000
 )
 
@@ -246,21 +247,24 @@ func (pl *pool) lookAtAll(members []*member) {
 	all.Wait()
 }
 
+// listing is what a member lists, by model in its canonical spelling: whether it has
+// it run at ollama.com.
+type listing map[string]bool
+
 // look asks the member which models it has, and which of them it has loaded; nil
 // if it does not say.
-func (m *member) look(ctx context.Context) (installed, loaded map[string]bool, err error) {
+func (m *member) look(ctx context.Context) (installed, loaded listing, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if installed, err = m.list(ctx, "/api/tags"); err != nil {
+	if installed, err = m.ask(ctx, "/api/tags"); err != nil {
 		return nil, nil, err
 	}
-	loaded, _ = m.list(ctx, "/api/ps")
+	loaded, _ = m.ask(ctx, "/api/ps")
 	return installed, loaded, nil
 }
 
-// list gives the models that the member lists there, in their canonical
-// spelling.
-func (m *member) list(ctx context.Context, path string) (map[string]bool, error) {
+// ask gives what the member lists there.
+func (m *member) ask(ctx context.Context, path string) (listing, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.url.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, err
@@ -274,14 +278,20 @@ func (m *member) list(ctx context.Context, path string) (map[string]bool, error)
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("GET %s gives status %d", path, res.StatusCode)
 	}
-	var list struct{ Models []struct{ Name string } }
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(&list); err != nil {
+	var body struct {
+		Models []struct {
+			Name       string
+			RemoteHost string `json:"remote_host"`
+		}
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(&body); err != nil {
 		return nil, errBadList
 	}
-	models := map[string]bool{}
-	for _, one := range list.Models {
-		if name, ok := signer.CanonicalModel(one.Name); ok && len(models) < maxKnown {
-			models[name] = true
+	models := listing{}
+	for _, one := range body.Models {
+		remote := one.RemoteHost != ""
+		if name, ok := signer.CanonicalModel(one.Name); ok && (len(models) < maxKnown || remote) {
+			models[name] = models[name] || remote
 		}
 	}
 	return models, nil
