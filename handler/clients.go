@@ -59,6 +59,9 @@ type client struct {
 	head  atomic.Int64 // bytes of a head that is not complete
 	late  atomic.Bool  // Write has set a deadline, and nobody else has since
 
+	id        uint64     // among departures
+	departure *departure // nil if net/http learns of it
+
 	place *list.Element // in one of home's lists, whose lock guards it; nil: in none
 }
 
@@ -176,7 +179,31 @@ func (c *client) Close() error {
 
 // Read counts what may be part of a head.
 func (c *client) Read(b []byte) (int, error) {
-	n, err := c.io.Read(b)
+	return c.count(c.io.Read(b))
+}
+
+// readFresh reads what comes next into a buffer that is borrowed, if possible,
+// only when it has come. If it returns an error, there is no buffer.
+func (c *client) readFresh() (buf *plainInput, in []byte, err error) {
+	n := 0
+	if s, ok := c.io.(interface {
+		readFresh() (*plainInput, int, error)
+	}); ok {
+		buf, n, err = s.readFresh()
+	} else {
+		buf = plainInputs.Get().(*plainInput)
+		n, err = c.io.Read(buf[:])
+	}
+	if n, err = c.count(n, err); err == nil {
+		return buf, buf[:n], nil
+	}
+	if buf != nil {
+		plainInputs.Put(buf)
+	}
+	return nil, nil, err
+}
+
+func (c *client) count(n int, err error) (int, error) {
 	if n == 0 || c.busy.Load() > 0 {
 		return n, err
 	}
@@ -200,13 +227,23 @@ func (c *client) completeHead() {
 // Write bounds how long those may take who do not read. While a request with a
 // valid key is running that is the watchdog's business.
 func (c *client) Write(b []byte) (int, error) {
+	c.boundWrite()
+	return c.io.Write(b)
+}
+
+// writeAll is Write for several pieces, which it takes no copy of.
+func (c *client) writeAll(pieces net.Buffers) (int64, error) {
+	c.boundWrite()
+	return pieces.WriteTo(c.TCPConn)
+}
+
+func (c *client) boundWrite() {
 	if c.busy.Load() == 0 {
 		c.SetWriteDeadline(time.Now().Add(patience(c.known.Load(), c.home.stalled)))
 		c.late.Store(true)
 	} else if c.late.Load() {
 		c.SetWriteDeadline(time.Time{})
 	}
-	return c.io.Write(b)
 }
 
 // patience is how long to wait for a client that does not read.

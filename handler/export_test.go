@@ -3,8 +3,11 @@ package handler
 import (
 	"context"
 	"io"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -58,4 +61,29 @@ func ReadBody(from io.Reader, limit, announced int64) (b []byte, took int64, err
 	r := room{max: maxBodies}
 	b, _, err = r.read(from, limit, announced)
 	return b, r.used.Load(), err
+}
+
+// ReadPlain reads a request as a connection in the clear does; nil if it is for
+// net/http.
+func ReadPlain(b []byte) (r *http.Request, head int) {
+	plain, head := readPlain(b, &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1})
+	if plain == nil {
+		return nil, 0
+	}
+	return &plain.Request, head
+}
+
+// ServePlain serves a listener as a Server does in the clear, without a proxy
+// behind it. What is not plain goes to rest.
+func ServePlain(l net.Listener, h http.Handler) (rest net.Listener, stop func()) {
+	server := &Server{Proxy: New(Options{Upstream: &url.URL{}, Log: slog.New(slog.DiscardHandler)})}
+	s := &plainServer{handler: h, log: log.New(io.Discard, "", 0), departures: newDepartures(), rest: newHandover(l.Addr())}
+	public := server.bounded(l)
+	go s.serve(public)
+	return s.rest, func() {
+		public.Close()
+		s.shutdown(context.Background())
+		s.rest.Close()
+		s.departures.close()
+	}
 }

@@ -3,8 +3,11 @@
 //
 // # How a request is relayed
 //
-// net/http's server reads a request and calls one goroutine's [Proxy.ServeHTTP];
-// all that follows happens in that goroutine. The steps that [New] chains either
+// A request in the clear that is plain, with nothing in it that could be read in
+// two ways, is read here, in the goroutine of its connection; all others, and all
+// over TLS, are read by net/http's server, which takes twice as much for one.
+// Either calls [Proxy.ServeHTTP], and all that follows happens in that goroutine.
+// The steps that [New] chains either
 // answer it themselves or call the next: observe reports how it ends, in
 // whichever way; authenticate checks the key; authorize the route, the class and
 // the address; admit puts the exchange into the set of those that run, where

@@ -49,8 +49,6 @@ func (c *conn) isAlive() bool {
 	return !ok || isQuiet(secure)
 }
 
-var longAgo = time.Unix(1, 0)
-
 // isQuiet reports whether nothing is left of what has been decrypted.
 func isQuiet(c net.Conn) bool {
 	c.SetReadDeadline(longAgo)

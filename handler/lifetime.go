@@ -21,6 +21,10 @@ type lifetime struct {
 
 func (l *lifetime) begin(client context.Context) {
 	l.Context = client
+	if d, ok := client.(*departure); ok {
+		d.carry(l)
+		return
+	}
 	l.unwatch = context.AfterFunc(client, l.left)
 }
 
@@ -28,7 +32,11 @@ func (l *lifetime) left() { l.end(l.Context.Err()) }
 
 // over ends it where nothing else has.
 func (l *lifetime) over() {
-	l.unwatch()
+	if d, ok := l.Context.(*departure); ok {
+		d.carry(nil)
+	} else {
+		l.unwatch()
+	}
 	l.end(context.Canceled)
 }
 

@@ -86,18 +86,22 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	front.ConnContext = withConn
 	public = s.bounded(public)
 	back := s.server(s.operations())
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	plain := &plainServer{handler: h, log: front.ErrorLog, departures: newDepartures(), rest: newHandover(public.Addr())}
+	defer plain.departures.close()
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.config()
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
-		failed <- front.Serve(public)
+		go func() { failed <- front.Serve(plain.rest) }()
+		failed <- plain.serve(public)
 	}()
 	go func() { failed <- back.Serve(private) }()
 	defer back.Close()
 	defer front.Close()
+	defer public.Close()
 
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
 	defer stop()
@@ -120,6 +124,8 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	// Nothing runs any more: this waits for last bytes on their way.
 	ctx, cancel := context.WithTimeout(context.Background(), cutGrace)
 	defer cancel()
+	public.Close()
+	plain.shutdown(ctx)
 	if err := front.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

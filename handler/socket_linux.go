@@ -35,6 +35,8 @@ type half struct {
 	n     int
 	errno syscall.Errno
 	try   func(fd uintptr) (done bool)
+	fresh *plainInput                  // what tryFresh has read into
+	first func(fd uintptr) (done bool) // tryFresh
 }
 
 // newSocket makes a socket of a connection, if it is one of TCP.
@@ -49,7 +51,7 @@ func newSocket(c net.Conn) net.Conn {
 	}
 	s := &socket{TCPConn: tcp, raw: raw}
 	s.in.call, s.out.call, s.out.all = syscall.SYS_READ, syscall.SYS_WRITE, true
-	s.in.try, s.out.try = s.in.move, s.out.move
+	s.in.try, s.out.try, s.in.first = s.in.move, s.out.move, s.in.moveFresh
 	return s
 }
 
@@ -71,6 +73,34 @@ func (h *half) move(fd uintptr) bool {
 			return true
 		}
 	}
+}
+
+// moveFresh makes the call with a buffer that it has only while there is
+// something to be read.
+func (h *half) moveFresh(fd uintptr) bool {
+	h.fresh = plainInputs.Get().(*plainInput)
+	h.rest = h.fresh[:]
+	done := h.move(fd)
+	if h.n == 0 {
+		plainInputs.Put(h.fresh)
+		h.fresh, h.rest = nil, nil
+	}
+	return done
+}
+
+// readFresh reads into a buffer that is borrowed when there is something to be
+// read. If it returns an error, there is no buffer.
+func (s *socket) readFresh() (*plainInput, int, error) {
+	h := &s.in
+	h.Lock()
+	defer h.Unlock()
+	err := h.run(s.raw.Read, h.first, nil)
+	b, n := h.fresh, h.n
+	h.fresh = nil
+	if n == 0 && err == nil {
+		return nil, 0, io.EOF
+	}
+	return b, n, s.explain("read", err)
 }
 
 func (s *socket) Read(p []byte) (int, error) {
@@ -95,13 +125,19 @@ func (s *socket) Write(p []byte) (int, error) {
 func (h *half) do(whenReady func(func(uintptr) bool) error, p []byte) (int, error) {
 	h.Lock()
 	defer h.Unlock()
+	err := h.run(whenReady, h.try, p)
+	return h.n, err
+}
+
+// run has try called until it is done, with the lock held.
+func (h *half) run(whenReady func(func(uintptr) bool) error, try func(uintptr) bool, p []byte) error {
 	h.rest, h.n, h.errno = p, 0, 0
-	err := whenReady(h.try)
+	err := whenReady(try)
 	h.rest = nil
 	if h.errno != 0 {
-		err = h.errno
+		return h.errno
 	}
-	return h.n, err
+	return err
 }
 
 // explain gives errors the form that they have in package net.

@@ -1,0 +1,82 @@
+package handler
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// departure is the context of all requests of a connection: it ends when the
+// client leaves, whether by closing the connection or its own half of it.
+type departure struct {
+	client *client
+
+	mu      sync.Mutex
+	left    bool
+	done    chan struct{} // nil until somebody asks
+	running *lifetime     // of the request that is being served; it ends with this
+}
+
+// leave ends it.
+func (d *departure) leave() {
+	d.mu.Lock()
+	if d.left {
+		d.mu.Unlock()
+		return
+	}
+	d.left = true
+	if d.done != nil {
+		close(d.done)
+	}
+	l := d.running
+	d.mu.Unlock()
+	if l != nil {
+		l.end(context.Canceled)
+	}
+}
+
+// carry has the lifetime end with the departure, until the next call, which may
+// be with nil.
+func (d *departure) carry(l *lifetime) {
+	d.mu.Lock()
+	d.running = l
+	left := d.left
+	d.mu.Unlock()
+	if left && l != nil {
+		l.end(context.Canceled)
+	}
+}
+
+// Deadline implements context.Context.
+func (d *departure) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done implements context.Context.
+func (d *departure) Done() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.done == nil {
+		d.done = make(chan struct{})
+		if d.left {
+			close(d.done)
+		}
+	}
+	return d.done
+}
+
+// Err implements context.Context.
+func (d *departure) Err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.left {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Value implements context.Context.
+func (d *departure) Value(key any) any {
+	if key == (connKey{}) {
+		return d.client
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package handler
+
+import (
+	"net"
+	"sync"
+)
+
+// handover is a listener that accepts connections which somebody has begun to
+// serve, and gives up.
+type handover struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	addr   net.Addr
+}
+
+func newHandover(addr net.Addr) *handover {
+	return &handover{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
+}
+
+// give hands a connection over. If nobody accepts any more, it is closed.
+func (h *handover) give(c net.Conn) {
+	select {
+	case h.conns <- c:
+	case <-h.closed:
+		c.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (h *handover) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (h *handover) Addr() net.Addr { return h.addr }
+
+// handedOver is a connection of which something has been read.
+type handedOver struct {
+	*client
+	read []byte
+}
+
+// Read gives what has been read before, first.
+func (c *handedOver) Read(p []byte) (int, error) {
+	if len(c.read) == 0 {
+		return c.client.Read(p)
+	}
+	n := copy(p, c.read)
+	c.read = c.read[n:]
+	return n, nil
+}
+
+// NetConn is the connection itself.
+func (c *handedOver) NetConn() net.Conn { return c.client }

@@ -1,0 +1,237 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// plainServer serves the requests that come in the clear and are plain, see
+// readPlain, at half of what net/http takes for one, in time and in memory. It
+// has no goroutine beside that of the connection, as departures tell it that a
+// client has left; no buffer while it waits; and nothing to decide, since what is
+// in any way out of the ordinary is not for it. With the first request that is
+// not plain, or has not come in one piece, a connection goes to net/http for good,
+// with all that has been read of it. So it is still net/http that faces what the
+// internet sends.
+type plainServer struct {
+	handler    http.Handler
+	log        *log.Logger
+	departures *departures
+	rest       *handover // the connections that are for net/http
+
+	closing atomic.Bool
+	conns   sync.WaitGroup
+}
+
+// serve accepts connections until the listener is closed, and then returns why.
+func (s *plainServer) serve(l net.Listener) error {
+	for pause := time.Duration(0); ; {
+		c, err := l.Accept()
+		if temporary, ok := err.(interface{ Temporary() bool }); ok && temporary.Temporary() {
+			pause = min(max(5*time.Millisecond, 2*pause), time.Second)
+			s.log.Printf("http: Accept error: %v; retrying in %v", err, pause)
+			time.Sleep(pause)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		pause = 0
+		client, ok := c.(*client)
+		if !ok || !s.departures.watch(client) {
+			s.rest.give(c)
+			continue
+		}
+		s.conns.Go(func() { s.serveConn(client) })
+	}
+}
+
+// shutdown ends the connections that wait for a request at once and the others
+// after their answer, and returns when there are none left. If the context ends
+// before that, it closes them and returns.
+func (s *plainServer) shutdown(ctx context.Context) {
+	s.closing.Store(true)
+	s.departures.each(func(c *client) { c.SetReadDeadline(longAgo) })
+	over := make(chan struct{})
+	go func() { s.conns.Wait(); close(over) }()
+	select {
+	case <-over:
+	case <-ctx.Done():
+		s.departures.each(func(c *client) { c.Close() })
+	}
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// plainConn is a connection that plainServer serves.
+type plainConn struct {
+	client *client
+	base   *http.Request // what all requests have in common
+	in     []byte        // what has been read and not been used; in buf
+	buf    *plainInput
+	unread int64 // of the body
+	answer plainAnswer
+
+	first  bool        // request
+	posted bool        // the one before had a body, or might have
+	until  time.Time   // the read deadline
+	rearm  atomic.Bool // it may be another one
+}
+
+// plainInput is what a connection's requests are read into: 8 KiB. Longer heads
+// are not plain; bodies may be longer.
+type plainInput [8 << 10]byte
+
+var plainInputs = sync.Pool{New: func() any { return new(plainInput) }}
+
+// idleSlack is how much sooner than after idleTimeout a connection may end: the
+// deadline is not set anew for every request.
+const idleSlack = 5 * time.Second
+
+func (s *plainServer) serveConn(client *client) {
+	c := &plainConn{client: client, first: true}
+	c.base = (&http.Request{
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: client.RemoteAddr().String(),
+	}).WithContext(client.departure)
+	c.answer = plainAnswer{conn: c, header: make(http.Header, 8)}
+	ours := true
+	defer func() {
+		s.departures.forget(client)
+		if err := recover(); err != nil && err != http.ErrAbortHandler {
+			stack := make([]byte, 64<<10)
+			stack = stack[:runtime.Stack(stack, false)]
+			s.log.Print(fmt.Sprintf("http: panic serving %v: %v\n", c.base.RemoteAddr, err), string(stack))
+		}
+		if ours {
+			c.release()
+			client.Close()
+		}
+	}()
+	for more := true; more; c.first = false {
+		if err := c.await(&s.closing); err != nil {
+			return
+		}
+		if c.posted {
+			// Old clients send an empty line after a body.
+			for n := 0; n < 4 && len(c.in) > 0 && (c.in[0] == '\r' || c.in[0] == '\n'); n++ {
+				c.use(1)
+			}
+			if c.posted = false; len(c.in) == 0 {
+				continue
+			}
+		}
+		r, head := readPlain(c.in, c.base)
+		if r == nil {
+			ours = false
+			client.SetReadDeadline(time.Time{})
+			s.rest.give(&handedOver{client, bytes.Clone(c.in)})
+			c.release()
+			return
+		}
+		more = s.serveRequest(c, &r.Request, head) && !s.closing.Load()
+	}
+	c.linger()
+}
+
+// await returns once there is something to read, or, with an error, once nothing
+// more is to come.
+func (c *plainConn) await(closing *atomic.Bool) (err error) {
+	if len(c.in) > 0 {
+		return nil
+	}
+	limit, slack := idleTimeout, idleSlack
+	if c.first {
+		limit, slack = headerTimeout, 0
+	}
+	if until := time.Now().Add(limit); c.rearm.Swap(false) || until.Sub(c.until) > slack {
+		c.until = until
+		c.client.SetReadDeadline(until)
+	}
+	if closing.Load() { // whoever closes might have set the deadline just before
+		return net.ErrClosed
+	}
+	c.buf, c.in, err = c.client.readFresh()
+	return err
+}
+
+// serveRequest reports whether another request may follow.
+func (s *plainServer) serveRequest(c *plainConn, r *http.Request, head int) (more bool) {
+	c.use(head)
+	r.Body = http.NoBody
+	if c.unread = r.ContentLength; c.unread > 0 {
+		r.Body = c
+		if c.unread > int64(len(c.in)) { // whoever reads it sees to how long that may take
+			c.rearm.Store(true)
+			c.client.SetReadDeadline(time.Time{})
+		}
+	}
+	c.posted = r.Method == http.MethodPost
+	c.answer.begin(r)
+	s.handler.ServeHTTP(&c.answer, r)
+	return c.answer.finish() && c.unread == 0
+}
+
+// Read reads the body of the request.
+func (c *plainConn) Read(p []byte) (n int, err error) {
+	if c.unread == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > c.unread {
+		p = p[:c.unread]
+	}
+	if len(c.in) > 0 {
+		n = copy(p, c.in)
+		c.use(n)
+	} else if n, err = c.client.Read(p); err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if c.unread -= int64(n); c.unread == 0 {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// Close does nothing: what is left of a body ends the connection.
+func (c *plainConn) Close() error { return nil }
+
+// use takes n bytes out of what has been read.
+func (c *plainConn) use(n int) {
+	if c.in = c.in[n:]; len(c.in) == 0 {
+		c.release()
+	}
+}
+
+func (c *plainConn) release() {
+	if c.buf != nil {
+		plainInputs.Put(c.buf)
+		c.buf, c.in = nil, nil
+	}
+}
+
+// linger lets a client that is still sending read the answer: if the connection
+// were closed at once, what it sends would be answered by a reset, and the
+// answer lost.
+func (c *plainConn) linger() {
+	if c.unread == 0 {
+		return
+	}
+	c.client.CloseWrite()
+	c.client.SetReadDeadline(time.Now().Add(lingering))
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	for {
+		if _, err := c.client.io.Read(b[:]); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package handler
+
+import (
+	"bytes"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// maxPlainHeaders is how many headers a plain request may have.
+const maxPlainHeaders = 32
+
+// plainRequest is a request that nothing can take for another: there is one way
+// to read it, and every server reads it so. All that it needs is in one piece.
+type plainRequest struct {
+	http.Request
+	url    url.URL
+	values [maxPlainHeaders]string
+}
+
+// readPlain reads the request with which b begins, and says how long its head
+// is. If the head is not all there, or anything but plain, it returns nil: then
+// it is for net/http to read it, to wait for the rest, or to refuse it. The
+// request is a copy of base, and its Body is not set.
+//
+// A head is plain if its method and path are such as the table of routes may
+// have, its version is HTTP/1.1, its lines end in CR LF and have no control or
+// 8-bit characters, it has one Host, at most one Content-Length and no
+// Transfer-Encoding, and it asks for nothing special: no upgrade, no interim
+// answer, no trailers.
+func readPlain(b []byte, base *http.Request) (r *plainRequest, head int) {
+	end := bytes.Index(b, crlfcrlf)
+	if end < 0 {
+		return nil, 0
+	}
+	text := string(b[:end+2])
+	method, rest, _ := strings.Cut(text, " ")
+	target, rest, _ := strings.Cut(rest, " ")
+	rest, ok := strings.CutPrefix(rest, "HTTP/1.1\r\n")
+	if !ok || !isPlainMethod(method) || !isPlainPath(target) {
+		return nil, 0
+	}
+	r = &plainRequest{Request: *base, url: url.URL{Path: target}}
+	r.Method, r.URL, r.RequestURI = method, &r.url, target
+	r.Header = make(http.Header, 8)
+	for n := 0; rest != ""; n++ {
+		name, value, length := cutHeader(rest)
+		if length == 0 || n == maxPlainHeaders || !r.take(n, name, value) {
+			return nil, 0
+		}
+		rest = rest[length:]
+	}
+	if r.Host == "" {
+		return nil, 0
+	}
+	return r, end + len(crlfcrlf)
+}
+
+var crlfcrlf = []byte("\r\n\r\n")
+
+func isPlainMethod(s string) bool {
+	switch s {
+	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// isPlainPath leaves out whatever a path can be spelt in several ways with, and
+// queries.
+func isPlainPath(s string) bool {
+	if s == "" || s[0] != '/' || len(s) > 1 && s[1] == '/' {
+		return false
+	}
+	for i := range len(s) {
+		if kinds[s[i]]&(letter|digit) == 0 && strings.IndexByte("/-_.:", s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// The kinds of characters in a head.
+const (
+	letter byte = 1 << iota
+	digit
+	visible // with letters and digits: any that a value may have, spaces apart
+)
+
+var kinds = func() (k [256]byte) {
+	for c := '!'; c <= '~'; c++ {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+			k[c] = letter | visible
+		case '0' <= c && c <= '9':
+			k[c] = digit | visible
+		default:
+			k[c] = visible
+		}
+	}
+	return k
+}()
+
+// cutHeader cuts the first line off a head: its name in canonical spelling, its
+// value, and its length with its end. If the line is not plain, that is 0.
+func cutHeader(s string) (name, value string, length int) {
+	colon, canonical, first := 0, true, true
+	for ; colon < len(s); colon++ {
+		c := s[colon]
+		switch {
+		case kinds[c]&letter != 0:
+			canonical = canonical && first == (c < 'a')
+			first = false
+		case kinds[c]&digit != 0:
+			first = false
+		case c == '-':
+			first = true
+		default:
+			goto named
+		}
+	}
+named:
+	if colon == 0 || colon == len(s) || s[colon] != ':' {
+		return "", "", 0
+	}
+	if name = s[:colon]; !canonical {
+		name = textproto.CanonicalMIMEHeaderKey(name)
+	}
+	end := colon + 1
+	for end < len(s) && (kinds[s[end]] != 0 || s[end] == ' ') {
+		end++
+	}
+	if end+1 >= len(s) || s[end] != '\r' || s[end+1] != '\n' {
+		return "", "", 0
+	}
+	return name, strings.Trim(s[colon+1:end], " "), end + 2
+}
+
+// take takes the nth header in, and reports whether it is plain.
+func (r *plainRequest) take(n int, name, value string) bool {
+	switch name {
+	case "Host":
+		if r.Host != "" || !isPlainHost(value) {
+			return false
+		}
+		r.Host = value
+		return true // net/http keeps it apart from the others, too
+	case "Content-Length":
+		if r.ContentLength != 0 || len(value) > len("1048576") || r.Header["Content-Length"] != nil {
+			return false
+		}
+		length, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || length > smallBody {
+			return false
+		}
+		r.ContentLength = int64(length)
+	case "Connection":
+		switch {
+		case r.Header["Connection"] != nil:
+			return false
+		case strings.EqualFold(value, "close"):
+			r.Close = true
+		case !strings.EqualFold(value, "keep-alive"):
+			return false
+		}
+	case "Transfer-Encoding", "Trailer", "Te", "Upgrade", "Expect", "Http2-Settings", "Pragma", "Keep-Alive", "Proxy-Connection":
+		return false
+	}
+	if before := r.Header[name]; before != nil {
+		r.Header[name] = append(before, value)
+		return true
+	}
+	r.values[n] = value
+	r.Header[name] = r.values[n : n+1 : n+1]
+	return true
+}
+
+func isPlainHost(s string) bool {
+	for i := range len(s) {
+		if kinds[s[i]]&(letter|digit) == 0 && strings.IndexByte("-.:[]", s[i]) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
