@@ -43,7 +43,7 @@ type exchange struct {
 	reading    time.Duration // spent on the client's body before Ollama heard of it
 
 	status    int // of the answer; 0 until it begins
-	sent      int64
+	sent      atomic.Int64
 	firstByte time.Duration // since it arrived
 	lastChunk time.Duration // since it arrived
 	stream    streamKind
@@ -51,6 +51,7 @@ type exchange struct {
 	reason    string // why the proxy refused it
 	err       error  // for the log: never anything from a body
 
+	number         uint64    // in the order of entering the running set
 	next, previous *exchange // in the running set, whose lock guards them
 
 	cutting sync.Mutex
@@ -119,7 +120,7 @@ func (x *exchange) answer(f refusal) {
 	x.status = f.status
 	x.w.WriteHeader(f.status)
 	n, _ := x.w.Write(body)
-	x.sent += int64(n)
+	x.sent.Add(int64(n))
 }
 
 // beCuttable lets others end the exchange through the running set: cancel

@@ -118,9 +118,9 @@ func (p *Proxy) breakOff(x *exchange, tail *tail, err error) {
 		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
 	}
 	p.note(x, f, err)
-	if canSay && (x.sent == 0 || tail.last(1) == '\n') {
+	if canSay && (x.sent.Load() == 0 || tail.last(1) == '\n') {
 		event := x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID())
-		if x.stream == sse && x.sent > 0 && tail.last(2) != '\n' {
+		if x.stream == sse && x.sent.Load() > 0 && tail.last(2) != '\n' {
 			event = append([]byte{'\n'}, event...) // ends the event before
 		}
 		x.w.Write(event)

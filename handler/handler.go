@@ -104,7 +104,7 @@ type Proxy struct {
 	bodies  room
 	handle  step
 
-	uploading, waiting, passing phase
+	uploading, waiting, passing, streaming phase
 }
 
 // maxLook is how late a limit on waiting may be kept.
@@ -139,6 +139,7 @@ func New(o Options) *Proxy {
 	p.uploading = phase{o.StallTimeout, errStalled}
 	p.waiting = phase{o.FirstByteTimeout, errNoFirstByte}
 	p.passing = phase{o.StallTimeout, errStalled}
+	p.streaming = p.passing
 	p.handle = p.observe(p.authenticate(p.authorize(p.admit(p.spend(p.open(p.relay))))))
 	return p
 }

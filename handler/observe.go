@@ -95,7 +95,7 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	}
 	attrs = append(attrs,
 		slog.Int("status", code),
-		slog.Int64("bytes", x.sent),
+		slog.Int64("bytes", x.sent.Load()),
 		slog.Duration("duration", took))
 	if x.at != nil {
 		attrs = append(attrs, slog.String("upstream", x.at.name))

@@ -25,7 +25,7 @@ func (p *Proxy) relay(x *exchange) {
 		return
 	}
 	x.body.letGo()
-	x.dog.enter(&p.passing, time.Since(x.arrived))
+	x.dog.enter(p.answering(res), time.Since(x.arrived))
 	if x.status != 0 && (res.StatusCode != http.StatusOK || streamKindOf(res.Header) != sse) {
 		p.fail(x, refuseAnswer(res))
 		return
@@ -133,6 +133,14 @@ func (p *Proxy) begin(x *exchange, res *http.Response) {
 	x.w.WriteHeader(res.StatusCode)
 }
 
+// answering is the phase of an exchange whose answer has begun.
+func (p *Proxy) answering(res *http.Response) *phase {
+	if streamKindOf(res.Header) != noStream {
+		return &p.streaming
+	}
+	return &p.passing
+}
+
 // beginStream notes that the answer is a stream, and asks proxies on its way
 // not to hold it back.
 func (p *Proxy) beginStream(x *exchange, kind streamKind) {
@@ -146,7 +154,7 @@ func (p *Proxy) beginStream(x *exchange, kind streamKind) {
 func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	now := time.Since(x.arrived)
 	var gap time.Duration
-	if x.sent == 0 {
+	if x.sent.Load() == 0 {
 		x.firstByte = now
 		p.Recorder.FirstByte(x.routeID(), now)
 	} else if x.stream != noStream {
@@ -157,8 +165,7 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	if _, err := x.w.Write(chunk); err != nil {
 		return err
 	}
-	x.sent += int64(len(chunk))
-	if x.sent != length {
+	if x.sent.Add(int64(len(chunk))) != length {
 		if err := x.control.Flush(); err != nil {
 			return err
 		}

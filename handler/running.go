@@ -22,7 +22,8 @@ type running struct {
 	mu       sync.Mutex
 	first    *exchange // of a list through next and previous
 	count    int
-	looking  bool // a timer runs
+	entered  uint64 // since the start
+	looking  bool   // a timer runs
 	draining bool
 	empty    chan struct{} // closed when draining and none is left
 }
@@ -43,6 +44,8 @@ func (s *running) enter(x *exchange) error {
 	}
 	s.first = x
 	s.count++
+	s.entered++
+	x.number = s.entered
 	if !s.looking && s.look > 0 {
 		s.looking = true
 		time.AfterFunc(s.look, s.endOverdue)
