@@ -113,7 +113,7 @@ func (deaf) StreamStarted(route int)                                            
 func (deaf) KeySeen(id [16]byte, label string) (key int)                         { return 0 }
 func (deaf) Passed(route, key, bytes int, gap time.Duration)                     {}
 func (deaf) StreamEnded(route int, outcome string)                               {}
-func (deaf) Tokens(key int, model string, prompt, completion int64)              {}
+func (deaf) Answered(key int, model string, bytes, prompt, completion int64)     {}
 func (deaf) UpstreamFailed(kind string)                                          {}
 func (deaf) UpstreamUp(up bool)                                                  {}
 func (deaf) Reloaded(source string, ok bool, at time.Time)                       {}

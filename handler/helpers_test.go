@@ -541,8 +541,11 @@ func (s *spy) StreamEnded(route int, outcome string) {
 }
 func (s *spy) UpstreamFailed(kind string) { s.note("UpstreamFailed", event{text: kind}) }
 func (s *spy) UpstreamUp(up bool)         { s.note("UpstreamUp", event{text: fmt.Sprint(up)}) }
-func (s *spy) Tokens(key int, model string, prompt, completion int64) {
-	s.note("Tokens", event{key: key, text: fmt.Sprint(model, " ", prompt, " ", completion)})
+func (s *spy) Answered(key int, model string, bytes, prompt, completion int64) {
+	s.note("Answered", event{key: key, text: model, n: int(bytes)})
+	if prompt != 0 || completion != 0 {
+		s.note("Tokens", event{key: key, text: fmt.Sprint(model, " ", prompt, " ", completion)})
+	}
 }
 func (s *spy) Reloaded(source string, ok bool, _ time.Time) {
 	s.note("Reloaded", event{text: fmt.Sprint(source, " ", ok)})

@@ -26,16 +26,16 @@ func TestEachEventOnce(t *testing.T) {
 		events                   string // how often which
 		outcome                  string
 	}{
-		{"a stream", "POST", "/api/chat", chats[0].ask("tiny", true), "ordinary", 200, "Tokens Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
-		{"a long line", "POST", "/v1/messages", chats[5].ask("big", true), "ordinary", 200, "Tokens Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
-		{"a whole answer", "POST", "/v1/chat/completions", chats[2].ask("tiny", false), "ordinary", 200, "Tokens Forwarded FirstByte Passed+ Uploaded+", "complete"},
-		{"an error of Ollama's", "POST", "/v1/responses", chats[4].ask("nope", true), "ordinary", 404, "Forwarded FirstByte Passed+ Uploaded+", "complete"},
+		{"a stream", "POST", "/api/chat", chats[0].ask("tiny", true), "ordinary", 200, "Answered Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
+		{"a long line", "POST", "/v1/messages", chats[5].ask("big", true), "ordinary", 200, "Answered Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded", "complete"},
+		{"a whole answer", "POST", "/v1/chat/completions", chats[2].ask("tiny", false), "ordinary", 200, "Answered Forwarded FirstByte Passed+ Uploaded+", "complete"},
+		{"an error of Ollama's", "POST", "/v1/responses", chats[4].ask("nope", true), "ordinary", 404, "Answered Forwarded FirstByte Passed+ Uploaded+", "complete"},
 		{"no body", "GET", "/api/version", "", "ordinary", 200, "Forwarded FirstByte Passed+", "complete"},
 		{"HEAD", "HEAD", "/", "", "ordinary", 200, "Forwarded", "complete"},
 		{"a body for GET", "GET", "/v1/models", "{}", "ordinary", 200, "Forwarded FirstByte Passed+ Uploaded+", "complete"},
-		{"an empty answer", "DELETE", "/api/delete", `{"model":"tiny"}`, "admin", 200, "Forwarded Uploaded+", "complete"},
-		{"a stream cut short", "POST", "/api/generate", chats[1].ask("dies-between", true), "ordinary", 502, "Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded UpstreamFailed", "upstream_error"},
-		{"an answer cut short", "POST", "/api/generate", chats[1].ask("short", false), "ordinary", 502, "Forwarded FirstByte Passed+ Uploaded+ UpstreamFailed", "upstream_error"},
+		{"an empty answer", "DELETE", "/api/delete", `{"model":"tiny"}`, "admin", 200, "Answered Forwarded Uploaded+", "complete"},
+		{"a stream cut short", "POST", "/api/generate", chats[1].ask("dies-between", true), "ordinary", 502, "Answered Forwarded FirstByte StreamStarted Passed+ Uploaded+ StreamEnded UpstreamFailed", "upstream_error"},
+		{"an answer cut short", "POST", "/api/generate", chats[1].ask("short", false), "ordinary", 502, "Answered Forwarded FirstByte Passed+ Uploaded+ UpstreamFailed", "upstream_error"},
 		{"no answer", "POST", "/v1/completions", chats[3].ask("reset", true), "ordinary", 502, "Forwarded Uploaded+ UpstreamFailed", "upstream_error"},
 		{"no key", "POST", "/api/chat", "{}", "", 401, "Refused", "refused"},
 		{"a bad key", "POST", "/api/chat", "{}", "bad", 401, "Refused", "refused"},
@@ -95,7 +95,7 @@ func TestEachEventOnce(t *testing.T) {
 					t.Errorf("%d bytes down, the client got %d", n, len(body))
 				}
 			}
-			for i, e := range append(s.spy.all("Passed"), s.spy.all("Tokens")...) {
+			for i, e := range append(s.spy.all("Passed"), s.spy.all("Answered")...) {
 				if e.key != 1 {
 					t.Errorf("event %d is of key %d", i, e.key)
 				}

@@ -41,10 +41,11 @@ type Recorder interface {
 	// [StreamOutcomes].
 	StreamEnded(route int, outcome string)
 
-	// Tokens is called at the end of an answer that says how many tokens it
-	// took. Model is one that Ollama lists, in its canonical spelling, or
-	// "other".
-	Tokens(key int, model string, prompt, completion int64)
+	// Answered is called at the end of an answer of Ollama's, whole or not,
+	// that is about a model: one that Ollama lists, in its canonical spelling,
+	// or "other". It tells how many bytes were passed on and, where the answer
+	// says so, how many tokens it took; otherwise they are 0.
+	Answered(key int, model string, bytes, prompt, completion int64)
 
 	// UpstreamFailed is called when Ollama cannot be reached or breaks off.
 	// Kind is one of [UpstreamErrors].

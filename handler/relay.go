@@ -84,7 +84,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 	t := tails.Get().(*tail)
 	defer tails.Put(t)
 	t.n = 0
-	defer p.countTokens(x, t)
+	defer p.countAnswer(x, t)
 	idle, _ := res.Body.(interface{ await() })
 	for {
 		if idle != nil {

@@ -77,16 +77,16 @@ func count(b, key []byte) int64 {
 	return n
 }
 
-// countTokens reports the tokens of an answer under its model, or under "other"
-// if Ollama does not list that model: a client must not choose what a label is.
-func (p *Proxy) countTokens(x *exchange, t *tail) {
+// countAnswer reports what an answer took under its model, or under "other" if
+// Ollama does not list that model: a client must not choose what a label is.
+func (p *Proxy) countAnswer(x *exchange, t *tail) {
 	prompt, completion := t.tokens(x.dialect)
-	if prompt == 0 && completion == 0 {
+	model, label := x.model.Load(), other
+	if model == nil && prompt == 0 && completion == 0 {
 		return
 	}
-	label := other
-	if model := x.model.Load(); model != nil && p.pool.knows(*model) {
+	if model != nil && p.pool.knows(*model) {
 		label = *model
 	}
-	p.Recorder.Tokens(x.keyID, label, prompt, completion)
+	p.Recorder.Answered(x.keyID, label, x.sent.Load(), prompt, completion)
 }

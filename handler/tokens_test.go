@@ -32,6 +32,9 @@ func TestTokensAreThoseThatOllamaCounted(t *testing.T) {
 			if n, err := fmt.Sscan(text, &model, &prompt, &completion); n != 3 || err != nil || model != "llama3.2:latest" || prompt < 2 || completion < 10 {
 				t.Errorf("%s stream=%t: %q", c.path, stream, text)
 			}
+			if e := s.spy.await(t, "Answered", 1); e.text != model || e.n != s.spy.sum("Passed") {
+				t.Errorf("%s stream=%t: %d bytes of %s, and %d have passed", c.path, stream, e.n, e.text, s.spy.sum("Passed"))
+			}
 		}
 	}
 }

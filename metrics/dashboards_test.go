@@ -140,7 +140,7 @@ func families(t *testing.T) map[string]family {
 			m.StreamEnded(route, outcome)
 		}
 	}
-	m.Tokens(0, "llama3.2:latest", 1, 1)
+	m.Answered(0, "llama3.2:latest", 1000, 1, 1)
 	for _, source := range []string{"secrets", "revocations", "certificate"} {
 		m.Reloaded(source, true, time.Now())
 	}

@@ -25,7 +25,7 @@ func TestKeysAreCountedByLabelOrID(t *testing.T) {
 	plain := m.KeySeen(id(0x0199), "")
 	m.Passed(0, alice, 100, 0)
 	m.Passed(0, plain, 7, 0)
-	m.Tokens(alice, "llama3.2:latest", 26, 259)
+	m.Answered(alice, "llama3.2:latest", 1000, 26, 259)
 	expect(t, scrape(t, m),
 		`ollama_proxy_key_requests_total{key="alice"} 2`,
 		`ollama_proxy_key_stream_bytes_total{key="alice"} 100`,
@@ -40,7 +40,7 @@ func TestKeysAreNotCountedUnlessAskedFor(t *testing.T) {
 	m := newMetrics(&inForce{})
 	place := m.KeySeen(id(1), "alice")
 	m.Passed(0, place, 100, 0)
-	m.Tokens(place, "llama3.2:latest", 1, 1)
+	m.Answered(place, "llama3.2:latest", 1000, 1, 1)
 	if text := scrape(t, m); strings.Contains(text, "key_") {
 		t.Error("there are series of keys")
 	}

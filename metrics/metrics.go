@@ -47,21 +47,25 @@ type Metrics struct {
 	registry *prometheus.Registry
 	routes   []route
 
-	requests *prometheus.CounterVec
-	overhead prometheus.Histogram
-	refusals *prometheus.CounterVec
-	streams  *prometheus.CounterVec
-	failures *prometheus.CounterVec
-	tokens   *prometheus.CounterVec
-	up       prometheus.Gauge
-	keys     *keys // nil if they are not counted
+	requests   *prometheus.CounterVec
+	overhead   prometheus.Histogram
+	refusals   *prometheus.CounterVec
+	streams    *prometheus.CounterVec
+	failures   *prometheus.CounterVec
+	tokens     *prometheus.CounterVec
+	modelBytes *prometheus.CounterVec
+	up         prometheus.Gauge
+	keys       *keys // nil if they are not counted
 
 	reloadSuccess *prometheus.GaugeVec
 	reloadTime    *prometheus.GaugeVec
 
 	ended   once[request, prometheus.Counter]
-	byModel once[string, tokenCounters]
+	byModel once[string, modelCounters]
 }
+
+// firstByteBounds are the upper bounds of the buckets, in seconds.
+var firstByteBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320}
 
 // request is what a request is counted by.
 type request struct {
@@ -70,7 +74,7 @@ type request struct {
 	code   int
 }
 
-type tokenCounters struct{ prompt, completion prometheus.Counter }
+type modelCounters struct{ prompt, completion, bytes prometheus.Counter }
 
 // route holds the children of one route, so that events need no lookup.
 type route struct {
@@ -100,19 +104,19 @@ func New(o Options) *Metrics {
 		requests: counters("requests_total", "Requests, by status; 499: the client left before the end.", "route", "method", "code"),
 		overhead: prometheus.NewHistogram(o.histogram("overhead_seconds", "Time that the proxy adds before a request leaves for Ollama, reading the client's body apart.",
 			10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3)),
-		refusals: counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
-		streams:  counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
-		tokens:   counters("tokens_total", "Tokens as Ollama counted them, where its answer says.", "model", "kind"),
-		failures: counters("upstream_errors_total", "Requests in which Ollama could not be reached or broke off, by kind.", "kind"),
-		up:       gauge("upstream_up", "1 if Ollama answered when last looked after."),
+		refusals:   counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
+		streams:    counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
+		tokens:     counters("tokens_total", "Tokens as Ollama counted them, where its answer says.", "model", "kind"),
+		failures:   counters("upstream_errors_total", "Requests in which Ollama could not be reached or broke off, by kind.", "kind"),
+		modelBytes: counters("model_bytes_total", "Bytes of Ollama's answers, counted at their end, by the model that they are about.", "model"),
+		up:         gauge("upstream_up", "1 if Ollama answered when last looked after."),
 
 		reloadSuccess: gauges("reload_success", "1 if the last reload went well; otherwise what was loaded before is in force.", "source"),
 		reloadTime:    gauges("reload_timestamp_seconds", "When the last reload that went well was.", "source"),
 	}
 	duration := o.histograms("request_duration_seconds", "Time from a request's arrival to the end of its answer.",
 		0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
-	firstByte := o.histograms("time_to_first_byte_seconds", "Time from a request's arrival to the first byte of Ollama's answer.",
-		0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+	firstByte := o.histograms("time_to_first_byte_seconds", "Time from a request's arrival to the first byte of Ollama's answer.", firstByteBounds...)
 	gap := o.histograms("inter_chunk_seconds", "Time between the chunks of a streamed answer.",
 		0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 	requestBytes := counters("request_bytes_total", "Bytes of request bodies, as they pass.", "route")
@@ -141,7 +145,7 @@ func New(o Options) *Metrics {
 	build.WithLabelValues(o.Version).Set(1)
 	m.registry.MustRegister(
 		m.requests, duration, firstByte, gap, m.overhead, requestBytes, streamBytes, m.streams,
-		inFlight, activeStreams, m.refusals, m.up, m.failures, m.tokens, build,
+		inFlight, activeStreams, m.refusals, m.up, m.failures, m.tokens, m.modelBytes, build,
 		m.reloadSuccess, m.reloadTime,
 		observed("revocations", "Revoked keys on the list in force.", func() float64 { return float64(o.InForce.Revocations()) }),
 		observed("revocations_hash", "A number that is the same on replicas with the same list of revoked keys.", func() float64 { return float64(o.InForce.RevocationsHash()) }),
@@ -149,7 +153,7 @@ func New(o Options) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	m.byModel.most, m.byModel.rest = maxModels+1, other
-	m.Tokens(0, other, 0, 0)
+	m.Answered(0, other, 0, 0, 0)
 	if o.PerKey {
 		m.keys = newKeys()
 		m.registry.MustRegister(m.keys.requests, m.keys.tokens, m.keys.streamBytes)
@@ -213,12 +217,15 @@ func (m *Metrics) StreamEnded(route int, outcome string) {
 	m.streams.WithLabelValues(r.name, outcome).Inc()
 }
 
-// Tokens counts the tokens of a prompt and of an answer. Models beyond the first
-// 1,000 share one series.
-func (m *Metrics) Tokens(key int, model string, prompt, completion int64) {
-	counted := m.byModel.get(model, func(model string) tokenCounters {
-		return tokenCounters{m.tokens.WithLabelValues(model, "prompt"), m.tokens.WithLabelValues(model, "completion")}
+// Answered counts the bytes of an answer, and the tokens of its prompt and its
+// own, by the model. Models beyond the first 1,000 share one series.
+func (m *Metrics) Answered(key int, model string, bytes, prompt, completion int64) {
+	counted := m.byModel.get(model, func(model string) modelCounters {
+		return modelCounters{
+			m.tokens.WithLabelValues(model, "prompt"), m.tokens.WithLabelValues(model, "completion"), m.modelBytes.WithLabelValues(model),
+		}
 	})
+	counted.bytes.Add(float64(bytes))
 	counted.prompt.Add(float64(prompt))
 	counted.completion.Add(float64(completion))
 	if key > 0 {

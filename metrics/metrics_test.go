@@ -97,7 +97,7 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 	m.Refused("forged")
 	m.UpstreamFailed("dial")
 	m.UpstreamUp(true)
-	m.Tokens(0, "llama3.2:latest", 26, 259)
+	m.Answered(0, "llama3.2:latest", 1000, 26, 259)
 	expect(t, scrape(t, m),
 		`ollama_proxy_reload_success{source="revocations"} 0`,
 		`ollama_proxy_reload_timestamp_seconds{source="revocations"} 1000.5`,
@@ -109,6 +109,7 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 		`ollama_proxy_upstream_up 1`,
 		`ollama_proxy_tokens_total{kind="prompt",model="llama3.2:latest"} 26`,
 		`ollama_proxy_tokens_total{kind="completion",model="llama3.2:latest"} 259`,
+		`ollama_proxy_model_bytes_total{model="llama3.2:latest"} 1000`,
 	)
 }
 
@@ -121,7 +122,7 @@ func TestModelsThatComeAndGo(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for n := range 3 * maxModels {
-				m.Tokens(0, fmt.Sprint("model-", n), 1, 2)
+				m.Answered(0, fmt.Sprint("model-", n), 3, 1, 2)
 			}
 		})
 	}
