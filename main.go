@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"runtime"
@@ -70,7 +69,7 @@ func newApp() *cli.App {
 					"Without a secret anywhere, serve creates one and prints a first key.",
 				Flags: []cli.Flag{
 					text("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
-					&cli.StringFlag{Name: "upstream", Value: "http://127.0.0.1:11434", EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of Ollama"},
+					&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`[NAME=]URL[,weight=N]` of an Ollama; with several, each request goes where its model is loaded and the queue is short"},
 					secretFile(),
 					revocations(),
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
@@ -239,7 +238,7 @@ func finish(commands []*cli.Command) []*cli.Command {
 			case *cli.StringFlag:
 				f.EnvVars = append(variable, f.EnvVars...)
 			case *cli.StringSliceFlag:
-				f.EnvVars = variable
+				f.EnvVars = append(variable, f.EnvVars...)
 			case *cli.BoolFlag:
 				f.EnvVars = variable
 			case *cli.IntFlag:
@@ -315,7 +314,7 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--allow-origin: %w", err)
 	}
-	found, target, err := prepare(c, log, address)
+	found, upstreams, err := prepare(c, log, address)
 	if err != nil {
 		return err
 	}
@@ -342,7 +341,7 @@ func serve(c *cli.Context) error {
 	}
 	server := &handler.Server{
 		Proxy: handler.New(handler.Options{
-			Upstream:         target,
+			Upstreams:        upstreams,
 			Keys:             keys,
 			Recorder:         m,
 			Log:              log,
@@ -392,18 +391,21 @@ func certificates(c *cli.Context) (handler.Certificates, error) {
 
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
 // demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Found, ollama *url.URL, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Found, ollamas []handler.Upstream, err error) {
 	if c.Bool("demo") {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return found, nil, err
 		}
 		go http.Serve(l, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
+		if ollamas, err = handler.ParseUpstreams([]string{l.Addr().String()}); err != nil {
+			return found, nil, err
+		}
 		s, _ := signer.NewSecret()
-		return signer.Found{Secrets: []signer.Secret{s}}, &url.URL{Scheme: "http", Host: l.Addr().String()}, greet(c, s, address,
+		return signer.Found{Secrets: []signer.Secret{s}}, ollamas, greet(c, s, address,
 			"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
 	}
-	if ollama, err = handler.ParseUpstream(c.String("upstream")); err != nil {
+	if ollamas, err = handler.ParseUpstreams(c.StringSlice("upstream")); err != nil {
 		return found, nil, fmt.Errorf("--upstream: %w", err)
 	}
 	found, err = signer.FindSecrets(c.String("secret-file"))
@@ -418,7 +420,7 @@ func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Fou
 	if found.Exposed {
 		log.Warn("others than its owner may read the secret file: chmod 600 it", "file", found.Path)
 	}
-	return found, ollama, err
+	return found, ollamas, err
 }
 
 // greet prints a first key and how to try it.

@@ -339,6 +339,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --demo --upstream ftp://x --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:x", "--metrics-listen: "},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream ftp://x", "--upstream: ftp is no scheme"},
 		{"healthcheck --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: "},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream gpu1=http://a,wieght=2", "--upstream: wieght=: after a name comes a URL"},
 	} {
 		out, talk, code := run(t, command(t, t.TempDir(), strings.Fields(row.args)...))
 		if code != 1 || out != "" || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {

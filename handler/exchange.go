@@ -33,6 +33,7 @@ type exchange struct {
 	cuts     uint64                 // how often revoked keys had been cut when it was verified
 	model    atomic.Pointer[string] // canonical; nil: not known
 
+	named      string // the Ollama that is to have it, and no other; "": any
 	at         *offer // of the member that the request is sent to; nil: there is none, or but one
 	life       lifetime
 	dog        watchdog

@@ -19,7 +19,7 @@ const maxResets = 3
 // maxBusy bounds an answer that says that Ollama is busy: 64 KiB.
 const maxBusy = 64 << 10
 
-// ask has a request answered by the member that suits it best, and tries others
+// askBest has a request answered by the member that suits it best, and tries others
 // as long as that is safe: while the request is in memory, and none has begun to
 // answer.
 //
@@ -28,7 +28,7 @@ const maxBusy = 64 << 10
 // three others are asked before the client hears of it. Whoever breaks the
 // connection may have begun to work. Then one other is tried and no more: a
 // request that kills Ollama is not to kill them all.
-func (pl *pool) ask(x *exchange, out *http.Request) (*http.Response, error) {
+func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) {
 	model, talk := pl.modelOf(x), pl.talks.of(x)
 	w := wish{last: pl.talks.last(talk)}
 	var busy *http.Response

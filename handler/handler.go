@@ -36,6 +36,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,8 +57,8 @@ type Options struct {
 	Recorder Recorder
 	Log      *slog.Logger
 
-	// Upstreams are several Ollamas, in place of Upstream. Each request goes to
-	// the one that suits it best.
+	// Upstreams are the Ollamas, in place of Upstream. If there are several,
+	// each request goes to the one that suits it best.
 	Upstreams []Upstream
 
 	// Transport sends requests to the one Ollama. Nil means [NewTransport].
@@ -116,12 +117,18 @@ type step func(*exchange)
 
 // New returns a Proxy. It connects to nothing before the first request.
 func New(o Options) *Proxy {
-	alone := len(o.Upstreams) == 0
+	if len(o.Upstreams) == 0 {
+		o.Upstreams = []Upstream{{Name: o.Upstream.Host, URL: o.Upstream, Weight: 1}}
+	}
+	o.Upstreams = slices.Clone(o.Upstreams)
+	alone := len(o.Upstreams) == 1
 	if alone {
+		only := &o.Upstreams[0]
+		o.Upstream = only.URL
 		if o.Transport == nil {
 			o.Transport = NewTransport(o.Upstream)
 		}
-		o.Upstreams = []Upstream{{Name: o.Upstream.Host, URL: o.Upstream, Weight: 1, over: o.Transport}}
+		only.over = o.Transport
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 64 << 20

@@ -31,6 +31,7 @@ var private = map[string]bool{
 	"Forwarded":      true,
 	"Host":           true, // HTTP/2 lets it stand among the others
 	"Origin":         true,
+	upstreamHeader:   true,
 	"X-Real-Ip":      true,
 }
 

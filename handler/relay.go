@@ -10,6 +10,9 @@ import (
 
 // relay sends the request to Ollama and passes the answer back.
 func (p *Proxy) relay(x *exchange) {
+	if x.key.Admin {
+		x.named = x.r.Header.Get(upstreamHeader)
+	}
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
 	heart := p.startHeartbeat(x)
@@ -37,14 +40,6 @@ func (p *Proxy) relay(x *exchange) {
 		}
 	}
 	p.pass(x, res)
-}
-
-// roundTrip sends the request to Ollama, or to one of several.
-func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
-	if p.pool.alone {
-		return p.Transport.RoundTrip(out)
-	}
-	return p.pool.ask(x, out)
 }
 
 // outgoing is the request that Ollama sees: our path, its own Host, and of the
@@ -125,6 +120,9 @@ func (p *Proxy) passChunk(x *exchange, res *http.Response, t *tail) error {
 // begin sends the head of Ollama's answer.
 func (p *Proxy) begin(x *exchange, res *http.Response) {
 	copyResponseHeaders(x.w.Header(), res.Header)
+	if !p.pool.alone {
+		x.tellUpstream()
+	}
 	if kind := streamKindOf(res.Header); kind != noStream {
 		p.beginStream(x, kind)
 	}

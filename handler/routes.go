@@ -17,6 +17,7 @@ type route struct {
 	dialect dialect
 	models  modelSource
 	upload  bool // streams to Ollama's disk: --max-body does not bind it
+	reach   reach
 
 	id    int    // its place in RouteNames
 	allow string // what a 405 says
@@ -39,20 +40,20 @@ var routes = newTable([]route{
 	{name: "/api/embed", methods: post, class: signer.Embed, dialect: native, models: inModel},
 	{name: "/api/embeddings", methods: post, class: signer.Embed, dialect: native, models: inModel},
 
-	{name: "/v1/models", methods: get, class: signer.Models, dialect: openAI, models: inAnswer},
+	{name: "/v1/models", methods: get, class: signer.Models, dialect: openAI, models: inAnswer, reach: everyone},
 	{name: "/v1/models/{model}", methods: get, class: signer.Models, dialect: openAI, models: inPath},
-	{name: "/api/tags", methods: getHead, class: signer.Models, dialect: native, models: inAnswer},
+	{name: "/api/tags", methods: getHead, class: signer.Models, dialect: native, models: inAnswer, reach: everyone},
 	{name: "/api/version", methods: getHead, class: signer.Models, dialect: native},
 	{name: "/", methods: getHead, class: signer.Models, dialect: native},
-	{name: "/api/ps", methods: get, class: signer.Models, dialect: native, models: inAnswer},
+	{name: "/api/ps", methods: get, class: signer.Models, dialect: native, models: inAnswer, reach: everyone},
 	{name: "/api/show", methods: post, class: signer.Models, dialect: native, models: inModelOrName},
 
-	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native, models: inModelOrName},
+	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native, models: inModelOrName, reach: everyone},
 	{name: "/api/push", methods: post, class: signer.Admin, dialect: native, models: inModelOrName},
-	{name: "/api/create", methods: post, class: signer.Admin, dialect: native, models: inModelAndFrom},
-	{name: "/api/copy", methods: post, class: signer.Admin, dialect: native, models: inCopy},
-	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native, models: inModelOrName},
-	{name: "/api/blobs/{digest}", methods: headPost, class: signer.Admin, dialect: native, models: untold, upload: true},
+	{name: "/api/create", methods: post, class: signer.Admin, dialect: native, models: inModelAndFrom, reach: theNamed},
+	{name: "/api/copy", methods: post, class: signer.Admin, dialect: native, models: inCopy, reach: everyone},
+	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native, models: inModelOrName, reach: everyone},
+	{name: "/api/blobs/{digest}", methods: headPost, class: signer.Admin, dialect: native, models: untold, upload: true, reach: theNamed},
 })
 
 var (

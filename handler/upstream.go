@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // ParseUpstream reads where Ollama is, as OLLAMA_HOST spells it: a URL, or a
@@ -42,25 +40,3 @@ func ParseUpstream(text string) (*url.URL, error) {
 	}
 	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}, nil
 }
-
-// Upstream is one Ollama.
-type Upstream struct {
-	Name   string   // in logs and metrics, and for those who manage it
-	URL    *url.URL // scheme and host
-	Weight int      // how many requests it takes for one of another's with weight 1
-
-	over http.RoundTripper // nil: a transport of its own
-}
-
-func (u Upstream) transport() http.RoundTripper {
-	if u.over != nil {
-		return u.over
-	}
-	t := newTransport(u.URL)
-	t.dialer.Timeout = shortDialTimeout
-	return t
-}
-
-// shortDialTimeout bounds how long connecting to one of several Ollamas may take:
-// there are others.
-const shortDialTimeout = 3 * time.Second

@@ -1,0 +1,177 @@
+package handler
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// union asks every member for its list of models and makes one of them, in the
+// order of the names and without doubles: of those the first member's stands. A
+// member that does not answer within lookTimeout is left out; if none gives a
+// list, the client gets what the first has said instead.
+func (pl *pool) union(x *exchange, out *http.Request) (*http.Response, error) {
+	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
+	var merged map[string]json.RawMessage
+	lists := map[string]*modelList{}
+	var first *http.Response
+	err := errNobody
+	for _, a := range answers {
+		if a.err != nil {
+			continue
+		}
+		var fields map[string]json.RawMessage
+		if a.res.StatusCode != http.StatusOK || json.Unmarshal(a.body, &fields) != nil {
+			err = errBadList
+			first = cmp.Or(first, a.res)
+			continue
+		}
+		if merged == nil {
+			first, merged = a.res, fields
+		}
+		for _, name := range [...]string{"models", "data"} { // /api, /v1
+			if fields[name] == nil {
+				continue
+			}
+			if lists[name] == nil {
+				lists[name] = &modelList{entries: []json.RawMessage{}, seen: map[string]bool{}}
+			}
+			lists[name].add(fields[name])
+		}
+	}
+	switch {
+	case merged == nil && first == nil:
+		return nil, err
+	case merged == nil:
+		return first, nil
+	}
+	for name, l := range lists {
+		merged[name] = l.json()
+	}
+	return inMemory(first, encode(merged), out), nil
+}
+
+// modelList is one of several lists of models.
+type modelList struct {
+	entries []json.RawMessage
+	names   []string
+	seen    map[string]bool
+}
+
+// add adds the entries that are not there yet.
+func (l *modelList) add(text json.RawMessage) {
+	var entries []json.RawMessage
+	if json.Unmarshal(text, &entries) != nil {
+		return
+	}
+	for _, entry := range entries {
+		var e struct{ Model, Name, ID string }
+		if json.Unmarshal(entry, &e) != nil {
+			continue
+		}
+		name := cmp.Or(e.Model, e.Name, e.ID)
+		if canonical, ok := signer.CanonicalModel(name); ok {
+			name = canonical
+		}
+		if !l.seen[name] {
+			l.seen[name] = true
+			l.entries, l.names = append(l.entries, entry), append(l.names, name)
+		}
+	}
+}
+
+func (l *modelList) json() json.RawMessage {
+	order := make([]int, len(l.entries))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(l.names[a], l.names[b]) })
+	sorted := make([]json.RawMessage, 0, len(order))
+	for _, i := range order {
+		sorted = append(sorted, l.entries[i])
+	}
+	return encode(sorted)
+}
+
+// inMemory is an answer like res with another body.
+func inMemory(res *http.Response, body []byte, r *http.Request) *http.Response {
+	res.Request, res.ContentLength = r, int64(len(body))
+	res.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	res.Body = newMemory(body)
+	if r.Method == http.MethodHead {
+		res.Body = http.NoBody
+	}
+	return res
+}
+
+// answerOf is what one member has said to a request that went to all.
+type answerOf struct {
+	member *member
+	res    *http.Response // its body has been read
+	body   []byte
+	err    error
+}
+
+// askAll has every member answer the request, in order of their names. Those that
+// are down are not asked, and those that take longer than the limit have failed.
+func (pl *pool) askAll(x *exchange, out *http.Request, method string, limit time.Duration) []answerOf {
+	members := pl.roster.Load().members
+	answers := make([]answerOf, len(members))
+	ctx, cancel := context.WithTimeout(&x.life, limit)
+	defer cancel()
+	var all sync.WaitGroup
+	for i, m := range members {
+		answers[i] = answerOf{member: m, err: errNobody}
+		if m.up.Load() {
+			all.Go(func() {
+				answers[i].res, answers[i].body, answers[i].err = pl.askWhole(x.copyFor(ctx, m, out, method), m)
+			})
+		}
+	}
+	all.Wait()
+	return answers
+}
+
+// copyFor is the request as it goes to one of several members.
+func (x *exchange) copyFor(ctx context.Context, m *member, out *http.Request, method string) *http.Request {
+	r := out.Clone(ctx)
+	r.Method = method
+	r.URL.Scheme, r.URL.Host = m.url.Scheme, m.url.Host
+	r.Body = x.body.readCloser()
+	return r
+}
+
+func (pl *pool) askWhole(r *http.Request, m *member) (*http.Response, []byte, error) {
+	res, err := pl.askMember(r, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxList+1))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(body) > maxList:
+		return nil, nil, errBadList
+	}
+	return inMemory(res, body, r), body, nil
+}
+
+func (pl *pool) askMember(r *http.Request, m *member) (*http.Response, error) {
+	res, err := m.transport.RoundTrip(r)
+	switch {
+	case err == nil:
+		m.serves()
+	case isRefused(err) && r.Context().Err() == nil:
+		pl.went(m, err, false)
+	}
+	return res, err
+}
