@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -908,8 +910,10 @@ func TestASecretNeverShows(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, text := get(t, s.metrics+"/metrics", "")
-		said.WriteString(text)
+		for _, path := range []string{"/metrics", "/status", "/"} {
+			_, text := get(t, s.metrics+path, "")
+			said.WriteString(text)
+		}
 		s.Process.Signal(syscall.SIGQUIT)
 		log := s.log()
 		if !strings.Contains(log, "goroutine ") {
@@ -927,6 +931,56 @@ func TestASecretNeverShows(t *testing.T) {
 		if out, talk, _ := run(t, cmd); strings.Contains(out+talk, "planted") {
 			t.Errorf("%v: the secret came out", args)
 		}
+	}
+}
+
+// TestWhatThereIsToSee: the page's numbers are those of the metrics.
+func TestWhatThereIsToSee(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	list := filepath.Join(dir, "revocations")
+	if err := os.WriteFile(list, []byte("0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--revocations", list, "--metrics-per-key")...))
+	out, _, code := run(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))
+	if code != 0 {
+		t.Fatal("no key")
+	}
+	key := strings.TrimSpace(out)
+	get(t, s.address+"/api/tags", key)
+	get(t, s.address+"/api/tags", "OLLAMA-nonsense")
+	get(t, s.address+"/v1/models/llama3.2", key)
+	var st handler.Status
+	eventually(t, "it shows", func() bool {
+		_, text := get(t, s.metrics+"/status", "")
+		d := json.NewDecoder(strings.NewReader(text))
+		d.DisallowUnknownFields()
+		st = handler.Status{}
+		if err := d.Decode(&st); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		return len(st.Keys) == 1 && len(st.Models) == 1 && st.Hour.Requests[0] == 3 && len(st.Upstreams) == 1 && st.Upstreams[0].Up && len(st.Reloads) == 2
+	})
+	if k := st.Keys[0]; k.Key != "alice" || k.Requests != 2 || k.Bytes == 0 || !st.KeysCounted {
+		t.Errorf("keys: %+v", k)
+	}
+	if m := st.Models[0]; m.Model != "llama3.2:latest" || m.Bytes == 0 {
+		t.Errorf("models: %+v", m)
+	}
+	if st.Hour.Reasons["malformed"] != 1 || st.Hour.Refused[0] != 1 || st.Hour.Bytes[0] == 0 {
+		t.Errorf("the hour: %+v", st.Hour)
+	}
+	_, text := get(t, s.metrics+"/metrics", "")
+	for name, hash := range map[string]string{"revocations_hash": st.RevocationsHash, "secret_fingerprint": st.SecretFingerprint} {
+		n, err := strconv.ParseUint(hash, 16, 64)
+		if err != nil || n == 0 || !strings.Contains(text, fmt.Sprintf("ollama_proxy_%s %v\n", name, float64(n))) {
+			t.Errorf("%s is shown as %s, and counted otherwise", name, hash)
+		}
+	}
+	if st.Revocations != 1 || !st.Reloads[0].OK || st.Reloads[0].Source != "revocations" || time.Since(st.Reloads[0].At) > time.Hour {
+		t.Errorf("%d revoked; reloads %+v", st.Revocations, st.Reloads)
 	}
 }
 

@@ -40,6 +40,12 @@ func UseResolver(t http.RoundTripper, r *net.Resolver) { t.(*transport).dialer.R
 // NewSocket is a connection as the proxy reads and writes it.
 func NewSocket(c net.Conn) net.Conn { return newSocket(c) }
 
+// Watch looks at a server as its page does; remember marks each minute.
+func Watch(s *Server) (look func() Status, remember func(context.Context)) {
+	w := newWatcher(s)
+	return w.look, w.remember
+}
+
 // Share is how descriptors are shared out.
 func Share(descriptors, wanted int) (connections, requests int) { return share(descriptors, wanted) }
 

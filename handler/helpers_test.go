@@ -73,6 +73,7 @@ type config struct {
 	upstream http.Handler // in place of the stand-in
 	address  string       // of an Ollama, in place of both
 	proxy    func(*handler.Options)
+	server   func(*handler.Server)
 	delay    time.Duration // of the drain
 	grace    time.Duration
 	cors     func(http.Handler) http.Handler
@@ -154,6 +155,9 @@ func start(t *testing.T, c config) *site {
 	s.proxy = server.Proxy
 	if c.bodies > 0 {
 		handler.LimitBodies(s.proxy, c.bodies)
+	}
+	if c.server != nil {
+		c.server(server)
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

@@ -51,6 +51,12 @@ type Server struct {
 	// Metrics is served as /metrics on the private listener.
 	Metrics http.Handler
 
+	// Totals, InForce and Version are shown on the private listener, as a page
+	// and as JSON. A nil Totals means that there is neither.
+	Totals  func() Totals
+	InForce InForce
+	Version string
+
 	// Reloads are loaded when the server starts, again at every ReloadInterval,
 	// and at once when ReloadNow yields.
 	Reloads        []Reload
@@ -85,7 +91,9 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	front := s.server(h)
 	front.ConnContext = withConn
 	public = s.bounded(public)
-	back := s.server(s.operations())
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
+	defer stop()
+	back := s.server(s.operations(watching))
 	failed := make(chan error, 3)
 	plain := &plainServer{handler: h, log: front.ErrorLog, departures: newDepartures(), rest: newHandover(public.Addr())}
 	defer plain.departures.close()
@@ -103,8 +111,6 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer front.Close()
 	defer public.Close()
 
-	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
-	defer stop()
 	go s.Proxy.WatchUpstreams(watching)
 	go s.keepFresh(watching)
 
@@ -188,11 +194,16 @@ func endUnclear(next http.Handler) http.Handler {
 	})
 }
 
-// operations is what the private listener serves. Liveness asks nobody;
-// readiness ends with the drain's beginning. Neither asks Ollama: a replica
-// that answers 502 in good order is no use to restart.
-func (s *Server) operations() http.Handler {
+// operations is what the private listener serves, until the context ends.
+// Liveness asks nobody; readiness ends with the drain's beginning. Neither asks
+// Ollama: a replica that answers 502 in good order is no use to restart.
+func (s *Server) operations(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
+	if s.Totals != nil {
+		w := newWatcher(s)
+		w.serve(mux)
+		go w.remember(ctx)
+	}
 	mux.Handle("GET /metrics", s.Metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "ok\n")

@@ -1,0 +1,273 @@
+package handler
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Totals is what a Recorder has counted since the start, as it stands in
+// metrics.Totals: see there.
+type Totals struct {
+	Requests map[int]uint64
+	Refusals map[string]uint64
+	Bytes    uint64
+
+	FirstByte       [][]uint64
+	FirstByteBounds []float64
+
+	ModelPrompt, ModelCompletion, ModelBytes map[string]uint64
+
+	KeyRequests, KeyTokens, KeyBytes map[string]uint64
+
+	ReloadOK   map[string]bool
+	ReloadedAt map[string]time.Time
+}
+
+// InForce says which keys hold; signer.Keyring does.
+type InForce interface {
+	Revocations() int
+	RevocationsHash() uint64
+	SecretFingerprint() uint64
+}
+
+// Status is what there is to see of a proxy at one moment. Everything in it is a
+// number, a time, one of our own words, or a name: of a key, a model or an Ollama.
+// Names are other people's text.
+type Status struct {
+	Version  string    `json:"version"`
+	Now      time.Time `json:"now"`
+	Started  time.Time `json:"started"`
+	Draining bool      `json:"draining"`
+
+	Requests int       `json:"requests"` // in flight
+	Streams  int       `json:"streams"`  // of these, that stream
+	Running  []Running `json:"running"`  // of these, the maxShown that have been running longest
+
+	Hour Hour `json:"hour"`
+
+	Models      []ModelTotals `json:"models"` // most bytes first
+	Keys        []KeyTotals   `json:"keys"`   // most requests first, maxShown of them
+	KeysCounted bool          `json:"keys_counted"`
+
+	Upstreams []UpstreamStatus `json:"upstreams"`
+
+	Revocations       int        `json:"revocations"`
+	RevocationsHash   string     `json:"revocations_hash"`
+	SecretFingerprint string     `json:"secret_fingerprint"`
+	Reloads           []Reloaded `json:"reloads"`
+	CertificateEnds   *time.Time `json:"certificate_ends,omitempty"` // nil: there is none
+}
+
+// Running is a request in flight.
+type Running struct {
+	Number uint64  `json:"number"` // its own since the start
+	Key    string  `json:"key"`    // its label, or else its id
+	Route  string  `json:"route"`
+	Model  string  `json:"model"` // empty: not known
+	State  string  `json:"state"` // see stateOf
+	Age    float64 `json:"age"`   // seconds since it arrived
+	Quiet  float64 `json:"quiet"` // seconds since anything moved
+	Bytes  int64   `json:"bytes"` // of the answer that have passed
+
+	// Rate is the bytes a second since the last look at it, or since it
+	// arrived if there was none.
+	Rate float64 `json:"rate"`
+}
+
+// ModelTotals is what went to a model, and came from it, since the start.
+type ModelTotals struct {
+	Model      string `json:"model"`
+	Prompt     uint64 `json:"prompt_tokens"`
+	Completion uint64 `json:"completion_tokens"`
+	Bytes      uint64 `json:"bytes"`
+}
+
+// KeyTotals is what a key was used for since the start.
+type KeyTotals struct {
+	Key      string `json:"key"`
+	Requests uint64 `json:"requests"`
+	Tokens   uint64 `json:"tokens"`
+	Bytes    uint64 `json:"bytes"`
+}
+
+// UpstreamStatus is what is known of an Ollama.
+type UpstreamStatus struct {
+	Name     string   `json:"name"`
+	Up       bool     `json:"up"`        // it answered when last asked
+	Weight   int      `json:"weight"`    // its share of the requests, beside the others'
+	InFlight int      `json:"in_flight"` // requests of this proxy's
+	Models   int      `json:"models"`    // that it has
+	Loaded   []string `json:"loaded"`    // of these, in its memory or on their way there
+}
+
+// Reloaded is how the last reload of a source went.
+type Reloaded struct {
+	Source string    `json:"source"`
+	OK     bool      `json:"ok"`
+	At     time.Time `json:"at"` // of the last that went well; zero: none yet
+}
+
+const (
+	// maxShown bounds how many requests and keys a Status lists: a page of
+	// more is of no use to anybody.
+	maxShown = 100
+
+	// statusAge is the least time between two looks: however many look, it
+	// costs the proxy the same.
+	statusAge = 900 * time.Millisecond
+)
+
+// watcher looks at a server for those who want to see it. While nobody does, it
+// reads a few counters once a minute, so that there is a past to show, and
+// nothing else.
+type watcher struct {
+	server  *Server
+	started time.Time
+
+	mu     sync.Mutex
+	past   past
+	last   Status
+	passed map[uint64]int64 // bytes at the last look, by number
+}
+
+func newWatcher(s *Server) *watcher {
+	w := &watcher{server: s, started: time.Now()}
+	w.past.begin(markOf(s.Totals()))
+	return w
+}
+
+// look gives the status, which is not older than statusAge.
+func (w *watcher) look() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	since := now.Sub(w.last.Now)
+	if since < statusAge {
+		return w.last
+	}
+	s, p := w.server, w.server.Proxy
+	t := s.Totals()
+	st := Status{
+		Version:  s.Version,
+		Now:      now,
+		Started:  w.started,
+		Draining: p.running.leaving.Load(),
+		Hour:     w.past.hour(markOf(t), t.FirstByteBounds),
+
+		Models:      modelTotals(t),
+		Keys:        keyTotals(t),
+		KeysCounted: t.KeyRequests != nil,
+		Upstreams:   upstreams(p.UpstreamStates()),
+
+		Revocations:       s.InForce.Revocations(),
+		RevocationsHash:   fmt.Sprintf("%012x", s.InForce.RevocationsHash()),
+		SecretFingerprint: fmt.Sprintf("%012x", s.InForce.SecretFingerprint()),
+	}
+	for _, source := range slices.Sorted(maps.Keys(t.ReloadOK)) {
+		st.Reloads = append(st.Reloads, Reloaded{source, t.ReloadOK[source], t.ReloadedAt[source]})
+	}
+	if s.Certificates != nil {
+		ends := s.Certificates.NotAfter()
+		st.CertificateEnds = &ends
+	}
+	w.lookAtRunning(&st, since)
+	w.last = st
+	return st
+}
+
+// lookAtRunning fills in what is in flight. The set lists the newest first.
+func (w *watcher) lookAtRunning(st *Status, since time.Duration) {
+	p := w.server.Proxy
+	all := p.running.all()
+	passed := make(map[uint64]int64, len(all))
+	st.Requests = len(all)
+	st.Running = make([]Running, 0, min(len(all), maxShown))
+	for _, x := range slices.Backward(all) {
+		state := p.stateOf(x)
+		if state == stateStreaming {
+			st.Streams++
+		}
+		bytes := x.sent.Load()
+		passed[x.number] = bytes
+		if len(st.Running) == maxShown {
+			continue
+		}
+		age := st.Now.Sub(x.arrived)
+		before, seen := w.passed[x.number]
+		over := age
+		if seen {
+			over = since
+		}
+		r := Running{
+			Number: x.number, Key: cmp.Or(x.key.Label(), x.key.ID.String()), Route: nameOf(x.route), State: state,
+			Age: age.Seconds(), Quiet: max(0, age-time.Duration(x.dog.last.Load())).Seconds(),
+			Bytes: bytes, Rate: float64(bytes-before) / max(over, time.Millisecond).Seconds(),
+		}
+		if model := x.model.Load(); model != nil {
+			r.Model = *model
+		}
+		st.Running = append(st.Running, r)
+	}
+	w.passed = passed
+}
+
+// What a request in flight is doing.
+const (
+	stateArriving  = "arriving"  // its body is being read
+	stateWaiting   = "waiting"   // for Ollama's answer to begin
+	stateAnswering = "answering" // in one piece
+	stateStreaming = "streaming"
+	stateEnding    = "ending"
+)
+
+func (p *Proxy) stateOf(x *exchange) string {
+	switch x.dog.phase.Load() {
+	case &p.uploading:
+		return stateArriving
+	case &p.waiting:
+		return stateWaiting
+	case &p.passing:
+		return stateAnswering
+	case &p.streaming:
+		return stateStreaming
+	}
+	return stateEnding
+}
+
+func upstreams(states []UpstreamState) []UpstreamStatus {
+	all := make([]UpstreamStatus, 0, len(states))
+	for _, u := range states {
+		all = append(all, UpstreamStatus{u.Name, u.Up, u.Weight, u.InFlight, len(u.Models), u.Loaded})
+	}
+	return all
+}
+
+func modelTotals(t Totals) []ModelTotals {
+	all := make([]ModelTotals, 0, len(t.ModelBytes))
+	for model, bytes := range t.ModelBytes {
+		if bytes > 0 { // such as those for models that Ollama does not list
+			all = append(all, ModelTotals{model, t.ModelPrompt[model], t.ModelCompletion[model], bytes})
+		}
+	}
+	slices.SortFunc(all, func(a, b ModelTotals) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Model, b.Model))
+	})
+	return all[:min(len(all), maxShown)]
+}
+
+func keyTotals(t Totals) []KeyTotals {
+	all := make([]KeyTotals, 0, len(t.KeyRequests))
+	for key, requests := range t.KeyRequests {
+		if requests > 0 { // such as those for keys that are too many
+			all = append(all, KeyTotals{key, requests, t.KeyTokens[key], t.KeyBytes[key]})
+		}
+	}
+	slices.SortFunc(all, func(a, b KeyTotals) int {
+		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Key, b.Key))
+	})
+	return all[:min(len(all), maxShown)]
+}

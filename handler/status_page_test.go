@@ -1,0 +1,241 @@
+package handler_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+)
+
+// look asks the private listener as a browser might.
+func (s *site) look(t *testing.T, target, host string, headers ...string) answer {
+	t.Helper()
+	w := dial(t, s.private)
+	defer w.Close()
+	w.write("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", target, host, strings.Join(append(headers, ""), "\r\n"))
+	if target != "/events" {
+		return w.answer("GET")
+	}
+	res := w.begun("GET")
+	return answer{status: res.StatusCode, header: res.Header}
+}
+
+func TestThePageIsItsOwn(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	a := s.look(t, "/", "127.0.0.1:9464")
+	if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Fatalf("%s", a)
+	}
+	policy := a.header.Get("Content-Security-Policy")
+	for _, want := range []string{"default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'", "require-trusted-types-for 'script'"} {
+		if !strings.Contains(policy, want) {
+			t.Errorf("the policy has no %s: %s", want, policy)
+		}
+	}
+	if strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") || strings.Contains(policy, "http") {
+		t.Errorf("the policy lets in what it should not: %s", policy)
+	}
+	for _, element := range []string{"script", "style"} {
+		parts := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(a.body, -1)
+		if len(parts) != 1 {
+			t.Fatalf("%d elements %s", len(parts), element)
+		}
+		sum := sha256.Sum256([]byte(parts[0][1]))
+		if !strings.Contains(policy, element+"-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") {
+			t.Errorf("the policy forbids the page's own %s", element)
+		}
+	}
+	// Nothing comes from elsewhere, and nothing makes markup of text.
+	for _, bad := range []string{`(?i)<script[^>]+src`, `<link[^>]+href="(?:[^d]|d[^a])`, `@import`, `url\(`, `innerHTML`, `outerHTML`, `insertAdjacentHTML`, `document\.write`, `\beval\b`, ` style="`, ` on\w+="`} {
+		if m := regexp.MustCompile(bad).FindString(a.body); m != "" {
+			t.Errorf("the page has %q", m)
+		}
+	}
+	for _, u := range regexp.MustCompile(`https?://[^'"\s<]+`).FindAllString(a.body, -1) {
+		if u != "http://www.w3.org/2000/svg" { // a name, which nobody asks for
+			t.Errorf("the page names %s", u)
+		}
+	}
+}
+
+// A web page of somebody else's gets nothing: not by asking, not by a name of its
+// own that leads here, not in a frame. Programs that scrape do.
+func TestOnlyOwnPagesMayLook(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	port := s.private[strings.LastIndexByte(s.private, ':'):]
+	for _, c := range []struct {
+		what, host string
+		headers    []string
+		page, data int
+	}{
+		{"by address", s.private, nil, 200, 200},
+		{"by name", "localhost" + port, nil, 200, 200},
+		{"by name, as browsers may", "LocalHost." + port, nil, 200, 200},
+		{"by IPv6", "[::1]" + port, nil, 200, 200},
+		{"in the network", "192.168.1.5" + port, nil, 200, 200},
+		{"by the machine's name", "gpu-box:9464", nil, 200, 200},
+		{"by mDNS", "gpu-box.local:9464", nil, 200, 200},
+		{"in a cluster", "proxy.ollama.svc.cluster.local:9464", nil, 200, 200},
+		{"its own page", s.private, []string{"Origin: http://" + s.private, "Sec-Fetch-Site: same-origin"}, 200, 200},
+		{"typed", s.private, []string{"Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 200},
+		{"a link to it", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 403},
+		{"a frame around it", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, 403, 403},
+		{"rebinding", "evil.example" + port, nil, 403, 403},
+		{"rebinding, with a dot", "evil.example." + port, nil, 403, 403},
+		{"rebinding, dressed up", "127.0.0.1.evil.example" + port, nil, 403, 403},
+		{"rebinding, dressed up as local", "local.evil.example" + port, nil, 403, 403},
+		{"no host", "", nil, 403, 403},
+		{"another origin", s.private, []string{"Origin: https://evil.example"}, 403, 403},
+		{"another port", s.private, []string{"Origin: http://127.0.0.1:1"}, 403, 403},
+		{"a sandbox", s.private, []string{"Origin: null"}, 403, 403},
+		{"two origins", s.private, []string{"Origin: http://" + s.private, "Origin: http://evil.example"}, 403, 403},
+		{"another site", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 403, 403},
+		{"another port's script", s.private, []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"}, 403, 403},
+	} {
+		for target, want := range map[string]int{"/": c.page, "/status": c.data, "/events": c.data, "/metrics": 200, "/healthz": 200, "/readyz": 200} {
+			a := s.look(t, target, c.host, c.headers...)
+			if a.status != want {
+				t.Errorf("%s: GET %s is answered with %d", c.what, target, a.status)
+			}
+			for name := range a.header {
+				if strings.HasPrefix(name, "Access-Control-") {
+					t.Errorf("%s: %s has %s", c.what, target, name)
+				}
+			}
+			if want == 403 && strings.Count(a.body, "\n") > 1 {
+				t.Errorf("%s: %q", c.what, a.body)
+			}
+			if _, open := map[string]bool{"/metrics": true, "/healthz": true, "/readyz": true}[target]; open {
+				continue
+			}
+			if a.header.Get("Cross-Origin-Resource-Policy") != "same-origin" || a.header.Get("X-Frame-Options") != "DENY" || a.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %s goes out with %v", c.what, target, a.header)
+			}
+		}
+	}
+}
+
+func TestThePrivateListenerServesNothingElse(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	for _, target := range []string{"/index.html", "/status/", "/events/", "/favicon.ico", "/api/tags", "/v1/models"} {
+		if a := s.look(t, target, "localhost"); a.status != 404 {
+			t.Errorf("%s: %s", target, a)
+		}
+	}
+	w := dial(t, s.private)
+	w.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+	if a := w.answer("POST"); a.status != 405 {
+		t.Errorf("POST: %s", a)
+	}
+	if a := s.ask(t, "GET", "/status", ""); a.status != 404 {
+		t.Errorf("on the public listener: %s", a)
+	}
+	if a := start(t, config{}).look(t, "/status", "localhost"); a.status != 404 {
+		t.Errorf("there is nothing to see, and yet: %s", a)
+	}
+}
+
+// viewer looks on, and gives each event as it comes.
+func (s *site) viewer(t *testing.T) *wire {
+	t.Helper()
+	w := dial(t, s.private)
+	w.write("GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+	if res := w.begun("GET"); res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("status %d, %v", res.StatusCode, res.Header)
+	}
+	return w
+}
+
+// event reads the next event's data.
+func (w *wire) event(t *testing.T) (st handler.Status) {
+	t.Helper()
+	for {
+		line, err := w.r.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			if err := strict(data, &st); err != nil {
+				t.Fatal(err)
+			}
+			return st
+		}
+	}
+}
+
+func TestEventsComeAtOnceAndGoOn(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	w := s.viewer(t)
+	first := w.event(t)
+	hanging := s.dial(t)
+	hanging.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.key))
+	s.arrival(t, 1)
+	next := w.event(t)
+	for n := 0; next.Requests != 1 && n < 5; n++ {
+		next = w.event(t)
+	}
+	if first.Requests != 0 || next.Requests != 1 || !next.Now.After(first.Now) {
+		t.Errorf("%d requests at %v, and then %d at %v", first.Requests, first.Now, next.Requests, next.Now)
+	}
+	hanging.Close()
+	s.stop() // it drains, and ends
+	await(t, s.served, "Serve to return")
+	w.end()
+}
+
+// Who looks and does not read holds up nobody: not the clients, not those who
+// look, too, and not the end.
+func TestAViewerThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	deaf := dial(t, s.private)
+	deaf.SetReadBuffer(1)
+	deaf.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	w := s.viewer(t)
+	for range 3 {
+		w.event(t)
+		if a := s.ask(t, "POST", "/api/chat", chats[0].ask("tiny", true)); a.status != 200 || a.err != nil {
+			t.Errorf("%s", a)
+		}
+	}
+	s.stop()
+	if err := await(t, s.served, "Serve to return"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestThereAreNotManyViewers(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	var all []*wire
+	for range 32 {
+		all = append(all, s.viewer(t))
+	}
+	a := s.look(t, "/status", "localhost")
+	w := dial(t, s.private)
+	w.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if more := w.answer("GET"); more.status != http.StatusServiceUnavailable || a.status != 200 {
+		t.Errorf("one more viewer: %s; who looks once: %s", more, a)
+	}
+	all[0].Close()
+	for n := 0; ; n++ {
+		w := dial(t, s.private)
+		w.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		res := w.begun("GET")
+		w.Close()
+		if res.StatusCode == 200 {
+			break
+		}
+		if n == 1000 {
+			t.Fatal("one has left, and there is still no room")
+		}
+	}
+}

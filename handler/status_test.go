@@ -1,0 +1,181 @@
+package handler_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+// inForce says that nothing much is.
+type inForce struct{}
+
+func (inForce) Revocations() int          { return 7 }
+func (inForce) RevocationsHash() uint64   { return 0xabc }
+func (inForce) SecretFingerprint() uint64 { return 0xdef }
+
+// totals are those of a recorder that has nothing to tell.
+func totals() handler.Totals { return handler.Totals{FirstByteBounds: []float64{0.1, 1, 10}} }
+
+// seen makes a server one that can be looked at.
+func seen(s *handler.Server) { s.Totals, s.InForce, s.Version = totals, inForce{}, "v1.2.3" }
+
+// status asks the private listener for all there is to see.
+func (s *site) status(t *testing.T) (st handler.Status) {
+	t.Helper()
+	if err := strict(s.private200(t, "/status"), &st); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// private200 is what the private listener answers.
+func (s *site) private200(t *testing.T, path string) string {
+	t.Helper()
+	w := dial(t, s.private)
+	defer w.Close()
+	w.write("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+	a := w.answer("GET")
+	if a.status != 200 {
+		t.Fatalf("%s: %s", path, a)
+	}
+	return a.body
+}
+
+func TestStatusTellsWhatRuns(t *testing.T) {
+	t.Parallel()
+	step := make(chan struct{})
+	s := start(t, config{ollama: standin.Options{Step: step}, server: seen})
+	s.spy.await(t, "UpstreamUp", 1)
+	w := s.dial(t)
+	w.send("POST", "/api/chat", chats[0].ask("LLAMA3.2", true), bearer(s.mint(false, "label=alice")))
+	res := w.begun("POST")
+	s.spy.await(t, "Passed", 1)
+
+	st := s.status(t)
+	if st.Requests != 1 || st.Streams != 1 || len(st.Running) != 1 {
+		t.Fatalf("%d requests, %d streams, %d shown", st.Requests, st.Streams, len(st.Running))
+	}
+	r := st.Running[0]
+	if r.Key != "alice" || r.Route != "/api/chat" || r.Model != "llama3.2:latest" || r.State != "streaming" {
+		t.Errorf("it is shown as %+v", r)
+	}
+	if r.Bytes != int64(s.spy.sum("Passed")) || r.Bytes == 0 || r.Age <= 0 || r.Quiet < 0 || r.Quiet > r.Age || r.Rate <= 0 {
+		t.Errorf("%d bytes have passed; it is shown with %+v", s.spy.sum("Passed"), r)
+	}
+	if st.Version != "v1.2.3" || st.Revocations != 7 || st.RevocationsHash != "000000000abc" || st.SecretFingerprint != "000000000def" || st.Draining || st.KeysCounted {
+		t.Errorf("the rest is %+v", st)
+	}
+	if u := st.Upstreams; len(u) != 1 || !u[0].Up || u[0].Models == 0 {
+		t.Errorf("Ollama is shown as %+v", u)
+	}
+	close(step)
+	io.Copy(io.Discard, res.Body)
+}
+
+func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	waits := s.dial(t)
+	waits.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.key))
+	s.arrival(t, 1)
+	sends := s.dial(t)
+	sends.write("%s", head("POST", "/api/chat", bearer(s.key), "Content-Length: 1000")+"\r\n{")
+	s.spy.await(t, "KeySeen", 2)
+	for w := s.viewer(t); ; { // until its deadline
+		states := map[string]bool{}
+		for _, r := range w.event(t).Running {
+			states[r.State] = true
+		}
+		if states["waiting"] && states["arriving"] {
+			return
+		}
+	}
+}
+
+func TestStatusShowsTheOldestOfMany(t *testing.T) {
+	t.Parallel()
+	const n = 103
+	s := start(t, config{server: seen})
+	for i := range n {
+		w := s.dial(t)
+		w.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.mint(false, fmt.Sprintf("label=key %d", i))))
+		s.arrival(t, i+1)
+	}
+	st := s.status(t)
+	if st.Requests != n || len(st.Running) != 100 || st.Running[0].Key != "key 0" || st.Running[99].Key != "key 99" {
+		t.Errorf("of %d, %d are shown, from %+v on", st.Requests, len(st.Running), st.Running[0])
+	}
+}
+
+// What is secret, and what people say to each other, is nowhere to be seen.
+func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
+	t.Parallel()
+	step := make(chan struct{})
+	s := start(t, config{ollama: standin.Options{Step: step}, server: seen})
+	key := s.mint(false, "label=alice", "models=llama3.2")
+	w := s.dial(t)
+	w.send("POST", "/api/chat?plant=QUERY", `{"model":"llama3.2","stream":true,"messages":[{"role":"user","content":"PROMPT"}]}`, bearer(key), "User-Agent: AGENT", "Cookie: COOKIE")
+	res := w.begun("POST")
+	s.spy.await(t, "Passed", 1)
+	refused := s.ask(t, "POST", "/api/chat", `{"model":"SECRETMODEL","messages":[]}`, bearer(key))
+	if refused.status != 400 && refused.status != 403 {
+		t.Errorf("%s", refused)
+	}
+
+	viewer := dial(t, s.private)
+	viewer.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	events := viewer.begun("GET")
+	event := make([]byte, 1<<16)
+	n, _ := events.Body.Read(event)
+	all := s.private200(t, "/") + s.private200(t, "/status") + string(event[:n])
+	if !strings.Contains(all, `"alice"`) {
+		t.Error("the key's label is not there: there is nothing to see")
+	}
+	close(step)
+	answer, _ := io.ReadAll(res.Body)
+	var first struct{ Message struct{ Content string } }
+	if json.Unmarshal(answer[:strings.IndexByte(string(answer), '\n')], &first); first.Message.Content == "" {
+		t.Fatalf("no answer: %q", answer)
+	}
+	for _, planted := range []string{key, key[strings.LastIndexByte(key, '.')+1:], "OLLAMA-", "PROMPT", "QUERY", "AGENT", "COOKIE", "secretmodel", "not really llama3.2"} {
+		if strings.Contains(all, planted) {
+			t.Errorf("%q is to be seen", planted)
+		}
+	}
+}
+
+func TestNothingIsReadWhileNobodyLooks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var reads atomic.Int32
+		s := &handler.Server{InForce: inForce{}, Totals: func() handler.Totals { reads.Add(1); return totals() }}
+		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: nobody}})
+		look, remember := handler.Watch(s)
+		ctx, stop := context.WithCancel(t.Context())
+		go remember(ctx)
+		before := reads.Load()
+		time.Sleep(time.Hour + time.Second)
+		if n := reads.Load() - before; n != 60 {
+			t.Errorf("in an hour the counters were read %d times", n)
+		}
+		before = reads.Load()
+		for range 10 {
+			look()
+		}
+		if n := reads.Load() - before; n != 1 {
+			t.Errorf("ten look at once: the counters were read %d times", n)
+		}
+		stop()
+		synctest.Wait()
+	})
+}
