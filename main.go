@@ -162,6 +162,17 @@ func newApp() *cli.App {
 				Action: connect,
 			},
 			{
+				Name:        "top",
+				Usage:       "show what goes through the local proxy",
+				Description: "Example: ollama-proxy top --metrics-listen 127.0.0.1:9464\n\nOn a terminal it redraws until q or Ctrl-C is pressed; otherwise it prints plain lines.",
+				Flags: []cli.Flag{
+					text("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves its status"),
+					span("interval", 2*time.Second, "look every `DURATION`"),
+					&cli.BoolFlag{Name: "once", Usage: "look once, and print plain lines"},
+				},
+				Action: top,
+			},
+			{
 				Name:        "healthcheck",
 				Usage:       "exit 0 if the local proxy is ready",
 				Description: "Example: ollama-proxy healthcheck --metrics-listen 127.0.0.1:9464",
@@ -622,6 +633,18 @@ func connect(c *cli.Context) error {
 	}
 	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
 	return handler.ServeConnector(untilSignal(c.Context), connector, l, time.Minute)
+}
+
+func top(c *cli.Context) error {
+	if err := arguments(c, 0, ""); err != nil {
+		return err
+	}
+	if d := c.Duration("interval"); d <= 0 {
+		return fmt.Errorf("--interval: %v is not more than 0s", d)
+	}
+	return handler.Top(untilSignal(c.Context), handler.TopOptions{
+		Address: c.String("metrics-listen"), Interval: c.Duration("interval"), Once: c.Bool("once"), Out: c.App.Writer, In: c.App.Reader,
+	})
 }
 
 func healthcheck(c *cli.Context) error {

@@ -342,6 +342,9 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream ftp://x", "--upstream: ftp is no scheme"},
 		{"healthcheck --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: "},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream gpu1=http://a,wieght=2", "--upstream: wieght=: after a name comes a URL"},
+		{"top --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: connection refused"},
+		{"top --interval 0s", "--interval: 0s is not more than 0s"},
+		{"top now", "top takes flags only"},
 	} {
 		out, talk, code := run(t, command(t, t.TempDir(), strings.Fields(row.args)...))
 		if code != 1 || out != "" || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
@@ -934,7 +937,8 @@ func TestASecretNeverShows(t *testing.T) {
 	}
 }
 
-// TestWhatThereIsToSee: the page's numbers are those of the metrics.
+// TestWhatThereIsToSee: the page's numbers are those of the metrics, and top shows
+// them, too.
 func TestWhatThereIsToSee(t *testing.T) {
 	ollama := httptest.NewServer(standin.New(standin.Options{}))
 	t.Cleanup(ollama.Close)
@@ -981,6 +985,10 @@ func TestWhatThereIsToSee(t *testing.T) {
 	}
 	if st.Revocations != 1 || !st.Reloads[0].OK || st.Reloads[0].Source != "revocations" || time.Since(st.Reloads[0].At) > time.Hour {
 		t.Errorf("%d revoked; reloads %+v", st.Revocations, st.Reloads)
+	}
+	out, talk, code := run(t, command(t, dir, "top", "--once", "--metrics-listen", strings.TrimPrefix(s.metrics, "http://")))
+	if code != 0 || talk != "" || !strings.Contains(out, "\nalice ") || !strings.Contains(out, "\nRefused     1: malformed 1\n") || strings.Contains(out, "\x1b") {
+		t.Errorf("top: exit %d, %q on stderr:\n%s", code, talk, out)
 	}
 }
 

@@ -46,6 +46,17 @@ func Watch(s *Server) (look func() Status, remember func(context.Context)) {
 	return w.look, w.remember
 }
 
+// TopLines are the lines of a Status, as Top shows them in so many columns.
+func TopLines(s Status, width int) (all []string) {
+	for _, l := range topLines(s, width) {
+		all = append(all, l.text)
+	}
+	return all
+}
+
+// WidthOf is how many columns of a terminal a text takes.
+func WidthOf(text string) int { return widthOf(text) }
+
 // Share is how descriptors are shared out.
 func Share(descriptors, wanted int) (connections, requests int) { return share(descriptors, wanted) }
 

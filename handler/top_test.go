@@ -1,0 +1,189 @@
+package handler_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+func TestTopOnceInPlainLines(t *testing.T) {
+	t.Parallel()
+	step := make(chan struct{})
+	s := start(t, config{ollama: standin.Options{Step: step}, server: seen})
+	s.spy.await(t, "UpstreamUp", 1)
+	w := s.dial(t)
+	key := s.mint(false, "label=alice")
+	w.send("POST", "/api/chat", chats[0].ask("llama3.2", true), bearer(key))
+	res := w.begun("POST")
+	s.spy.await(t, "Passed", 1)
+
+	var out bytes.Buffer
+	if err := handler.Top(t.Context(), handler.TopOptions{Address: s.private, Once: true, Out: &out}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"ollama-proxy v1.2.3", "1 request, 1 stream\n", "7 revoked", s.upstream + ": up, ", "alice  llama3.2:latest  /api/chat  streaming"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") || strings.Contains(out.String(), key) {
+		t.Errorf("it holds what it should not: %q", &out)
+	}
+	close(step)
+	io.Copy(io.Discard, res.Body)
+}
+
+// It goes on until it is told to stop, and says so when the proxy goes away.
+func TestTopGoesOnInPlainLines(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	var out syncBuffer
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan error)
+	go func() {
+		over <- handler.Top(ctx, handler.TopOptions{Address: s.private, Interval: time.Millisecond, Out: &out})
+	}()
+	for text, grown := out.look(); strings.Count(text, "ollama-proxy v1.2.3") < 3; text, grown = out.look() {
+		await(t, grown, "more lines")
+	}
+	stop()
+	if err := await(t, over, "Top to end"); err != nil {
+		t.Error(err)
+	}
+	go func() {
+		over <- handler.Top(t.Context(), handler.TopOptions{Address: s.private, Interval: time.Millisecond, Out: &out})
+	}()
+	s.stop()
+	await(t, s.served, "Serve to return")
+	if err := await(t, over, "Top to end"); err == nil || !strings.Contains(err.Error(), "no proxy answers on --metrics-listen "+s.private) {
+		t.Error(err)
+	}
+}
+
+func TestTopSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"models":[]}`) }))
+	defer other.Close()
+	strange := httptest.NewServer(http.NotFoundHandler())
+	defer strange.Close()
+	for address, want := range map[string]string{
+		nobody:                           "no proxy answers on --metrics-listen " + nobody + ": connection refused",
+		other.Listener.Addr().String():   "is no proxy with a status to show",
+		strange.Listener.Addr().String(): "is no proxy with a status to show (status 404)",
+		"not an address":                 `"not an address" is no address such as 127.0.0.1:9464`,
+		"\x1b[2J":                        `"\x1b[2J" is no address such as`,
+	} {
+		err := handler.Top(t.Context(), handler.TopOptions{Address: address, Once: true, Out: io.Discard})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+	s := start(t, config{server: seen})
+	full := errors.New("no room")
+	if err := handler.Top(t.Context(), handler.TopOptions{Address: s.private, Once: true, Out: unwritable{full}}); !errors.Is(err, full) {
+		t.Errorf("nobody hears of a failed write: %v", err)
+	}
+}
+
+type unwritable struct{ err error }
+
+func (f unwritable) Write([]byte) (int, error) { return 0, f.err }
+
+// evilStatus is a Status from someone who wants to command the terminal.
+func evilStatus() handler.Status {
+	const evil = "\x1b]0;pwned\x07\x1b[2J\r\n\u202e\u200b\u009b31m<b>日本語のとても長いラベル" + "e\u0301\u0301\u0301 and so on and on and on"
+	one := []uint64{1, 2, 3}
+	value := 0.25
+	ends := time.Unix(1e9, 0)
+	return handler.Status{
+		Version: evil, Now: time.Unix(2e9, 0), Draining: true, Requests: 500, Streams: 3,
+		Running: []handler.Running{
+			{Number: 1, Key: evil, Route: "/v1/chat/completions", Model: evil, State: evil, Age: 1e6, Bytes: 1 << 50, Rate: 1 << 40},
+			{Number: 2, Key: "a", Route: "/", Model: "", State: "waiting", Age: 0.1},
+		},
+		Hour:   handler.Hour{Requests: one, Failed: one, Left: one, Refused: one, AllP50: &value, AllP95: &value, Reasons: map[string]uint64{evil: 3, "rpm": 9}},
+		Models: []handler.ModelTotals{{Model: evil, Prompt: 1 << 60, Bytes: 1 << 60}}, KeysCounted: true,
+		Keys:      []handler.KeyTotals{{Key: evil, Requests: 1 << 60}},
+		Upstreams: []handler.UpstreamStatus{{Name: evil, Up: true, Loaded: []string{evil, evil}}, {Name: evil}},
+		Reloads:   []handler.Reloaded{{Source: evil}}, CertificateEnds: &ends,
+		RevocationsHash: evil, SecretFingerprint: evil,
+	}
+}
+
+func TestTopIsNotCommandedByNames(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(evilStatus()) }))
+	defer server.Close()
+	var out bytes.Buffer
+	if err := handler.Top(t.Context(), handler.TopOptions{Address: server.Listener.Addr().String(), Once: true, Out: &out}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "日本語") {
+		t.Error("names are not there")
+	}
+	for _, r := range out.String() {
+		if r != '\n' && !unicode.IsPrint(r) {
+			t.Errorf("%U gets into the terminal", r)
+		}
+	}
+}
+
+func TestTopFitsIntoAnyTerminal(t *testing.T) {
+	t.Parallel()
+	for width := 1; width < 200; width += 1 + width/20 {
+		for i, text := range handler.TopLines(evilStatus(), width) {
+			if handler.WidthOf(text) > width {
+				t.Fatalf("in %d columns line %d takes %d: %q", width, i, handler.WidthOf(text), text)
+			}
+		}
+	}
+	for width, want := range map[int]string{200: "KEY MODEL ROUTE STATE AGE BYTES RATE", 50: "KEY MODEL AGE BYTES RATE", 33: "KEY AGE RATE", 10: "KEY …"} {
+		titles := slices.DeleteFunc(handler.TopLines(evilStatus(), width), func(l string) bool { return !strings.HasPrefix(l, "KEY") })[0]
+		if got := strings.Join(strings.Fields(titles), " "); got != want {
+			t.Errorf("in %d columns there are %s", width, got)
+		}
+	}
+}
+
+func TestTopIntoAPipeIsPlain(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{server: seen})
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer write.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan error)
+	go func() {
+		over <- handler.Top(ctx, handler.TopOptions{Address: s.private, Interval: time.Hour, Out: write, In: read})
+	}()
+	for lines := bufio.NewReader(read); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil || strings.ContainsAny(line, "\x1b\r") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		if line == "\n" {
+			break
+		}
+	}
+	stop()
+	if err := await(t, over, "Top to end"); err != nil {
+		t.Error(err)
+	}
+}
