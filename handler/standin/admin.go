@@ -110,6 +110,10 @@ func (x *exchange) create() {
 	if !ok {
 		return
 	}
+	if x.fault == "" && x.ask.nothing {
+		x.fail(http.StatusBadRequest, "neither 'from' or 'files' was specified")
+		return
+	}
 	if x.fault == "" && !x.o.install(name) {
 		x.report("no space left on device", progress{Status: "gathering model components"})
 		return

@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -122,14 +123,27 @@ func (x *exchange) runnable() bool {
 	switch name := Canonical(x.ask.Model); {
 	case x.unread != nil:
 		x.fail(http.StatusBadRequest, x.unread.Error())
-	case strings.TrimSpace(x.ask.Model) == "":
+	case strings.TrimSpace(x.ask.Model) == "" && !x.route.unnamed:
 		x.fail(http.StatusBadRequest, "model is required")
-	case name == "":
+	case name == "" && x.ask.Model != "":
 		x.fail(http.StatusBadRequest, "invalid model name")
 	case x.fault == "" && !x.o.has(name):
-		x.fail(http.StatusNotFound, "model '"+x.ask.Model+"' not found")
+		x.fail(http.StatusNotFound, x.notFound())
 	default:
 		return true
 	}
 	return false
+}
+
+// notFound is how the route says that a model is not there.
+func (x *exchange) notFound() string {
+	switch x.route.path {
+	case "/api/embed", "/api/embeddings", "/v1/embeddings":
+		if x.ask.Model != "" {
+			return fmt.Sprintf("model %q not found, try pulling it first", x.ask.Model)
+		}
+	case "/api/show", "/v1/models/{}":
+		return "model '" + Canonical(x.ask.Model) + "' not found"
+	}
+	return "model '" + x.ask.Model + "' not found"
 }

@@ -15,7 +15,7 @@ func (x *exchange) message() {
 			x.fail(http.StatusBadRequest, "max_tokens is required and must be positive")
 			return
 		}
-		if len(x.ask.Messages) == 0 {
+		if len(x.ask.messages) == 0 {
 			x.fail(http.StatusBadRequest, "messages is required")
 			return
 		}

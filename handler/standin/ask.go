@@ -16,7 +16,6 @@ import (
 type ask struct {
 	Model         string         `json:"model"`
 	Stream        *bool          `json:"stream"`
-	Messages      []message      `json:"messages"`
 	Prompt        any            `json:"prompt"`
 	Input         any            `json:"input"`
 	System        any            `json:"system"`
@@ -29,6 +28,8 @@ type ask struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
 
+	messages    []message // of the routes that have them
+	nothing     bool      // to create a model from
 	destination string    // of a copy
 	format      string    // of a transcription
 	audio       io.Reader // likewise
@@ -69,6 +70,16 @@ func readModel(x *exchange) (a ask, err error) {
 		return a, errors.New("failed to decompress zstd body")
 	}
 	err = x.decode(&a)
+	switch x.route.path {
+	case "/api/chat", "/v1/chat/completions", "/v1/messages":
+		if err == nil {
+			var body struct {
+				Messages []message `json:"messages"`
+			}
+			err = x.decode(&body)
+			a.messages = body.Messages
+		}
+	}
 	if x.route.dialect != native {
 		a.Model = cmp.Or(cloudModel(x.body), a.Model)
 	}
@@ -97,6 +108,19 @@ func readName(x *exchange) (ask, error) {
 	err := x.decode(&body)
 	body.Model = cmp.Or(body.Model, body.Name)
 	return body.ask, err
+}
+
+func readCreate(x *exchange) (ask, error) {
+	a, err := readName(x)
+	var body struct {
+		From  string
+		Files map[string]string
+	}
+	if err == nil {
+		err = x.decode(&body)
+	}
+	a.nothing = body.From == "" && len(body.Files) == 0
+	return a, err
 }
 
 func readCopy(x *exchange) (ask, error) {
@@ -133,7 +157,7 @@ func openFile(form *multipart.Form) (io.Reader, error) {
 func (a *ask) text() string {
 	var b strings.Builder
 	gather(&b, a.System)
-	for _, m := range a.Messages {
+	for _, m := range a.messages {
 		gather(&b, m.Content)
 	}
 	gather(&b, a.Prompt)

@@ -77,6 +77,10 @@ func (x *exchange) alive() { x.plain(http.StatusOK, "Ollama is running") }
 
 func (x *exchange) version() { x.reply(http.StatusOK, map[string]string{"version": "0.33.0"}) }
 
+func (x *exchange) status() {
+	x.reply(http.StatusOK, map[string]any{"cloud": map[string]any{"disabled": false, "source": "none"}})
+}
+
 func (x *exchange) account() { x.reply(http.StatusOK, map[string]string{}) }
 
 func (x *exchange) tags() {

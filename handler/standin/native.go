@@ -40,7 +40,7 @@ type nativeVoice struct {
 	chat bool
 }
 
-func (x *exchange) chat()     { x.nativeAnswer(true, len(x.ask.Messages) == 0) }
+func (x *exchange) chat()     { x.nativeAnswer(true, len(x.ask.messages) == 0) }
 func (x *exchange) generate() { x.nativeAnswer(false, x.ask.Prompt == nil || x.ask.Prompt == "") }
 
 func (x *exchange) nativeAnswer(chat, empty bool) {

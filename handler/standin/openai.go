@@ -52,7 +52,7 @@ type openAIVoice struct {
 }
 
 func (x *exchange) chatCompletion() {
-	if x.unread == nil && x.fault == "" && len(x.ask.Messages) == 0 {
+	if x.unread == nil && x.fault == "" && len(x.ask.messages) == 0 {
 		x.fail(http.StatusBadRequest, "[] is too short - 'messages'")
 		return
 	}

@@ -15,6 +15,7 @@ type route struct {
 	read    func(*exchange) (ask, error) // nil where no model is named
 	serve   func(*exchange)
 	blob    bool // the body is a file, not a question
+	unnamed bool // no model is one that is not found
 }
 
 var routes = []route{
@@ -22,6 +23,7 @@ var routes = []route{
 	{method: "HEAD", path: "/", serve: (*exchange).alive},
 	{method: "GET", path: "/api/version", serve: (*exchange).version},
 	{method: "HEAD", path: "/api/version", serve: (*exchange).version},
+	{method: "GET", path: "/api/status", serve: (*exchange).status},
 	{method: "GET", path: "/api/tags", serve: (*exchange).tags},
 	{method: "HEAD", path: "/api/tags", serve: (*exchange).tags},
 	{method: "GET", path: "/api/ps", serve: (*exchange).running},
@@ -30,20 +32,20 @@ var routes = []route{
 	{method: "GET", path: "/v1/models/{}", dialect: openAI, read: readPath, serve: (*exchange).retrieve},
 
 	{method: "POST", path: "/api/chat", read: readModel, serve: (*exchange).chat},
-	{method: "POST", path: "/api/generate", read: readModel, serve: (*exchange).generate},
+	{method: "POST", path: "/api/generate", read: readModel, unnamed: true, serve: (*exchange).generate},
 	{method: "POST", path: "/v1/chat/completions", dialect: openAI, read: readModel, serve: (*exchange).chatCompletion},
-	{method: "POST", path: "/v1/completions", dialect: openAI, read: readModel, serve: (*exchange).completion},
+	{method: "POST", path: "/v1/completions", dialect: openAI, read: readModel, unnamed: true, serve: (*exchange).completion},
 	{method: "POST", path: "/v1/responses", dialect: openAI, read: readModel, serve: (*exchange).response},
 	{method: "POST", path: "/v1/messages", dialect: anthropic, read: readModel, serve: (*exchange).message},
 	{method: "POST", path: "/v1/audio/transcriptions", dialect: openAI, read: readForm, serve: (*exchange).transcribe},
 
-	{method: "POST", path: "/api/embed", read: readModel, serve: (*exchange).embed},
+	{method: "POST", path: "/api/embed", read: readModel, unnamed: true, serve: (*exchange).embed},
 	{method: "POST", path: "/api/embeddings", read: readModel, serve: (*exchange).embedOne},
-	{method: "POST", path: "/v1/embeddings", dialect: openAI, read: readModel, serve: (*exchange).embedOpenAI},
+	{method: "POST", path: "/v1/embeddings", dialect: openAI, read: readModel, unnamed: true, serve: (*exchange).embedOpenAI},
 
 	{method: "POST", path: "/api/pull", read: readName, serve: (*exchange).pull},
 	{method: "POST", path: "/api/push", read: readName, serve: (*exchange).push},
-	{method: "POST", path: "/api/create", read: readName, serve: (*exchange).create},
+	{method: "POST", path: "/api/create", read: readCreate, serve: (*exchange).create},
 	{method: "POST", path: "/api/copy", read: readCopy, serve: (*exchange).copy},
 	{method: "DELETE", path: "/api/delete", read: readName, serve: (*exchange).remove},
 	{method: "HEAD", path: "/api/blobs/{}", serve: (*exchange).hasBlob},

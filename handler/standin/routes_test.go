@@ -76,6 +76,42 @@ func TestHostsAndOrigins(t *testing.T) {
 	}
 }
 
+// Each route has words of its own for a model that is not there.
+func TestModelsThatAreNotThere(t *testing.T) {
+	t.Parallel()
+	_, s := start(t, standin.Options{})
+	const rest = `,"prompt":"x","input":"x","max_tokens":1,"messages":[{"role":"user","content":"x"}]}`
+	for _, c := range []struct {
+		path, body string
+		status     int
+		message    string
+	}{
+		{"/api/generate", `{"model":""` + rest, 404, "model '' not found"},
+		{"/v1/completions", `{"x":0` + rest, 404, "model '' not found"},
+		{"/api/embed", `{"model":""` + rest, 404, "model '' not found"},
+		{"/v1/embeddings", `{"model":""` + rest, 404, "model '' not found"},
+		{"/api/embeddings", `{"model":""` + rest, 400, "model is required"},
+		{"/api/chat", `{"model":""` + rest, 400, "model is required"},
+		{"/v1/chat/completions", `{"model":""` + rest, 400, "model is required"},
+		{"/api/embed", `{"model":"nope"` + rest, 404, `model \"nope\" not found, try pulling it first`},
+		{"/api/embeddings", `{"model":"nope"` + rest, 404, `model \"nope\" not found, try pulling it first`},
+		{"/v1/embeddings", `{"model":"nope"` + rest, 404, `model \"nope\" not found, try pulling it first`},
+		{"/api/show", `{"model":"Nope"}`, 404, "model 'nope:latest' not found"},
+		{"/api/create", `{"model":"new"}`, 400, "neither 'from' or 'files' was specified"},
+		{"/api/create", `{"model":"new","from":"tiny"}`, 200, "success"},
+		{"/api/generate", `{"model":"tiny","messages":"of no use here","prompt":"x"}`, 200, `"done":true`},
+		{"/api/chat", `{"model":"tiny","messages":"x"}`, 400, "cannot unmarshal"},
+	} {
+		r, body := exchange(t, s, "POST", c.path, c.body)
+		if r.StatusCode != c.status || !strings.Contains(body, c.message) {
+			t.Errorf("%s %s: %s %s", c.path, c.body, r.Status, body)
+		}
+	}
+	if r, body := exchange(t, s, "GET", "/api/status", ""); r.StatusCode != 200 || !strings.Contains(body, `"disabled":false`) {
+		t.Errorf("%s %s", r.Status, body)
+	}
+}
+
 func TestErrorsSpeakTheDialect(t *testing.T) {
 	t.Parallel()
 	_, s := start(t, standin.Options{})
