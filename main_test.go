@@ -1133,6 +1133,19 @@ func TestSeriesAreBounded(t *testing.T) {
 	}
 }
 
+// TestKeysInTheClear: who can be reached from elsewhere without TLS is told.
+func TestKeysInTheClear(t *testing.T) {
+	dir := t.TempDir()
+	for listen, warned := range map[string]bool{"127.0.0.1:0": false, "localhost:0": false, "0.0.0.0:0": true, ":0": true} {
+		s := start(t, command(t, dir, "serve", "--demo", "--metrics-listen", "127.0.0.1:0", "--listen", listen))
+		get(t, s.metrics+"/readyz", "") // it heeds signals by now
+		s.Process.Signal(syscall.SIGTERM)
+		if log := s.log(); strings.Contains(log, "level=WARN msg=\"keys and prompts travel in the clear") != warned {
+			t.Errorf("%s: %s", listen, log)
+		}
+	}
+}
+
 // TestTheLogSaysWhyAStreamWasCut has streams end in each way there is, and
 // reads the log as a machine does.
 func TestTheLogSaysWhyAStreamWasCut(t *testing.T) {
