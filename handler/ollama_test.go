@@ -74,7 +74,7 @@ func TestARealOllama(t *testing.T) {
 	}
 
 	quoted, _ := json.Marshal(model)
-	chat := `{"model":` + string(quoted) + `,"stream":true,"max_tokens":16,"options":{"num_predict":16},` +
+	chat := `{"model":` + string(quoted) + `,"stream":true,"max_tokens":16,"max_output_tokens":16,"options":{"num_predict":16},` +
 		`"prompt":"Count to five.","input":"Count to five.","messages":[{"role":"user","content":"Count to five."}]}`
 	for path, end := range map[string]string{
 		"/api/chat":            `"done":true`,

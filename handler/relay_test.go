@@ -572,7 +572,11 @@ func TestOllamasOwnErrorsPass(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{})
 	for _, c := range chats {
-		for model, status := range map[string]int{"busy": 503, "broken": 500, "nope": 404, "": 400} {
+		unnamed := 400
+		if c.path == "/api/generate" || c.path == "/v1/completions" {
+			unnamed = 404
+		}
+		for model, status := range map[string]int{"busy": 503, "broken": 500, "nope": 404, "": unnamed} {
 			got := s.ask(t, "POST", c.path, c.ask(model, true))
 			if got.status != status || got.err != nil || got.header.Get("Retry-After") != "" {
 				t.Errorf("%s %s: %s", c.path, model, got)
