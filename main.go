@@ -201,7 +201,7 @@ func secretFile() cli.Flag {
 }
 
 func revocations() cli.Flag {
-	return text("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too)")
+	return text("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); for the secret that serve makes it is beside it")
 }
 
 func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }
@@ -329,7 +329,15 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	keys, err := signer.OpenKeyring(c.Context, found, c.String("revocations"))
+	list := found.Revocations(c.String("revocations"))
+	if list != c.String("revocations") { // so that one that comes later is seen
+		f, err := os.OpenFile(list, os.O_RDONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return fmt.Errorf("there is no list of revoked keys, and none can be made (%w): name a file with --revocations", err)
+		}
+		f.Close()
+	}
+	keys, err := signer.OpenKeyring(c.Context, found, list)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: an empty file is a list, too", err)
 	}
@@ -526,7 +534,10 @@ func inspect(c *cli.Context) error {
 	}
 	verdict, refused := "not checked: there is no secret at hand", error(nil)
 	if len(found.Secrets) > 0 {
-		keys, err := signer.OpenKeyring(c.Context, found, c.String("revocations"))
+		keys, err := signer.OpenKeyring(c.Context, found, found.Revocations(c.String("revocations")))
+		if errors.Is(err, fs.ErrNotExist) && !c.IsSet("revocations") {
+			keys, err = signer.OpenKeyring(c.Context, found, "") // serve has not made one yet
+		}
 		if err != nil {
 			return err
 		}
@@ -569,7 +580,8 @@ func restrict(c *cli.Context) error {
 
 // revoke appends to the list of revoked keys.
 func revoke(c *cli.Context) error {
-	path := c.String("revocations")
+	found, _ := signer.FindSecrets(os.Getenv("OLLAMA_PROXY_SECRET_FILE"))
+	path := found.Revocations(c.String("revocations"))
 	if path == "" {
 		return errors.New("name the list with --revocations FILE")
 	}
@@ -599,7 +611,11 @@ func revoke(c *cli.Context) error {
 		fmt.Fprintf(c.App.ErrWriter, "%s has it already: nothing was added\n", path)
 		return nil
 	}
-	fmt.Fprintf(c.App.ErrWriter, "%d added to %s\n", added, path)
+	whose := ""
+	if !c.IsSet("revocations") {
+		whose = ", the list of a serve without --secret-file and --revocations"
+	}
+	fmt.Fprintf(c.App.ErrWriter, "%d added to %s%s\n", added, path, whose)
 	return nil
 }
 

@@ -508,6 +508,48 @@ func TestServeMakesItsFirstSecret(t *testing.T) {
 	}
 }
 
+// Who has named neither a secret nor a list can revoke all the same: the list is
+// beside the secret that serve made.
+func TestWhoNamesNothingCanRevoke(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	home := t.TempDir()
+	list := filepath.Join(home, "ollama-proxy", "revocations")
+	s := start(t, command(t, home, serveArgs("--upstream", ollama.URL, "--reload-interval", "20ms")...))
+	key := lines(t, command(t, home, "mint"))[0]
+	running := stream(t, s, key)
+	if _, talk, code := run(t, command(t, home, "revoke", key)); code != 0 || !strings.HasPrefix(talk, "1 added to "+list+", the list of a serve without") {
+		t.Errorf("exit %d, %q", code, talk)
+	}
+	if rest, err := io.ReadAll(running); err == nil || !strings.Contains(string(rest), "the API key has been revoked") {
+		t.Errorf("the stream ends with %q, %v", rest, err)
+	}
+	s.Process.Signal(syscall.SIGTERM)
+	s.Wait()
+	if out, _, code := run(t, command(t, home, "inspect", key)); code != 1 || !strings.Contains(out, "refused: revoked key") {
+		t.Errorf("exit %d, %s", code, out)
+	}
+	again := start(t, command(t, home, serveArgs("--upstream", ollama.URL)...))
+	if code, _ := get(t, again.address+"/api/tags", key); code != http.StatusUnauthorized {
+		t.Errorf("after a restart: %d", code)
+	}
+
+	// A secret from elsewhere has a list only where one is named.
+	for _, secret := range []string{"OLLAMA_PROXY_SECRET_FILE=" + makeSecret(t), "OLLAMA_PROXY_SECRET=0123456789-0123456789-0123456789"} {
+		cmd := command(t, home, "revoke", key)
+		cmd.Env = append(cmd.Env, secret)
+		if _, talk, code := run(t, cmd); code != 1 || !strings.Contains(talk, "name the list with --revocations FILE") {
+			t.Errorf("with %s: exit %d, %q", secret, code, talk)
+		}
+	}
+	if err := errors.Join(os.Remove(list), os.Mkdir(list, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, talk, code := run(t, command(t, home, serveArgs()...)); code != 1 || !strings.Contains(talk, list) || strings.Count(talk, "\n") != 1 {
+		t.Errorf("with a list that is none: exit %d, %q", code, talk)
+	}
+}
+
 func TestServeSaysWhatItNeedsWhereNoSecretCanBeMade(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home")
 	if err := os.Symlink("nowhere", home); err != nil { // a directory could be written by root

@@ -20,13 +20,14 @@ type Found struct {
 	Secrets []Secret
 	Path    string // "" when they came from the environment
 	Exposed bool   // others than the owner may read the file
+	Default bool   // the file is the one that MakeDefaultSecret makes
 }
 
 // FindSecrets looks for secrets: in the file at path if there is a path, else in the
 // environment, else in the file that [MakeDefaultSecret] makes. If there are
 // two of the first, it refuses to choose. If there is none at all, it returns
 // ErrNoSecret.
-func FindSecrets(path string) (Found, error) {
+func FindSecrets(path string) (found Found, err error) {
 	text, set := os.LookupEnv(SecretVariable)
 	switch {
 	case path != "" && set:
@@ -38,7 +39,7 @@ func FindSecrets(path string) (Found, error) {
 		}
 		return Found{Secrets: []Secret{s}}, nil
 	case path == "":
-		var err error
+		found.Default = true
 		if path, err = defaultSecretFile(); err != nil {
 			return Found{}, ErrNoSecret
 		}
@@ -46,11 +47,23 @@ func FindSecrets(path string) (Found, error) {
 			return Found{}, ErrNoSecret
 		}
 	}
-	secrets, exposed, err := ReadSecrets(path)
+	found.Path = path
+	found.Secrets, found.Exposed, err = ReadSecrets(path)
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w: `ollama-proxy secret --out %s` makes one", err, path)
 	}
-	return Found{secrets, path, exposed}, err
+	return found, err
+}
+
+// Revocations is where the list of revoked keys is kept: at the location, if
+// one is named. Otherwise it is beside the secret that [MakeDefaultSecret]
+// makes, so that who names nothing can revoke; with secrets of any other kind
+// it is "", no list.
+func (f Found) Revocations(location string) string {
+	if location == "" && f.Default {
+		return filepath.Join(filepath.Dir(f.Path), "revocations")
+	}
+	return location
 }
 
 // reload reads the secrets again from the file they came from, and reports
@@ -76,7 +89,7 @@ func MakeDefaultSecret() (Found, error) {
 		return Found{}, err
 	}
 	s, err := CreateSecretFile(path)
-	return Found{Secrets: []Secret{s}, Path: path}, err
+	return Found{Secrets: []Secret{s}, Path: path, Default: true}, err
 }
 
 func defaultSecretFile() (string, error) {
