@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
@@ -195,13 +196,28 @@ func TestEventsComeAtOnceAndGoOn(t *testing.T) {
 // look, too, and not the end.
 func TestAViewerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
+	var reads atomic.Int32
+	s := start(t, config{server: func(s *handler.Server) {
+		seen(s)
+		s.Totals = func() handler.Totals {
+			now := totals()
+			if reads.Add(1) == 2 { // at the first look: more than fits between two sockets
+				now.ModelBytes = map[string]uint64{strings.Repeat("m", 8<<20): 1}
+			}
+			return now
+		}
+	}})
 	deaf := dial(t, s.private)
 	deaf.SetReadBuffer(1)
 	deaf.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if res := deaf.begun("GET"); res.StatusCode != 200 {
+		t.Fatalf("status %d", res.StatusCode)
+	}
 	w := s.viewer(t)
-	for range 3 {
-		w.event(t)
+	for n := range 3 {
+		if st := w.event(t); n == 2 && len(st.Models) != 0 {
+			t.Error("the long event is still there")
+		}
 		if a := s.ask(t, "POST", "/api/chat", chats[0].ask("tiny", true)); a.status != 200 || a.err != nil {
 			t.Errorf("%s", a)
 		}

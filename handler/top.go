@@ -34,7 +34,7 @@ func Top(ctx context.Context, o TopOptions) error {
 		return unless(ctx, err)
 	}
 	out, ok := o.Out.(*os.File)
-	if ok && isTerminal(out) && !o.Once {
+	if ok && isTerminal(out) && !o.Once && os.Getenv("TERM") != "dumb" {
 		return topOnTerminal(ctx, o, out, s)
 	}
 	for {
