@@ -127,6 +127,9 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	w.send("POST", "/api/chat?plant=QUERY", `{"model":"llama3.2","stream":true,"messages":[{"role":"user","content":"PROMPT"}]}`, bearer(key), "User-Agent: AGENT", "Cookie: COOKIE")
 	res := w.begun("POST")
 	s.spy.await(t, "Passed", 1)
+	nameless := s.dial(t)
+	nameless.send("POST", "/v1/messages", chats[5].ask("hang", true), "X-Api-Key: "+s.key)
+	s.arrival(t, 2)
 	refused := s.ask(t, "POST", "/api/chat", `{"model":"SECRETMODEL","messages":[]}`, bearer(key))
 	if refused.status != 400 && refused.status != 403 {
 		t.Errorf("%s", refused)
@@ -138,8 +141,8 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	event := make([]byte, 1<<16)
 	n, _ := events.Body.Read(event)
 	all := s.private200(t, "/") + s.private200(t, "/status") + string(event[:n])
-	if !strings.Contains(all, `"alice"`) {
-		t.Error("the key's label is not there: there is nothing to see")
+	if id := s.key[len("OLLAMA-") : len("OLLAMA-")+36]; !strings.Contains(all, `"alice"`) || !strings.Contains(all, `"`+id+`"`) {
+		t.Error("the keys' names are not there: there is nothing to see")
 	}
 	close(step)
 	answer, _ := io.ReadAll(res.Body)
@@ -147,7 +150,7 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	if json.Unmarshal(answer[:strings.IndexByte(string(answer), '\n')], &first); first.Message.Content == "" {
 		t.Fatalf("no answer: %q", answer)
 	}
-	for _, planted := range []string{key, key[strings.LastIndexByte(key, '.')+1:], "OLLAMA-", "PROMPT", "QUERY", "AGENT", "COOKIE", "secretmodel", "not really llama3.2"} {
+	for _, planted := range []string{key, key[strings.LastIndexByte(key, '.')+1:], s.key, "OLLAMA-", "PROMPT", "QUERY", "AGENT", "COOKIE", "secretmodel", "not really llama3.2"} {
 		if strings.Contains(all, planted) {
 			t.Errorf("%q is to be seen", planted)
 		}

@@ -144,6 +144,11 @@ func TestTopIsNotCommandedByNames(t *testing.T) {
 
 func TestTopFitsIntoAnyTerminal(t *testing.T) {
 	t.Parallel()
+	for text, width := range map[string]int{"": 0, "abc": 3, "日本語": 6, "ﾆﾎﾝ": 3, "ｗ": 2, "e\u0301": 1, "ü…": 2} {
+		if got := handler.WidthOf(text); got != width {
+			t.Errorf("%q takes %d columns, not %d", text, got, width)
+		}
+	}
 	for width := 1; width < 200; width += 1 + width/20 {
 		for i, text := range handler.TopLines(evilStatus(), width) {
 			if handler.WidthOf(text) > width {
