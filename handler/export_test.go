@@ -21,9 +21,12 @@ func TransportOver(dial func(context.Context) (net.Conn, error)) http.RoundTripp
 	return &transport{dial: dial}
 }
 
+// Decoders is how many bodies are decoded at once.
+func Decoders() int { return cap(decoders) }
+
 // HoldDecoders takes all decoders, until release is called.
 func HoldDecoders() (release func()) {
-	var held [maxDecoders]*zstd.Decoder
+	held := make([]*zstd.Decoder, cap(decoders))
 	for i := range held {
 		held[i] = <-decoders
 	}

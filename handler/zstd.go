@@ -3,6 +3,7 @@ package handler
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -17,15 +18,19 @@ const (
 	// decoder sets all of that aside if a body of a few bytes asks for it.
 	maxWindow = 8 << 20
 
-	// maxDecoders is how many bodies are decoded at once. Others wait: that
-	// takes a client's patience, and not memory.
+	// maxDecoders is how many bodies are decoded at once, if there are as many
+	// processors and one more. Others wait: that takes a client's patience, and
+	// not memory.
 	maxDecoders = 4
 )
 
 // decoders are those that are free. They are made when they are first needed.
+// A few KiB may keep one busy for a long time, so they leave a processor to
+// those who are not compressed.
 var decoders = func() chan *zstd.Decoder {
-	free := make(chan *zstd.Decoder, maxDecoders)
-	for range maxDecoders {
+	n := max(1, min(maxDecoders, runtime.GOMAXPROCS(0)-1))
+	free := make(chan *zstd.Decoder, n)
+	for range n {
 		free <- nil
 	}
 	return free

@@ -73,3 +73,11 @@ func TestFewAreDecodedAtOnce(t *testing.T) {
 		t.Errorf("who stayed: %s", got)
 	}
 }
+
+// TestDecodersLeaveAProcessor to those whose bodies are not compressed: a few KiB
+// may keep a decoder busy for a long time.
+func TestDecodersLeaveAProcessor(t *testing.T) {
+	if n, processors := handler.Decoders(), runtime.GOMAXPROCS(0); n > max(1, processors-1) {
+		t.Errorf("%d bodies are decoded at once, by %d processors", n, processors)
+	}
+}
