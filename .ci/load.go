@@ -1,0 +1,91 @@
+//go:build ignore
+
+// Puts ollama-proxy under load, and checks that it holds: see the functions of
+// the same names as the modes. It is run by .ci/load, with a directory that
+// holds the built ollama-proxy, a mode, and how much of it. It exits 1 at the
+// first thing that is not as it should be. Whoever runs it ends what it has
+// started.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const patience = 30 * time.Second
+
+var (
+	dir   string
+	began = time.Now()
+)
+
+func main() {
+	if len(os.Args) < 3 {
+		fatal("run .ci/load instead")
+	}
+	dir = os.Args[1]
+	os.WriteFile("/proc/self/autogroup", []byte("-15"), 0) // where the scheduler has groups, nice values count within them
+	debug.SetGCPercent(400)                                // what measures should not be busy with itself
+	amount := func(otherwise int) int {
+		if len(os.Args) < 4 {
+			return otherwise
+		}
+		n, err := strconv.Atoi(os.Args[3])
+		if err != nil || n < 1 {
+			fatal("%q is no amount", os.Args[3])
+		}
+		return n
+	}
+	switch os.Args[2] {
+	case "soak":
+		soak(time.Duration(amount(20)) * time.Second)
+	case "greedy":
+		greedy(amount(1))
+	case "rolling":
+		rolling(amount(1))
+	case "upstream": // a process of its own, which its parent ends
+		serveAnswers()
+	case "attack":
+		attack(os.Args[3:])
+	default:
+		fatal("there is no mode %q", os.Args[2])
+	}
+}
+
+// descriptors is how many files this process may have open, and each that it
+// starts.
+func descriptors() int {
+	var limit syscall.Rlimit
+	must(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit), "the limit on open files")
+	return int(limit.Cur)
+}
+
+func await(what string, so func() bool) {
+	for end := time.Now().Add(patience); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			fatal("waited in vain for %s", what)
+		}
+	}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
+
+func mega(bytes float64) string { return fmt.Sprintf("%.0f MiB", bytes/(1<<20)) }
+
+func pass(format string, a ...any) { fmt.Printf("ok: "+format+"\n", a...) }
+func note(format string, a ...any) { fmt.Printf("    "+format+"\n", a...) }
+
+func must(err error, format string, a ...any) {
+	if err != nil {
+		fatal("%s: %v", fmt.Sprintf(format, a...), err)
+	}
+}
+
+func fatal(format string, a ...any) {
+	fmt.Fprintf(os.Stderr, "load, after %s: "+format+"\n", append([]any{seconds(time.Since(began))}, a...)...)
+	os.Exit(1)
+}

@@ -1,0 +1,311 @@
+//go:build ignore
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// An attacker is one kind of slow or greedy clients.
+type attacker struct {
+	name  string
+	conns int           // at once
+	least time.Duration // how long it has to last to be one
+	run   func(*attackConn) error
+
+	// What the proxy may answer: nothing else is taken for an answer. 0: that it
+	// ends the connection.
+	statuses []int
+
+	// most is how long a connection may last, if that has a bound.
+	most time.Duration
+}
+
+// attacks are those of the README's table. Where nothing is said of a key, it has
+// none.
+var attacks = []attacker{
+	{name: "idle", conns: 10_000, run: (*attackConn).wait, statuses: []int{0}},
+	{name: "heads", conns: 2_000, least: 12 * time.Second, run: slowHead, statuses: []int{0, 408}, most: 20 * time.Second},
+	{name: "long heads", conns: 2_000, least: 12 * time.Second, run: longHead, statuses: []int{0, 408, 431}, most: 20 * time.Second},
+	{name: "forged", conns: 64, run: forged, statuses: []int{401}},
+	{name: "uploads", conns: 500, run: strangersUpload, statuses: []int{0, 401}, most: 25 * time.Second},
+	{name: "bodies", conns: 1_000, run: slowBody, statuses: []int{0, 502}}, // with a key, as all that follow
+	{name: "readers", conns: 1_000, run: unread, statuses: []int{0}},
+	{name: "held bodies", conns: 3_000, run: heldBody, statuses: []int{0, 400, 503, 504}},
+	{name: "held forms", conns: 400, run: heldForm, statuses: []int{0, 400, 503, 504}},
+	{name: "too large", conns: 8, run: tooLarge, statuses: []int{0, 413}},
+	{name: "chunks", conns: 4, run: endlessChunks, statuses: []int{0, 413}},
+	{name: "bombs", conns: 16, run: bomb, statuses: []int{400, 413, 503}},
+}
+
+// attackConn is one connection of an attacker's.
+type attackConn struct {
+	net.Conn
+	key   string
+	over  chan struct{} // closed at the attack's end
+	ready func()        // says that it is under way
+}
+
+// attack runs one kind until its input ends, and tells what came of it.
+func attack(args []string) {
+	i := slices.IndexFunc(attacks, func(a attacker) bool { return a.name == args[0] })
+	a, address, key := attacks[i], args[1], os.Getenv("ATTACK_KEY")
+	over := make(chan struct{})
+	var all, started sync.WaitGroup
+	var conns, longest atomic.Int64
+	var mu sync.Mutex
+	answers := map[int]int{}
+	started.Add(a.conns)
+	for n := range a.conns {
+		all.Go(func() {
+			ready := sync.OnceFunc(started.Done)
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				c, err := net.DialTimeout("tcp", address, patience)
+				if err != nil {
+					time.Sleep(100 * time.Millisecond)
+					continue
+				}
+				conns.Add(1)
+				from := time.Now()
+				conn := &attackConn{c, key, over, ready}
+				go func() {
+					<-over
+					c.Close()
+				}()
+				err = a.run(conn)
+				ready()
+				status := 0
+				if err == nil {
+					status = conn.status()
+				}
+				c.Close()
+				select {
+				case <-over:
+					return
+				default:
+				}
+				mu.Lock()
+				answers[status]++
+				mu.Unlock()
+				longest.Store(max(longest.Load(), int64(time.Since(from))))
+				if a.most > 0 || a.conns > 100 {
+					time.Sleep(100 * time.Millisecond)
+				}
+			}
+		})
+		if n%20 == 19 {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	started.Wait()
+	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin)
+	close(over)
+	all.Wait()
+	text := fmt.Sprintf("%d connections", conns.Load())
+	for status, n := range answers {
+		if !slices.Contains(a.statuses, status) {
+			fatal("%s are answered %d, %d times", a.name, status, n)
+		}
+		if status != 0 {
+			text += fmt.Sprintf(", %d times %d", n, status)
+		} else {
+			text += fmt.Sprintf(", %d ended", n)
+		}
+	}
+	if most := time.Duration(longest.Load()); a.most > 0 {
+		if most > a.most {
+			fatal("a connection of %s lasts %s", a.name, seconds(most))
+		}
+		text += ", at most for " + seconds(most)
+	}
+	fmt.Println("done", text)
+}
+
+// status reads an answer; 0: there is none.
+func (c *attackConn) status() int {
+	c.SetReadDeadline(time.Now().Add(patience))
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0
+	}
+	return res.StatusCode
+}
+
+// wait waits for the connection's end, or an answer.
+func (c *attackConn) wait() error {
+	c.ready()
+	_, err := c.Read(make([]byte, 1))
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}
+
+// drip sends a byte now and then, until the connection ends.
+func (c *attackConn) drip(text string, pause time.Duration) error {
+	c.ready()
+	for {
+		if _, err := io.WriteString(c, text); err != nil {
+			return err
+		}
+		select {
+		case <-c.over:
+			return io.EOF
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (c *attackConn) say(format string, a ...any) error {
+	_, err := fmt.Fprintf(c, format, a...)
+	return err
+}
+
+// head begins a request with the key.
+func (c *attackConn) head(path, more string) error {
+	return c.say("POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\n%s\r\n", path, c.key, more)
+}
+
+func slowHead(c *attackConn) error {
+	if err := c.say("POST %s HTTP/1.1\r\nHost: proxy\r\nX-Slow: ", chatRoute); err != nil {
+		return err
+	}
+	return c.drip("x", 500*time.Millisecond)
+}
+
+func longHead(c *attackConn) error {
+	if err := c.say("POST %s HTTP/1.1\r\nHost: proxy\r\nX-Long: %s", chatRoute, strings.Repeat("x", 60<<10)); err != nil {
+		c.ready()
+		return err
+	}
+	return c.drip("x", 500*time.Millisecond)
+}
+
+func forged(c *attackConn) error {
+	c.ready()
+	return c.say("GET /api/tags HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %sA\r\n\r\n", c.key[:len(c.key)-1])
+}
+
+// strangersUpload sends a large body without a key, and does not read why it is
+// refused.
+func strangersUpload(c *attackConn) error {
+	if err := c.say("POST %s HTTP/1.1\r\nHost: proxy\r\nContent-Length: %d\r\n\r\n", chatRoute, 60<<20); err != nil {
+		return err
+	}
+	return c.drip(strings.Repeat("x", 16<<10), 100*time.Millisecond)
+}
+
+func slowBody(c *attackConn) error {
+	if err := c.head(chatRoute, "Content-Length: 60000\r\n"); err != nil {
+		return err
+	}
+	return c.drip(" ", 500*time.Millisecond)
+}
+
+// unread asks for what never ends, and reads nothing of it.
+func unread(c *attackConn) error {
+	text := ask{Path: chatRoute, N: numbers.Add(1), Size: 4000}.body()
+	if err := c.head(chatRoute, fmt.Sprintf("Content-Length: %d\r\n", len(text))); err != nil {
+		return err
+	}
+	if _, err := c.Write(text); err != nil {
+		return err
+	}
+	time.Sleep(3 * time.Second) // until all buffers are full
+	c.ready()
+	<-c.over
+	return io.EOF
+}
+
+// heldBody sends all of a body that the proxy reads into memory, but for its end.
+func heldBody(c *attackConn) error { return c.hold(chatRoute, "", 1<<20) }
+
+// heldForm does so where a body is read into memory that is as large as can be.
+func heldForm(c *attackConn) error {
+	return c.hold("/v1/audio/transcriptions", "Content-Type: multipart/form-data; boundary=x\r\n", 64<<20)
+}
+
+func (c *attackConn) hold(path, more string, size int) error {
+	if err := c.head(path, fmt.Sprintf("%sContent-Length: %d\r\n", more, size)); err != nil {
+		return err
+	}
+	for left := size - 1; left > 0; {
+		n := min(left, len(text))
+		if _, err := io.WriteString(c, text[:n]); err != nil {
+			c.ready()
+			return nil // there may be an answer
+		}
+		left -= n
+	}
+	c.ready()
+	select {
+	case <-c.over:
+		return io.EOF
+	case <-time.After(5 * time.Second):
+		return nil
+	}
+}
+
+// tooLarge announces more than there may be.
+func tooLarge(c *attackConn) error {
+	c.ready()
+	return c.head(chatRoute, fmt.Sprintf("Content-Length: %d\r\n", 64<<20+1))
+}
+
+// endlessChunks sends 20 MB a second, until it is told that this is too much.
+func endlessChunks(c *attackConn) error {
+	if err := c.head(chatRoute, "Transfer-Encoding: chunked\r\n"); err != nil {
+		return err
+	}
+	c.ready()
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", 20_000, strings.Repeat(" ", 20_000))
+	for range 80 << 20 / 20_000 {
+		if _, err := io.WriteString(c, chunk); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// bombBody is a few KiB that become 30 MiB.
+var bombBody = sync.OnceValue(func() []byte {
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b)
+	must(err, "zstd")
+	io.WriteString(w, `{"model":"tiny","messages":[{"role":"user","content":"`)
+	for range 30 << 20 / len(text) {
+		io.WriteString(w, strings.Repeat("x", len(text)))
+	}
+	must(w.Close(), "zstd")
+	return b.Bytes()
+})
+
+func bomb(c *attackConn) error {
+	body := bombBody()
+	if err := c.head(chatRoute, fmt.Sprintf("Content-Encoding: zstd\r\nContent-Length: %d\r\n", len(body))); err != nil {
+		return err
+	}
+	c.ready()
+	_, err := c.Write(body)
+	return err
+}

@@ -1,0 +1,181 @@
+//go:build ignore
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	window = 3 * time.Second  // in which latencies are measured
+	stall  = 15 * time.Second // --stall-timeout
+
+	// mostMemory is what the proxy may take, whoever does what: bodies of 256 MiB,
+	// 3,000 times 50 KiB of others on their way, 10,000 connections; and all that
+	// twice, since garbage is collected late.
+	mostMemory = 1200 << 20
+)
+
+// greedy lets slow and greedy clients loose on the proxy, one kind after the
+// other and then all together, and asks as an ordinary client all the while: each
+// answer must come, whole. It reports how long the first byte takes with and
+// without them, of which the machine has a say, and bounds what the proxy takes
+// of memory, which it has not.
+func greedy(rounds int) {
+	key := mint()
+	p := serve("proxy", -15, "--upstream", startUpstream(-15), "--stall-timeout", stall.String())
+	calls := newCalls(p.address, key)
+	calls.measure(window) // so that all is there that is made once
+	before := p.settled()
+	note("first byte, median and 99 of 100; calm > under attack; then, what the proxy has at most of memory so far")
+	kinds := append(slices.Clone(attacks), attacker{name: "all of them"})
+	for _, kind := range kinds {
+		if only := os.Getenv("ONLY"); only != "" && !slices.Contains(strings.Split(only, ","), kind.name) {
+			continue
+		}
+		var calm, hit []measured
+		var said []string
+		for range rounds {
+			calm = append(calm, calls.measure(window))
+			var running []*running
+			for _, k := range attacks {
+				if kind.name == k.name || kind.run == nil && k.name != "idle" {
+					running = append(running, launch(k, p.address, key))
+				}
+			}
+			for _, r := range running {
+				r.await("ready")
+			}
+			hit = append(hit, calls.measure(max(window, kind.least)))
+			for _, r := range running {
+				said = append(said, r.end())
+			}
+			await("the attack to be over", func() bool { return p.metric("ollama_proxy_in_flight_requests") == 0 })
+		}
+		c, h := medians(calm), medians(hit)
+		pass("%-12s p50 %s > %s (x%.1f), p99 %s > %s (x%.1f), of %d; %s; %s", kind.name, milli(c.p50), milli(h.p50), float64(h.p50)/float64(c.p50),
+			milli(c.p99), milli(h.p99), float64(h.p99)/float64(c.p99), h.n, mega(p.peak()), strings.Join(slices.Compact(said), ", "))
+		if p.peak() > mostMemory {
+			fatal("the proxy takes %s", mega(p.peak()))
+		}
+	}
+	calls.hangUp()
+	after := p.settled()
+	note("before: %.0f goroutines, %.0f files, %s in use; after: %.0f, %.0f, %s", before.goroutines, before.files, mega(before.heap), after.goroutines, after.files, mega(after.heap))
+	if after.goroutines > before.goroutines+2 {
+		fatal("something has leaked")
+	}
+	p.stop()
+	if log := p.said(); strings.Contains(log, "panic") || strings.Contains(log, "too many open files") {
+		fatal("the log says %s", tail(log))
+	}
+}
+
+func milli(d time.Duration) string { return fmt.Sprintf("%.2fms", d.Seconds()*1e3) }
+
+// A measured is how long first bytes took.
+type measured struct {
+	p50, p99 time.Duration
+	n        int
+}
+
+func medians(all []measured) (m measured) {
+	var p50, p99 []time.Duration
+	for _, one := range all {
+		p50, p99, m.n = append(p50, one.p50), append(p99, one.p99), m.n+one.n
+	}
+	m.p50, m.p99 = quantile(p50, 50), quantile(p99, 50)
+	return m
+}
+
+// calls are ordinary clients: most keep their connection, and some come anew
+// each time.
+type calls struct{ callers []*caller }
+
+func newCalls(address, key string) *calls {
+	c := &calls{}
+	for range 10 {
+		c.callers = append(c.callers, &caller{address: address, key: key})
+	}
+	return c
+}
+
+func (c *calls) measure(lasts time.Duration) measured {
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var firsts []time.Duration
+	until := time.Now().Add(lasts)
+	for i, caller := range c.callers {
+		all.Go(func() {
+			for time.Now().Before(until) {
+				n := numbers.Add(1)
+				r, err := caller.whole(ask{Path: chatRoute, N: n, Events: 2, Size: 100}, 0)
+				if err != nil {
+					fatal("an ordinary client: %v", err)
+				}
+				mu.Lock()
+				firsts = append(firsts, r.first)
+				mu.Unlock()
+				if i%5 == 4 {
+					caller.hangUp()
+				}
+				time.Sleep(15*time.Millisecond + time.Duration(hash(n, 7)%20)*time.Millisecond)
+			}
+		})
+	}
+	all.Wait()
+	return measured{quantile(firsts, 50), quantile(firsts, 99), len(firsts)}
+}
+
+func (c *calls) hangUp() {
+	for _, caller := range c.callers {
+		caller.hangUp()
+	}
+}
+
+// A running attack is a process of its own.
+type running struct {
+	*process
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// launch starts an attack, which has the processor only while nobody else wants
+// it: attackers have machines of their own.
+func launch(kind attacker, address, key string) *running {
+	self, err := os.Executable()
+	must(err, "this program")
+	in, hold, err := os.Pipe()
+	must(err, "a pipe")
+	out, w, err := os.Pipe()
+	must(err, "a pipe")
+	r := &running{in: hold, out: bufio.NewReader(out)}
+	r.process = beginFrom(in, "attack-"+kind.name, 19, []string{"ATTACK_KEY=" + key}, w, self, dir, "attack", kind.name, address)
+	in.Close()
+	w.Close()
+	return r
+}
+
+func (r *running) await(word string) string {
+	line, err := r.out.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, word) {
+		fatal("%s says %q, %v: %s", r.name, line, err, r.said())
+	}
+	return strings.TrimSpace(strings.TrimPrefix(line, word))
+}
+
+// end has it end, and gives what it has to say.
+func (r *running) end() string {
+	r.doomed.Store(true)
+	r.in.Close()
+	text := r.await("done")
+	<-r.gone
+	return text
+}
