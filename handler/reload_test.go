@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -66,20 +67,20 @@ func TestAKeyRevokedWhileItIsVerified(t *testing.T) {
 // keep the server from ending.
 func TestReloadsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var loads, forced, hung int
+		var loads, forced, hung atomic.Int32
 		now := make(chan os.Signal, 1)
 		s := &Server{
 			Proxy: New(Options{Upstream: &url.URL{}, Recorder: silent{}, Log: slog.New(slog.DiscardHandler)}),
 			Reloads: []Reload{
 				{"hangs", func(ctx context.Context, _ bool) (bool, error) {
-					hung++
+					hung.Add(1)
 					<-ctx.Done()
 					return false, ctx.Err()
 				}},
 				{"works", func(_ context.Context, force bool) (bool, error) {
-					loads++
+					loads.Add(1)
 					if force {
-						forced++
+						forced.Add(1)
 					}
 					return true, nil
 				}},
@@ -94,17 +95,17 @@ func TestReloadsDoNotWaitForEachOther(t *testing.T) {
 			s.keepFresh(ctx)
 		}()
 		synctest.Wait()
-		if loads != 1 {
-			t.Errorf("%d loads at the start: the metrics would not show how it goes", loads)
+		if n := loads.Load(); n != 1 {
+			t.Errorf("%d loads at the start: the metrics would not show how it goes", n)
 		}
 		time.Sleep(time.Minute + time.Second)
 		synctest.Wait()
-		if loads != 13 || hung != 1 {
-			t.Errorf("in a minute: %d loads beside %d that hang", loads, hung)
+		if n, hung := loads.Load(), hung.Load(); n != 13 || hung != 1 {
+			t.Errorf("in a minute: %d loads beside %d that hang", n, hung)
 		}
 		now <- syscall.SIGHUP
 		synctest.Wait()
-		if forced != 1 {
+		if forced.Load() != 1 {
 			t.Error("a signal is not heeded at once")
 		}
 		cancel()
