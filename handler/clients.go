@@ -182,25 +182,14 @@ func (c *client) Read(b []byte) (int, error) {
 	return c.count(c.io.Read(b))
 }
 
-// readFresh reads what comes next into a buffer that is borrowed, if possible,
-// only when it has come. If it returns an error, there is no buffer.
-func (c *client) readFresh() (buf *plainInput, in []byte, err error) {
-	n := 0
-	if s, ok := c.io.(interface {
-		readFresh() (*plainInput, int, error)
-	}); ok {
-		buf, n, err = s.readFresh()
-	} else {
-		buf = plainInputs.Get().(*plainInput)
-		n, err = c.io.Read(buf[:])
+// readFresh reads what comes next, see freshReader.
+func (c *client) readFresh() (s *space, in []byte, err error) {
+	s, n, err := c.io.(freshReader).readFresh(headSpaces)
+	if n, err = c.count(n, err); err != nil {
+		s.giveBack()
+		return nil, nil, err
 	}
-	if n, err = c.count(n, err); err == nil {
-		return buf, buf[:n], nil
-	}
-	if buf != nil {
-		plainInputs.Put(buf)
-	}
-	return nil, nil, err
+	return s, s.bytes[:n], nil
 }
 
 func (c *client) count(n int, err error) (int, error) {

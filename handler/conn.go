@@ -9,9 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -39,7 +36,8 @@ var (
 type conn struct {
 	stream net.Conn
 	home   *transport
-	in     *bufio.Reader // of what limit lets through
+	fresh  freshReader   // the stream; nil if it is none
+	in     *bufio.Reader // for net/http, of what limit lets through; nil: not needed
 
 	abort func() // close, made once
 
@@ -47,6 +45,7 @@ type conn struct {
 	limit     limit
 	reused    bool
 	sent      bool        // some of the request has left
+	surplus   bool        // something has come after the answer's end
 	sender    *sender     // of the request; nil: it left in one write
 	life      *lifetime   // of the request, if it has one
 	unwatch   func() bool // otherwise
@@ -55,7 +54,7 @@ type conn struct {
 
 func newConn(home *transport, stream net.Conn) *conn {
 	c := &conn{stream: stream, home: home, limit: limit{from: stream}}
-	c.in = bufio.NewReader(&c.limit)
+	c.fresh, _ = stream.(freshReader)
 	c.abort = c.close
 	c.watchIdle()
 	return c
@@ -75,7 +74,7 @@ func (c *conn) close() {
 // roundTrip sends the request and reads the head of the answer. If it fails,
 // the connection is closed; so it is once the request's context ends.
 func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
-	c.sent, c.sender = false, nil
+	c.sent, c.sender, c.in = false, nil, nil
 	c.limit.left, c.limit.seen = maxAnswerHead, false
 	c.watch(r.Context())
 	res, err := c.converse(r)
@@ -132,9 +131,25 @@ func (c *conn) converse(r *http.Request) (*http.Response, error) {
 	return nil, errTooManyInterim
 }
 
-// readHead reads the head of an answer. What is no HTTP at all may have no
-// line's end for which it would pay to wait.
+// readHead reads the head of an answer. If that is not plain, or has not come in
+// one piece, net/http reads it, and its body.
 func (c *conn) readHead(r *http.Request) (*http.Response, error) {
+	if c.fresh != nil && c.in == nil {
+		s, n, err := c.readFresh()
+		if err != nil {
+			return nil, err
+		}
+		if plain, head := readPlainResponse(s.bytes[:n], r); plain != nil {
+			return c.begin(plain, s, s.bytes[head:n]), nil
+		}
+		c.limit.first = bytes.Clone(s.bytes[:n])
+		s.giveBack()
+	}
+	if c.in == nil {
+		c.in = bufio.NewReader(&c.limit)
+	}
+	// What is no HTTP at all may have no line's end for which it would pay to
+	// wait.
 	const start = "HTTP/"
 	if found, err := c.in.Peek(len(start)); err == nil && string(found) != start {
 		return nil, errNotHTTP
@@ -144,6 +159,34 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 		return nil, c.limit.explain(err)
 	}
 	return res, nil
+}
+
+// begin begins a plain response, of whose body some bytes may have come.
+func (c *conn) begin(r *plainResponse, s *space, first []byte) *http.Response {
+	if c.surplus = r.ContentLength == 0 && len(first) > 0; r.ContentLength == 0 {
+		s.giveBack()
+		r.Body = http.NoBody
+		return &r.Response
+	}
+	r.body = plainBody{conn: c, left: r.ContentLength, chunked: r.TransferEncoding != nil}
+	if len(first) > 0 {
+		r.body.space, r.body.first = s, first
+	} else {
+		s.giveBack()
+	}
+	r.Body = &r.body
+	return &r.Response
+}
+
+// readFresh reads what comes next. If it returns an error, there is no space.
+func (c *conn) readFresh() (*space, int, error) {
+	s, n, err := c.fresh.readFresh(chunkSpaces)
+	if err != nil {
+		c.limit.err = err
+		return nil, 0, c.limit.explain(err)
+	}
+	c.limit.seen = true
+	return s, n, nil
 }
 
 // blame gives the reason why reading failed: an upload that failed before, or
@@ -184,92 +227,6 @@ func (c *conn) send(r *http.Request) error {
 
 var heads = sync.Pool{New: func() any { b := make([]byte, 0, oneWrite); return &b }}
 
-// framing are the headers that say where a request ends, and which one it is:
-// that is not for its other headers to say.
-var framing = map[string]bool{"Connection": true, "Content-Length": true, "Host": true, "Trailer": true, "Transfer-Encoding": true}
-
-// appendHead writes the head of a request. What could end a line early is an
-// error: nothing that a client sends may frame what Ollama reads.
-func appendHead(b []byte, r *http.Request) ([]byte, error) {
-	b = append(b, r.Method...)
-	b = append(b, ' ')
-	b = appendTarget(b, r.URL)
-	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, r.URL.Host...)
-	b = append(b, "\r\n"...)
-	for name, values := range r.Header {
-		if framing[name] {
-			continue
-		}
-		for _, value := range values {
-			if !isToken(name) || strings.ContainsAny(value, "\r\n\x00") {
-				return nil, errBadHeader
-			}
-			b = append(b, name...)
-			b = append(b, ": "...)
-			b = append(b, value...)
-			b = append(b, "\r\n"...)
-		}
-	}
-	switch length := bodyLength(r); {
-	case length < 0:
-		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	case length > 0 || r.Method == http.MethodPost:
-		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, length, 10)
-		b = append(b, "\r\n"...)
-	}
-	return append(b, "\r\n"...), nil
-}
-
-// bodyLength is how many bytes will follow the head; -1: that is not known.
-func bodyLength(r *http.Request) int64 {
-	small, inMemory := r.Body.(*memory)
-	switch {
-	case r.Body == nil || r.Body == http.NoBody:
-		return 0
-	case inMemory:
-		return int64(len(small.all))
-	case r.ContentLength == 0:
-		return -1 // as http.Request has it
-	}
-	return r.ContentLength
-}
-
-// appendTarget writes what is asked for. The path is one of ours; the query is
-// the client's, and a space in it would end it early.
-func appendTarget(b []byte, u *url.URL) []byte {
-	if path := u.EscapedPath(); path != "" {
-		b = append(b, path...)
-	} else {
-		b = append(b, '/')
-	}
-	if u.RawQuery == "" {
-		return b
-	}
-	b = append(b, '?')
-	for i := range len(u.RawQuery) {
-		if c := u.RawQuery[i]; c > ' ' && c != 0x7f {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
-		}
-	}
-	return b
-}
-
-// isToken reports whether s is what HTTP calls one: no header has another name.
-func isToken(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-':
-		case strings.IndexByte("!#$%&'*+.^_`|~", c) < 0:
-			return false
-		}
-	}
-	return s != ""
-}
-
 // mayRepeat reports whether a request that failed may be sent again: if Ollama
 // cannot have begun to work on it, or it changes nothing.
 func (c *conn) mayRepeat(r *http.Request) bool {
@@ -281,13 +238,14 @@ func (c *conn) mayRepeat(r *http.Request) bool {
 
 // limit bounds the head of an answer.
 type limit struct {
-	from io.Reader
-	left int   // bytes that may still come; negative: any number
-	seen bool  // any came
-	err  error // once there was one: a broken connection must not seem to have ended
+	from  io.Reader
+	first []byte // what has been read of it
+	left  int    // bytes that may still come; negative: any number
+	seen  bool   // any came
+	err   error  // once there was one: a broken connection must not seem to have ended
 }
 
-func (l *limit) Read(p []byte) (int, error) {
+func (l *limit) Read(p []byte) (n int, err error) {
 	switch {
 	case l.err != nil:
 		return 0, l.err
@@ -296,7 +254,12 @@ func (l *limit) Read(p []byte) (int, error) {
 	case l.left > 0 && len(p) > l.left:
 		p = p[:l.left]
 	}
-	n, err := l.from.Read(p)
+	if len(l.first) > 0 {
+		n = copy(p, l.first)
+		l.first = l.first[n:]
+	} else {
+		n, err = l.from.Read(p)
+	}
 	if l.left > 0 {
 		l.left -= n
 	}
@@ -315,55 +278,4 @@ func (l *limit) explain(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return l.err
-}
-
-// answerBody is the body of an answer. At its end the connection goes home.
-type answerBody struct {
-	from  io.ReadCloser
-	conn  *conn
-	last  bool // answer on this connection
-	ended bool
-}
-
-func (b *answerBody) Read(p []byte) (int, error) {
-	if b.ended {
-		return 0, io.EOF
-	}
-	n, err := b.from.Read(p)
-	if err != nil {
-		if err != io.EOF {
-			err = b.conn.blame(b.conn.limit.explain(err))
-		}
-		b.end(err == io.EOF)
-	}
-	return n, err
-}
-
-// await returns once there is something to read, or nothing more will come:
-// until then nobody needs a buffer.
-func (b *answerBody) await() {
-	if !b.ended {
-		b.conn.in.Peek(1)
-	}
-}
-
-// Close ends the connection if the answer has not come to its end: that is how
-// Ollama learns that it may stop.
-func (b *answerBody) Close() error {
-	b.end(false)
-	return nil
-}
-
-func (b *answerBody) end(whole bool) {
-	if b.ended {
-		return
-	}
-	b.ended = true
-	c := b.conn
-	if undisturbed := c.endWatch(); undisturbed && whole && !b.last && c.in.Buffered() == 0 && (c.sender == nil || c.sender.isWhole()) {
-		c.reused = true
-		c.home.put(c)
-		return
-	}
-	c.close()
 }

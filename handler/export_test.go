@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log"
@@ -106,4 +107,28 @@ func ServePlain(l net.Listener, h http.Handler) (rest net.Listener, stop func())
 		s.rest.Close()
 		s.departures.close()
 	}
+}
+
+// IsPlainResponse reports whether a response is one, and how long its head is.
+func IsPlainResponse(b []byte, to *http.Request) (r *http.Response, head int) {
+	plain, head := readPlainResponse(b, to)
+	if plain == nil {
+		return nil, 0
+	}
+	return &plain.Response, head
+}
+
+// Unchunk reads a chunked body that comes in the given pieces. Used is how much of
+// them belongs to it.
+func Unchunk(pieces ...[]byte) (body []byte, used int, err error) {
+	var c chunking
+	for _, piece := range pieces {
+		b := bytes.Clone(piece)
+		n, read, err := c.decode(b)
+		body, used = append(body, b[:n]...), used+read
+		if err != nil {
+			return body, used, err
+		}
+	}
+	return body, used, nil
 }

@@ -16,9 +16,10 @@
 // checked in passing; relay does the rest.
 //
 // relay writes the request to a connection of its own, in one write where the
-// body is in memory, and reads the answer's head from it. Then it waits, with no
-// buffer, until a chunk has come; borrows a buffer, reads the chunk, writes it to
-// the client, flushes, and gives the buffer back. Nothing is held, merged or
+// body is in memory, and reads the answer's head from it; one that is not plain is
+// left to net/http here, too. Then it waits, with no buffer, until something has
+// come; borrows a buffer, reads what there is, takes the framing out in its place,
+// writes it to the client, flushes, and gives the buffer back. Nothing is held, merged or
 // looked at, but for a copy of the last KiB, in which Ollama's token counts
 // stand. At the answer's end the connection waits for the next request.
 //

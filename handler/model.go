@@ -144,11 +144,11 @@ func bodyNames(x *exchange, body []byte) (names, error) {
 	}
 	defer giveBack(decoder)
 	plain := io.LimitReader(decoder, maxDecoded)
-	b := buffers.Get().(*buffer)
-	defer buffers.Put(b)
+	s := borrow(chunkSpaces)
+	defer s.giveBack()
 	for {
-		n, err := plain.Read(b[:])
-		if _, done := r.read(b[:n]); done {
+		n, err := plain.Read(s.bytes)
+		if _, done := r.read(s.bytes[:n]); done {
 			return r.names, nil
 		}
 		if err != nil {

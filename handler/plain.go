@@ -77,8 +77,8 @@ var longAgo = time.Unix(1, 0)
 type plainConn struct {
 	client *client
 	base   *http.Request // what all requests have in common
-	in     []byte        // what has been read and not been used; in buf
-	buf    *plainInput
+	in     []byte        // what has been read and not been used; in space
+	space  *space
 	unread int64 // of the body
 	answer plainAnswer
 
@@ -87,12 +87,6 @@ type plainConn struct {
 	until  time.Time   // the read deadline
 	rearm  atomic.Bool // it may be another one
 }
-
-// plainInput is what a connection's requests are read into: 8 KiB. Longer heads
-// are not plain; bodies may be longer.
-type plainInput [8 << 10]byte
-
-var plainInputs = sync.Pool{New: func() any { return new(plainInput) }}
 
 // idleSlack is how much sooner than after idleTimeout a connection may end: the
 // deadline is not set anew for every request.
@@ -160,7 +154,7 @@ func (c *plainConn) await(closing *atomic.Bool) (err error) {
 	if closing.Load() { // whoever closes might have set the deadline just before
 		return net.ErrClosed
 	}
-	c.buf, c.in, err = c.client.readFresh()
+	c.space, c.in, err = c.client.readFresh()
 	return err
 }
 
@@ -212,10 +206,8 @@ func (c *plainConn) use(n int) {
 }
 
 func (c *plainConn) release() {
-	if c.buf != nil {
-		plainInputs.Put(c.buf)
-		c.buf, c.in = nil, nil
-	}
+	c.space.giveBack()
+	c.space, c.in = nil, nil
 }
 
 // linger lets a client that is still sending read the answer: if the connection
@@ -227,10 +219,10 @@ func (c *plainConn) linger() {
 	}
 	c.client.CloseWrite()
 	c.client.SetReadDeadline(time.Now().Add(lingering))
-	b := buffers.Get().(*buffer)
-	defer buffers.Put(b)
+	s := borrow(chunkSpaces)
+	defer s.giveBack()
 	for {
-		if _, err := c.client.io.Read(b[:]); err != nil {
+		if _, err := c.client.io.Read(s.bytes); err != nil {
 			return
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// maxPlainHeaders is how many headers a plain request may have.
+// maxPlainHeaders is how many headers a plain request or response may have.
 const maxPlainHeaders = 32
 
 // plainRequest is a request that nothing can take for another: there is one way
@@ -17,7 +17,7 @@ const maxPlainHeaders = 32
 type plainRequest struct {
 	http.Request
 	url    url.URL
-	values [maxPlainHeaders]string
+	values []string // of the headers
 }
 
 // readPlain reads the request with which b begins, and says how long its head
@@ -44,10 +44,14 @@ func readPlain(b []byte, base *http.Request) (r *plainRequest, head int) {
 	}
 	r = &plainRequest{Request: *base, url: url.URL{Path: target}}
 	r.Method, r.URL, r.RequestURI = method, &r.url, target
-	r.Header = make(http.Header, 8)
-	for n := 0; rest != ""; n++ {
+	lines := strings.Count(rest, "\n")
+	if lines > maxPlainHeaders {
+		return nil, 0
+	}
+	r.Header, r.values = make(http.Header, 8), make([]string, 0, lines)
+	for rest != "" {
 		name, value, length := cutHeader(rest)
-		if length == 0 || n == maxPlainHeaders || !r.take(n, name, value) {
+		if length == 0 || !r.take(name, value) {
 			return nil, 0
 		}
 		rest = rest[length:]
@@ -138,8 +142,8 @@ named:
 	return name, strings.Trim(s[colon+1:end], " "), end + 2
 }
 
-// take takes the nth header in, and reports whether it is plain.
-func (r *plainRequest) take(n int, name, value string) bool {
+// take takes a header in, and reports whether it is plain.
+func (r *plainRequest) take(name, value string) bool {
 	switch name {
 	case "Host":
 		if r.Host != "" || !isPlainHost(value) {
@@ -168,13 +172,20 @@ func (r *plainRequest) take(n int, name, value string) bool {
 	case "Transfer-Encoding", "Trailer", "Te", "Upgrade", "Expect", "Http2-Settings", "Pragma", "Keep-Alive", "Proxy-Connection":
 		return false
 	}
-	if before := r.Header[name]; before != nil {
-		r.Header[name] = append(before, value)
-		return true
-	}
-	r.values[n] = value
-	r.Header[name] = r.values[n : n+1 : n+1]
+	r.values = addHeader(r.Header, name, value, r.values)
 	return true
+}
+
+// addHeader adds a header of which there may be one already. Its value is kept
+// in values, which has room for it.
+func addHeader(h http.Header, name, value string, values []string) []string {
+	if before := h[name]; before != nil {
+		h[name] = append(before, value)
+		return values
+	}
+	n := len(values)
+	h[name] = append(values, value)[n : n+1 : n+1]
+	return values[:n+1]
 }
 
 func isPlainHost(s string) bool {

@@ -80,11 +80,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 	defer tails.Put(t)
 	t.n = 0
 	defer p.countAnswer(x, t)
-	idle, _ := res.Body.(interface{ await() })
 	for {
-		if idle != nil {
-			idle.await()
-		}
 		err := p.passChunk(x, res, t)
 		switch {
 		case err == io.EOF:
@@ -99,22 +95,31 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 	}
 }
 
-// passChunk passes on what there is. Only here does a stream have a buffer:
-// most of the time it waits for the next token.
+// passChunk waits for what comes next, and passes it on. Only then does a stream
+// have a buffer: most of the time it waits for the next token.
 func (p *Proxy) passChunk(x *exchange, res *http.Response, t *tail) error {
-	b := buffers.Get().(*buffer)
-	defer buffers.Put(b)
-	n, err := res.Body.Read(b[:])
-	if x.status == 0 && (n > 0 || err == io.EOF) {
+	s, chunk, err := nextChunk(res.Body)
+	defer s.giveBack()
+	if x.status == 0 && (len(chunk) > 0 || err == io.EOF) {
 		p.begin(x, res)
 	}
-	if n > 0 {
-		if err := p.send(x, b[:n], res.ContentLength); err != nil {
+	if len(chunk) > 0 {
+		if err := p.send(x, chunk, res.ContentLength); err != nil {
 			p.abandon(x, err)
 		}
-		t.add(b[:n])
+		t.add(chunk)
 	}
 	return err
+}
+
+// nextChunk lends what there is of a body.
+func nextChunk(body io.Reader) (s *space, chunk []byte, err error) {
+	if answer, ok := body.(*answerBody); ok {
+		return answer.next()
+	}
+	s = borrow(chunkSpaces)
+	n, err := body.Read(s.bytes)
+	return s, s.bytes[:n], err
 }
 
 // begin sends the head of Ollama's answer.
@@ -172,11 +177,4 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	return nil
 }
 
-// buffer holds one chunk. Ollama's are a few hundred bytes; 32 KiB keeps the
-// number of writes low where an answer comes at full speed.
-type buffer [32 << 10]byte
-
-var (
-	buffers = sync.Pool{New: func() any { return new(buffer) }}
-	tails   = sync.Pool{New: func() any { return new(tail) }}
-)
+var tails = sync.Pool{New: func() any { return new(tail) }}

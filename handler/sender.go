@@ -46,11 +46,11 @@ func (s *sender) send() (unsent, unread error) {
 	if err := s.write(net.Buffers{s.head}); err != nil {
 		return err, nil
 	}
-	b := buffers.Get().(*buffer)
-	defer buffers.Put(b)
+	b := borrow(chunkSpaces)
+	defer b.giveBack()
 	for left := s.length; ; {
-		n, err := s.body.Read(b[:])
-		chunk := b[:n]
+		n, err := s.body.Read(b.bytes)
+		chunk := b.bytes[:n]
 		if s.length >= 0 {
 			if left -= int64(n); left < 0 {
 				return nil, errBodyLength

@@ -35,8 +35,10 @@ type half struct {
 	n     int
 	errno syscall.Errno
 	try   func(fd uintptr) (done bool)
-	fresh *plainInput                  // what tryFresh has read into
-	first func(fd uintptr) (done bool) // tryFresh
+
+	fresh    *space // of moveFresh
+	from     *sync.Pool
+	tryFresh func(fd uintptr) (done bool)
 }
 
 // newSocket makes a socket of a connection, if it is one of TCP.
@@ -51,7 +53,7 @@ func newSocket(c net.Conn) net.Conn {
 	}
 	s := &socket{TCPConn: tcp, raw: raw}
 	s.in.call, s.out.call, s.out.all = syscall.SYS_READ, syscall.SYS_WRITE, true
-	s.in.try, s.out.try, s.in.first = s.in.move, s.out.move, s.in.moveFresh
+	s.in.try, s.out.try, s.in.tryFresh = s.in.move, s.out.move, s.in.moveFresh
 	return s
 }
 
@@ -78,29 +80,33 @@ func (h *half) move(fd uintptr) bool {
 // moveFresh makes the call with a buffer that it has only while there is
 // something to be read.
 func (h *half) moveFresh(fd uintptr) bool {
-	h.fresh = plainInputs.Get().(*plainInput)
-	h.rest = h.fresh[:]
+	h.fresh = borrow(h.from)
+	h.rest = h.fresh.bytes
 	done := h.move(fd)
 	if h.n == 0 {
-		plainInputs.Put(h.fresh)
+		h.fresh.giveBack()
 		h.fresh, h.rest = nil, nil
 	}
 	return done
 }
 
-// readFresh reads into a buffer that is borrowed when there is something to be
-// read. If it returns an error, there is no buffer.
-func (s *socket) readFresh() (*plainInput, int, error) {
+// readFresh implements freshReader.
+func (s *socket) readFresh(from *sync.Pool) (*space, int, error) {
 	h := &s.in
 	h.Lock()
 	defer h.Unlock()
-	err := h.run(s.raw.Read, h.first, nil)
-	b, n := h.fresh, h.n
+	h.from = from
+	err := h.run(s.raw.Read, h.tryFresh, nil)
+	lent, n := h.fresh, h.n
 	h.fresh = nil
 	if n == 0 && err == nil {
-		return nil, 0, io.EOF
+		err = io.EOF
 	}
-	return b, n, s.explain("read", err)
+	if err != nil {
+		lent.giveBack()
+		return nil, 0, s.explain("read", err)
+	}
+	return lent, n, nil
 }
 
 func (s *socket) Read(p []byte) (int, error) {
@@ -142,8 +148,8 @@ func (h *half) run(whenReady func(func(uintptr) bool) error, try func(uintptr) b
 
 // explain gives errors the form that they have in package net.
 func (s *socket) explain(op string, err error) error {
-	if err == nil {
-		return nil
+	if err == nil || err == io.EOF {
+		return err
 	}
 	var errno syscall.Errno
 	var already *net.OpError

@@ -1,0 +1,96 @@
+package handler
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// framing are the headers that say where a request ends, and which one it is:
+// that is not for its other headers to say.
+var framing = map[string]bool{"Connection": true, "Content-Length": true, "Host": true, "Trailer": true, "Transfer-Encoding": true}
+
+// appendHead writes the head of a request. What could end a line early is an
+// error: nothing that a client sends may frame what Ollama reads.
+func appendHead(b []byte, r *http.Request) ([]byte, error) {
+	b = append(b, r.Method...)
+	b = append(b, ' ')
+	b = appendTarget(b, r.URL)
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	b = append(b, r.URL.Host...)
+	b = append(b, "\r\n"...)
+	for name, values := range r.Header {
+		if framing[name] {
+			continue
+		}
+		for _, value := range values {
+			if !isToken(name) || strings.ContainsAny(value, "\r\n\x00") {
+				return nil, errBadHeader
+			}
+			b = append(b, name...)
+			b = append(b, ": "...)
+			b = append(b, value...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	switch length := bodyLength(r); {
+	case length < 0:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case length > 0 || r.Method == http.MethodPost:
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, length, 10)
+		b = append(b, "\r\n"...)
+	}
+	return append(b, "\r\n"...), nil
+}
+
+// bodyLength is how many bytes will follow the head; -1: that is not known.
+func bodyLength(r *http.Request) int64 {
+	small, inMemory := r.Body.(*memory)
+	switch {
+	case r.Body == nil || r.Body == http.NoBody:
+		return 0
+	case inMemory:
+		return int64(len(small.all))
+	case r.ContentLength == 0:
+		return -1 // as http.Request has it
+	}
+	return r.ContentLength
+}
+
+// appendTarget writes what is asked for. The path is one of ours; the query is
+// the client's, and a space in it would end it early.
+func appendTarget(b []byte, u *url.URL) []byte {
+	if path := u.EscapedPath(); path != "" {
+		b = append(b, path...)
+	} else {
+		b = append(b, '/')
+	}
+	if u.RawQuery == "" {
+		return b
+	}
+	b = append(b, '?')
+	for i := range len(u.RawQuery) {
+		if c := u.RawQuery[i]; c > ' ' && c != 0x7f {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+		}
+	}
+	return b
+}
+
+// isToken reports whether s is what HTTP calls one: no header has another name.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if !isTokenByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isTokenByte(c byte) bool {
+	return kinds[c]&(letter|digit) != 0 || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
