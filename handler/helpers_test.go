@@ -214,7 +214,7 @@ func scripted(t *testing.T, script func(c *net.TCPConn, r *http.Request)) string
 	t.Helper()
 	l := listen(t)
 	var running sync.WaitGroup
-	go func() {
+	running.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -234,7 +234,7 @@ func scripted(t *testing.T, script func(c *net.TCPConn, r *http.Request)) string
 				script(c.(*net.TCPConn), r)
 			})
 		}
-	}()
+	})
 	t.Cleanup(func() {
 		l.Close()
 		running.Wait()
