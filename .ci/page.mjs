@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
@@ -216,6 +217,21 @@ for (const [name, width] of [['a phone', 360], ['a tablet', 800], ['a screen', 1
       await it.context().close();
     });
   }
+}
+
+const axe = await readFile('node_modules/axe-core/axe.min.js', 'utf8');
+for (const colorScheme of ['light', 'dark']) {
+  await check(`nobody is shut out, ${colorScheme}`, async () => {
+    const hanging = ask(proxy.key, 'hang-mid');
+    const it = await open({ colorScheme, bypassCSP: true }); // which keeps out axe, too
+    await becomes(it, '#running tbody', 'hang-mid');
+    await it.evaluate(axe);
+    const { violations, passes } = await it.evaluate(() => globalThis.axe.run());
+    assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes[0].html}`), []);
+    assert.ok(passes.length > 20, 'there was nothing to check');
+    await hanging.leave();
+    await it.context().close();
+  });
 }
 
 await check('a page that is hidden does not look', async () => {
