@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -95,7 +96,7 @@ func hasKeyShape(text string) bool {
 
 // ReadKey reads a key from the file at path, or, if path is empty, from the
 // environment variable OLLAMA_PROXY_KEY. It reports whether others than the
-// owner may read the file, which deserves a warning.
+// owner may read the file, which deserves a warning; on Windows it cannot tell.
 //
 // If both are given, or neither, or what is there is not one line with the
 // shape of a key, ReadKey returns an error, which never shows the key. Whether
@@ -144,5 +145,6 @@ func readKeyFile(path string) (key string, exposed bool, err error) {
 	case !hasKeyShape(key):
 		return "", false, fmt.Errorf("%s: %w", path, errNoKeyShape)
 	}
-	return key, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0, nil
+	// Go makes these bits up on Windows, where access lists count.
+	return key, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows", nil
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 )
 
@@ -111,7 +112,8 @@ func ParseSecrets(r io.Reader) ([]Secret, error) {
 }
 
 // ReadSecrets reads the secret file at path, see [ParseSecrets]. It reports
-// whether others than the owner may read the file, which deserves a warning.
+// whether others than the owner may read the file, which deserves a warning;
+// on Windows it cannot tell.
 func ReadSecrets(path string) (secrets []Secret, exposed bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -125,7 +127,8 @@ func ReadSecrets(path string) (secrets []Secret, exposed bool, err error) {
 	if secrets, err = ParseSecrets(f); err != nil {
 		return nil, false, fmt.Errorf("secret file %s: %w", path, err)
 	}
-	return secrets, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0, nil
+	// Go makes these bits up on Windows, where access lists count.
+	return secrets, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows", nil
 }
 
 // CreateSecretFile makes a new secret and writes it to a new file that only
