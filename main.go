@@ -69,7 +69,7 @@ func newApp() *cli.App {
 					"Without a secret anywhere, serve creates one and prints a first key.",
 				Flags: []cli.Flag{
 					text("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
-					&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`[NAME=]URL[,weight=N]` of an Ollama; with several, each request goes where its model is loaded and the queue is short"},
+					&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of an Ollama, or NAME=URL,weight=N; with several, each request goes where its model is loaded and the queue is short"},
 					secretFile(),
 					revocations(),
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
