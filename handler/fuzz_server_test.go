@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -21,11 +22,10 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// fuzzed is a server without sockets: what a client writes is there at once, and
-// it is known when the server has done with it.
+// fuzzed is a server whose clients write anything at all.
 type fuzzed struct {
 	handler.Recorder
-	clients   *inProcess
+	clients   net.Listener
 	handled   atomic.Int32
 	complaint atomic.Pointer[string] // of the log, above debug and info
 
@@ -33,13 +33,21 @@ type fuzzed struct {
 	arrived [][]byte
 }
 
-func startFuzzed(f *testing.F) *fuzzed {
+// written is what became of what a client has written.
+type written struct {
+	handled   int // requests
+	arrived   [][]byte
+	answers   []byte
+	complaint *string // of the log
+}
+
+func startFuzzed(f *testing.F, clients net.Listener) *fuzzed {
 	f.Helper()
 	secret, err := signer.ParseSecret(fuzzSecret)
 	if err != nil {
 		f.Fatal(err)
 	}
-	s := &fuzzed{Recorder: deaf{}, clients: newInProcess()}
+	s := &fuzzed{Recorder: deaf{}, clients: clients}
 	server := &handler.Server{
 		Proxy: handler.New(handler.Options{
 			Upstream: &url.URL{Scheme: "http", Host: "ollama"},
@@ -61,25 +69,56 @@ func startFuzzed(f *testing.F) *fuzzed {
 	return s
 }
 
-// write lets a client write raw and nothing more, and returns what became of it
-// once the server has closed the connection.
-func (s *fuzzed) write(t *testing.T, raw string) (handled int, arrived [][]byte, answers []byte) {
-	s.handled.Store(0)
-	s.mu.Lock()
-	s.arrived = nil
-	s.mu.Unlock()
+// writeInProcess lets a client without a socket write raw and nothing more: it is
+// there at once, and it is known when the server has done with it.
+func (s *fuzzed) writeInProcess(t *testing.T, raw string) written {
+	s.begin()
 	c := &fuzzedConn{in: []byte(raw), over: make(chan struct{}), woken: make(chan struct{}, 1)}
-	s.clients.conns <- c
+	s.clients.(*inProcess).conns <- c
 	select {
 	case <-c.over:
-	case <-time.After(5 * time.Second): // the fuzzer has less patience than a test
+	case <-time.After(hanging):
 		t.Fatal("the server hangs")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return int(s.handled.Load()), s.arrived, c.out
+	return s.end(c.out)
+}
+
+// writeSocket lets a client write raw and leave.
+func (s *fuzzed) writeSocket(t *testing.T, raw string) written {
+	s.begin()
+	conn, err := net.Dial("tcp", s.clients.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := conn.(*net.TCPConn)
+	defer c.Close()
+	c.SetLinger(0) // or there were soon no ports left
+	c.SetDeadline(time.Now().Add(hanging))
+	io.WriteString(c, raw)
+	c.CloseWrite()
+	answers, err := io.ReadAll(c)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the server hangs")
+	}
+	return s.end(answers)
+}
+
+// hanging is how long nothing may happen: the fuzzer has less patience than a test.
+const hanging = 5 * time.Second
+
+func (s *fuzzed) begin() {
+	s.handled.Store(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.arrived = nil
+}
+
+func (s *fuzzed) end(answers []byte) written {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return written{int(s.handled.Load()), s.arrived, answers, s.complaint.Swap(nil)}
 }
 
 func (s *fuzzed) RequestStarted(int) { s.handled.Add(1) }

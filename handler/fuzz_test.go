@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"net"
 	"strings"
 	"testing"
 )
@@ -27,6 +28,20 @@ var (
 // than RFC 9112 says there are, no more go on to Ollama than have a key, each well
 // formed; nothing panics, and nothing hangs.
 func FuzzHandler(f *testing.F) {
+	fuzzServer(f, startFuzzed(f, newInProcess()).writeInProcess)
+}
+
+// FuzzSocket does so over sockets, where what is plain is not read by net/http.
+// A client that says no more has left, so most answers are never seen.
+func FuzzSocket(f *testing.F) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	fuzzServer(f, startFuzzed(f, l).writeSocket)
+}
+
+func fuzzServer(f *testing.F, write func(t *testing.T, raw string) written) {
 	for _, attacks := range [][]attack{lengths, codings, chunkings, requestLines, hosts, headers, upgrades, pipelines} {
 		for _, a := range attacks {
 			if len(a.raw) < 4<<10 {
@@ -40,17 +55,16 @@ func FuzzHandler(f *testing.F) {
 	for _, c := range chats {
 		f.Add("POST " + c.path + " HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + fuzzOrdinary + "\r\nContent-Length: 100\r\n\r\n" + c.ask("tiny", true))
 	}
-	s := startFuzzed(f)
 	f.Fuzz(func(t *testing.T, raw string) {
 		if len(raw) > 8<<10 {
 			return
 		}
-		handled, arrived, answers := s.write(t, raw)
+		w := write(t, raw)
 		all, keyed := lawful(raw, fuzzOrdinary, fuzzAdmin)
-		if handled > all || len(arrived) > keyed {
-			t.Errorf("there are %d requests, %d of them with a key; the proxy read %d, and sent on %q", all, keyed, handled, arrived)
+		if w.handled > all || len(w.arrived) > keyed {
+			t.Errorf("there are %d requests, %d of them with a key; the proxy read %d, and sent on %q", all, keyed, w.handled, w.arrived)
 		}
-		for _, b := range arrived {
+		for _, b := range w.arrived {
 			sent, n, err := parseSent(b, "ollama")
 			if err != nil || n != len(b) {
 				t.Errorf("sent on %q: %v", b, err)
@@ -59,11 +73,11 @@ func FuzzHandler(f *testing.F) {
 				t.Errorf("sent on %q", b)
 			}
 		}
-		if len(answers) > 0 && !bytes.HasPrefix(answers, []byte("HTTP/1.")) {
-			t.Errorf("answered %q", answers)
+		if len(w.answers) > 0 && !bytes.HasPrefix(w.answers, []byte("HTTP/1.")) {
+			t.Errorf("answered %q", w.answers)
 		}
-		if line := s.complaint.Swap(nil); line != nil {
-			t.Errorf("the log says %s", *line)
+		if w.complaint != nil {
+			t.Errorf("the log says %s", *w.complaint)
 		}
 	})
 }
