@@ -202,7 +202,8 @@ func longHead(c *attackConn) error {
 
 func forged(c *attackConn) error {
 	c.ready()
-	return c.say("GET /api/tags HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %sA\r\n\r\n", c.key[:len(c.key)-1])
+	head, tag, _ := strings.Cut(c.key, ".")
+	return c.say("GET /api/tags HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s.%s\r\n\r\n", head, tag[1:]+tag[:1])
 }
 
 // strangersUpload sends a large body without a key, and does not read why it is
