@@ -60,7 +60,7 @@ func TestComposeRulesBite(t *testing.T) {
 		{"compose.yaml", "\"no-new-privileges:true\"", "", "proxy: may gain privileges"},
 		{"compose.yaml", "    user: \"65532:0\"", "    privileged: true\n    user: \"65532:0\"", "grafana: is not confined"},
 		{"compose.yaml", "prom/prometheus:v3.16.0", "prom/prometheus", "prometheus: image prom/prometheus is not pinned"},
-		{"compose.yaml", "ollama/ollama:0.24.0", "ollama/ollama:latest", "ollama: image ollama/ollama:latest is not pinned"},
+		{"compose.yaml", "ollama/ollama:0.32.15", "ollama/ollama:latest", "ollama: image ollama/ollama:latest is not pinned"},
 		{"compose.yaml", "dockerfile: deploy/Dockerfile", "dockerfile: Dockerfile", "proxy: there is no"},
 		{"compose.yaml", "\"127.0.0.1:9090:9090\"", "\"9090:9090\"", "prometheus: is published to other machines"},
 		{"compose.yaml", "\"127.0.0.1:3000:3000\"", "\"127.0.0.1:3000:3001\"", "grafana: nothing listens on 3001"},
