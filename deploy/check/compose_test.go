@@ -78,7 +78,7 @@ func TestComposeRulesBite(t *testing.T) {
 		{"compose.yaml", "haproxy.cfg:ro", "haproxy.cfg", "haproxy: may write to haproxy/haproxy.cfg"},
 		{"compose.yaml", "volumes: [\"state:/etc/ollama-proxy:ro\"]\n    ulimits", "volumes: [\"state:/etc/ollama-proxy\"]\n    ulimits", "proxy: may write to the secret"},
 		{"compose.yaml", "- password:/run/password:ro", "- state:/run/password:ro", "grafana: sees the secret"},
-		{"compose.yaml", "stop_grace_period: 75s # more than the shutdown grace", "stop_grace_period: 30s", "proxy: is killed after 30s"},
+		{"compose.yaml", "stop_grace_period: 75s # more than the delay and the grace", "stop_grace_period: 30s", "proxy: is killed after 30s"},
 		{"compose.yaml", "stop_grace_period: 75s # more than hard-stop-after", "stop_grace_period: 10s", "haproxy: is killed after 10s"},
 		{"compose.yaml", "SHUTDOWN_GRACE: 60s", "SHUTDOWN_GRACE: 70s", "haproxy: ends streams after 1m0s, replicas after 1m10s"},
 		{"haproxy/haproxy.cfg", "timeout server 20m", "timeout server 10m", "haproxy: timeout server 10m"},
