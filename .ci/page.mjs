@@ -289,6 +289,9 @@ await check('it notices that the proxy is gone, and that it is back', async () =
   await becomes(page, '#keys-note', '--metrics-per-key');
   const hanging = ask(await restrict(proxy.key, '--label', 'carol'), 'hang-mid');
   await becomes(page, '#keys tbody', '^carol\\s+1\\s+\\d+\\sB$');
+  const phone = await open({ viewport: { width: 360, height: 800 } });
+  await becomes(phone, '#keys tbody', '^carol\\s+1\\s+\\d+\\sB$');
+  await phone.context().close();
   proxy.child.kill('SIGTERM');
   await becomes(page, '#state', '^draining$');
   await hanging.leave();
