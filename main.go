@@ -70,6 +70,7 @@ func newApp() *cli.App {
 				Flags: []cli.Flag{
 					text("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
 					&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of an Ollama, or NAME=URL,weight=N; with several, each request goes where its model is loaded and the queue is short"},
+					text("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
 					secretFile(),
 					revocations(),
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
@@ -325,7 +326,11 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--allow-origin: %w", err)
 	}
-	found, upstreams, err := prepare(c, log, address)
+	file, err := upstreamsFile(c)
+	if err != nil {
+		return err
+	}
+	found, upstreams, err := prepare(c, log, address, file)
 	if err != nil {
 		return err
 	}
@@ -358,20 +363,25 @@ func serve(c *cli.Context) error {
 		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificates.Reload})
 		m.WatchCertificate(certificates.NotAfter)
 	}
+	proxy := handler.New(handler.Options{
+		Upstreams:        upstreams,
+		UpstreamsChange:  file != nil,
+		Keys:             keys,
+		Recorder:         m,
+		Log:              log,
+		MaxBody:          maxBody,
+		MaxInFlight:      c.Int("max-in-flight"),
+		TrustedProxies:   trusted,
+		AllowCloud:       c.Bool("allow-cloud"),
+		FirstByteTimeout: c.Duration("first-byte-timeout"),
+		StallTimeout:     c.Duration("stall-timeout"),
+		Heartbeat:        c.Duration("heartbeat"),
+	})
+	if file != nil {
+		reloads = append(reloads, proxy.ReloadUpstreams(file))
+	}
 	server := &handler.Server{
-		Proxy: handler.New(handler.Options{
-			Upstreams:        upstreams,
-			Keys:             keys,
-			Recorder:         m,
-			Log:              log,
-			MaxBody:          maxBody,
-			MaxInFlight:      c.Int("max-in-flight"),
-			TrustedProxies:   trusted,
-			AllowCloud:       c.Bool("allow-cloud"),
-			FirstByteTimeout: c.Duration("first-byte-timeout"),
-			StallTimeout:     c.Duration("stall-timeout"),
-			Heartbeat:        c.Duration("heartbeat"),
-		}),
+		Proxy:          proxy,
 		Metrics:        m.Handler(),
 		Totals:         func() handler.Totals { return handler.Totals(m.Totals()) },
 		InForce:        keys,
@@ -411,9 +421,22 @@ func certificates(c *cli.Context) (handler.Certificates, error) {
 	return handler.LoadCertificate(certFile, keyFile)
 }
 
+// upstreamsFile lists the Ollamas; nil: --upstream does.
+func upstreamsFile(c *cli.Context) (*handler.UpstreamsFile, error) {
+	path := c.String("upstreams-file")
+	if path == "" || c.Bool("demo") {
+		return nil, nil
+	}
+	// OLLAMA_HOST may be there for other programs.
+	if c.IsSet("upstream") && !slices.Equal(c.StringSlice("upstream"), []string{os.Getenv("OLLAMA_HOST")}) {
+		return nil, errors.New("--upstream and --upstreams-file are both set: which of the two?")
+	}
+	return handler.NewUpstreamsFile(path), nil
+}
+
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
 // demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Found, ollamas []handler.Upstream, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string, file *handler.UpstreamsFile) (found signer.Found, ollamas []handler.Upstream, err error) {
 	if c.Bool("demo") {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -427,8 +450,13 @@ func prepare(c *cli.Context, log *slog.Logger, address string) (found signer.Fou
 		return signer.Found{Secrets: []signer.Secret{s}}, ollamas, greet(c, s, address,
 			"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
 	}
-	if ollamas, err = handler.ParseUpstreams(c.StringSlice("upstream")); err != nil {
-		return found, nil, fmt.Errorf("--upstream: %w", err)
+	if file != nil {
+		ollamas, err = file.Load()
+	} else if ollamas, err = handler.ParseUpstreams(c.StringSlice("upstream")); err != nil {
+		err = fmt.Errorf("--upstream: %w", err)
+	}
+	if err != nil {
+		return found, nil, err
 	}
 	found, err = signer.FindSecrets(c.String("secret-file"))
 	if errors.Is(err, signer.ErrNoSecret) {

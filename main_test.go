@@ -341,6 +341,8 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --demo --upstream ftp://x --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:x", "--metrics-listen: "},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream ftp://x", "--upstream: ftp is no scheme"},
 		{"healthcheck --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: "},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstreams-file /nowhere/list", "open /nowhere/list: "},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstreams-file list --upstream http://a", "--upstream and --upstreams-file are both set"},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream gpu1=http://a,wieght=2", "--upstream: wieght=: after a name comes a URL"},
 		{"top --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: connection refused"},
 		{"top --interval 0s", "--interval: 0s is not more than 0s"},
@@ -585,6 +587,50 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("the stream looks whole")
+	}
+}
+
+// TestOllamasFromAFileAreFollowed, while OLLAMA_HOST means somewhere else; a list
+// that is not right changes nothing.
+func TestOllamasFromAFileAreFollowed(t *testing.T) {
+	one, two := httptest.NewServer(standin.New(standin.Options{Models: []string{"tiny"}})), httptest.NewServer(standin.New(standin.Options{Models: []string{"other:1b"}}))
+	defer one.Close()
+	defer two.Close()
+	dir := t.TempDir()
+	list, secret := filepath.Join(dir, "ollamas"), makeSecret(t)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("gpu1=" + one.URL + ",weight=2 # the large one\n")
+	cmd := command(t, dir, serveArgs("--upstreams-file", list, "--secret-file", secret, "--reload-interval", "1h")...)
+	cmd.Env = append(cmd.Env, "OLLAMA_HOST=127.0.0.1:1")
+	s := start(t, cmd)
+	key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+	models := func() string { _, text := get(t, s.address+"/v1/models", key); return text }
+	if text := models(); !strings.Contains(text, "tiny") || strings.Contains(text, "other") {
+		t.Errorf("%s", text)
+	}
+	write("gpu1=" + one.URL + "\ngpu2=" + two.URL + "\n")
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "the new one is asked, too", func() bool { return strings.Contains(models(), "tiny") && strings.Contains(models(), "other") })
+	write("gpu1=" + one.URL + "\n\n=\n")
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "the gauge shows the failed reload", func() bool {
+		_, text := get(t, s.metrics+"/metrics", "")
+		return strings.Contains(text, `ollama_proxy_reload_success{source="upstreams"} 0`)
+	})
+	if text := models(); !strings.Contains(text, "other") {
+		t.Errorf("a bad list was taken in: %s", text)
+	}
+	write("gpu2=" + two.URL + "\n")
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "the old one is left", func() bool { return !strings.Contains(models(), "tiny") })
+	s.Process.Signal(syscall.SIGTERM)
+	if log := s.log(); !strings.Contains(log, list+": line 3: ") {
+		t.Errorf("logged:\n%s", log)
 	}
 }
 

@@ -34,6 +34,7 @@ package handler
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -61,6 +62,13 @@ type Options struct {
 	// Upstreams are the Ollamas, in place of Upstream. If there are several,
 	// each request goes to the one that suits it best.
 	Upstreams []Upstream
+
+	// UpstreamsChange says that others may follow, see [Proxy.ReloadUpstreams].
+	UpstreamsChange bool
+
+	// Resolver looks up the hosts of Ollamas that are to be discovered. Nil
+	// means the system's.
+	Resolver *net.Resolver
 
 	// Transport sends requests to the one Ollama. Nil means [NewTransport].
 	Transport http.RoundTripper
@@ -122,7 +130,7 @@ func New(o Options) *Proxy {
 		o.Upstreams = []Upstream{{Name: o.Upstream.Host, URL: o.Upstream, Weight: 1}}
 	}
 	o.Upstreams = slices.Clone(o.Upstreams)
-	alone := len(o.Upstreams) == 1
+	alone := len(o.Upstreams) == 1 && !o.Upstreams[0].Discover && !o.UpstreamsChange
 	if alone {
 		only := &o.Upstreams[0]
 		o.Upstream = only.URL

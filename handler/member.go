@@ -13,6 +13,7 @@ const maxHandicap = 8
 // pool's lock guards the rest.
 type member struct {
 	name      string
+	address   string // where its host has several
 	id        uint16 // its own among all members that the pool has had
 	url       *url.URL
 	transport http.RoundTripper
@@ -28,6 +29,7 @@ type member struct {
 	wake chan struct{} // has it looked at now
 
 	seen   bool              // it has been looked at
+	left   bool              // it is no member any more
 	offers map[string]*offer // by model
 	stop   func()            // ends the looks
 }
@@ -42,12 +44,28 @@ type offer struct {
 
 func newMember(u Upstream, id uint16) *member {
 	m := &member{
-		name: u.Name, id: id, url: u.URL, transport: u.transport(),
+		name: u.Name, address: u.address, id: id, url: u.URL, transport: u.transport(),
 		wake: make(chan struct{}, 1), offers: map[string]*offer{},
 	}
 	m.weight.Store(int32(u.Weight))
 	m.up.Store(true) // until it fails
 	return m
+}
+
+// identity is what is the same of a member and of the entry that it stays for.
+func (m *member) identity() string { return m.name + "=" + m.url.String() + "@" + m.address }
+
+func (u Upstream) identity() string { return u.Name + "=" + u.URL.String() + "@" + u.address }
+
+// dismiss ends the looks. The pool's lock is held.
+func (m *member) dismiss() {
+	m.left = true
+	if m.stop != nil {
+		m.stop()
+	}
+	if t, ok := m.transport.(*transport); ok {
+		t.CloseIdleConnections()
+	}
 }
 
 // load is how busy the member would be with one request more, for each unit of

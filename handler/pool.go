@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,12 +21,17 @@ type pool struct {
 	roster atomic.Pointer[roster]
 	talks  *talks
 
-	mu      sync.Mutex // held to change anything below, a roster, or whether an offer is loaded
-	members []*member  // in the order of their names
-	lastID  uint16
-	miss    miss
-	looking context.Context // of those that look after the members; nil before that
-	looks   sync.WaitGroup
+	renamed chan struct{} // has names looked up now
+
+	mu        sync.Mutex              // held to change anything below, a roster, or whether an offer is loaded
+	entries   []Upstream              // as they were configured
+	addresses map[string][]netip.Addr // of the entries that are names for several
+	lost      map[string]bool         // entries whose name could not be looked up
+	members   []*member               // in the order of their names
+	lastID    uint16
+	miss      miss
+	looking   context.Context // of those that look after the members; nil before that
+	looks     sync.WaitGroup
 }
 
 // roster is who there is, and who has what. It never changes, so that who
@@ -37,17 +43,70 @@ type roster struct {
 }
 
 func newPool(p *Proxy, alone bool) *pool {
-	pl := &pool{p: p, alone: alone}
+	pl := &pool{
+		p: p, alone: alone, renamed: make(chan struct{}, 1),
+		addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
+	}
 	if !alone {
 		pl.talks = newTalks()
 	}
+	pl.roster.Store(&roster{})
+	pl.set(p.Upstreams)
+	return pl
+}
+
+// set has the pool consist of other Ollamas.
+func (pl *pool) set(entries []Upstream) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	for _, u := range p.Upstreams {
+	pl.entries = entries
+	for name := range pl.addresses {
+		if !slices.ContainsFunc(entries, func(e Upstream) bool { return e.Discover && e.Name == name }) {
+			delete(pl.addresses, name)
+			delete(pl.lost, name)
+		}
+	}
+	pl.arrange()
+	select {
+	case pl.renamed <- struct{}{}:
+	default:
+	}
+}
+
+// arrange has the members be those that the entries stand for. Who stays keeps
+// what is known of it; who leaves finishes its requests. The lock is held.
+func (pl *pool) arrange() {
+	var stay, leave []*member
+	var join []Upstream
+	gone := map[string]*member{}
+	for _, m := range pl.members {
+		gone[m.identity()] = m
+	}
+	for _, e := range pl.entries {
+		for _, u := range pl.expand(e) {
+			if m := gone[u.identity()]; m != nil {
+				m.weight.Store(int32(u.Weight))
+				stay = append(stay, m)
+				delete(gone, u.identity())
+			} else {
+				join = append(join, u)
+			}
+		}
+	}
+	for _, m := range gone {
+		leave = append(leave, m)
+	}
+	if len(join) == 0 && len(leave) == 0 {
+		return
+	}
+	pl.members = stay
+	for _, u := range join {
 		pl.join(u)
 	}
 	pl.index()
-	return pl
+	for _, m := range leave {
+		m.dismiss()
+	}
 }
 
 // join adds a member. The lock is held.

@@ -32,12 +32,14 @@ const (
 // A request on a connection that was used before is sent again on a new one,
 // once, if no byte of it has left, or if no byte of an answer came and it is
 // GET or HEAD, which change nothing. Answers are read by [http.ReadResponse].
-func NewTransport(upstream *url.URL) http.RoundTripper { return newTransport(upstream) }
+func NewTransport(upstream *url.URL) http.RoundTripper { return newTransport(upstream, upstream.Host) }
 
-func newTransport(upstream *url.URL) *transport {
+// newTransport is for an Ollama at an address that may be one of several that its
+// host has.
+func newTransport(upstream *url.URL, address string) *transport {
 	t := &transport{dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}
 	t.dial = func(ctx context.Context) (net.Conn, error) {
-		c, err := t.dialer.DialContext(ctx, "tcp", upstream.Host)
+		c, err := t.dialer.DialContext(ctx, "tcp", address)
 		if err != nil {
 			return nil, err
 		}

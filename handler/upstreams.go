@@ -1,8 +1,10 @@
 package handler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -10,13 +12,15 @@ import (
 	"time"
 )
 
-// Upstream is one Ollama of several.
+// Upstream is an Ollama, or as many as its host has addresses.
 type Upstream struct {
-	Name   string   // in logs and metrics, and for those who manage it
-	URL    *url.URL // scheme and host
-	Weight int      // how many requests it takes for one of another's with weight 1
+	Name     string   // in logs and metrics, and for those who manage it
+	URL      *url.URL // scheme and host
+	Weight   int      // how many requests it takes for one of another's with weight 1
+	Discover bool     // each address of the host is an Ollama
 
-	over http.RoundTripper // nil: a transport of its own
+	address string            // in place of the URL's host: one of those
+	over    http.RoundTripper // nil: a transport of its own
 }
 
 // shortDialTimeout bounds how long connecting to one of several Ollamas may take:
@@ -27,7 +31,7 @@ func (u Upstream) transport() http.RoundTripper {
 	if u.over != nil {
 		return u.over
 	}
-	t := newTransport(u.URL)
+	t := newTransport(u.URL, cmp.Or(u.address, u.URL.Host))
 	t.dialer.Timeout = shortDialTimeout
 	return t
 }
@@ -47,7 +51,8 @@ const (
 // ParseUpstreams reads where Ollamas are. Each part is a URL as [ParseUpstream]
 // takes it, or a name, "=" and such a URL with its scheme. A part "weight=N", N
 // from 1 to 1000, belongs to the URL before it. Whoever has no name goes by host
-// and port.
+// and port. A scheme that begins with "dns+" says that each address of the host
+// is an Ollama.
 //
 // If there is no URL, a part is none of these, or two have the same name or lead
 // to the same place, ParseUpstreams returns an error.
@@ -68,19 +73,28 @@ func ParseUpstreams(parts []string) ([]Upstream, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, other := range all {
-			if other.Name == u.Name || *other.URL == *u.URL {
-				return nil, fmt.Errorf("%s and %s are the same Ollama, or have the same name", other, u)
-			}
+		if all, err = addUpstream(all, u); err != nil {
+			return nil, err
 		}
-		if all, weighed = append(all, u), false; len(all) > maxUpstreams {
-			return nil, fmt.Errorf("more than %d Ollamas", maxUpstreams)
-		}
+		weighed = false
 	}
 	if len(all) == 0 {
 		return nil, errors.New("no Ollama is named; write it like http://127.0.0.1:11434")
 	}
 	return all, nil
+}
+
+// addUpstream adds one that is not there yet.
+func addUpstream(all []Upstream, u Upstream) ([]Upstream, error) {
+	for _, other := range all {
+		if other.Name == u.Name || *other.URL == *u.URL {
+			return nil, fmt.Errorf("%s and %s are the same Ollama, or have the same name", other, u)
+		}
+	}
+	if len(all) == maxUpstreams {
+		return nil, fmt.Errorf("there are more than %d Ollamas", maxUpstreams)
+	}
+	return append(all, u), nil
 }
 
 // String is how the Ollama is written, without its weight.
@@ -103,8 +117,7 @@ func weigh(all []Upstream, weighed bool, text string) error {
 func parseOne(part, key, value string, named bool) (u Upstream, err error) {
 	switch {
 	case !named:
-		u.URL, err = ParseUpstream(part)
-		if err == nil {
+		if err = u.parseURL(part); err == nil {
 			u.Name = u.URL.Host
 		}
 	case !isUpstreamName(key):
@@ -114,10 +127,19 @@ func parseOne(part, key, value string, named bool) (u Upstream, err error) {
 		err = fmt.Errorf("%s=: after a name comes a URL with its scheme, like %[1]s=http://10.0.0.5:11434, and after that nothing but weight=N", key)
 	default:
 		u.Name = key
-		u.URL, err = ParseUpstream(value)
+		err = u.parseURL(value)
 	}
 	u.Weight = 1
 	return u, err
+}
+
+func (u *Upstream) parseURL(text string) (err error) {
+	text, u.Discover = strings.CutPrefix(text, "dns+")
+	u.URL, err = ParseUpstream(text)
+	if err == nil && u.Discover && net.ParseIP(u.URL.Hostname()) != nil {
+		err = fmt.Errorf("dns+%s is an address already; leave dns+ out", u.URL)
+	}
+	return err
 }
 
 func isUpstreamName(s string) bool {

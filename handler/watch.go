@@ -58,6 +58,9 @@ func (p *Proxy) WatchUpstreams(ctx context.Context) {
 	for _, m := range pl.members {
 		pl.lookAfter(m)
 	}
+	if !pl.alone {
+		pl.looks.Go(func() { pl.discover(ctx) })
+	}
 	pl.mu.Unlock()
 	<-ctx.Done()
 	pl.mu.Lock() // whoever begins a look has begun it
@@ -139,6 +142,9 @@ func (pl *pool) went(m *member, err error, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	m.seen = true
+	if m.left {
+		return
+	}
 	if !m.up.Swap(false) && !first {
 		return
 	}

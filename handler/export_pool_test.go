@@ -1,0 +1,6 @@
+package handler
+
+import "context"
+
+// LookUp looks up the names that stand for several Ollamas.
+func LookUp(p *Proxy) { p.pool.lookUp(context.Background()) }
