@@ -354,6 +354,8 @@ func serve(c *cli.Context) error {
 		Routes:           handler.RouteNames(),
 		RefusalReasons:   handler.RefusalReasons(),
 		UpstreamErrors:   handler.UpstreamErrors(),
+		UpstreamChoices:  handler.UpstreamChoices(),
+		UpstreamRetries:  handler.UpstreamRetries(),
 		InForce:          keys,
 		PerKey:           c.Bool("metrics-per-key"),
 		NativeHistograms: c.Bool("native-histograms"),

@@ -256,7 +256,7 @@ func (p *prometheus) await(what, expr string) {
 	}
 }
 
-// start starts two replicas. The second has another set of secrets, and no
+// start starts two replicas. The first has two Ollamas. The second has another set of secrets, and no
 // Ollama before late is called.
 func start() (late func()) {
 	ollama := listen("127.0.0.1:0")
@@ -269,6 +269,9 @@ func start() (late func()) {
 		n := strconv.Itoa(i + 1)
 		write(path("revocations-"+n), "# revoked keys\n")
 		replicas, metrics = append(replicas, freeAddress()), append(metrics, freeAddress())
+		if i == 0 {
+			upstream += ",http://" + listen("127.0.0.1:0") // what the one breaks off, the other is asked
+		}
 		run("replica-"+n, path("ollama-proxy"), "serve", "--listen", replicas[i], "--metrics-listen", metrics[i],
 			"--upstream", "http://"+upstream, "--secret-file", path("secret-"+n), "--revocations", path("revocations-"+n),
 			"--tls-cert", path("tls.crt"), "--tls-key", path("tls.key"), "--metrics-per-key", "--native-histograms",

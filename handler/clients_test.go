@@ -197,7 +197,7 @@ func TestLongHeadsHaveABound(t *testing.T) {
 // something to say at any time.
 func TestWhatIsSaidBetweenRequestsSetsNoDeadline(t *testing.T) {
 	t.Parallel()
-	p := handler.New(handler.Options{Upstream: &url.URL{}, StallTimeout: brief, Log: slog.New(slog.DiscardHandler)})
+	p := handler.New(handler.Options{Upstream: &url.URL{}, Recorder: deaf{}, StallTimeout: brief, Log: slog.New(slog.DiscardHandler)})
 	l := handler.Bounded(&handler.Server{Proxy: p}, listen(t))
 	dial(t, l.Addr().String())
 	c, err := l.Accept()

@@ -97,7 +97,7 @@ func ReadPlain(b []byte) (r *http.Request, head int) {
 // ServePlain serves a listener as a Server does in the clear, without a proxy
 // behind it. What is not plain goes to rest.
 func ServePlain(l net.Listener, h http.Handler) (rest net.Listener, stop func()) {
-	server := &Server{Proxy: New(Options{Upstream: &url.URL{}, Log: slog.New(slog.DiscardHandler)})}
+	server := &Server{Proxy: New(Options{Upstream: &url.URL{}, Recorder: silent{}, Log: slog.New(slog.DiscardHandler)})}
 	s := &plainServer{handler: h, log: log.New(io.Discard, "", 0), departures: newDepartures(), rest: newHandover(l.Addr())}
 	public := server.bounded(l)
 	go s.serve(public)

@@ -33,18 +33,20 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 	w := wish{last: pl.talks.last(talk)}
 	var busy *http.Response
 	broken := false
+	var kind, back string // how the attempt before failed, and why it is made again
 	for {
-		var kind string
 		o, why := pl.pick(model, &w)
-		switch {
-		case o == nil && busy != nil:
+		if o == nil && busy != nil {
 			return busy, nil
-		case o == nil && model != "" && pl.knows(model):
-			return nil, errNoHost
-		case o == nil:
-			return nil, errNobody
 		}
-		x.moveTo(o, out)
+		if back != "" && o != nil {
+			pl.p.Recorder.UpstreamRetried(x.at.number, back)
+		}
+		if o == nil {
+			x.leave() // its failure has been told
+			return nil, pl.nobodyFor(model)
+		}
+		x.moveTo(o, out, pl.choiceOf(model, why))
 		res, err := o.transport.RoundTrip(out)
 		switch {
 		case err == nil && res.StatusCode == http.StatusServiceUnavailable && x.repeatable():
@@ -55,6 +57,7 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 			if !w.try(o.member) {
 				return busy, nil
 			}
+			back = retryBusy
 			continue
 		case err == nil:
 			o.serves()
@@ -66,10 +69,10 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 		case x.life.ended() != nil:
 			return nil, err
 		case isRefused(err):
-			kind = upstreamDial
+			kind, back = upstreamDial, retryRefused
 			pl.went(o.member, err, false)
 		case isUnanswered(err):
-			kind = upstreamReset
+			kind, back = upstreamReset, retryReset
 			if o.resets.Add(1) >= maxResets {
 				pl.went(o.member, err, false)
 			}
@@ -84,8 +87,29 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 		if !x.repeatable() {
 			return nil, err
 		}
-		pl.p.Recorder.UpstreamFailed(kind)
+		pl.p.Recorder.UpstreamFailed(o.number, kind)
 	}
+}
+
+// nobodyFor is why nobody can be asked.
+func (pl *pool) nobodyFor(model string) error {
+	if model != "" && pl.knows(model) {
+		return errNoHost
+	}
+	return errNobody
+}
+
+// choiceOf is the choice as the recorder has it.
+func (pl *pool) choiceOf(model string, why reason) string {
+	switch {
+	case why == forTalk:
+		return choiceTalk
+	case why == forLeisure:
+		return choiceCold
+	case model == "" || !pl.knows(model):
+		return choiceAny
+	}
+	return choiceLoaded
 }
 
 // modelOf is the model by which to choose; "" if there is none. Of a model that
@@ -102,9 +126,10 @@ func (pl *pool) modelOf(x *exchange) string {
 }
 
 // moveTo has the request be at o's member, which has counted it in.
-func (x *exchange) moveTo(o *offer, out *http.Request) {
+func (x *exchange) moveTo(o *offer, out *http.Request, choice string) {
 	x.leave()
 	x.at = o
+	o.pool.p.Recorder.UpstreamEntered(o.number, choice)
 	x.target.Scheme, x.target.Host = o.url.Scheme, o.url.Host
 	out.Body = x.body.readCloser()
 }
@@ -113,6 +138,7 @@ func (x *exchange) moveTo(o *offer, out *http.Request) {
 func (x *exchange) leave() {
 	if x.at != nil {
 		x.at.leave()
+		x.at.pool.p.Recorder.UpstreamDone(x.at.number)
 		x.at = nil
 	}
 }

@@ -81,7 +81,9 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 	if cause := x.life.ended(); cause != nil {
 		err = cause // it made the connection fail
 	}
-	p.Recorder.UpstreamFailed(f.kind)
+	if number, ok := p.pool.numberOf(x); ok {
+		p.Recorder.UpstreamFailed(number, f.kind)
+	}
 	var theirs *ollamaError
 	if f.kind == upstreamOther && !errors.As(err, &theirs) {
 		err = errNotHTTP

@@ -543,8 +543,24 @@ func (s *spy) KeySeen(id [16]byte, label string) int {
 func (s *spy) StreamEnded(route int, outcome string) {
 	s.note("StreamEnded", event{route: s.name(route), text: outcome})
 }
-func (s *spy) UpstreamFailed(kind string) { s.note("UpstreamFailed", event{text: kind}) }
-func (s *spy) UpstreamUp(up bool)         { s.note("UpstreamUp", event{text: fmt.Sprint(up)}) }
+func (s *spy) UpstreamJoined(name string) int {
+	s.note("UpstreamJoined", event{text: name})
+	return len(s.all("UpstreamJoined"))
+}
+func (s *spy) UpstreamLeft(upstream int) { s.note("UpstreamLeft", event{n: upstream}) }
+func (s *spy) UpstreamFailed(upstream int, kind string) {
+	s.note("UpstreamFailed", event{n: upstream, text: kind})
+}
+func (s *spy) UpstreamUp(upstream int, up bool) {
+	s.note("UpstreamUp", event{n: upstream, text: fmt.Sprint(up)})
+}
+func (s *spy) UpstreamEntered(upstream int, choice string) {
+	s.note("UpstreamEntered", event{n: upstream, text: choice})
+}
+func (s *spy) UpstreamDone(upstream int) { s.note("UpstreamDone", event{n: upstream}) }
+func (s *spy) UpstreamRetried(upstream int, reason string) {
+	s.note("UpstreamRetried", event{n: upstream, text: reason})
+}
 func (s *spy) Answered(key int, model string, bytes, prompt, completion int64) {
 	s.note("Answered", event{key: key, text: model, n: int(bytes)})
 	if prompt != 0 || completion != 0 {
@@ -634,11 +650,16 @@ func (s *spy) audit(t *testing.T) {
 			}
 		}
 	}
+	if in, out := len(s.all("UpstreamEntered")), len(s.all("UpstreamDone")); in != out {
+		t.Errorf("%d requests entered Ollamas, and %d left", in, out)
+	}
 	words := map[string][]string{
-		"Refused":        handler.RefusalReasons(),
-		"StreamEnded":    handler.StreamOutcomes(),
-		"UpstreamFailed": handler.UpstreamErrors(),
-		"RequestEnded":   {"GET", "HEAD", "POST", "DELETE", "other"},
+		"Refused":         handler.RefusalReasons(),
+		"StreamEnded":     handler.StreamOutcomes(),
+		"UpstreamFailed":  handler.UpstreamErrors(),
+		"UpstreamEntered": handler.UpstreamChoices(),
+		"UpstreamRetried": handler.UpstreamRetries(),
+		"RequestEnded":    {"GET", "HEAD", "POST", "DELETE", "other"},
 	}
 	for what, known := range words {
 		for _, text := range s.texts(what) {

@@ -14,6 +14,7 @@ const maxHandicap = 8
 type member struct {
 	name      string
 	address   string // where its host has several
+	number    int    // of the entry that it stands for, for the recorder
 	id        uint16 // its own among all members that the pool has had
 	url       *url.URL
 	transport http.RoundTripper
@@ -26,6 +27,7 @@ type member struct {
 	resets   atomic.Int32 // answers in a row that broke off before their first byte
 	trips    atomic.Int32 // times that it went down since it last served a request
 
+	pool *pool
 	wake chan struct{} // has it looked at now
 
 	seen   bool              // it has been looked at

@@ -17,6 +17,7 @@ import (
 type pool struct {
 	p     *Proxy
 	alone bool // it is one Ollama, and will not be more: there is nothing to choose
+	only  int  // its number, for the recorder
 
 	roster atomic.Pointer[roster]
 	talks  *talks
@@ -24,6 +25,7 @@ type pool struct {
 	renamed chan struct{} // has names looked up now
 
 	mu        sync.Mutex              // held to change anything below, a roster, or whether an offer is loaded
+	numbers   map[string]int          // of the entries, for the recorder
 	entries   []Upstream              // as they were configured
 	addresses map[string][]netip.Addr // of the entries that are names for several
 	lost      map[string]bool         // entries whose name could not be looked up
@@ -45,13 +47,16 @@ type roster struct {
 func newPool(p *Proxy, alone bool) *pool {
 	pl := &pool{
 		p: p, alone: alone, renamed: make(chan struct{}, 1),
-		addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
+		numbers: map[string]int{}, addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
 	}
 	if !alone {
 		pl.talks = newTalks()
 	}
 	pl.roster.Store(&roster{})
 	pl.set(p.Upstreams)
+	if alone {
+		pl.only = pl.members[0].number
+	}
 	return pl
 }
 
@@ -60,6 +65,7 @@ func (pl *pool) set(entries []Upstream) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pl.entries = entries
+	pl.number()
 	for name := range pl.addresses {
 		if !slices.ContainsFunc(entries, func(e Upstream) bool { return e.Discover && e.Name == name }) {
 			delete(pl.addresses, name)
@@ -70,6 +76,21 @@ func (pl *pool) set(entries []Upstream) {
 	select {
 	case pl.renamed <- struct{}{}:
 	default:
+	}
+}
+
+// number tells the recorder of entries that are new or gone. The lock is held.
+func (pl *pool) number() {
+	for name, number := range pl.numbers {
+		if !slices.ContainsFunc(pl.entries, func(e Upstream) bool { return e.Name == name }) {
+			delete(pl.numbers, name)
+			pl.p.Recorder.UpstreamLeft(number)
+		}
+	}
+	for _, e := range pl.entries {
+		if _, ok := pl.numbers[e.Name]; !ok {
+			pl.numbers[e.Name] = pl.p.Recorder.UpstreamJoined(e.Name)
+		}
 	}
 }
 
@@ -113,6 +134,8 @@ func (pl *pool) arrange() {
 func (pl *pool) join(u Upstream) *member {
 	pl.lastID++
 	m := newMember(u, pl.lastID)
+	m.pool = pl
+	m.number = pl.numbers[u.entry()]
 	m.offers[""] = &offer{member: m}
 	m.offers[""].loaded.Store(true) // nothing has to be
 	pl.members = append(pl.members, m)
@@ -220,6 +243,18 @@ func (pl *pool) knows(model string) bool {
 // isRemote reports whether any member has the model run at ollama.com.
 func (pl *pool) isRemote(model string) bool {
 	return slices.ContainsFunc(pl.roster.Load().models[model], func(o *offer) bool { return o.remote.Load() })
+}
+
+// numberOf is the recorder's number of the Ollama that the request is at, if it is
+// at any.
+func (pl *pool) numberOf(x *exchange) (int, bool) {
+	switch {
+	case x.at != nil:
+		return x.at.number, true
+	case pl.alone:
+		return pl.only, true
+	}
+	return 0, false
 }
 
 // UpstreamState is what the proxy knows of one Ollama.

@@ -223,6 +223,7 @@ func (s *site) eventually(t *testing.T, so func() bool) {
 func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 	t.Parallel()
 	boxes := []*box{newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{}), newBox(t, "three", standin.Options{})}
+	boxes[0].load("tiny")
 	s := startPool(t, config{}, boxes...)
 	got := func() (n int) {
 		for _, b := range boxes {
@@ -235,6 +236,9 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 		if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
 			t.Fatalf("%v %s", a, a.body)
 		}
+	}
+	if n := len(s.spy.all("UpstreamRetried")); n != boxes[0].requests() || n == 0 {
+		t.Errorf("%d requests came back from one, and %d tried another", boxes[0].requests(), n)
 	}
 	boxes[1].fails(breaks)
 	boxes[2].fails(breaks)

@@ -56,7 +56,7 @@ func (pl *pool) askNamed(x *exchange, out *http.Request) (*http.Response, error)
 			o = pl.on(o.member, *model)
 		}
 		o.enter()
-		x.moveTo(o, out)
+		x.moveTo(o, out, choiceNamed)
 		res, err := o.transport.RoundTrip(out)
 		switch {
 		case err == nil:

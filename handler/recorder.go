@@ -47,12 +47,29 @@ type Recorder interface {
 	// says so, how many tokens it took; otherwise they are 0.
 	Answered(key int, model string, bytes, prompt, completion int64)
 
-	// UpstreamFailed is called when Ollama cannot be reached or breaks off.
-	// Kind is one of [UpstreamErrors].
-	UpstreamFailed(kind string)
+	// UpstreamJoined is called when there is an Ollama more, with the name that
+	// it was given. What it gives stands for it in later calls. UpstreamLeft is
+	// called when there will be no more of them, apart from UpstreamDone.
+	UpstreamJoined(name string) (upstream int)
+	UpstreamLeft(upstream int)
 
-	// UpstreamUp is called after each look at Ollama.
-	UpstreamUp(up bool)
+	// UpstreamUp is called after each look at an Ollama. Where its name stands
+	// for several, it is up if one of them is.
+	UpstreamUp(upstream int, up bool)
+
+	// UpstreamFailed is called when an Ollama cannot be reached or breaks off.
+	// Kind is one of [UpstreamErrors].
+	UpstreamFailed(upstream int, kind string)
+
+	// UpstreamEntered is called when a request is sent to one of several
+	// Ollamas. Choice says why to that one, and is one of [UpstreamChoices].
+	// UpstreamDone is called once for each, at the end.
+	UpstreamEntered(upstream int, choice string)
+	UpstreamDone(upstream int)
+
+	// UpstreamRetried is called when a request comes back from one of several
+	// Ollamas and another one is tried. Reason is one of [UpstreamRetries].
+	UpstreamRetried(upstream int, reason string)
 
 	// Reloaded is called after each attempt to reload, with its moment.
 	Reloaded(source string, ok bool, at time.Time)
@@ -117,3 +134,30 @@ const (
 func UpstreamErrors() []string {
 	return []string{upstreamDial, upstreamTimeout, upstreamReset, upstreamOther}
 }
+
+// The choices of Recorder.UpstreamEntered.
+const (
+	choiceTalk   = "conversation"
+	choiceLoaded = "loaded"
+	choiceCold   = "cold"
+	choiceAny    = "any"
+	choiceNamed  = "named"
+)
+
+// UpstreamChoices lists every reason for which one of several Ollamas is chosen:
+// it served the conversation last, has the model loaded, is to load it, or
+// nothing speaks for another; or the client has named it.
+func UpstreamChoices() []string {
+	return []string{choiceTalk, choiceLoaded, choiceCold, choiceAny, choiceNamed}
+}
+
+// The reasons of Recorder.UpstreamRetried.
+const (
+	retryRefused = "refused"
+	retryReset   = "reset"
+	retryBusy    = "busy"
+)
+
+// UpstreamRetries lists every reason for which a request is sent to another
+// Ollama.
+func UpstreamRetries() []string { return []string{retryRefused, retryReset, retryBusy} }

@@ -36,6 +36,7 @@ func (silent) RequestStarted(int)                           {}
 func (silent) Refused(string)                               {}
 func (silent) KeySeen([16]byte, string) int                 { return 0 }
 func (silent) Reloaded(string, bool, time.Time)             {}
+func (silent) UpstreamJoined(string) int                    { return 0 }
 func (silent) RequestEnded(int, string, int, time.Duration) {}
 
 // TestAKeyRevokedWhileItIsVerified: the request has not joined those that run

@@ -26,7 +26,7 @@ func watched(t *testing.T, now *handler.Totals, f func(look func() handler.Statu
 			c.Requests, c.Refusals, c.ModelPrompt, c.ModelCompletion = maps.Clone(c.Requests), maps.Clone(c.Refusals), maps.Clone(c.ModelPrompt), maps.Clone(c.ModelCompletion)
 			return c
 		}}
-		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: nobody}})
+		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: nobody}, Recorder: deaf{}})
 		look, remember := handler.Watch(s)
 		ctx, stop := context.WithCancel(t.Context())
 		go remember(ctx)

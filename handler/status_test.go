@@ -162,7 +162,7 @@ func TestNothingIsReadWhileNobodyLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reads atomic.Int32
 		s := &handler.Server{InForce: inForce{}, Totals: func() handler.Totals { reads.Add(1); return totals() }}
-		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: nobody}})
+		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: nobody}, Recorder: deaf{}})
 		look, remember := handler.Watch(s)
 		ctx, stop := context.WithCancel(t.Context())
 		go remember(ctx)

@@ -172,6 +172,7 @@ func (pl *pool) askMember(r *http.Request, m *member) (*http.Response, error) {
 		m.serves()
 	case isRefused(err) && r.Context().Err() == nil:
 		pl.went(m, err, false)
+		pl.p.Recorder.UpstreamFailed(m.number, upstreamDial)
 	}
 	return res, err
 }

@@ -97,6 +97,12 @@ func addUpstream(all []Upstream, u Upstream) ([]Upstream, error) {
 	return append(all, u), nil
 }
 
+// entry is the name of what it was made from.
+func (u Upstream) entry() string {
+	name, _, _ := strings.Cut(u.Name, "@")
+	return name
+}
+
 // String is how the Ollama is written, without its weight.
 func (u Upstream) String() string { return u.Name + "=" + u.URL.String() }
 

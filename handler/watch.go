@@ -91,7 +91,7 @@ func (pl *pool) attend(ctx context.Context, m *member) {
 			pl.take(m, installed, loaded)
 			pl.came(m, first)
 		}
-		pl.reportUp()
+		pl.reportUp(m)
 		if !pl.rest(ctx, m) {
 			return
 		}
@@ -194,11 +194,14 @@ func (pl *pool) busy(m *member) int32 {
 	return requests * m.weight.Load() / weight
 }
 
-// reportUp tells the recorder whether there is an Ollama that answers.
-func (pl *pool) reportUp() {
+// reportUp tells the recorder whether the member's entry has one that answers.
+func (pl *pool) reportUp(m *member) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	pl.p.Recorder.UpstreamUp(slices.ContainsFunc(pl.members, func(m *member) bool { return m.up.Load() }))
+	if m.left {
+		return
+	}
+	pl.p.Recorder.UpstreamUp(m.number, slices.ContainsFunc(pl.members, func(o *member) bool { return o.number == m.number && o.up.Load() }))
 }
 
 // miss is a look at all members because a request named a model that none has.

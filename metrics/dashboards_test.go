@@ -131,7 +131,9 @@ func families(t *testing.T) map[string]family {
 	m := New(Options{
 		Version: "v1", InForce: &inForce{}, PerKey: true,
 		Routes: handler.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
+		UpstreamChoices: handler.UpstreamChoices(), UpstreamRetries: handler.UpstreamRetries(),
 	})
+	m.UpstreamJoined("gpu1")
 	for route := range handler.RouteNames() {
 		for _, code := range []int{200, 206, 304, 400, 401, 403, 404, 405, 413, 429, 499, 500, 501, 502, 503, 504} {
 			m.RequestEnded(route, "POST", code, time.Second)
@@ -141,7 +143,7 @@ func families(t *testing.T) map[string]family {
 		}
 	}
 	m.Answered(0, "llama3.2:latest", 1000, 1, 1)
-	for _, source := range []string{"secrets", "revocations", "certificate"} {
+	for _, source := range []string{"secrets", "revocations", "certificate", "upstreams"} {
 		m.Reloaded(source, true, time.Now())
 	}
 	m.WatchCertificate(time.Now)

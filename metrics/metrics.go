@@ -30,7 +30,11 @@ type Options struct {
 	Routes         []string // a method's route is a place in this list
 	RefusalReasons []string
 	UpstreamErrors []string
-	InForce        InForce
+
+	UpstreamChoices []string // why one of several Ollamas gets a request
+	UpstreamRetries []string // why another one does after it
+
+	InForce InForce
 
 	// PerKey counts by key as well, for up to 1,000 of them; the others
 	// share one series.
@@ -51,11 +55,11 @@ type Metrics struct {
 	overhead   prometheus.Histogram
 	refusals   *prometheus.CounterVec
 	streams    *prometheus.CounterVec
-	failures   *prometheus.CounterVec
 	tokens     *prometheus.CounterVec
 	modelBytes *prometheus.CounterVec
-	up         prometheus.Gauge
 	keys       *keys // nil if they are not counted
+
+	upstreams *upstreams
 
 	reloadSuccess *prometheus.GaugeVec
 	reloadTime    *prometheus.GaugeVec
@@ -107,9 +111,9 @@ func New(o Options) *Metrics {
 		refusals:   counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
 		streams:    counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
 		tokens:     counters("tokens_total", "Tokens as Ollama counted them, where its answer says.", "model", "kind"),
-		failures:   counters("upstream_errors_total", "Requests in which Ollama could not be reached or broke off, by kind.", "kind"),
 		modelBytes: counters("model_bytes_total", "Bytes of Ollama's answers, counted at their end, by the model that they are about.", "model"),
-		up:         gauge("upstream_up", "1 if Ollama answered when last looked after."),
+
+		upstreams: newUpstreams(o),
 
 		reloadSuccess: gauges("reload_success", "1 if the last reload went well; otherwise what was loaded before is in force.", "source"),
 		reloadTime:    gauges("reload_timestamp_seconds", "When the last reload that went well was.", "source"),
@@ -138,14 +142,11 @@ func New(o Options) *Metrics {
 	for _, reason := range o.RefusalReasons {
 		m.refusals.WithLabelValues(reason)
 	}
-	for _, kind := range o.UpstreamErrors {
-		m.failures.WithLabelValues(kind)
-	}
 	build := gauges("build_info", "1, with the version that runs.", "version")
 	build.WithLabelValues(o.Version).Set(1)
 	m.registry.MustRegister(
 		m.requests, duration, firstByte, gap, m.overhead, requestBytes, streamBytes, m.streams,
-		inFlight, activeStreams, m.refusals, m.up, m.failures, m.tokens, m.modelBytes, build,
+		inFlight, activeStreams, m.refusals, m.tokens, m.modelBytes, build,
 		m.reloadSuccess, m.reloadTime,
 		observed("revocations", "Revoked keys on the list in force.", func() float64 { return float64(o.InForce.Revocations()) }),
 		observed("revocations_hash", "A number that is the same on replicas with the same list of revoked keys.", func() float64 { return float64(o.InForce.RevocationsHash()) }),
@@ -154,6 +155,7 @@ func New(o Options) *Metrics {
 	)
 	m.byModel.most, m.byModel.rest = maxModels+1, other
 	m.Answered(0, other, 0, 0, 0)
+	m.registry.MustRegister(m.upstreams.collectors()...)
 	if o.PerKey {
 		m.keys = newKeys()
 		m.registry.MustRegister(m.keys.requests, m.keys.tokens, m.keys.streamBytes)
@@ -233,18 +235,6 @@ func (m *Metrics) Answered(key int, model string, bytes, prompt, completion int6
 	}
 }
 
-// UpstreamFailed counts a failure of Ollama's by its kind.
-func (m *Metrics) UpstreamFailed(kind string) { m.failures.WithLabelValues(kind).Inc() }
-
-// UpstreamUp sets whether Ollama answers.
-func (m *Metrics) UpstreamUp(up bool) {
-	if up {
-		m.up.Set(1)
-	} else {
-		m.up.Set(0)
-	}
-}
-
 // Reloaded takes how a reload went, and when.
 func (m *Metrics) Reloaded(source string, ok bool, at time.Time) {
 	success := m.reloadSuccess.WithLabelValues(source)
@@ -265,10 +255,6 @@ func (m *Metrics) WatchCertificate(notAfter func() time.Time) {
 
 func observed(name, help string, value func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value)
-}
-
-func gauge(name, help string) prometheus.Gauge {
-	return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
 }
 
 func counters(name, help string, labels ...string) *prometheus.CounterVec {

@@ -24,7 +24,11 @@ func newMetrics(k *inForce) *Metrics {
 		Routes:         []string{"/api/chat", "/v1/models", "other"},
 		RefusalReasons: []string{"missing", "forged"},
 		UpstreamErrors: []string{"dial", "other"},
-		InForce:        k,
+
+		UpstreamChoices: []string{"loaded"},
+		UpstreamRetries: []string{"busy"},
+
+		InForce: k,
 	})
 }
 
@@ -49,10 +53,13 @@ func expect(t *testing.T, text string, want ...string) {
 }
 
 func TestWhatCanFailIsThereBeforeItDoes(t *testing.T) {
-	expect(t, scrape(t, newMetrics(&inForce{})),
+	m := newMetrics(&inForce{})
+	m.UpstreamJoined("gpu1")
+	expect(t, scrape(t, m),
 		`ollama_proxy_refusals_total{reason="missing"} 0`,
 		`ollama_proxy_refusals_total{reason="forged"} 0`,
-		`ollama_proxy_upstream_errors_total{kind="dial"} 0`,
+		`ollama_proxy_upstream_errors_total{kind="dial",upstream="gpu1"} 0`,
+		`ollama_proxy_upstream_up{upstream="gpu1"} 0`,
 		`ollama_proxy_in_flight_requests{route="/api/chat"} 0`,
 		`ollama_proxy_stream_bytes_total{route="/api/chat"} 0`,
 		`ollama_proxy_build_info{version="v1.2.3"} 1`,
@@ -95,8 +102,6 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 	m.Reloaded("revocations", true, time.Unix(1000, 500e6))
 	m.Reloaded("revocations", false, time.Unix(2000, 0))
 	m.Refused("forged")
-	m.UpstreamFailed("dial")
-	m.UpstreamUp(true)
 	m.Answered(0, "llama3.2:latest", 1000, 26, 259)
 	expect(t, scrape(t, m),
 		`ollama_proxy_reload_success{source="revocations"} 0`,
@@ -105,8 +110,6 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 		fmt.Sprintf(`ollama_proxy_revocations_hash %v`, float64(1<<48-1)),
 		`ollama_proxy_secret_fingerprint 42`,
 		`ollama_proxy_refusals_total{reason="forged"} 1`,
-		`ollama_proxy_upstream_errors_total{kind="dial"} 1`,
-		`ollama_proxy_upstream_up 1`,
 		`ollama_proxy_tokens_total{kind="prompt",model="llama3.2:latest"} 26`,
 		`ollama_proxy_tokens_total{kind="completion",model="llama3.2:latest"} 259`,
 		`ollama_proxy_model_bytes_total{model="llama3.2:latest"} 1000`,
