@@ -637,7 +637,7 @@ func TestOllamasFromAFileAreFollowed(t *testing.T) {
 // TestSIGHUPWhileItStarts only means that there may be news: it must not be what
 // it is to a process that does not know of it.
 func TestSIGHUPWhileItStarts(t *testing.T) {
-	asked, answer := make(chan struct{}), make(chan struct{})
+	asked, answer := make(chan struct{}, 10), make(chan struct{})
 	list := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}
 		<-answer
