@@ -10,7 +10,7 @@ const (
 
 	// sameModel is for those that have the model loaded. To load it elsewhere
 	// takes as long as some answers do, and pushes another model out.
-	sameModel = 4
+	sameModel = 8
 )
 
 // maxTried is how many members a request may come back from.

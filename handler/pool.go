@@ -179,7 +179,11 @@ func (pl *pool) take(m *member, installed, loaded listing) {
 			changed = true
 		}
 		o.remote.Store(remote)
-		if _, is := loaded[model]; is || o.running.Load() > 0 {
+		_, is := loaded[model]
+		if loaded == nil {
+			is = o.loaded.Load() // it does not say
+		}
+		if is || o.running.Load() > 0 {
 			o.loaded.Store(true)
 			crowd++
 		} else {
