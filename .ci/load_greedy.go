@@ -121,6 +121,7 @@ func newCalls(address, key string) *calls {
 }
 
 func (c *calls) measure(lasts time.Duration) measured {
+	c.hangUp() // it may have been idle for so long that the proxy has done so
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var firsts []time.Duration
