@@ -39,7 +39,7 @@ func begin(name string, nice int, env []string, out io.Writer, path string, args
 // beginFrom starts one that has an input.
 func beginFrom(in io.Reader, name string, nice int, env []string, out io.Writer, path string, args ...string) *process {
 	p := &process{name: name, log: filepath.Join(dir, name+".log"), gone: make(chan struct{})}
-	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(err, "a log")
 	defer log.Close()
 	p.Cmd = exec.Command(path, args...)

@@ -114,7 +114,6 @@ func rolling(times int) {
 }
 
 func (r *replica) start(upstream, delay string) {
-	os.Remove(filepath.Join(dir, r.name+".log"))
 	r.proxy = serve(r.name, 0, "--upstream", upstream, "--listen", r.listen, "--metrics-listen", r.ops, "--drain-delay", delay, "--trusted-proxy", "127.0.0.1")
 }
 
