@@ -36,7 +36,7 @@ type lawfulHead struct {
 // lawfulRequest reads one request. ok is false if there is none.
 func lawfulRequest(raw string, keys []string) (r lawfulHead, rest string, ok bool) {
 	line, rest, ok := cutLine(raw)
-	words := strings.Fields(line) // section 3: any white space may separate them
+	words := strings.FieldsFunc(line, isSeparator)
 	if len(words) == 2 && words[0] == "CONNECT" && line[len("CONNECT"):] == "  "+words[1] {
 		words = []string{words[0], "", words[1]} // net/http lets CONNECT name nothing; nor does it ask for a Host, see below
 	}
@@ -169,5 +169,9 @@ func cutLine(raw string) (line, rest string, ok bool) {
 	line, rest, ok = strings.Cut(raw, "\n")
 	return strings.TrimSuffix(line, "\r"), rest, ok
 }
+
+// isSeparator reports whether a character may separate the words of a request
+// line: section 3 has these, and none beyond ASCII.
+func isSeparator(r rune) bool { return strings.ContainsRune(" \t\v\f\r", r) }
 
 func trimSpace(s string) string { return strings.Trim(s, " \t") }

@@ -48,6 +48,7 @@ var requestLines = []attack{
 	{"encoded line ends in the query", line("GET /api/version?%0d%0aX:%20y HTTP/1.1"), "200 200", "GET /api/version?%0d%0aX:%20y, pull"},
 	{"encoded line ends in the path", line("GET /api/version%20HTTP/1.1%0d%0aX:%20y HTTP/1.1"), "404 200", "pull"},
 	{"a fragment", line("GET /api/version#x HTTP/1.1"), "404 200", "pull"},
+	{"a line's end of Unicode in the path", line("GET /api/\u2028version HTTP/1.1"), "404 200", "pull"},
 	{"Latin-1 in the query", line("GET /api/version?\xe9 HTTP/1.1"), "200 200", "GET /api/version?\xe9, pull"}, // Queries pass as they are: they hold no control character and no space.
 	{"absolute", line("GET http://evil.example/api/version HTTP/1.1"), "200 200", "version, pull"},             // A host in the target is as good as any in Host: neither is sent on.
 	{"absolute, of another route", line("GET http://x/api/pull HTTP/1.1"), "405 200", "pull"},
