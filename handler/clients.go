@@ -182,11 +182,11 @@ func (c *client) Read(b []byte) (int, error) {
 	return c.count(c.io.Read(b))
 }
 
-// readFresh reads what comes next, see freshReader.
+// readFresh reads what comes next, see freshReader. None of it counts as part of a
+// head: either the head is all there, or it is handed over.
 func (c *client) readFresh() (s *space, in []byte, err error) {
 	s, n, err := c.io.(freshReader).readFresh(headSpaces)
-	if n, err = c.count(n, err); err != nil {
-		s.giveBack()
+	if err != nil {
 		return nil, nil, err
 	}
 	return s, s.bytes[:n], nil

@@ -181,8 +181,20 @@ func TestLongHeadsHaveABound(t *testing.T) {
 	if bytes := int(open.Load()) * len(long); bytes < 12<<20 || bytes > 20<<20 {
 		t.Errorf("%d bytes of heads are held, in %d connections", bytes, open.Load())
 	}
+	for range 100 { // that leave no room at all
+		w := s.dial(t)
+		io.WriteString(w, head("GET", "/api/version", "X-Long: "+strings.Repeat("a", 5<<10)))
+		halves = append(halves, w)
+	}
+	halves[len(halves)-1].isOpen()
 	s.use(t, s.dial(t))
 	s.use(t, regular)
+	for _, w := range []*wire{s.dial(t), regular} {
+		w.send("POST", "/api/chat", chats[0].ask("tiny", false)+strings.Repeat(" ", 7<<10), bearer(s.key))
+		if got := w.answer("POST"); got.status != 200 {
+			t.Errorf("a body that comes with a short head: %s", got)
+		}
+	}
 	for _, w := range halves {
 		w.Close()
 	}
@@ -190,6 +202,26 @@ func TestLongHeadsHaveABound(t *testing.T) {
 		if time.Now().After(until) {
 			t.Fatal("long heads do not pass any more")
 		}
+	}
+}
+
+// TestPreflightsAreNoHeadsThatGoOn, however many come on a connection.
+func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
+	t.Parallel()
+	cors, err := handler.AllowOrigins([]string{"https://chat.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, config{cors: cors})
+	page, long := s.dial(t), "X-Long: "+strings.Repeat("a", 60<<10)
+	for i := range 300 { // 18 MB
+		page.send("OPTIONS", "/api/chat", "", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST", long)
+		if got := page.answer("OPTIONS"); got.status != 204 {
+			t.Fatalf("preflight %d: %s", i, got)
+		}
+	}
+	if got := s.ask(t, "GET", "/api/version", "", long); got.status != 200 {
+		t.Error(got)
 	}
 }
 

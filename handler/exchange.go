@@ -61,7 +61,6 @@ type exchange struct {
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: clientOf(r.Context()), arrived: time.Now()}
-	x.client.completeHead()
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
 	x.place = routes.find(r.URL)
 	if x.route != nil {

@@ -52,14 +52,17 @@ type handedOver struct {
 	read []byte
 }
 
-// Read gives what has been read before, first.
+// Read gives what has been read before, first. It counts as it would if it had
+// just come.
 func (c *handedOver) Read(p []byte) (int, error) {
 	if len(c.read) == 0 {
 		return c.client.Read(p)
 	}
 	n := copy(p, c.read)
-	c.read = c.read[n:]
-	return n, nil
+	if c.read = c.read[n:]; len(c.read) == 0 {
+		c.read = nil // the connection may live long
+	}
+	return c.client.count(n, nil)
 }
 
 // NetConn is the connection itself.

@@ -163,7 +163,7 @@ func (s *Server) drain() {
 
 func (s *Server) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           endUnclear(h),
+		Handler:           completeHeads(endUnclear(h)),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -177,6 +177,15 @@ func (s *Server) server(h http.Handler) *http.Server {
 		// OPTIONS * is a request like any other: without a key it is refused.
 		DisableGeneralOptionsHandler: true,
 	}
+}
+
+// completeHeads tells the connection of each request that its head has come to its
+// end, whoever answers it.
+func completeHeads(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		clientOf(r.Context()).completeHead()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // endUnclear ends the connection after a request that a server in front may have
