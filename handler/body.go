@@ -137,6 +137,8 @@ func (x *exchange) answerEarly() {
 // announced.
 func (p *Proxy) open(next step) step {
 	return func(x *exchange) {
+		x.client.watched()
+		defer x.client.unwatched()
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
 		start := time.Now()

@@ -55,6 +55,7 @@ type client struct {
 	home  *clients
 	known atomic.Bool
 	busy  atomic.Int32 // requests with a valid key that it carries
+	awake atomic.Int32 // watchdogs of theirs
 	used  atomic.Bool  // it has carried one since somebody looked
 	head  atomic.Int64 // bytes of a head that is not complete
 	late  atomic.Bool  // Write has set a deadline, and nobody else has since
@@ -213,8 +214,8 @@ func (c *client) completeHead() {
 	}
 }
 
-// Write bounds how long those may take who do not read. While a request with a
-// valid key is running that is the watchdog's business.
+// Write bounds how long those may take who do not read, where no watchdog is
+// awake to do so.
 func (c *client) Write(b []byte) (int, error) {
 	c.boundWrite()
 	return c.io.Write(b)
@@ -227,7 +228,7 @@ func (c *client) writeAll(pieces net.Buffers) (int64, error) {
 }
 
 func (c *client) boundWrite() {
-	if c.busy.Load() == 0 {
+	if c.awake.Load() == 0 {
 		c.SetWriteDeadline(time.Now().Add(patience(c.known.Load(), c.home.stalled)))
 		c.late.Store(true)
 	} else if c.late.Load() {
@@ -274,6 +275,19 @@ func (c *client) enter() {
 func (c *client) leave() {
 	if c != nil && c.busy.Add(-1) == 0 {
 		c.home.busy.Add(-1)
+	}
+}
+
+// watched says that a watchdog looks after the connection, until unwatched.
+func (c *client) watched() {
+	if c != nil {
+		c.awake.Add(1)
+	}
+}
+
+func (c *client) unwatched() {
+	if c != nil {
+		c.awake.Add(-1)
 	}
 }
 

@@ -240,7 +240,7 @@ func TestWhatIsSaidBetweenRequestsSetsNoDeadline(t *testing.T) {
 	if _, err := io.WriteString(c, "between requests"); err != nil {
 		t.Fatal(err)
 	}
-	handler.Busy(c)
+	handler.Watched(c)
 	<-time.After(2 * brief)
 	if _, err := io.WriteString(c, "a stream"); err != nil {
 		t.Error(err)

@@ -67,9 +67,8 @@ func Share(descriptors, wanted int) (connections, requests int) { return share(d
 // Bounded is a public listener as a Server makes it.
 func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l) }
 
-// Busy says that a connection of such a listener carries a request with a valid
-// key.
-func Busy(c net.Conn) { c.(*client).enter() }
+// Watched says that a watchdog looks after a connection of such a listener.
+func Watched(c net.Conn) { c.(*client).watched() }
 
 // LimitBodies bounds the memory that bodies may take beyond what is ordinary.
 func LimitBodies(p *Proxy, bytes int64) { p.bodies.max = bytes }

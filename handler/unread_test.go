@@ -30,8 +30,9 @@ func TestClientsThatNeverRead(t *testing.T) {
 	}
 	short := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 2000)) })
 	for name, request := range map[string]func(*site) string{
-		"a stranger": func(*site) string { return head("GET", "/api/version") },
-		"a key":      func(s *site) string { return head("GET", "/api/version", bearer(s.key)) },
+		"a stranger":         func(*site) string { return head("GET", "/api/version") },
+		"a key":              func(s *site) string { return head("GET", "/api/version", bearer(s.key)) },
+		"a key, on no route": func(s *site) string { return head("GET", "/nowhere", bearer(s.key)) },
 		"a page": func(*site) string {
 			return head("OPTIONS", "/api/chat", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST")
 		},
