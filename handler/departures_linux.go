@@ -80,6 +80,9 @@ func (d *departures) forget(c *client) {
 
 // each calls f for every client that is watched.
 func (d *departures) each(f func(*client)) {
+	if d == nil {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range d.all {

@@ -94,10 +94,20 @@ func ReadPlain(b []byte) (r *http.Request, head int) {
 }
 
 // ServePlain serves a listener as a Server does in the clear, without a proxy
-// behind it. What is not plain goes to rest.
-func ServePlain(l net.Listener, h http.Handler) (rest net.Listener, stop func()) {
+// behind it, but as if its watchdogs were awake. What is not plain goes to rest;
+// all does where departures cannot be learned of.
+func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.Listener, stop func()) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := clientOf(r.Context())
+		c.watched()
+		defer c.unwatched()
+		handle(w, r)
+	})
 	server := &Server{Proxy: New(Options{Upstream: &url.URL{}, Recorder: silent{}, Log: slog.New(slog.DiscardHandler)})}
-	s := &plainServer{handler: h, log: log.New(io.Discard, "", 0), departures: newDepartures(), rest: newHandover(l.Addr())}
+	s := &plainServer{handler: h, log: log.New(io.Discard, "", 0), rest: newHandover(l.Addr())}
+	if learns {
+		s.departures = newDepartures()
+	}
 	public := server.bounded(l)
 	go s.serve(public)
 	return s.rest, func() {

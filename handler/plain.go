@@ -34,6 +34,8 @@ type plainServer struct {
 
 // serve accepts connections until the listener is closed, and then returns why.
 func (s *plainServer) serve(l net.Listener) error {
+	s.conns.Add(1) // shutdown may only wait while nobody begins with none
+	defer s.conns.Done()
 	for pause := time.Duration(0); ; {
 		c, err := l.Accept()
 		if temporary, ok := err.(interface{ Temporary() bool }); ok && temporary.Temporary() {
@@ -66,8 +68,17 @@ func (s *plainServer) shutdown(ctx context.Context) {
 	select {
 	case <-over:
 	case <-ctx.Done():
-		s.departures.each(func(c *client) { c.Close() })
+		s.close()
 	}
+}
+
+// close closes all connections, and ends what runs on them.
+func (s *plainServer) close() {
+	s.closing.Store(true)
+	s.departures.each(func(c *client) {
+		c.Close()
+		c.departure.leave() // of that the kernel does not tell
+	})
 }
 
 // longAgo is a deadline that has passed.
@@ -86,6 +97,7 @@ type plainConn struct {
 	posted bool        // the one before had a body, or might have
 	until  time.Time   // the read deadline
 	rearm  atomic.Bool // it may be another one
+	hurry  atomic.Bool // there may be a write deadline that is for one request
 }
 
 // idleSlack is how much sooner than after idleTimeout a connection may end: the
@@ -172,7 +184,11 @@ func (s *plainServer) serveRequest(c *plainConn, r *http.Request, head int) (mor
 	c.posted = r.Method == http.MethodPost
 	c.answer.begin(r)
 	s.handler.ServeHTTP(&c.answer, r)
-	return c.answer.finish() && c.unread == 0
+	more = c.answer.finish() && c.unread == 0
+	if c.hurry.Swap(false) {
+		c.client.SetWriteDeadline(time.Time{})
+	}
+	return more
 }
 
 // Read reads the body of the request.
@@ -212,18 +228,23 @@ func (c *plainConn) release() {
 
 // linger lets a client that is still sending read the answer: if the connection
 // were closed at once, what it sends would be answered by a reset, and the
-// answer lost.
+// answer lost. It takes in no more than the request's body, and keeps none of it.
 func (c *plainConn) linger() {
+	c.skip()
 	if c.unread == 0 {
 		return
 	}
 	c.client.CloseWrite()
 	c.client.SetReadDeadline(time.Now().Add(lingering))
-	s := borrow(chunkSpaces)
-	defer s.giveBack()
-	for {
-		if _, err := c.client.io.Read(s.bytes); err != nil {
+	for err := error(nil); c.unread > 0; c.skip() {
+		if c.space, c.in, err = c.client.readFresh(); err != nil {
 			return
 		}
 	}
+}
+
+// skip lets go of what has been read.
+func (c *plainConn) skip() {
+	c.unread -= min(c.unread, int64(len(c.in)))
+	c.release()
 }

@@ -237,6 +237,7 @@ func (a *plainAnswer) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline is what http.ResponseController calls.
 func (a *plainAnswer) SetWriteDeadline(t time.Time) error {
+	a.conn.hurry.Store(true)
 	return a.conn.client.SetWriteDeadline(t)
 }
 

@@ -39,7 +39,8 @@ func readPlain(b []byte, base *http.Request) (r *plainRequest, head int) {
 	method, rest, _ := strings.Cut(text, " ")
 	target, rest, _ := strings.Cut(rest, " ")
 	rest, ok := strings.CutPrefix(rest, "HTTP/1.1\r\n")
-	if !ok || !isPlainMethod(method) || !isPlainPath(target) {
+	method = plainMethod(method)
+	if !ok || method == "" || !isPlainPath(target) {
 		return nil, 0
 	}
 	r = &plainRequest{Request: *base, url: url.URL{Path: target}}
@@ -64,12 +65,15 @@ func readPlain(b []byte, base *http.Request) (r *plainRequest, head int) {
 
 var crlfcrlf = []byte("\r\n\r\n")
 
-func isPlainMethod(s string) bool {
-	switch s {
-	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodDelete:
-		return true
+// plainMethod gives the method that s spells, or nothing. It is no part of the
+// head that s is of, which a label would keep in memory for good.
+func plainMethod(s string) string {
+	for _, method := range [...]string{http.MethodPost, http.MethodGet, http.MethodHead, http.MethodDelete} {
+		if s == method {
+			return method
+		}
 	}
-	return false
+	return ""
 }
 
 // isPlainPath leaves out whatever a path can be spelt in several ways with, and

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+	"unsafe"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 )
@@ -97,6 +99,21 @@ func TestWhatIsPlain(t *testing.T) {
 	}
 }
 
+// TestAMethodKeepsNoHeadInMemory: it becomes a label, and stays.
+func TestAMethodKeepsNoHeadInMemory(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
+		r, _ := handler.ReadPlain([]byte(method + " /api/chat HTTP/1.1\r\nHost: x\r\n\r\n"))
+		if r == nil || r.Method != method {
+			t.Fatalf("%s is %v", method, r)
+		}
+		between := uintptr(unsafe.Pointer(unsafe.StringData(r.RequestURI))) - uintptr(unsafe.Pointer(unsafe.StringData(r.Method)))
+		if between == uintptr(len(method)+1) {
+			t.Errorf("%s is a part of its head", method)
+		}
+	}
+}
+
 // FuzzPlain: what is plain, net/http reads the same way.
 func FuzzPlain(f *testing.F) {
 	for _, seed := range []string{
@@ -173,6 +190,11 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Bad", "a\r\nX-Worse: b")
 		w.Header()["X Worst"] = []string{"c"}
 		control.Flush()
+	case "/late":
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		w.Write(body)
+		control.Flush()
+		control.SetWriteDeadline(time.Unix(1, 0)) // is for this answer alone
 	case "/close":
 		w.Header().Set("Connection", "close")
 		control.Flush()
@@ -228,7 +250,7 @@ func serveBoth(t *testing.T, h http.HandlerFunc) (plain, standard string, handed
 	t.Helper()
 	handedOver = &atomic.Int32{}
 	ours, theirs := listen(t), listen(t)
-	rest, stop := handler.ServePlain(ours, h)
+	rest, stop := handler.ServePlain(ours, h, true)
 	for _, l := range []net.Listener{counting{rest, handedOver}, theirs} {
 		server := &http.Server{Handler: h, DisableGeneralOptionsHandler: true}
 		go server.Serve(l)
@@ -257,7 +279,7 @@ func TestPlainAnswersAreThoseOfNetHTTP(t *testing.T) {
 	t.Parallel()
 	plain, standard, handedOver := serveBoth(t, echo)
 	ends := map[string]bool{"/close": true, "/short": true, "/long": true, "/aborted": true}
-	for _, path := range []string{"/nothing", "/status", "/none", "/unchanged", "/known", "/pieces", "/stream", "/gathered", "/lines", "/close", "/short", "/long", "/aborted"} {
+	for _, path := range []string{"/nothing", "/status", "/none", "/unchanged", "/known", "/pieces", "/stream", "/gathered", "/late", "/lines", "/close", "/short", "/long", "/aborted"} {
 		for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
 			for _, body := range []string{"", "banana", strings.Repeat("banana", 10_000), strings.Repeat("b", 100_000)} {
 				if method == "HEAD" && path == "/long" {
@@ -307,4 +329,42 @@ func TestAConnectionChangesHands(t *testing.T) {
 	if handedOver.Load() != before {
 		t.Error("an empty line after a body is not plain")
 	}
+}
+
+// TestWithoutDepartures net/http serves all.
+func TestWithoutDepartures(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	rest, stop := handler.ServePlain(l, echo, false)
+	server := &http.Server{Handler: http.HandlerFunc(echo)}
+	go server.Serve(rest)
+	defer server.Close()
+	w := dial(t, l.Addr().String())
+	w.send("POST", "/known", "banana")
+	if got := w.answer("POST"); got.status != 200 || got.body != "banana" {
+		t.Error(got)
+	}
+	stop()
+}
+
+// TestWhoGoesOnSending after a refusal has no more taken in than belongs to the
+// request that was refused.
+func TestWhoGoesOnSending(t *testing.T) {
+	t.Parallel()
+	plain, _, _ := serveBoth(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	w := dial(t, plain)
+	w.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+	if got := w.answer("POST"); got.status != 401 || got.err != nil {
+		t.Error(got)
+	}
+	more := make([]byte, 64<<10)
+	for sent := 0; sent < 64<<20; sent += len(more) {
+		if _, err := w.Write(more); err != nil {
+			return
+		}
+	}
+	t.Error("64 MiB were taken")
 }

@@ -97,6 +97,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	failed := make(chan error, 3)
 	plain := &plainServer{handler: h, log: front.ErrorLog, departures: newDepartures(), rest: newHandover(public.Addr())}
 	defer plain.departures.close()
+	defer plain.close()
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.config()

@@ -309,18 +309,27 @@ func TestThePrivateListener(t *testing.T) {
 	s.nothingArrived(t)
 }
 
-// TestALostListener ends Serve with the reason.
+// TestALostListener ends Serve with the reason, and whatever runs.
 func TestALostListener(t *testing.T) {
 	t.Parallel()
 	for _, lose := range []func(s *site) net.Listener{
 		func(s *site) net.Listener { return s.listeners[0] },
 		func(s *site) net.Listener { return s.listeners[1] },
 	} {
-		s := start(t, config{})
+		s := start(t, config{ollama: standin.Options{Step: make(chan struct{})}})
+		idle, running := s.dial(t), s.dial(t)
+		s.use(t, idle)
+		running.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
+		res := running.begun("POST")
 		lose(s).Close()
 		if err := await(t, s.served, "Serve to return"); err == nil {
 			t.Error("Serve returned nil")
 		}
+		idle.closed()
+		if text, err := io.ReadAll(res.Body); err != io.ErrUnexpectedEOF {
+			t.Errorf("%q, %v", text, err)
+		}
+		s.spy.idle(t)
 	}
 }
 
