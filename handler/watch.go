@@ -63,7 +63,8 @@ func (p *Proxy) WatchUpstreams(ctx context.Context) {
 	}
 	pl.mu.Unlock()
 	<-ctx.Done()
-	pl.mu.Lock() // whoever begins a look has begun it
+	pl.mu.Lock()
+	pl.looking = nil // from here on nobody begins a look
 	pl.mu.Unlock()
 	pl.looks.Wait()
 }
