@@ -285,6 +285,48 @@ func TestABusyBoxSendsToTheNext(t *testing.T) {
 	}
 }
 
+// TestADownBoxMayStillAnswer what it had before: it is looked after none the less
+// until it takes something new.
+func TestADownBoxMayStillAnswer(t *testing.T) {
+	t.Parallel()
+	one, two := newBox(t, "one", standin.Options{Models: []string{"tiny"}}), newBox(t, "two", standin.Options{Models: []string{"other:1b"}})
+	s := startPool(t, config{}, one, two)
+	begun, over := make(chan struct{}), make(chan struct{})
+	one.fails(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, _ := w.(http.Hijacker).Hijack() // outlives the server
+		close(begun)
+		go func() {
+			<-over
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+			c.Close()
+		}()
+	})
+	early := s.dial(t)
+	early.send("POST", "/api/chat", forModel("tiny"), bearer(s.key))
+	<-begun
+	one.fault.Store(nil)
+	one.close()
+	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 502 {
+		t.Errorf("nobody is there: %v %s", a, a.body)
+	}
+	close(over)
+	if a := early.answer("POST"); a.status != 200 {
+		t.Errorf("what ran already: %v %s", a, a.body)
+	}
+	looks := func() (n int) {
+		for _, e := range s.spy.all("UpstreamUp") {
+			if e.n == 1 && e.text == "false" {
+				n++
+			}
+		}
+		return n
+	}
+	before := looks()
+	s.eventually(t, func() bool { return looks() >= before+2 })
+	one.reopen()
+	s.eventually(t, func() bool { return s.ask(t, "POST", "/api/chat", forModel("tiny")).status == 200 })
+}
+
 // TestAllAreDown: the client is told at once.
 func TestAllAreDown(t *testing.T) {
 	t.Parallel()

@@ -127,7 +127,8 @@ func (pl *pool) pause(m *member) time.Duration {
 	case pl.alone:
 		return watchInterval
 	case !m.up.Load():
-		pause := firstPause << min(m.trips.Load()-1, 10)
+		// It may have served since what it had before: no trips then.
+		pause := firstPause << min(max(m.trips.Load()-1, 0), 10)
 		return jitter(min(pause, watchInterval))
 	case m.handicap.Load() > 0:
 		return jitter(recovering)
