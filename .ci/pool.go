@@ -1,0 +1,328 @@
+//go:build ignore
+
+// Checks that a proxy makes the most of three Ollamas that differ in models,
+// speed and slots: see the functions that main calls. It is run by .ci/pool, with
+// a directory that holds the built ollama-proxy, and exits 1 at the first thing
+// that is not as it should be. Whoever runs it ends what it has started.
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	clients  = 72
+	warmUp   = 500 * time.Millisecond
+	measured = 2 * time.Second         // each box alone
+	together = 6 * time.Second         // all of them
+	kills    = 6                       // each box twice, once by reset
+	dead     = 1200 * time.Millisecond // for as long
+	again    = 20                      // answers from a box that is back
+	share    = 0.95                    // of what the boxes can do alone
+	patience = 20 * time.Second        // for anything else
+)
+
+var (
+	dir   string
+	began = time.Now()
+
+	// What they can do, 300, 200 and 100 requests a second, is as their weights.
+	boxes = []*box{
+		{name: "large", address: "127.0.0.2:0", slots: 12, service: 40 * time.Millisecond, queue: 90, weight: 3,
+			models: []string{"llama3.2:3b", "nomic-embed-text:v1.5", "qwen3:8b", "gemma3:4b", "deepseek-r1:70b"}},
+		{name: "middle", address: "127.0.0.3:0", slots: 10, service: 50 * time.Millisecond, queue: 60, weight: 2,
+			models: []string{"llama3.2:3b", "nomic-embed-text:v1.5", "qwen3:8b", "mistral:7b", "phi4:14b"}},
+		{name: "small", address: "127.0.0.4:0", slots: 6, service: 60 * time.Millisecond, queue: 30, weight: 1,
+			models: []string{"llama3.2:3b", "nomic-embed-text:v1.5", "gemma3:4b", "mistral:7b", "tiny:1b"}},
+	}
+
+	// As often as they are asked for. No box has more to do with models of its
+	// own than it can.
+	mix = []string{
+		"llama3.2:3b", "qwen3:8b", "deepseek-r1:70b", "gemma3:4b", "phi4:14b",
+		"llama3.2:3b", "mistral:7b", "nomic-embed-text:v1.5", "deepseek-r1:70b", "qwen3:8b",
+		"llama3.2:3b", "tiny:1b", "phi4:14b", "gemma3:4b", "llama3.2:3b",
+		"qwen3:8b", "deepseek-r1:70b", "nomic-embed-text:v1.5", "mistral:7b", "llama3.2:3b",
+	}
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fatal("run .ci/pool instead")
+	}
+	dir = os.Args[1]
+	for _, b := range boxes {
+		b.start()
+	}
+	sum := alone()
+	p := serve()
+	checkCapacity(p, sum)
+	checkBusy(p)
+	checkDeaths(p)
+	for _, b := range boxes {
+		if n := b.strays.Load(); n > 0 {
+			fatal("%s got %d requests for models that it does not have", b.name, n)
+		}
+	}
+	pass("no request came to a box without its model, from the first one to the last")
+	p.stop()
+	fmt.Printf("all held, after %s\n", seconds(time.Since(began)))
+}
+
+// alone measures what the boxes do without a proxy, each with the models that it
+// has, and gives the sum.
+func alone() (sum float64) {
+	for _, b := range boxes {
+		l := put(min(clients, b.queue), b.address, "", only(b.has))
+		rate := l.rate(measured)
+		l.end()
+		note("%s alone: %.0f answers a second, %.0f on paper", b.name, rate, b.perSecond())
+		sum += rate
+	}
+	return sum
+}
+
+// checkCapacity: through the proxy they do as much.
+func checkCapacity(p *proxy, sum float64) {
+	before := answered()
+	l := put(clients, p.address, p.key, mix)
+	rate := l.rate(together)
+	l.end()
+	if len(l.cut) > 0 {
+		fatal("%d answers broke off, such as %s", len(l.cut), l.cut[0])
+	}
+	for i, n := range answered() {
+		note("%s: %d requests", boxes[i].name, n-before[i])
+	}
+	if rate < share*sum {
+		fatal("through the proxy there are %.0f answers a second, %.3f of the %.0f that the boxes do alone", rate, rate/sum, sum)
+	}
+	pass("through the proxy %.0f answers a second, %.3f of the %.0f that the boxes do alone", rate, rate/sum, sum)
+}
+
+// checkBusy: others keep a box so busy that it takes nothing more, and nobody
+// notices who asks for what another one has, too.
+func checkBusy(p *proxy) {
+	b := boxes[2]
+	others := (&load{address: b.address, patient: true}).begin(2*b.queue, only(b.has))
+	retried := p.metric("upstream_retries_total", `reason="busy"`)
+	l := put(clients, p.address, p.key, only(elsewhere))
+	time.Sleep(warmUp)
+	await("a request that finds "+b.name+" busy", func() bool { return p.metric("upstream_retries_total", `reason="busy"`) > retried })
+	rate := l.rate(measured)
+	l.end()
+	others.end()
+	if len(l.cut) > 0 {
+		fatal("%d answers broke off, such as %s", len(l.cut), l.cut[0])
+	}
+	pass("while others fill %s, %.0f requests found it busy and went elsewhere, and none failed: %.0f answers a second",
+		b.name, p.metric("upstream_retries_total", `reason="busy"`)-retried, rate)
+}
+
+// checkDeaths: boxes die under load, one at a time, and come back.
+func checkDeaths(p *proxy) {
+	retried := func(reason string) float64 { return p.metric("upstream_retries_total", `reason="`+reason+`"`) }
+	refused, reset := retried("refused"), retried("reset")
+	type death struct{ from, to time.Time }
+	var deaths []death
+	from := time.Now()
+	l := put(clients, p.address, p.key, only(elsewhere))
+	time.Sleep(warmUp)
+	for i := range kills {
+		b := boxes[i%len(boxes)]
+		broken := l.broken()
+		d := death{from: time.Now()}
+		b.kill(i%2 == 0)
+		d.to = time.Now()
+		deaths = append(deaths, d)
+		time.Sleep(dead)
+		if up := p.metric("upstream_up", `upstream="`+b.name+`"`); up != 0 {
+			fatal("%s after its death %s is taken to be up", dead, b.name)
+		}
+		rate := float64(l.between(d.to, time.Now())) / time.Since(d.to).Seconds()
+		b.start()
+		took := await("work for "+b.name+" after its return", func() bool { return b.life.answered.Load() >= again })
+		note("%s killed, %s: %d streams cut, %.0f answers a second without it; back, it had given %d answers after %s",
+			b.name, []string{"by reset", "by close"}[i%2], l.broken()-broken, rate, again, seconds(took))
+		time.Sleep(warmUp)
+	}
+	rate := l.rate(time.Second)
+	l.end()
+
+	told := 0
+	for _, a := range l.cut {
+		if !slices.ContainsFunc(deaths, func(d death) bool { return a.asked.Before(d.to) && a.ended.After(d.from) }) {
+			fatal("an answer broke off when nobody died: %s", a)
+		}
+		if a.told() {
+			told++
+		}
+	}
+	if len(l.cut) == 0 || retried("refused")+retried("reset") == refused+reset {
+		fatal("the deaths hit nothing: %d streams were cut, and no request went elsewhere", len(l.cut))
+	}
+	pass("%d deaths: of %d requests none failed that had not begun to be answered", kills, l.between(from, time.Now())+len(l.cut))
+	note("%d streams were cut, %d of them with an error in their own words, and none looks whole", len(l.cut), told)
+	note("%.0f requests were refused and %.0f reset, and went elsewhere; in the end %.0f answers a second", retried("refused")-refused, retried("reset")-reset, rate)
+}
+
+// only gives the part of the mix that is so.
+func only(so func(model string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(mix), func(model string) bool { return !so(model) })
+}
+
+// elsewhere reports whether more than one box has the model.
+func elsewhere(model string) bool {
+	n := 0
+	for _, b := range boxes {
+		if b.has(model) {
+			n++
+		}
+	}
+	return n > 1
+}
+
+func answered() (all []int64) {
+	for _, b := range boxes {
+		all = append(all, b.life.answered.Load())
+	}
+	return all
+}
+
+// A proxy is one running `ollama-proxy serve`, and a key for it.
+type proxy struct {
+	*exec.Cmd
+	address, metrics, key string
+	doomed                atomic.Bool
+	gone                  chan struct{}
+}
+
+var serving = regexp.MustCompile(`msg=serving address=(\S+) metrics=(\S+)`)
+
+// serve starts the proxy, and waits until it serves, and no longer.
+func serve() *proxy {
+	secret, path := filepath.Join(dir, "secret"), filepath.Join(dir, "proxy.log")
+	command("secret", "--out", secret)
+	p := &proxy{key: command("mint", "--secret-file", secret), gone: make(chan struct{})}
+	args := []string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--secret-file", secret}
+	for _, b := range boxes {
+		args = append(args, "--upstream", fmt.Sprintf("%s=http://%s,weight=%d", b.name, b.address, b.weight))
+	}
+	log, err := os.Create(path)
+	must(err, "a log")
+	defer log.Close()
+	p.Cmd = exec.Command(filepath.Join(dir, "ollama-proxy"), args...)
+	p.Env, p.Stdout, p.Stderr = environment(), log, log
+	must(p.Start(), "starting the proxy")
+	go func() {
+		p.Wait()
+		if !p.doomed.Load() {
+			fatal("the proxy has ended by itself: %s", p.ProcessState)
+		}
+		close(p.gone)
+	}()
+	await("the proxy to serve", func() bool {
+		said, err := os.ReadFile(path)
+		must(err, "a log")
+		m := serving.FindSubmatch(said)
+		if m != nil {
+			p.address, p.metrics = string(m[1]), string(m[2])
+		}
+		return m != nil
+	})
+	return p
+}
+
+// stop ends it by SIGTERM.
+func (p *proxy) stop() {
+	p.doomed.Store(true)
+	p.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.gone:
+	case <-time.After(patience):
+		fatal("the proxy does not end")
+	}
+	if !p.ProcessState.Success() {
+		fatal("the proxy ended with %s", p.ProcessState)
+	}
+}
+
+// metric is the sum of a metric's series that have the label.
+func (p *proxy) metric(name, label string) (sum float64) {
+	res, err := http.Get("http://" + p.metrics + "/metrics")
+	must(err, "the metrics")
+	defer res.Body.Close()
+	page, err := io.ReadAll(res.Body)
+	must(err, "the metrics")
+	found := false
+	for line := range strings.Lines(string(page)) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.HasPrefix(series, "ollama_proxy_"+name+"{") && strings.Contains(series, label) {
+			v, err := strconv.ParseFloat(value, 64)
+			must(err, "%s in the metrics", series)
+			sum, found = sum+v, true
+		}
+	}
+	if !found {
+		fatal("the metrics have no %s with %s", name, label)
+	}
+	return sum
+}
+
+// command runs ollama-proxy and gives what it prints.
+func command(args ...string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(dir, "ollama-proxy"), args...)
+	var talk bytes.Buffer
+	c.Env, c.Stderr = environment(), &talk
+	out, err := c.Output()
+	must(err, "ollama-proxy %s: %s", args[0], talk.String())
+	return strings.TrimSpace(string(out))
+}
+
+// environment is ours without what would set the proxy's flags.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
+}
+
+// await polls until it is so, and fails if that takes too long.
+func await(what string, so func() bool) time.Duration {
+	from := time.Now()
+	for ; !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Since(from) > patience {
+			fatal("waited in vain for %s", what)
+		}
+	}
+	return time.Since(from)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
+
+func pass(format string, a ...any) { fmt.Printf("ok    "+format+"\n", a...) }
+func note(format string, a ...any) { fmt.Printf("      "+format+"\n", a...) }
+
+func must(err error, format string, a ...any) {
+	if err != nil {
+		fatal("%s: %v", fmt.Sprintf(format, a...), err)
+	}
+}
+
+func fatal(format string, a ...any) {
+	fmt.Printf("FAILED after %s: "+format+"\n", append([]any{seconds(time.Since(began))}, a...)...)
+	os.Exit(1)
+}
