@@ -71,7 +71,7 @@ func (u *upstream) serve(c *conn) error {
 		if err != nil {
 			return nil // between two requests anyone may close
 		}
-		if bytes.HasPrefix(h.first, []byte("GET /api/tags ")) {
+		if bytes.HasPrefix(h.first, []byte("GET /api/tags ")) || bytes.HasPrefix(h.first, []byte("GET /api/ps ")) {
 			if _, err := fmt.Fprintf(c, "%s%d\r\n\r\n%s", answerHead, len(models), models); err != nil {
 				return nil
 			}
