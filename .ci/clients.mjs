@@ -310,14 +310,14 @@ for (const client of everyone) {
     ['body far too large', { prompt: farTooLong }, 413, 'larger than the 65536 bytes allowed'],
     ['Ollama resets', { model: 'reset' }, 502, 'Ollama broke off its answer'],
     ['Ollama closes', { model: 'close' }, 502, 'Ollama broke off its answer'],
-    ["Ollama's own 404", { model: 'nope' }, 404, "model 'nope' not found"],
+    ["Ollama's own 404", { model: 'nope' }, 404, (route) => route.name.startsWith('embed') ? 'model "nope" not found, try pulling it first' : "model 'nope' not found"],
     ["Ollama's own 500", { model: 'broken' }, 500, 'llama runner process has terminated'],
     ["Ollama's own 503", { model: 'busy' }, 503, 'server busy'],
   ]) {
     for (const route of client.routes) {
       for (const mode of modes(route)) {
         await check(`${client.name} ${inMode(route, mode)}: ${what}`, () =>
-          refused(client, () => answer(client, route, { ...question, ...mode }, { key: with_ }), status, message));
+          refused(client, () => answer(client, route, { ...question, ...mode }, { key: with_ }), status, message.call ? message(route) : message));
       }
     }
   }
@@ -331,7 +331,7 @@ for (const [client, name, status, message, call, with_ = key] of [
   [openai, 'responses.retrieve', 404, 'no such route', (c) => c.responses.retrieve('resp_1')],
   [openai, 'files.list, wrong key', 401, 'missing or invalid API key', (c) => c.files.list(), forged],
   [openai, 'models.list, wrong key', 401, 'missing or invalid API key', (c) => c.models.list(), forged],
-  [openai, "models.retrieve, Ollama's own 404", 404, "model 'nope' not found", (c) => c.models.retrieve('nope')],
+  [openai, "models.retrieve, Ollama's own 404", 404, "model 'nope:latest' not found", (c) => c.models.retrieve('nope')],
   [openai, 'models.delete', 405, 'use GET on this route', (c) => c.models.delete(model)],
   [openai, 'chat.completions.list', 405, 'use POST on this route', (c) => c.chat.completions.list()],
   [anthropic, 'messages.countTokens', 404, 'no such route', (c) => c.messages.countTokens({ model, messages: ask({ prompt: 'Why?' }) })],
@@ -340,7 +340,7 @@ for (const [client, name, status, message, call, with_ = key] of [
   [anthropicOld, 'messages.countTokens', 404, 'no such route', (c) => c.messages.countTokens({ model, messages: ask({ prompt: 'Why?' }) })],
   [ollama, 'list, no key', 401, 'missing or invalid API key', (c) => c.list(), null],
   [ollama, 'list, wrong key', 401, 'missing or invalid API key', (c) => c.list(), forged],
-  [ollama, "show, Ollama's own 404", 404, "model 'nope' not found", (c) => c.show({ model: 'nope' })],
+  [ollama, "show, Ollama's own 404", 404, "model 'nope:latest' not found", (c) => c.show({ model: 'nope' })],
   [ollama, 'pull whole', 403, admin, (c) => c.pull({ model })],
   [ollama, 'pull stream', 403, admin, (c) => c.pull({ model, ...streamed })],
   [ollama, 'push', 403, admin, (c) => c.push({ model })],
