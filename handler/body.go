@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -21,7 +20,7 @@ var errBodyTooLarge = errors.New("request body too large")
 // body is a request's body on its way to Ollama. The zero body is empty.
 type body struct {
 	length int64     // -1: not known
-	small  []byte    // all of it, if it is in memory
+	small  content   // all of it, if it is in memory
 	large  io.Reader // otherwise
 	client *source   // nil if nothing was read
 	upload *transfer // of a large body, once it has been handed to the transport
@@ -43,7 +42,7 @@ func (b *body) clientErr() error {
 // readCloser is the body as http.Request wants it.
 func (b *body) readCloser() io.ReadCloser {
 	switch {
-	case b.small != nil:
+	case b.small.first != nil:
 		return newMemory(b.small)
 	case b.large != nil:
 		b.upload = &transfer{Reader: b.large, closed: make(chan struct{})}
@@ -55,40 +54,10 @@ func (b *body) readCloser() io.ReadCloser {
 // letGo lets go of a body in memory, which will not be sent again: its answer may
 // take far longer.
 func (b *body) letGo() {
-	if b.small != nil {
-		b.small = nil
+	if b.small.first != nil {
+		b.small = content{}
 		b.portion.giveBack()
 	}
-}
-
-// memory is a body that is in memory as a whole.
-type memory struct {
-	bytes.Reader
-	all     []byte
-	portion *portion // to be given back at the end
-}
-
-func newMemory(b []byte) *memory {
-	m := &memory{all: b}
-	m.Reset(b)
-	return m
-}
-
-// Read lets go of the memory at its end.
-func (m *memory) Read(b []byte) (int, error) {
-	n, err := m.Reader.Read(b)
-	if err == io.EOF {
-		m.Close()
-	}
-	return n, err
-}
-
-// Close lets go of the memory.
-func (m *memory) Close() error {
-	m.all = nil
-	m.Reset(nil)
-	m.portion.giveBack()
-	return nil
 }
 
 // transfer is a large body in the transport's hands: it reads in a goroutine of
@@ -161,7 +130,7 @@ func (p *Proxy) openBody(x *exchange) error {
 	}
 	if !x.unread() {
 		x.dog.enter(&p.waiting, 0)
-		return p.checkSmall(x, nil)
+		return p.checkSmall(x)
 	}
 	limit := p.MaxBody
 	if x.route.upload {
@@ -186,10 +155,10 @@ func (p *Proxy) openBody(x *exchange) error {
 			return errTooMany
 		case err != nil && err != errNoRoom:
 			return err
-		case err == nil && int64(len(start)) <= memory:
-			x.body.small, x.body.length = start, int64(len(start))
+		case err == nil && start.size() <= memory:
+			x.body.small, x.body.length = start, start.size()
 			x.dog.follow(&p.uploading, &p.waiting, time.Since(x.arrived))
-			return p.checkSmall(x, start)
+			return p.checkSmall(x)
 		}
 		begun := newMemory(start)
 		begun.portion = portion
@@ -216,7 +185,7 @@ func (p *Proxy) checkLarge(x *exchange) error {
 		x.body.large = &checked{from: x.body.large, client: x.body.client, check: func(n names) error { return p.guardNames(x, n) }}
 		return nil
 	}
-	return p.checkSmall(x, nil)
+	return p.checkSmall(x)
 }
 
 // checked reads the models from a JSON body as it passes. The byte that makes

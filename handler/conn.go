@@ -211,8 +211,8 @@ func (c *conn) send(r *http.Request) error {
 	}
 	small, inMemory := r.Body.(*memory)
 	switch {
-	case inMemory && len(head)+len(small.all) <= oneWrite:
-		head = append(head, small.all...)
+	case inMemory && int64(len(head))+small.size() <= oneWrite:
+		head = append(head, small.first...)
 	case r.Body != nil && r.Body != http.NoBody:
 		c.sent = true
 		c.sender = newSender(c, r, bytes.Clone(head))

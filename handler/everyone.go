@@ -68,7 +68,7 @@ var errDown = errors.New("cannot be reached")
 // A client that wants no stream gets that alone.
 func (pl *pool) pull(x *exchange, out *http.Request) (*http.Response, error) {
 	var ask struct{ Stream *bool }
-	json.NewDecoder(bytes.NewReader(x.body.small)).Decode(&ask) // what is wrong with it, Ollama says
+	json.NewDecoder(newMemory(x.body.small)).Decode(&ask) // what is wrong with it, Ollama says
 	members := pl.roster.Load().members
 	if !anyUp(members) {
 		return nil, errNobody

@@ -15,7 +15,7 @@ import (
 
 // InMemory is a body that leaves in one write with the head, as those of most
 // requests do.
-func InMemory(text string) io.ReadCloser { return newMemory([]byte(text)) }
+func InMemory(text string) io.ReadCloser { return newMemory(content{first: []byte(text)}) }
 
 // TransportOver is what NewTransport returns, but for how it dials.
 func TransportOver(dial func(context.Context) (net.Conn, error)) http.RoundTripper {
@@ -79,8 +79,10 @@ func BodiesTake(p *Proxy) int64 { return p.bodies.used.Load() }
 // ReadBody reads a body into memory, and tells how much room that takes.
 func ReadBody(from io.Reader, limit, announced int64) (b []byte, took int64, err error) {
 	r := room{max: maxBodies}
-	b, _, err = r.read(from, limit, announced)
-	return b, r.used.Load(), err
+	c, _, err := r.read(from, limit, announced)
+	took = r.used.Load()
+	b, _ = io.ReadAll(newMemory(c))
+	return b, took, err
 }
 
 // ReadPlain reads a request as a connection in the clear does; nil if it is for

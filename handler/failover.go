@@ -154,7 +154,7 @@ func keep(res *http.Response) *http.Response {
 	}
 	said, _ := io.ReadAll(res.Body)
 	res.Body.Close()
-	res.Body, res.ContentLength = newMemory(said), int64(len(said))
+	res.Body, res.ContentLength = newMemory(content{first: said}), int64(len(said))
 	res.Header.Del("Content-Length")
 	return res
 }

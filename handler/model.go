@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -102,8 +101,9 @@ func (p *Proxy) guardNames(x *exchange, n names) error {
 	return nil
 }
 
-// checkSmall reads the models of a body that is in memory.
-func (p *Proxy) checkSmall(x *exchange, body []byte) error {
+// checkSmall reads the models of a request whose body is in memory, or does not
+// name them.
+func (p *Proxy) checkSmall(x *exchange) error {
 	switch source := x.route.models; source {
 	case noModel, inAnswer:
 		return nil
@@ -112,13 +112,13 @@ func (p *Proxy) checkSmall(x *exchange, body []byte) error {
 	case inPath:
 		return p.guard(x, []string{x.segment}, false)
 	case inForm:
-		model, err := formModel(x.r.Header.Get("Content-Type"), body)
+		model, err := formModel(x.r.Header.Get("Content-Type"), newMemory(x.body.small))
 		if err != nil {
 			return err
 		}
 		return p.guard(x, []string{model}, false)
 	}
-	n, err := bodyNames(x, body)
+	n, err := bodyNames(x)
 	if err != nil {
 		return err
 	}
@@ -126,10 +126,14 @@ func (p *Proxy) checkSmall(x *exchange, body []byte) error {
 }
 
 // bodyNames reads a JSON body, through its coding where Ollama would do so.
-func bodyNames(x *exchange, body []byte) (names, error) {
+func bodyNames(x *exchange) (names, error) {
 	var r nameReader
 	if !x.zstd() {
-		if _, done := r.read(body); !done {
+		_, done := r.read(x.body.small.first)
+		for i := 0; !done && i < len(x.body.small.more); i++ {
+			_, done = r.read(x.body.small.more[i])
+		}
+		if !done {
 			r.names.unreadable = true
 		}
 		if r.names.unreadable && x.r.Header.Get("Content-Encoding") != "" {
@@ -138,7 +142,7 @@ func bodyNames(x *exchange, body []byte) (names, error) {
 		}
 		return r.names, nil
 	}
-	decoder, err := borrowDecoder(&x.life, body)
+	decoder, err := borrowDecoder(&x.life, newMemory(x.body.small))
 	if err != nil {
 		return names{}, err
 	}
@@ -159,12 +163,12 @@ func bodyNames(x *exchange, body []byte) (names, error) {
 
 // formModel reads the field "model" of a multipart form: the first that is no
 // file, as http.Request.FormValue does.
-func formModel(contentType string, body []byte) (string, error) {
+func formModel(contentType string, body io.Reader) (string, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return "", errUnreadable
 	}
-	form := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	form := multipart.NewReader(body, params["boundary"])
 	for {
 		part, err := form.NextPart()
 		if err == io.EOF {

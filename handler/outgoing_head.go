@@ -52,7 +52,7 @@ func bodyLength(r *http.Request) int64 {
 	case r.Body == nil || r.Body == http.NoBody:
 		return 0
 	case inMemory:
-		return int64(len(small.all))
+		return small.size()
 	case r.ContentLength == 0:
 		return -1 // as http.Request has it
 	}

@@ -57,14 +57,20 @@ func (p *portion) giveBack() {
 	}
 }
 
+// onItsWord is what is set aside for a body at most because its length has been
+// announced: 64 KiB. Whoever announces much may send nothing.
+const onItsWord = 64 << 10
+
 // read reads a body into memory, up to its end or one byte beyond limit. announced
-// is the length that the client gave, or -1; no more memory is set aside on its
-// word than a small body takes. If there is no room for all of it, read returns
-// what there is, and errNoRoom. The portion is the caller's in any case.
-func (r *room) read(from io.Reader, limit, announced int64) (b []byte, p *portion, err error) {
+// is the length that the client gave, or -1. If there is no room for all of it,
+// read returns what there is, and errNoRoom. The portion is the caller's in any
+// case.
+func (r *room) read(from io.Reader, limit, announced int64) (c content, p *portion, err error) {
+	most := limit + 1
 	size := 4 << 10
-	if announced >= 0 && announced <= smallBody {
-		size = int(announced)
+	if announced >= 0 {
+		most = announced
+		size = int(min(announced, onItsWord))
 	}
 	if size > ordinaryBody {
 		var ok bool
@@ -72,25 +78,44 @@ func (r *room) read(from io.Reader, limit, announced int64) (b []byte, p *portio
 			size = ordinaryBody
 		}
 	}
-	b = make([]byte, 0, size)
-	for {
-		n, err := from.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
+	c.first = make([]byte, 0, size)
+	for all := int64(0); ; {
+		piece := c.last()
+		n, err := from.Read((*piece)[len(*piece):cap(*piece)])
+		*piece = (*piece)[:len(*piece)+n]
+		all += int64(n)
 		switch {
-		case err == io.EOF, err == nil && (int64(len(b)) == announced || int64(len(b)) > limit):
-			return b, p, nil
+		case err == io.EOF, err == nil && (all == announced || all > limit):
+			return c, p, nil
 		case err != nil:
-			return b, p, err
-		case len(b) < cap(b):
+			return c, p, err
+		case len(*piece) < cap(*piece):
 			continue
 		}
-		size := int(min(2*int64(len(b)), limit+1))
-		if more := size - max(len(b), ordinaryBody); more > 0 {
-			var ok bool
-			if p, ok = r.take(p, more); !ok {
-				return b, p, errNoRoom
-			}
+		var ok bool
+		if p, ok = r.enlarge(&c, p, most); !ok {
+			return c, p, errNoRoom
 		}
-		b = append(make([]byte, 0, size), b...)
 	}
+}
+
+// enlarge gives a content that is full more memory, if there is room for that.
+// There will be no more than most bytes of it.
+func (r *room) enlarge(c *content, p *portion, most int64) (larger *portion, ok bool) {
+	all := c.size()
+	if all >= pieceSize {
+		size := int(min(most-all, pieceSize))
+		if p, ok = r.take(p, size); ok {
+			c.more = append(c.more, make([]byte, 0, size))
+		}
+		return p, ok
+	}
+	size := int(min(2*all, most, pieceSize))
+	if more := size - max(len(c.first), ordinaryBody); more > 0 {
+		if p, ok = r.take(p, more); !ok {
+			return p, false
+		}
+	}
+	c.first = append(make([]byte, 0, size), c.first...)
+	return p, true
 }

@@ -122,7 +122,7 @@ func TestABodyIsNotKept(t *testing.T) {
 // TestBodiesAreReadWhole, however they come and whatever is said of them.
 func TestBodiesAreReadWhole(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{1, 4095, 4096, 4097, 16 << 10, 16<<10 + 1, 100_000} {
+	for _, size := range []int{1, 4095, 4096, 4097, 16 << 10, 16<<10 + 1, 100_000, 256 << 10, 256<<10 + 1, 700_000} {
 		for _, limit := range []int{size - 1, size, size + 1, 4 * size} {
 			for _, announced := range []int{-1, size} {
 				for name, reader := range map[string]func(io.Reader) io.Reader{

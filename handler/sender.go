@@ -41,7 +41,7 @@ func (s *sender) run() {
 // has answered and wants no more, and unread if the body did.
 func (s *sender) send() (unsent, unread error) {
 	if m, ok := s.body.(*memory); ok {
-		return s.write(net.Buffers{s.head, m.all}), nil
+		return s.write(append(net.Buffers{s.head, m.first}, m.more...)), nil
 	}
 	if err := s.write(net.Buffers{s.head}); err != nil {
 		return err, nil

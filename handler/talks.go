@@ -63,7 +63,7 @@ func (t *talks) of(x *exchange) talk {
 	if x.route.class != signer.Chat {
 		return 0
 	}
-	opening := opening(x.body.small)
+	opening := opening(x.body.small.first)
 	model := x.model.Load()
 	if opening == nil || model == nil {
 		return 0

@@ -105,7 +105,7 @@ func (l *modelList) json() json.RawMessage {
 func inMemory(res *http.Response, body []byte, r *http.Request) *http.Response {
 	res.Request, res.ContentLength = r, int64(len(body))
 	res.Header.Set("Content-Length", strconv.Itoa(len(body)))
-	res.Body = newMemory(body)
+	res.Body = newMemory(content{first: body})
 	if r.Method == http.MethodHead {
 		res.Body = http.NoBody
 	}

@@ -1,8 +1,8 @@
 package handler
 
 import (
-	"bytes"
 	"context"
+	"io"
 	"runtime"
 	"strings"
 
@@ -39,7 +39,7 @@ var decoders = func() chan *zstd.Decoder {
 // borrowDecoder waits for a decoder, and lets it begin with the body. If the
 // context ends before there is one, borrowDecoder returns an error. Otherwise
 // giveBack must be called.
-func borrowDecoder(ctx context.Context, body []byte) (*zstd.Decoder, error) {
+func borrowDecoder(ctx context.Context, body io.Reader) (*zstd.Decoder, error) {
 	var d *zstd.Decoder
 	select {
 	case d = <-decoders:
@@ -54,7 +54,7 @@ func borrowDecoder(ctx context.Context, body []byte) (*zstd.Decoder, error) {
 			panic(err) // only options can be wrong
 		}
 	}
-	if err := d.Reset(bytes.NewReader(body)); err != nil {
+	if err := d.Reset(body); err != nil {
 		giveBack(d)
 		return nil, errUnreadable
 	}
