@@ -143,3 +143,6 @@ func Unchunk(pieces ...[]byte) (body []byte, used int, err error) {
 	}
 	return body, used, nil
 }
+
+// Restful is a reader that rests now and then.
+func Restful(r io.Reader) io.Reader { return &restful{r, newEffort()} }

@@ -112,7 +112,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 	case inPath:
 		return p.guard(x, []string{x.segment}, false)
 	case inForm:
-		model, err := formModel(x.r.Header.Get("Content-Type"), newMemory(x.body.small))
+		model, err := formModel(x.r.Header.Get("Content-Type"), &restful{newMemory(x.body.small), newEffort()})
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,9 @@ func bodyNames(x *exchange) (names, error) {
 	var r nameReader
 	if !x.zstd() {
 		_, done := r.read(x.body.small.first)
+		e := newEffort()
 		for i := 0; !done && i < len(x.body.small.more); i++ {
+			e.rest()
 			_, done = r.read(x.body.small.more[i])
 		}
 		if !done {
@@ -147,7 +149,7 @@ func bodyNames(x *exchange) (names, error) {
 		return names{}, err
 	}
 	defer giveBack(decoder)
-	plain := io.LimitReader(decoder, maxDecoded)
+	plain := &restful{io.LimitReader(decoder, maxDecoded), newEffort()}
 	s := borrow(chunkSpaces)
 	defer s.giveBack()
 	for {

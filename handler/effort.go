@@ -1,0 +1,36 @@
+package handler
+
+import (
+	"io"
+	"time"
+)
+
+// stretch is how long work goes on without a rest: 1 ms.
+const stretch = time.Millisecond
+
+// effort is work on one request that takes a processor for long: where a few KiB
+// become many MiB, or many have to be searched. It rests for as long as it has
+// worked, so that it takes no processor from the others for longer than a
+// stretch, and never more than half of one.
+type effort struct{ since time.Time }
+
+func newEffort() effort { return effort{time.Now()} }
+
+// rest is called every now and then during the work. Short work has none.
+func (e *effort) rest() {
+	if worked := time.Since(e.since); worked > stretch {
+		time.Sleep(worked)
+		e.since = time.Now()
+	}
+}
+
+// restful rests while somebody reads.
+type restful struct {
+	io.Reader
+	effort
+}
+
+func (r *restful) Read(b []byte) (int, error) {
+	r.rest()
+	return r.Reader.Read(b)
+}
