@@ -20,7 +20,7 @@ func (p *Proxy) authenticate(next step) step {
 		}
 		if err == nil {
 			x.verified = true
-			x.client.enter()
+			x.crowded = !x.client.enter()
 			defer x.client.leave()
 			x.keyID = p.Recorder.KeySeen(x.key.ID, x.key.Label())
 			next(x)

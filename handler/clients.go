@@ -24,6 +24,10 @@ const (
 	// maxHeads bounds what all connections have sent beyond that: 16 MiB. In
 	// memory a head takes up to fifteen times as much, key or no key.
 	maxHeads = 16 << 20
+
+	// maxSpare is how many connections at most carry no request, so that there
+	// is one on which to hear that there is no room.
+	maxSpare = 64
 )
 
 var errHeads = errors.New("too many long heads at once")
@@ -32,10 +36,12 @@ var errHeads = errors.New("too many long heads at once")
 // no more than max of them. One that carries no request with a valid key makes
 // way for a new one: of those that never have carried any the oldest, unless
 // they are so few that it may just have come, or else one that has long carried
-// none. So whoever has no key cannot keep those out who have one.
+// none. So whoever has no key cannot keep those out who have one. A few carry no
+// request, and so whoever comes when the others all do is told so.
 type clients struct {
 	net.Listener
 	max     int
+	useful  int           // how many may carry requests
 	stalled time.Duration // a client with a key may pause for so long, also at an answer's end
 	log     *slog.Logger
 
@@ -73,7 +79,7 @@ func (s *Server) bounded(public net.Listener) net.Listener {
 	if running := &s.Proxy.running; running.max == 0 || running.max > requests {
 		running.max = requests
 	}
-	return &clients{Listener: public, max: connections, stalled: s.Proxy.StallTimeout, log: s.Proxy.Log}
+	return &clients{Listener: public, max: connections, useful: connections - min(connections/8, maxSpare), stalled: s.Proxy.StallTimeout, log: s.Proxy.Log}
 }
 
 // share shares out the descriptors that the process may have open, if that is
@@ -251,17 +257,18 @@ func (c *client) SetWriteDeadline(t time.Time) error {
 }
 
 // enter says that the connection carries a request with a valid key, until
-// leave.
-func (c *client) enter() {
+// leave. It reports whether there is room for one.
+func (c *client) enter() (room bool) {
 	if c == nil {
-		return
+		return true
 	}
 	if c.busy.Add(1) == 1 {
 		c.home.busy.Add(1)
 	}
+	room = c.home.busy.Load() <= int64(c.home.useful)
 	c.used.Store(true)
 	if c.known.Load() {
-		return
+		return room
 	}
 	c.home.mu.Lock()
 	defer c.home.mu.Unlock()
@@ -270,6 +277,7 @@ func (c *client) enter() {
 		c.place = c.home.known.PushBack(c)
 	}
 	c.known.Store(true)
+	return room
 }
 
 func (c *client) leave() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,6 +139,45 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 	s.use(t, s.dial(t))
 	if text, _ := s.log.look(); strings.Count(text, "as many connections as there may be") != 1 {
 		t.Error("the log does not say once that there are too many connections")
+	}
+}
+
+// TestWhereAllConnectionsAreInUse whoever comes with a key is told so, in the
+// words of the route.
+func TestWhereAllConnectionsAreInUse(t *testing.T) {
+	t.Parallel()
+	step := make(chan struct{})
+	s := start(t, config{connections: 24, ollama: standin.Options{Step: step}})
+	var running []*http.Response
+	begin := func() {
+		w := s.dial(t)
+		w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
+		running = append(running, w.begun("POST"))
+	}
+	for range 21 {
+		begin()
+	}
+	turnedAway := 0
+	for range 10 { // more than there are connections left
+		for _, c := range chats {
+			w := s.dial(t)
+			w.send("POST", c.path, c.ask("tiny", true), bearer(s.key))
+			got := w.answer("POST")
+			if message, _ := errorIn(t, c.path, got.body); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") != "1" || message != "too many requests in flight, try again" {
+				t.Fatalf("%s: %s %s", c.path, got, got.body)
+			}
+			turnedAway++
+		}
+	}
+	close(step)
+	for _, res := range running {
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), chats[0].end) {
+			t.Errorf("%q, %v", tailOf(string(body)), err)
+		}
+	}
+	s.use(t, s.dial(t))
+	if reasons := s.spy.texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
+		t.Errorf("%d were turned away, and recorded as %q", turnedAway, reasons)
 	}
 }
 

@@ -29,14 +29,14 @@ type running struct {
 }
 
 // enter adds x. If the proxy is draining it returns errDraining, if there are
-// max exchanges already, errOverload.
+// max exchanges already, or x is on one connection too many, errOverload.
 func (s *running) enter(x *exchange) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.draining:
 		return errDraining
-	case s.max > 0 && s.count >= s.max:
+	case x.crowded, s.max > 0 && s.count >= s.max:
 		return errOverload
 	}
 	if x.next = s.first; x.next != nil {

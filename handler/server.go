@@ -64,7 +64,8 @@ type Server struct {
 	ReloadNow      <-chan os.Signal
 
 	// MaxConnections is the most connections that clients may have at once. 0
-	// means 10,000. There are fewer, and only so many requests in flight, where
+	// means 10,000. One in eight, 64 at most, carries no request, so that
+	// whoever comes when all others do gets a 503 and not a closed door. There are fewer, and only so many requests in flight, where
 	// the process may not open enough files for both: each request may need a
 	// connection to Ollama.
 	MaxConnections int
