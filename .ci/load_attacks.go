@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -17,12 +18,14 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/time/rate"
 )
 
 // An attacker is one kind of slow or greedy clients.
 type attacker struct {
 	name  string
 	conns int           // at once
+	rate  rate.Limit    // of new connections, in a second
 	least time.Duration // how long it has to last to be one
 	run   func(*attackConn) error
 
@@ -34,49 +37,62 @@ type attacker struct {
 	most time.Duration
 }
 
+// many is how many connections a second those begin who begin many.
+const many rate.Limit = 2_000
+
 // attacks are those of the README's table. Where nothing is said of a key, it has
 // none.
 var attacks = []attacker{
-	{name: "idle", conns: 10_000, run: (*attackConn).wait, statuses: []int{0}},
-	{name: "heads", conns: 2_000, least: 12 * time.Second, run: slowHead, statuses: []int{0, 408}, most: 20 * time.Second},
-	{name: "long heads", conns: 2_000, least: 12 * time.Second, run: longHead, statuses: []int{0, 408, 431}, most: 20 * time.Second},
-	{name: "forged", conns: 64, run: forged, statuses: []int{401}},
-	{name: "uploads", conns: 500, run: strangersUpload, statuses: []int{0, 401}, most: 25 * time.Second},
-	{name: "bodies", conns: 1_000, run: slowBody, statuses: []int{0, 502}}, // with a key, as all that follow
-	{name: "readers", conns: 1_000, run: unread, statuses: []int{0}},
-	{name: "held bodies", conns: 3_000, run: heldBody, statuses: []int{0, 400, 503, 504}},
-	{name: "held forms", conns: 400, run: heldForm, statuses: []int{0, 400, 503, 504}},
-	{name: "too large", conns: 8, run: tooLarge, statuses: []int{0, 413}},
-	{name: "chunks", conns: 4, run: endlessChunks, statuses: []int{0, 413}},
-	{name: "bombs", conns: 16, run: bomb, statuses: []int{400, 413, 503}},
+	{name: "idle", conns: 10_000, rate: 5 * many, run: (*attackConn).wait, statuses: []int{0}},
+	{name: "heads", conns: 2_000, rate: many, least: 12 * time.Second, run: slowHead, statuses: []int{0, 408}, most: 20 * time.Second},
+	{name: "long heads", conns: 2_000, rate: many, least: 12 * time.Second, run: longHead, statuses: []int{0, 408, 431}, most: 20 * time.Second},
+	{name: "forged", conns: 64, rate: many, run: forged, statuses: []int{401}},
+	{name: "uploads", conns: 500, rate: many, run: strangersUpload, statuses: []int{0, 401}, most: 25 * time.Second},
+	{name: "bodies", conns: 1_000, rate: many, run: slowBody, statuses: []int{0, 502}}, // with a key, as all that follow
+	{name: "readers", conns: 1_000, rate: many, run: unread, statuses: []int{0}},
+	{name: "held bodies", conns: 3_000, rate: many, run: heldBody, statuses: []int{0, 400, 503, 504}},
+	{name: "held forms", conns: 400, rate: many, run: heldForm, statuses: []int{0, 400, 503, 504}},
+	{name: "too large", conns: 8, rate: many, run: tooLarge, statuses: []int{0, 413}},
+	{name: "chunks", conns: 4, rate: many, run: endlessChunks, statuses: []int{0, 413}},
+	{name: "bombs", conns: 16, rate: many, run: bomb, statuses: []int{400, 413, 503}},
 }
+
+// line is what an attacker sends in a second: 1 Gbit. Who has more of that than
+// the proxy's machine has of processors needs no slow clients.
+var line = rate.NewLimiter(125e6, 1<<20)
+
+// flood lifts both bounds.
+var flood = os.Getenv("FLOOD") != ""
 
 // attackConn is one connection of an attacker's.
 type attackConn struct {
 	net.Conn
 	key   string
-	over  chan struct{} // closed at the attack's end
-	ready func()        // says that it is under way
+	over  context.Context // ends with the attack
+	ready func()          // says that it is under way
 }
 
 // attack runs one kind until its input ends, and tells what came of it.
 func attack(args []string) {
 	i := slices.IndexFunc(attacks, func(a attacker) bool { return a.name == args[0] })
 	a, address, key := attacks[i], args[1], os.Getenv("ATTACK_KEY")
-	over := make(chan struct{})
+	begin := rate.NewLimiter(a.rate, 20)
+	if flood {
+		begin.SetLimit(rate.Inf)
+		line.SetLimit(rate.Inf)
+	}
+	attacking, end := context.WithCancel(context.Background())
 	var all, started sync.WaitGroup
 	var conns, longest atomic.Int64
 	var mu sync.Mutex
 	answers := map[int]int{}
 	started.Add(a.conns)
-	for n := range a.conns {
+	for range a.conns {
 		all.Go(func() {
 			ready := sync.OnceFunc(started.Done)
 			for {
-				select {
-				case <-over:
+				if begin.Wait(attacking) != nil {
 					return
-				default:
 				}
 				c, err := net.DialTimeout("tcp", address, patience)
 				if err != nil {
@@ -85,9 +101,9 @@ func attack(args []string) {
 				}
 				conns.Add(1)
 				from := time.Now()
-				conn := &attackConn{c, key, over, ready}
+				conn := &attackConn{c, key, attacking, ready}
 				go func() {
-					<-over
+					<-attacking.Done()
 					c.Close()
 				}()
 				err = a.run(conn)
@@ -97,28 +113,20 @@ func attack(args []string) {
 					status = conn.status()
 				}
 				c.Close()
-				select {
-				case <-over:
+				if attacking.Err() != nil {
 					return
-				default:
 				}
 				mu.Lock()
 				answers[status]++
 				mu.Unlock()
 				longest.Store(max(longest.Load(), int64(time.Since(from))))
-				if a.most > 0 || a.conns > 100 {
-					time.Sleep(100 * time.Millisecond)
-				}
 			}
 		})
-		if n%20 == 19 {
-			time.Sleep(2 * time.Millisecond)
-		}
 	}
 	started.Wait()
 	fmt.Println("ready")
 	io.Copy(io.Discard, os.Stdin)
-	close(over)
+	end()
 	all.Wait()
 	text := fmt.Sprintf("%d connections", conns.Load())
 	for status, n := range answers {
@@ -168,7 +176,7 @@ func (c *attackConn) drip(text string, pause time.Duration) error {
 			return err
 		}
 		select {
-		case <-c.over:
+		case <-c.over.Done():
 			return io.EOF
 		case <-time.After(pause):
 		}
@@ -193,6 +201,7 @@ func slowHead(c *attackConn) error {
 }
 
 func longHead(c *attackConn) error {
+	line.WaitN(c.over, 60<<10)
 	if err := c.say("POST %s HTTP/1.1\r\nHost: proxy\r\nX-Long: %s", chatRoute, strings.Repeat("x", 60<<10)); err != nil {
 		c.ready()
 		return err
@@ -233,7 +242,7 @@ func unread(c *attackConn) error {
 	}
 	time.Sleep(3 * time.Second) // until all buffers are full
 	c.ready()
-	<-c.over
+	<-c.over.Done()
 	return io.EOF
 }
 
@@ -251,6 +260,7 @@ func (c *attackConn) hold(path, more string, size int) error {
 	}
 	for left := size - 1; left > 0; {
 		n := min(left, len(text))
+		line.WaitN(c.over, n)
 		if _, err := io.WriteString(c, text[:n]); err != nil {
 			c.ready()
 			return nil // there may be an answer
@@ -259,7 +269,7 @@ func (c *attackConn) hold(path, more string, size int) error {
 	}
 	c.ready()
 	select {
-	case <-c.over:
+	case <-c.over.Done():
 		return io.EOF
 	case <-time.After(5 * time.Second):
 		return nil
