@@ -79,6 +79,9 @@ func (s *Server) bounded(public net.Listener) net.Listener {
 	if running := &s.Proxy.running; running.max == 0 || running.max > requests {
 		running.max = requests
 	}
+	if requests > 0 {
+		s.Proxy.pool.slots.bound(requests)
+	}
 	return &clients{Listener: public, max: connections, useful: connections - min(connections/8, maxSpare), stalled: s.Proxy.StallTimeout, log: s.Proxy.Log}
 }
 

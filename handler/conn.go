@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,6 +37,7 @@ var (
 type conn struct {
 	stream net.Conn
 	home   *transport
+	closed atomic.Bool
 	fresh  freshReader   // the stream; nil if it is none
 	in     *bufio.Reader // for net/http, of what limit lets through; nil: not needed
 
@@ -66,9 +68,12 @@ func newConn(home *transport, stream net.Conn) *conn {
 func (c *conn) close() {
 	if secure, ok := c.stream.(*tls.Conn); ok {
 		secure.NetConn().Close()
-		return
+	} else {
+		c.stream.Close()
 	}
-	c.stream.Close()
+	if !c.closed.Swap(true) {
+		c.home.slots.giveBack()
+	}
 }
 
 // roundTrip sends the request and reads the head of the answer. If it fails,

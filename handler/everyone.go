@@ -61,6 +61,14 @@ func (d *done) line() progress {
 // errDown is why a member is not asked.
 var errDown = errors.New("cannot be reached")
 
+// unasked is what to say of a member that could not be asked.
+func unasked(err error) error {
+	if errors.Is(err, errNoSlot) {
+		return errOverload
+	}
+	return errDown
+}
+
 // pull has every member pull the model. The answer is a stream of their progress
 // as it comes: each line's status begins with the member's name, its digest ends
 // with @ and the name, so that clients that go by either keep them apart, and its
@@ -163,7 +171,7 @@ func (w *lineWriter) write(v any) error {
 func (pl *pool) pullOn(r *http.Request, m *member, w *lineWriter) error {
 	res, err := pl.askMember(r, m)
 	if err != nil {
-		return errDown
+		return unasked(err)
 	}
 	defer res.Body.Close()
 	lines := bufio.NewScanner(res.Body)
@@ -212,7 +220,7 @@ func (pl *pool) change(x *exchange, out *http.Request) (*http.Response, error) {
 		a.member.lookSoon()
 		switch {
 		case a.err != nil:
-			d.add(a.member.name, errDown)
+			d.add(a.member.name, unasked(a.err))
 		case a.res.StatusCode == http.StatusNotFound:
 			if missing == nil {
 				missing = a.res

@@ -64,6 +64,16 @@ func WidthOf(text string) int { return widthOf(text) }
 // Share is how descriptors are shared out.
 func Share(descriptors, wanted int) (connections, requests int) { return share(descriptors, wanted) }
 
+// BoundSlots has there be n connections to several Ollamas, and SlotsTaken is how
+// many there are.
+func BoundSlots(p *Proxy, n int) { p.pool.slots.bound(n) }
+func SlotsTaken(p *Proxy) int    { return len(p.pool.slots.taken) }
+
+// FailDials has a transport get no new connections.
+func FailDials(t http.RoundTripper, err error) {
+	t.(*transport).dial = func(context.Context) (net.Conn, error) { return nil, err }
+}
+
 // Bounded is a public listener as a Server makes it.
 func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l) }
 

@@ -65,6 +65,11 @@ func (m *member) dismiss() {
 	if m.stop != nil {
 		m.stop()
 	}
+	m.closeIdle()
+}
+
+// closeIdle closes its connections that no request uses.
+func (m *member) closeIdle() {
 	if t, ok := m.transport.(*transport); ok {
 		t.CloseIdleConnections()
 	}

@@ -21,6 +21,7 @@ type pool struct {
 
 	roster atomic.Pointer[roster]
 	talks  *talks
+	slots  slots // for connections to its members
 
 	renamed chan struct{} // has names looked up now
 
@@ -52,6 +53,7 @@ func newPool(p *Proxy, alone bool) *pool {
 	if !alone {
 		pl.talks = newTalks()
 	}
+	pl.slots.spare = pl.closeIdle
 	pl.roster.Store(&roster{})
 	pl.set(p.Upstreams)
 	if alone {
@@ -135,6 +137,9 @@ func (pl *pool) join(u Upstream) *member {
 	pl.lastID++
 	m := newMember(u, pl.lastID)
 	m.pool = pl
+	if t, ok := m.transport.(*transport); ok && !pl.alone {
+		t.slots = &pl.slots
+	}
 	m.number = pl.numbers[u.entry()]
 	m.offers[""] = &offer{member: m}
 	m.offers[""].loaded.Store(true) // nothing has to be
@@ -142,6 +147,13 @@ func (pl *pool) join(u Upstream) *member {
 	slices.SortFunc(pl.members, func(a, b *member) int { return strings.Compare(a.name, b.name) })
 	pl.lookAfter(m)
 	return m
+}
+
+// closeIdle closes the connections that no request uses.
+func (pl *pool) closeIdle() {
+	for _, m := range pl.roster.Load().members {
+		m.closeIdle()
+	}
 }
 
 // index publishes who has what. The lock is held.

@@ -3,10 +3,12 @@ package handler
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -70,6 +72,7 @@ func newTransport(upstream *url.URL, address string) *transport {
 type transport struct {
 	dialer net.Dialer
 	dial   func(context.Context) (net.Conn, error)
+	slots  *slots // nil: as many connections as there are requests
 
 	mu      sync.Mutex
 	idle    []*conn
@@ -111,8 +114,15 @@ func (t *transport) connect(ctx context.Context) (*conn, error) {
 }
 
 func (t *transport) open(ctx context.Context) (*conn, error) {
+	if err := t.slots.take(ctx); err != nil {
+		return nil, err
+	}
 	c, err := t.dial(ctx)
 	if err != nil {
+		t.slots.giveBack()
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			err = errNoSlot // that is not Ollama's fault
+		}
 		return nil, err
 	}
 	return newConn(t, c), nil
@@ -135,7 +145,7 @@ func (t *transport) take() *conn {
 func (t *transport) put(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.idle) == maxIdle {
+	if len(t.idle) == maxIdle || t.slots.wanted() {
 		c.close()
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -25,6 +26,9 @@ func (pl *pool) union(x *exchange, out *http.Request) (*http.Response, error) {
 	var first *http.Response
 	err := errNobody
 	for _, a := range answers {
+		if errors.Is(a.err, errNoSlot) {
+			return nil, a.err // a list without it would seem whole
+		}
 		if a.err != nil {
 			continue
 		}

@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -86,9 +87,11 @@ func (pl *pool) attend(ctx context.Context, m *member) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errNoSlot): // it has not been asked
+		case err != nil:
 			pl.went(m, err, first)
-		} else {
+		default:
 			pl.take(m, installed, loaded)
 			pl.came(m, first)
 		}
