@@ -3,14 +3,17 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +29,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/metrics"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -1308,4 +1312,60 @@ func TestTheLogSaysWhyAStreamWasCut(t *testing.T) {
 	if !maps.Equal(outcomes, want) {
 		t.Errorf("%v, want %v", outcomes, want)
 	}
+}
+
+// canned is an Ollama that answers at once, in this process.
+type canned struct{}
+
+func (canned) RoundTrip(r *http.Request) (*http.Response, error) {
+	const message = `{"model":"tiny","message":{"role":"assistant","content":"hello"},"done":true,"prompt_eval_count":3,"eval_count":5}`
+	r.Body.Close()
+	return &http.Response{
+		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(message)),
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(message)),
+	}, nil
+}
+
+// unheard is a client whose answers go nowhere.
+type unheard http.Header
+
+func (u unheard) Header() http.Header       { return http.Header(u) }
+func (unheard) WriteHeader(int)             {}
+func (unheard) Write(p []byte) (int, error) { return len(p), nil }
+func (unheard) Flush()                      {}
+
+// BenchmarkCores is for -cpu 1,2: what the proxy does for a small chat, metrics and
+// all, without sockets. If nothing is shared that matters, two cores take half the
+// time of one, as far as the machine's are two: of that "hash" tells.
+func BenchmarkCores(b *testing.B) {
+	b.Run("hash", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			block := make([]byte, 8<<10)
+			for pb.Next() {
+				sha256.Sum256(block)
+			}
+		})
+	})
+	secret, _ := signer.NewSecret()
+	key, err := signer.Mint(secret, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	proxy := handler.New(handler.Options{
+		Upstream: &url.URL{Scheme: "http", Host: "ollama"}, Transport: canned{}, Keys: signer.NewVerifier(secret), Log: slog.New(slog.DiscardHandler),
+		Recorder: metrics.New(metrics.Options{
+			Routes: handler.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
+			UpstreamChoices: handler.UpstreamChoices(), UpstreamRetries: handler.UpstreamRetries(),
+		}),
+	})
+	b.Run("request", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				r := httptest.NewRequest("POST", "/api/chat", strings.NewReader(`{"model":"tiny","stream":false,"messages":[{"role":"user","content":"hi"}]}`))
+				r.Header.Set("Authorization", "Bearer "+key)
+				proxy.ServeHTTP(unheard{}, r)
+			}
+		})
+	})
 }

@@ -173,6 +173,37 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
+// BenchmarkScrape is a scrape of a proxy that has been asked for everything: 32
+// routes, 100 models and, where they are counted, 1,000 keys.
+func BenchmarkScrape(b *testing.B) {
+	for _, keys := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			var routes []string
+			for n := range 32 {
+				routes = append(routes, fmt.Sprint("/api/route-", n))
+			}
+			m := New(Options{Routes: routes, InForce: &inForce{}, PerKey: keys > 0})
+			for n := range routes {
+				m.RequestEnded(n, "POST", 200, time.Second)
+				m.StreamEnded(n, "complete")
+			}
+			for n := range 100 {
+				m.Answered(0, fmt.Sprint("model-", n), 1000, 26, 259)
+			}
+			for n := range keys {
+				m.KeySeen(id(n), "")
+			}
+			h, r, w := m.Handler(), httptest.NewRequest(http.MethodGet, "/metrics", nil), httptest.NewRecorder()
+			b.ReportAllocs()
+			for b.Loop() {
+				w.Body.Reset()
+				h.ServeHTTP(w, r)
+			}
+			b.ReportMetric(float64(w.Body.Len()), "B/scrape")
+		})
+	}
+}
+
 func TestHistogramsAreNativeBesideClassic(t *testing.T) {
 	for _, native := range []bool{false, true} {
 		m := New(Options{Routes: []string{"/api/chat"}, InForce: &inForce{}, NativeHistograms: native})
