@@ -31,6 +31,7 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 	case x.named != "":
 		return pl.askNamed(x, out)
 	case pl.alone:
+		out.Body = x.body.readCloser()
 		return p.Transport.RoundTrip(out)
 	case x.route.reach == theNamed:
 		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,

@@ -158,3 +158,23 @@ func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
 		t.Errorf("push: %v %s", a, a.body)
 	}
 }
+
+// TestABlobThatIsForNobodyIsRefused at once, also where it is so large that it
+// would be passed on as it comes.
+func TestABlobThatIsForNobodyIsRefused(t *testing.T) {
+	t.Parallel()
+	several := startPool(t, config{}, newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{}))
+	alone := start(t, config{})
+	for _, c := range []struct {
+		site    *site
+		headers []string
+	}{{several, nil}, {several, []string{naming + ": three"}}, {alone, []string{naming + ": three"}}} {
+		w := c.site.dial(t)
+		headers := append(c.headers, bearer(c.site.admin), "Content-Length: 2000000")
+		w.write("%s\r\n", head("POST", "/api/blobs/sha256:"+strings.Repeat("a", 64), headers...))
+		if a := w.answer("POST"); a.status != 400 || !strings.Contains(a.body, "Ollama") {
+			t.Errorf("%q: %v %s", c.headers, a, a.body)
+		}
+		w.closed()
+	}
+}

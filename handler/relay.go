@@ -43,7 +43,8 @@ func (p *Proxy) relay(x *exchange) {
 }
 
 // outgoing is the request that Ollama sees: our path, its own Host, and of the
-// client's headers those that are its business.
+// client's headers those that are its business. It gets its body once there is an
+// Ollama for it.
 func (p *Proxy) outgoing(x *exchange) *http.Request {
 	x.target = url.URL{Path: x.path, RawPath: x.rawPath, RawQuery: x.r.URL.RawQuery}
 	if p.pool.alone {
@@ -54,7 +55,6 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 		URL:           &x.target,
 		Header:        x.r.Header, // nobody else reads it from here on
 		ContentLength: x.body.length,
-		Body:          x.body.readCloser(),
 	}).WithContext(&x.life)
 	withhold(out.Header)
 	if x.route.models == inAnswer {
