@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -147,17 +148,27 @@ func (x *exchange) leave() {
 func (x *exchange) repeatable() bool { return x.body.large == nil }
 
 // keep reads what a busy member says, so that its connection is free. If that is
-// of unknown length, or long, keep returns nil and has done nothing.
+// of unknown length, or long, keep returns nil and has done nothing. If it breaks
+// off, so does what keep returns.
 func keep(res *http.Response) *http.Response {
 	if res.ContentLength < 0 || res.ContentLength > maxBusy {
 		return nil
 	}
-	said, _ := io.ReadAll(res.Body)
+	said, err := io.ReadAll(res.Body)
 	res.Body.Close()
+	if err != nil {
+		res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(said), brokenOff{err}))
+		return res
+	}
 	res.Body, res.ContentLength = newMemory(content{first: said}), int64(len(said))
 	res.Header.Del("Content-Length")
 	return res
 }
+
+// brokenOff is the end of what broke off.
+type brokenOff struct{ err error }
+
+func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }
 
 // isRefused reports whether there was no connection.
 func isRefused(err error) bool {

@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -282,6 +283,32 @@ func TestABusyBoxSendsToTheNext(t *testing.T) {
 	a := s.ask(t, "POST", "/api/chat", forModel("tiny"))
 	if a.status != 503 || a.err != nil || a.body != `{"error":"server busy, please try again.  maximum pending requests exceeded"}` {
 		t.Errorf("%v %q", a, a.body)
+	}
+}
+
+// TestABusyBoxThatBreaksOffIsNoAnswer: half of what it says never looks whole.
+func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}})
+	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	s := startPool(t, config{}, one, two)
+	half := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "20")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, `{"error":`)
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	one.fails(half)
+	two.fails(half)
+	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status == 503 && a.err == nil {
+		t.Errorf("%v %q", a, a.body)
+	}
+	two.fault.Store(nil)
+	for range 10 {
+		if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
+			t.Fatalf("%v %s", a, a.body)
+		}
 	}
 }
 
