@@ -227,9 +227,9 @@ func (pl *pool) refresh(ctx context.Context) {
 		}
 		done := make(chan struct{})
 		pl.miss.done = done
-		members := slices.Clone(pl.members)
+		looking, members := pl.looking, slices.Clone(pl.members)
 		pl.looks.Go(func() {
-			pl.lookAtAll(members)
+			pl.lookAtAll(looking, members)
 			pl.mu.Lock()
 			pl.miss = miss{last: time.Now()}
 			pl.mu.Unlock()
@@ -244,8 +244,8 @@ func (pl *pool) refresh(ctx context.Context) {
 	}
 }
 
-func (pl *pool) lookAtAll(members []*member) {
-	ctx, cancel := context.WithTimeout(pl.looking, missPatience)
+func (pl *pool) lookAtAll(ctx context.Context, members []*member) {
+	ctx, cancel := context.WithTimeout(ctx, missPatience)
 	defer cancel()
 	var all sync.WaitGroup
 	for _, m := range members {
