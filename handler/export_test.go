@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -128,6 +129,12 @@ func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.
 		s.rest.Close()
 		s.departures.close()
 	}
+}
+
+// HandOver makes a connection of a listener of clients one of which something has
+// been read, and whose first head has until then.
+func HandOver(c net.Conn, read string, until time.Time) net.Conn {
+	return &handedOver{c.(*client), []byte(read), until}
 }
 
 // IsPlainResponse reports whether a response is one, and how long its head is.

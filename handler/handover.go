@@ -3,6 +3,7 @@ package handler
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // handover is a listener that accepts connections which somebody has begun to
@@ -49,7 +50,21 @@ func (h *handover) Addr() net.Addr { return h.addr }
 // handedOver is a connection of which something has been read.
 type handedOver struct {
 	*client
-	read []byte
+	read  []byte
+	until time.Time // when its first head has to be there; zero: it is not the first
+}
+
+// SetReadDeadline gives a first head no more time than the connection was given
+// when it came. Once that head is there, net/http sets no deadline.
+func (c *handedOver) SetReadDeadline(t time.Time) error {
+	if !c.until.IsZero() {
+		if t.IsZero() {
+			c.until = t
+		} else if t.After(c.until) {
+			t = c.until
+		}
+	}
+	return c.client.SetReadDeadline(t)
 }
 
 // Read gives what has been read before, first. It counts as it would if it had

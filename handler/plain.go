@@ -140,7 +140,11 @@ func (s *plainServer) serveConn(client *client) {
 		if r == nil {
 			ours = false
 			client.SetReadDeadline(time.Time{})
-			s.rest.give(&handedOver{client, bytes.Clone(c.in)})
+			over := &handedOver{client: client, read: bytes.Clone(c.in)}
+			if c.first {
+				over.until = c.until
+			}
+			s.rest.give(over)
 			c.release()
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -329,6 +330,59 @@ func TestAConnectionChangesHands(t *testing.T) {
 	if handedOver.Load() != before {
 		t.Error("an empty line after a body is not plain")
 	}
+}
+
+// TestAHeadHasNoMoreTimeForChangingHands: what is late for one is late for the
+// other, but only while it is not there.
+func TestAHeadHasNoMoreTimeForChangingHands(t *testing.T) {
+	t.Parallel()
+	server := &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: time.Hour}
+	defer server.Close()
+	for name, c := range map[string]struct {
+		read  string
+		until time.Time
+		rest  string
+		want  int // answers
+	}{
+		"half a head, late":    {"GET /known HTTP/1.1\r\nHost: x\r\n", time.Unix(1, 0), "", 0},
+		"half a head, in time": {"GET /known HTTP/1.1\r\nHost: x\r\n", time.Now().Add(time.Hour), "\r\n", 1},
+		"half a later head":    {"GET /known HTTP/1.1\r\nHost: x\r\n", time.Time{}, "\r\n", 1},
+		"what follows a head":  {"GET /known HTTP/1.1\r\nHost: x\r\n\r\n", time.Unix(1, 0), "GET /known HTTP/1.1\r\nHost: x\r\n\r\n", 2},
+	} {
+		l := listen(t)
+		public := handler.Bounded(&handler.Server{Proxy: handler.New(handler.Options{Upstream: &url.URL{}, Recorder: newSpy()})}, l)
+		w := dial(t, l.Addr().String())
+		accepted, err := public.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go server.Serve(&one{Listener: l, conn: handler.HandOver(accepted, c.read, c.until)})
+		if c.want == 0 {
+			w.closed()
+			continue
+		}
+		for i := range c.want {
+			if i == c.want-1 {
+				w.write("%s", c.rest)
+			}
+			if a := w.answer("GET"); a.status != 200 {
+				t.Errorf("%s: %v", name, a)
+			}
+		}
+	}
+}
+
+// one is a listener that accepts one connection.
+type one struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (l *one) Accept() (c net.Conn, err error) {
+	if c, l.conn = l.conn, nil; c == nil {
+		return l.Listener.Accept()
+	}
+	return c, nil
 }
 
 // TestWithoutDepartures net/http serves all.
