@@ -79,7 +79,7 @@ func (c *conn) close() {
 // roundTrip sends the request and reads the head of the answer. If it fails,
 // the connection is closed; so it is once the request's context ends.
 func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
-	c.sent, c.sender, c.in = false, nil, nil
+	c.sent = false
 	c.limit.left, c.limit.seen = maxAnswerHead, false
 	c.watch(r.Context())
 	res, err := c.converse(r)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -149,6 +150,7 @@ func (t *transport) put(c *conn) {
 		c.close()
 		return
 	}
+	c.life, c.unwatch, c.in, c.sender = nil, nil, nil, nil // with all that the request was
 	c.idleSince = time.Now()
 	t.idle = append(t.idle, c)
 	if t.pruning == nil {
@@ -165,7 +167,7 @@ func (t *transport) prune() {
 		t.idle[old].close()
 		old++
 	}
-	t.idle = append(t.idle[:0], t.idle[old:]...)
+	t.idle = slices.Delete(t.idle, 0, old)
 	t.pruning = nil
 	if len(t.idle) > 0 {
 		t.pruning = time.AfterFunc(maxIdleTime-time.Since(t.idle[0].idleSince), t.prune)

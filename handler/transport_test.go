@@ -13,10 +13,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"weak"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 )
@@ -253,6 +255,30 @@ func TestCancellingWhatIsOverDoesNothing(t *testing.T) {
 		}
 	}
 	f.wants("1 POST ", "1 POST ", "1 POST ", "1 POST ")
+}
+
+// TestAConnectionThatWaitsKeepsNothing of the request that it was for.
+func TestAConnectionThatWaitsKeepsNothing(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{"plain": fine, "for net/http": "HTTP/1.1 200 OK\r\nX: \t\r\nContent-Length: 4\r\n\r\nfine"} {
+		f := reach(t, fine, answer)
+		f.ask("POST", nil) // the dialer may take a while to forget its context
+		kept := func() weak.Pointer[[64]byte] {
+			secret := new([64]byte)
+			type key struct{}
+			res, err := f.begin(context.WithValue(t.Context(), key{}, secret), "POST", handler.InMemory("small"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.ReadAll(res.Body)
+			res.Body.Close()
+			return weak.Make(secret)
+		}()
+		runtime.GC()
+		if kept.Value() != nil {
+			t.Errorf("%s: the request is still there", name)
+		}
+	}
 }
 
 // TestWaitingIsCancelled: before the first byte, and while the body is sent.
