@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // departures learns from the kernel which clients have left: that takes nothing
@@ -28,7 +29,9 @@ func newDepartures() *departures {
 		return nil
 	}
 	d := &departures{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*departure{}}
-	if d.raw, err = d.epoll.SyscallConn(); err != nil {
+	// What cannot have a deadline Go's own epoll does not take, and then nobody
+	// would ever hear of those who leave.
+	if d.raw, err = d.epoll.SyscallConn(); err != nil || d.epoll.SetReadDeadline(time.Time{}) != nil {
 		d.epoll.Close()
 		return nil
 	}
