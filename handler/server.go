@@ -65,9 +65,9 @@ type Server struct {
 
 	// MaxConnections is the most connections that clients may have at once. 0
 	// means 10,000. One in eight, 64 at most, carries no request, so that
-	// whoever comes when all others do gets a 503 and not a closed door. There are fewer, and only so many requests in flight, where
-	// the process may not open enough files for both: each request may need a
-	// connection to Ollama.
+	// whoever comes when all others do gets a 503 and not a closed door. There
+	// are fewer, and only so many requests in flight, where the process may not
+	// open enough files for both: each request may need a connection to Ollama.
 	MaxConnections int
 
 	// DrainDelay is how long the drain waits for load balancers to notice that
