@@ -42,6 +42,9 @@ func HoldDecoders() (release func()) {
 // UseResolver makes a transport look names up with r.
 func UseResolver(t http.RoundTripper, r *net.Resolver) { t.(*transport).dialer.Resolver = r }
 
+// Retire does what is done to the transport of an Ollama that has left.
+func Retire(t http.RoundTripper) { t.(*transport).retire() }
+
 // NewSocket is a connection as the proxy reads and writes it.
 func NewSocket(c net.Conn) net.Conn { return newSocket(c) }
 

@@ -65,7 +65,9 @@ func (m *member) dismiss() {
 	if m.stop != nil {
 		m.stop()
 	}
-	m.closeIdle()
+	if t, ok := m.transport.(*transport); ok {
+		t.retire()
+	}
 }
 
 // closeIdle closes its connections that no request uses.

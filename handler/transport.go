@@ -76,6 +76,7 @@ type transport struct {
 	slots  *slots // nil: as many connections as there are requests
 
 	mu      sync.Mutex
+	retired bool // nothing more is kept for later
 	idle    []*conn
 	pruning *time.Timer // while there are idle ones
 }
@@ -146,7 +147,7 @@ func (t *transport) take() *conn {
 func (t *transport) put(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.idle) == maxIdle || t.slots.wanted() {
+	if t.retired || len(t.idle) == maxIdle || t.slots.wanted() {
 		c.close()
 		return
 	}
@@ -172,6 +173,15 @@ func (t *transport) prune() {
 	if len(t.idle) > 0 {
 		t.pruning = time.AfterFunc(maxIdleTime-time.Since(t.idle[0].idleSince), t.prune)
 	}
+}
+
+// retire closes the connections that no request uses, and the others as soon as
+// none does.
+func (t *transport) retire() {
+	t.mu.Lock()
+	t.retired = true
+	t.mu.Unlock()
+	t.CloseIdleConnections()
 }
 
 // CloseIdleConnections closes the connections that no request uses.

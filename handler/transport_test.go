@@ -281,6 +281,22 @@ func TestAConnectionThatWaitsKeepsNothing(t *testing.T) {
 	}
 }
 
+// TestATransportThatIsNotWantedKeepsNoConnection: not those either that are still
+// in use.
+func TestATransportThatIsNotWantedKeepsNoConnection(t *testing.T) {
+	t.Parallel()
+	f := reach(t)
+	res, err := f.begin(t.Context(), "POST", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler.Retire(f.transport)
+	if text, err := io.ReadAll(res.Body); string(text) != "fine" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	await(t, f.closed, "the connection to be closed")
+}
+
 // TestWaitingIsCancelled: before the first byte, and while the body is sent.
 func TestWaitingIsCancelled(t *testing.T) {
 	t.Parallel()
