@@ -52,6 +52,7 @@ type clients struct {
 	strangers list.List // of *client: never a valid key
 	known     list.List // of *client
 	told      time.Time // when the log last said that there are too many
+	refused   time.Time // when it last said that too many carry requests
 }
 
 // client is a connection that somebody has opened.
@@ -268,7 +269,9 @@ func (c *client) enter() (room bool) {
 	if c.busy.Add(1) == 1 {
 		c.home.busy.Add(1)
 	}
-	room = c.home.busy.Load() <= int64(c.home.useful)
+	if room = c.home.busy.Load() <= int64(c.home.useful); !room {
+		c.home.tellOfRefusals()
+	}
 	c.used.Store(true)
 	if c.known.Load() {
 		return room
@@ -281,6 +284,17 @@ func (c *client) enter() (room bool) {
 	}
 	c.known.Store(true)
 	return room
+}
+
+// tellOfRefusals says now and then that there is no room. To which limit a refusal
+// is due does not show in its own line.
+func (s *clients) tellOfRefusals() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.refused) > time.Minute {
+		s.refused = time.Now()
+		s.log.Warn("as many connections carry requests as may: further ones get 503", "connections", s.useful)
+	}
 }
 
 func (c *client) leave() {

@@ -179,6 +179,9 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 	if reasons := s.spy.texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("%d were turned away, and recorded as %q", turnedAway, reasons)
 	}
+	if text, _ := s.log.look(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"msg":"as many connections carry requests as may: further ones get 503","connections":21`) {
+		t.Errorf("the log does not say once that there is no room: %s", text)
+	}
 }
 
 // TestLongHeadsHaveABound, all together: short ones do not suffer from it, and
