@@ -55,13 +55,15 @@ func main() {
 	checkList()
 	checkSignals()
 	checkOpenFiles()
+	checkHolders()
+	checkLists()
 	checkClock()
 
 	words := ""
 	if left != nil {
 		words = "; NOT checked here: " + strings.Join(left, ", ")
 	}
-	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files and the clock: all held, after %s%s\n", seconds(time.Since(began)), words)
+	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files, their holders and the clock: all held, after %s%s\n", seconds(time.Since(began)), words)
 }
 
 // A proxy is one running `ollama-proxy serve`.
@@ -70,6 +72,7 @@ type proxy struct {
 	name, log        string
 	address, metrics string
 	secret           string
+	keys             []string
 	gone             chan struct{} // closed at its end
 }
 
@@ -118,7 +121,48 @@ func launch(name string, change func(*exec.Cmd), args ...string) *proxy {
 func (p *proxy) said() string { return read(p.log) }
 
 func (p *proxy) mint(args ...string) string {
-	return command(append([]string{"mint", "--secret-file", p.secret}, args...)...)
+	key := command(append([]string{"mint", "--secret-file", p.secret}, args...)...)
+	p.keys = append(p.keys, key)
+	return key
+}
+
+// tells fails unless the log has n lines since then with all the words. A line is
+// written when its request is over, which a client may know before.
+func (p *proxy) tells(since, n int, words ...string) {
+	count := func() (lines int) {
+		for line := range strings.Lines(p.said()[since:]) {
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+				lines++
+			}
+		}
+		return lines
+	}
+	await(fmt.Sprintf("the log of %s to have %d lines with %q", p.name, n, words), func() bool { return count() >= n })
+	if got := count(); got != n {
+		fatal("the log of %s has %d lines with %q, not %d:\n%s", p.name, got, words, n, p.said()[since:])
+	}
+}
+
+// counts fails unless a series comes to be n.
+func (p *proxy) counts(series string, n float64) {
+	await(fmt.Sprintf("%s of %s to be %v", series, p.name, n), func() bool { return p.metric(series) >= n })
+	if got := p.metric(series); got != n {
+		fatal("%s of %s is %v, not %v", series, p.name, got, n)
+	}
+}
+
+// keepsQuiet fails if what nobody may read stands in the log.
+func (p *proxy) keepsQuiet() {
+	hidden := append(strings.Fields(read(p.secret)), "planted") // as URLs have it
+	for _, key := range p.keys {
+		hidden = append(hidden, key[strings.LastIndex(key, ".")+1:])
+	}
+	log := p.said()
+	for _, text := range hidden {
+		if strings.Contains(log, text) {
+			fatal("the log of %s shows what is secret", p.name)
+		}
+	}
 }
 
 // stop ends it by SIGTERM, and gives how long that took.
@@ -139,6 +183,7 @@ func (p *proxy) ended() {
 	if code := p.ProcessState.ExitCode(); code != 0 {
 		fatal("%s ended with exit %d", p.name, code)
 	}
+	p.keepsQuiet()
 }
 
 // metric is the value of one series, as it stands, and NaN if there is none.

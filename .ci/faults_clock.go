@@ -84,6 +84,9 @@ func checkClock() {
 	if code, took := <-status, time.Since(from); code != http.StatusGatewayTimeout || took < 3*time.Second || took > patience/2 {
 		fatal("an Ollama that was silent while the clock was stepped: status %d after %s, not 504 after 3s", code, seconds(took))
 	}
+	p.counts(`ollama_proxy_upstream_errors_total{kind="timeout",upstream="`+ollama+`"}`, 1)
+	p.counts(`ollama_proxy_requests_total{code="504",method="POST",route="/api/chat"}`, 1)
+	p.tells(0, 1, `"level":"INFO","msg":"request"`, `"status":504`, `"outcome":"stalled"`)
 	pass("a limit of 3s for the first byte runs out after %s", seconds(time.Since(from)))
 
 	// A budget fills up as time passes.
@@ -96,19 +99,25 @@ func checkClock() {
 		step(by)
 		p.allows(frugal, http.StatusTooManyRequests, "a third request in a minute, however the clock is stepped")
 	}
+	p.counts(`ollama_proxy_refusals_total{reason="rpm"}`, float64(len(steps)))
+	p.tells(0, len(steps), `"level":"INFO","msg":"request"`, `"status":429`, `"outcome":"refused","reason":"rpm"`)
 	pass("a step refills no budget of requests")
 
 	// A key ends when the clock says so.
 	step(0)
 	brief := p.mint("--expires-in", "30m")
+	expired := 0
 	for _, by := range append(steps, 1799, 1801, 1799) {
 		step(by)
 		want := http.StatusOK
 		if by >= 30*60 {
 			want = http.StatusUnauthorized
+			expired++
 		}
 		p.allows(brief, want, "a key for half an hour, the clock stepped by "+strconv.FormatInt(by, 10)+"s")
 	}
+	p.counts(`ollama_proxy_refusals_total{reason="expired"}`, float64(expired))
+	p.tells(0, expired, `"level":"INFO","msg":"request"`, `"status":401`, `"outcome":"refused","reason":"expired"`)
 	pass("a key ends when the clock says so, and begins again when it was stepped too far")
 
 	// News are seen: by the next look, and although files seem to be of the
@@ -123,6 +132,8 @@ func checkClock() {
 			return err == nil && status == http.StatusUnauthorized
 		})
 	}
+	p.counts("ollama_proxy_revocations", float64(len(steps)))
+	p.tells(0, 0, `"level":"ERROR"`)
 	p.stop()
 	for line := range strings.Lines(p.said()) {
 		var entry struct {

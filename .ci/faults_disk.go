@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,7 @@ func checkDisk(mounts bool) {
 		}
 		remove()
 		os.Remove(filepath.Join(full, "another"))
+		checkServedFrom(full)
 		empty(full, "list")
 		before := read(filepath.Join(full, "list"))
 		must(syscall.Mount("", full, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""), "mounting read-only")
@@ -91,6 +93,41 @@ func checkFull(what, words, place string, how func(*exec.Cmd), fill func() (reli
 		}
 	}
 	pass("%s: for each of %d sizes of what is left, revoke says so, loses nothing, and works again afterwards", what, entry+2)
+}
+
+// checkServedFrom: a proxy whose list and whose log are on a disk that is full
+// serves as before.
+func checkServedFrom(full string) {
+	list := filepath.Join(full, "served.list")
+	write(list, "")
+	p := serve("full/served", "--revocations", list)
+	key, victim := p.mint(), p.mint()
+	p.allows(victim, http.StatusOK, "before the disk is full")
+	p.tells(0, 1, "level=INFO msg=request", "status=200", "outcome=complete")
+	relieve := fill(full)
+	const asked = 100 // more than the rest of a page has room for
+	for range asked {
+		p.allows(key, http.StatusOK, "with a log on a full disk")
+	}
+	fails(nil, "no space left on device", "revoke", "--revocations", list, victim)
+	p.allows(victim, http.StatusOK, "a key of which revoke has said that it is not revoked")
+	p.counts(`ollama_proxy_requests_total{code="200",method="GET",route="/api/version"}`, asked+2)
+	p.counts("ollama_proxy_revocations", 0)
+	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
+	relieve()
+	said := len(p.said())
+	command("revoke", "--revocations", list, victim)
+	p.counts("ollama_proxy_revocations", 1)
+	p.allows(victim, http.StatusUnauthorized, "a key that was revoked after the disk was full")
+	p.counts(`ollama_proxy_refusals_total{reason="revoked"}`, 1)
+	p.tells(said, 1, "level=INFO msg=reloaded what=revocations changed=true")
+	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
+	p.tells(0, 0, "level=ERROR")
+	p.stop()
+	for _, name := range []string{list, p.log, p.secret} {
+		must(os.Remove(name), "what was served")
+	}
+	pass("the list and the log on a full disk: requests are answered and counted, and once there is room the log goes on")
 }
 
 // revoked counts the entries of a list, which must be good.
@@ -195,6 +232,7 @@ func checkKilledRevoke() {
 	const workers, each = 6, 60
 	path := filepath.Join(dir, "killed")
 	write(path, uuid.NewString()+" without a line's end")
+	p := serve("follower", "--revocations", path)
 	var killed, returned atomic.Int64
 	var told sync.Map
 	var all sync.WaitGroup
@@ -251,8 +289,12 @@ func checkKilledRevoke() {
 		}
 		return true
 	})
+	p.counts("ollama_proxy_revocations", float64(last.Len()))
+	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
+	p.tells(0, 0, "level=ERROR")
+	p.stop()
 	if killed.Load() < workers*each/10 || returned.Load() < workers*each/10 {
 		fatal("of %d, %d were killed and %d returned: there is nothing to see", workers*each, killed.Load(), returned.Load())
 	}
-	pass("%d revoke at once, %d of %d killed: what the others said is on the list, good at each of %d looks", workers, killed.Load(), workers*each, looks)
+	pass("%d revoke at once, %d of %d killed: what the others said is on the list, good at each of %d looks and to a proxy all the time", workers, killed.Load(), workers*each, looks)
 }

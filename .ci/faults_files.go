@@ -58,6 +58,13 @@ func checkOpenFiles() {
 	}
 	time.Sleep(2 * time.Second)
 	used, open := p.cpu()-spent, p.metric("process_open_fds")
+	p.counts("process_max_fds", openFiles)
+	p.counts(`ollama_proxy_refusals_total{reason="revoked"}`, 1)
+	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
+	p.counts(`ollama_proxy_requests_total{code="200",method="GET",route="/api/version"}`, 1+8+8+1)
+	p.tells(0, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
+	p.tells(0, 1, `level=WARN msg="as many connections as there may be: those not in use make way"`, "connections=")
+	p.tells(0, 0, "level=ERROR")
 	if took := time.Since(from); used > took/4 {
 		fatal("amid a crowd of strangers it takes %s of %s on the processor", seconds(used), seconds(took))
 	}

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,7 +46,11 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 		}
 	}
 	goroutines, files := p.settled()
-	said := len(p.said())
+	const cutStreams, refusals = `ollama_proxy_streams_total{outcome="revoked",route="/api/chat"}`, `ollama_proxy_refusals_total{reason="revoked"}`
+	said, cut, refused := len(p.said()), p.metric(cutStreams), p.metric(refusals)
+	if math.IsNaN(cut) {
+		cut = 0 // before the first there is no series
+	}
 	running, stop := p.streams(key, streams), p.ask(key)
 	var doomed *stream
 	from := time.Now()
@@ -71,6 +77,13 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	if g, f := p.settled(); g > goroutines+2 || f > files+2 {
 		fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", hangups, g, goroutines, f, files)
 	}
+	p.counts(cutStreams, cut+1)
+	p.counts(refusals, refused+1)
+	p.tells(said, 1, "level=INFO msg=request", "route=/api/chat", "status=401", "outcome=revoked")
+	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
+	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
+	p.tells(said, 0, "level=WARN")
+	p.tells(said, 0, "level=ERROR")
 	reloads := strings.Count(p.said()[said:], "msg=reloaded")
 	if reloads > 2*hangups+10 {
 		fatal("%d SIGHUP, and %d lines of reloads", hangups, reloads)
@@ -125,9 +138,9 @@ func (p *proxy) settled() (goroutines, files float64) {
 // checkStop: at SIGTERM streams come to their end, and who asks hears to ask
 // elsewhere.
 func checkStop(p *proxy, key string) {
-	running := p.streams(key, streams)
+	running, said := p.streams(key, streams), len(p.said())
 	must(p.Process.Signal(syscall.SIGTERM), "SIGTERM")
-	turned := 0
+	turned, counted := 0, false
 	for over := false; !over; time.Sleep(5 * time.Millisecond) {
 		select {
 		case <-p.gone:
@@ -139,6 +152,8 @@ func checkStop(p *proxy, key string) {
 		switch {
 		case err == nil && status == http.StatusServiceUnavailable:
 			turned++
+			_, page, _ := get("http://"+p.metrics+"/metrics", "") // until the end it has to tell of that
+			counted = counted || strings.Contains(page, fmt.Sprintf("\nollama_proxy_refusals_total{reason=\"overload\"} %d\n", turned))
 		case err == nil && (status != http.StatusOK || turned > 0):
 			fatal("after SIGTERM a request got status %d", status)
 		}
@@ -149,9 +164,14 @@ func checkStop(p *proxy, key string) {
 			fatal("a stream that ran at SIGTERM: %s", s)
 		}
 	}
-	if turned == 0 {
-		fatal("nobody was turned away after SIGTERM")
+	if turned == 0 || !counted {
+		fatal("after SIGTERM %d were turned away, of which the metrics tell: %t", turned, counted)
 	}
+	p.tells(said, 1, `level=INFO msg="shutting down: running requests may finish" grace=1m0s`)
+	p.tells(said, turned, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
+	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
+	p.tells(said, 0, "level=WARN")
+	p.tells(said, 0, "level=ERROR")
 	pass("SIGTERM: %d streams whole, %d requests turned away with 503, exit 0", streams, turned)
 }
 
@@ -171,6 +191,7 @@ func checkKill(key string) {
 			fatal("a stream whose proxy was killed looks whole: %s", s)
 		}
 	}
+	p.keepsQuiet()
 	again.allows(key, http.StatusOK, "a new proxy in the place of one that was killed")
 	again.stop()
 	pass("SIGKILL: %d streams visibly broken, a new proxy on the same port after %s", streams, seconds(took))

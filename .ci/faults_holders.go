@@ -1,0 +1,202 @@
+//go:build ignore
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+const (
+	holdersFiles = 256
+	holders      = 84 // as many connections as may carry requests then
+	newcomers    = 200
+)
+
+// A held is a connection on which somebody with a key has begun something that
+// does not end.
+type held struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// hold begins a request: the head, of a body that is longer by some.
+func (p *proxy) hold(key, path, body string, missing int) held {
+	c, err := net.Dial("tcp", p.address)
+	must(err, "a connection")
+	c.SetDeadline(time.Now().Add(3 * patience))
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", path, key, len(body)+missing, body)
+	return held{c, bufio.NewReader(c)}
+}
+
+// answer is what comes back.
+func (h held) answer(when string) (status int, header http.Header, body string) {
+	res, err := http.ReadResponse(h.r, nil)
+	must(err, "the answer to %s", when)
+	text, err := io.ReadAll(res.Body)
+	must(err, "the answer to %s", when)
+	return res.StatusCode, res.Header, string(text)
+}
+
+// messages find the message in each dialect's errors.
+var messages = map[string]func(body []byte) string{
+	"/api/chat": func(body []byte) string {
+		var e struct{ Error string }
+		json.Unmarshal(body, &e)
+		return e.Error
+	},
+	"/v1/chat/completions": nested,
+	"/v1/messages":         nested,
+}
+
+func nested(body []byte) string {
+	var e struct{ Error struct{ Message string } }
+	json.Unmarshal(body, &e)
+	return e.Error.Message
+}
+
+// checkHolders: those with a key who use up what the process may have of files get
+// in the way of others only as far as these are told when to come back.
+func checkHolders() {
+	list := filepath.Join(dir, "holders.list")
+	write(list, "")
+	p := launch("holders", within(fmt.Sprint("-n ", holdersFiles)), "--revocations", list)
+	greedy, other, victim := p.mint(), p.mint(), p.mint()
+	for _, s := range p.streams(other, 10) {
+		if !s.whole() {
+			fatal("a stream before anybody is greedy: %s", s)
+		}
+	}
+	goroutines, files := p.settled()
+
+	waiting, uploading := `ollama_proxy_in_flight_requests{route="/api/chat"}`, `ollama_proxy_in_flight_requests{route="/v1/chat/completions"}`
+	var all []held
+	for i := range holders {
+		if i%2 == 0 {
+			all = append(all, p.hold(greedy, "/api/chat", `{"model":"hang"}`, 0))
+		} else {
+			all = append(all, p.hold(greedy, "/v1/chat/completions", `{"model":"tiny","messages":[`, 1<<20))
+		}
+	}
+	await("the holders to be in", func() bool { return p.metric(waiting) == holders/2 && p.metric(uploading) == holders/2 })
+	said := len(p.said())
+
+	// Others are told, however many come, one by one or at once.
+	turnAway := func(path string) held {
+		h := p.hold(other, path, `{"model":"tiny","messages":[]}`, 0)
+		status, header, body := h.answer("a newcomer")
+		if status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || messages[path]([]byte(body)) != "too many requests in flight, try again" {
+			fatal("a newcomer on %s: status %d, %v, %s", path, status, header, body)
+		}
+		return h
+	}
+	from := time.Now()
+	for i := range newcomers {
+		all = append(all, turnAway([]string{"/api/chat", "/v1/chat/completions", "/v1/messages"}[i%3])) // which stays
+	}
+	var some sync.WaitGroup
+	for range 8 {
+		some.Go(func() { turnAway("/api/chat").Close() })
+	}
+	some.Wait()
+	took := time.Since(from)
+	p.counts(`ollama_proxy_refusals_total{reason="overload"}`, newcomers+8)
+	p.tells(said, newcomers+8, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
+	if status, _, err := get("http://"+p.metrics+"/readyz", ""); err != nil || status != http.StatusOK {
+		fatal("amid the holders /readyz gives status %d, %v", status, err)
+	}
+	open := p.metric("process_open_fds")
+
+	// A place that is free is taken, and a key's streams are cut as always.
+	all[0].Close()
+	await("a holder to have left", func() bool { return p.metric(waiting) == holders/2-1 })
+	doomed := p.streams(victim, 1)[0]
+	command("revoke", "--revocations", list, victim)
+	if !doomed.broken() || !strings.Contains(string(doomed.body), "has been revoked") {
+		fatal("the stream of a key that was revoked amid the holders: %s", doomed)
+	}
+	p.counts(`ollama_proxy_streams_total{outcome="revoked",route="/api/chat"}`, 1)
+	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=revoked")
+	p.tells(said, 1, "level=INFO msg=request", "status=499", "outcome=client_gone")
+
+	// All is as it was once they have left.
+	for _, h := range all[1:] {
+		h.Close()
+	}
+	await("the holders to have left", func() bool { return p.metric(waiting) == 0 && p.metric(uploading) == 0 })
+	if g, f := p.settled(); g > goroutines+2 || f > files+2 {
+		fatal("after the holders there are %v goroutines where there were %v, and %v open files where there were %v", g, goroutines, f, files)
+	}
+	for _, s := range p.streams(other, 10) {
+		if !s.whole() {
+			fatal("a stream after the holders have left: %s", s)
+		}
+	}
+	p.tells(said, holders, "level=INFO msg=request", "status=499", "outcome=client_gone")
+	p.counts(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+ollama+`"}`, 0)
+	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
+	p.stop()
+	p.tells(said, 1, `level=WARN msg="as many connections carry requests as may: further ones get 503"`, fmt.Sprint("connections=", holders))
+	p.tells(0, 1, "level=WARN")
+	p.tells(0, 0, "level=ERROR")
+	p.tells(0, 0, "open files")
+	pass("%d holders of keys, where the process may have %d files: %d newcomers get 503 within %s, a free place is taken, a revoked stream cut, %.0f files open, and all is as before once they have left",
+		holders, holdersFiles, newcomers+8, seconds(took), open)
+}
+
+// checkLists: lists, for which all of several Ollamas are asked, are whole and
+// have none taken to be down, though there are more to ask than may be open files.
+func checkLists() {
+	const boxes, clients, each = 8, 20, 3
+	var args, names []string
+	for i := range boxes {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(err, "a stand-in")
+		ollama := standin.New(standin.Options{Models: []string{fmt.Sprint("model", i)}})
+		go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(pace) // so that many are asked at once
+			ollama.ServeHTTP(w, r)
+		}))
+		names = append(names, fmt.Sprint("box", i))
+		args = append(args, "--upstream", names[i]+"=http://"+l.Addr().String())
+	}
+	p := launch("lists", within(fmt.Sprint("-n ", openFiles)), args...)
+	key := p.mint()
+	await("all to be looked at", func() bool { return strings.Count(p.said(), `msg="Ollama answers"`) == boxes+1 })
+	goroutines, _ := p.settled()
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for range each {
+				status, body, err := get("http://"+p.address+"/api/tags", key)
+				if err != nil || status != http.StatusOK || strings.Count(body, `"model`) < boxes {
+					fatal("a list of %d Ollamas: status %d, %s, %v", boxes, status, body, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	open := p.metric("process_open_fds")
+	for _, name := range names {
+		p.counts(`ollama_proxy_upstream_up{upstream="`+name+`"}`, 1)
+		p.counts(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+name+`"}`, 0)
+	}
+	if g, _ := p.settled(); g > goroutines+2 {
+		fatal("after the lists there are %v goroutines where there were %v", g, goroutines)
+	}
+	p.tells(0, clients*each, "level=INFO msg=request", "route=/api/tags", "status=200", "outcome=complete")
+	p.stop()
+	p.tells(0, 0, "level=WARN")
+	p.tells(0, 0, "level=ERROR")
+	pass("%d lists of %d Ollamas, where the process may have %d files: all whole, none taken to be down, %.0f files open", clients*each, boxes+1, openFiles, open)
+}
