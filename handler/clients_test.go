@@ -188,7 +188,7 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 // neither do long ones once those that came to nothing are over.
 func TestLongHeadsHaveABound(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := start(t, config{server: handler.WaitForHeads})
 	long := head("GET", "/api/version", bearer(s.key), "X-Long: "+strings.Repeat("a", 60<<10))
 	passes := func(w *wire) bool {
 		w.write("%s\r\n", long)

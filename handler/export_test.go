@@ -84,6 +84,9 @@ func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l) }
 // Watched says that a watchdog looks after a connection of such a listener.
 func Watched(c net.Conn) { c.(*client).watched() }
 
+// WaitForHeads gives every client an hour for a request's head.
+func WaitForHeads(s *Server) { s.headTime = time.Hour }
+
 // LimitBodies bounds the memory that bodies may take beyond what is ordinary.
 func LimitBodies(p *Proxy, bytes int64) { p.bodies.max = bytes }
 
@@ -120,7 +123,7 @@ func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.
 		handle(w, r)
 	})
 	server := &Server{Proxy: New(Options{Upstream: &url.URL{}, Recorder: silent{}, Log: slog.New(slog.DiscardHandler)})}
-	s := &plainServer{handler: h, log: log.New(io.Discard, "", 0), rest: newHandover(l.Addr())}
+	s := &plainServer{handler: h, log: log.New(io.Discard, "", 0), headTime: headerTimeout, rest: newHandover(l.Addr())}
 	if learns {
 		s.departures = newDepartures()
 	}

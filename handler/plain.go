@@ -25,6 +25,7 @@ import (
 type plainServer struct {
 	handler    http.Handler
 	log        *log.Logger
+	headTime   time.Duration // for a first head
 	departures *departures
 	rest       *handover // the connections that are for net/http
 
@@ -124,7 +125,7 @@ func (s *plainServer) serveConn(client *client) {
 		}
 	}()
 	for more := true; more; c.first = false {
-		if err := c.await(&s.closing); err != nil {
+		if err := c.await(s); err != nil {
 			return
 		}
 		if c.posted {
@@ -155,19 +156,19 @@ func (s *plainServer) serveConn(client *client) {
 
 // await returns once there is something to read, or, with an error, once nothing
 // more is to come.
-func (c *plainConn) await(closing *atomic.Bool) (err error) {
+func (c *plainConn) await(s *plainServer) (err error) {
 	if len(c.in) > 0 {
 		return nil
 	}
 	limit, slack := idleTimeout, idleSlack
 	if c.first {
-		limit, slack = headerTimeout, 0
+		limit, slack = s.headTime, 0
 	}
 	if until := time.Now().Add(limit); c.rearm.Swap(false) || until.Sub(c.until) > slack {
 		c.until = until
 		c.client.SetReadDeadline(until)
 	}
-	if closing.Load() { // whoever closes might have set the deadline just before
+	if s.closing.Load() { // whoever closes might have set the deadline just before
 		return net.ErrClosed
 	}
 	c.space, c.in, err = c.client.readFresh()

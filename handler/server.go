@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -77,6 +78,8 @@ type Server struct {
 	// Grace is how long running requests may take to finish once the server
 	// is to stop.
 	Grace time.Duration
+
+	headTime time.Duration // 0: headerTimeout
 }
 
 // Serve serves until the context ends, or one of the listeners fails. Then it
@@ -96,7 +99,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer stop()
 	back := s.server(s.operations(watching))
 	failed := make(chan error, 3)
-	plain := &plainServer{handler: h, log: front.ErrorLog, departures: newDepartures(), rest: newHandover(public.Addr())}
+	plain := &plainServer{handler: h, log: front.ErrorLog, headTime: front.ReadHeaderTimeout, departures: newDepartures(), rest: newHandover(public.Addr())}
 	defer plain.departures.close()
 	defer plain.close()
 	go func() {
@@ -166,7 +169,7 @@ func (s *Server) drain() {
 func (s *Server) server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           completeHeads(endUnclear(h)),
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: cmp.Or(s.headTime, headerTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
