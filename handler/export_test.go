@@ -68,9 +68,10 @@ func WidthOf(text string) int { return widthOf(text) }
 // Share is how descriptors are shared out.
 func Share(descriptors, wanted int) (connections, requests int) { return share(descriptors, wanted) }
 
-// BoundSlots has there be n connections to several Ollamas, and SlotsTaken is how
-// many there are.
+// BoundSlots has there be n connections to several Ollamas, WaitForSlots has
+// requests wait an hour for one, and SlotsTaken is how many there are.
 func BoundSlots(p *Proxy, n int) { p.pool.slots.bound(n) }
+func WaitForSlots(p *Proxy)      { p.pool.slots.patience = time.Hour }
 func SlotsTaken(p *Proxy) int    { return len(p.pool.slots.taken) }
 
 // FailDials has a transport get no new connections.

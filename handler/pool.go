@@ -53,7 +53,7 @@ func newPool(p *Proxy, alone bool) *pool {
 	if !alone {
 		pl.talks = newTalks()
 	}
-	pl.slots.spare = pl.closeIdle
+	pl.slots.patience, pl.slots.spare = slotPatience, pl.closeIdle
 	pl.roster.Store(&roster{})
 	pl.set(p.Upstreams)
 	if alone {

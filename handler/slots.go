@@ -17,9 +17,10 @@ var errNoSlot = &refusal{http.StatusServiceUnavailable, reasonOverload, errOverl
 // the bound of requests alone does not see to it that there are descriptors for
 // all. The zero slots is without bound.
 type slots struct {
-	taken   chan struct{}
-	waiting atomic.Int32
-	spare   func() // closes the connections that no request uses
+	taken    chan struct{}
+	waiting  atomic.Int32
+	patience time.Duration
+	spare    func() // closes the connections that no request uses
 }
 
 // bound lets there be n, or fewer if that was said before. It is called before
@@ -30,7 +31,7 @@ func (s *slots) bound(n int) {
 	}
 }
 
-// take waits for one. If there is none for slotPatience it returns errNoSlot, and
+// take waits for one. If there is none for its patience it returns errNoSlot, and
 // if the context ends, why that is.
 func (s *slots) take(ctx context.Context) error {
 	if s == nil || s.taken == nil {
@@ -44,7 +45,7 @@ func (s *slots) take(ctx context.Context) error {
 	s.waiting.Add(1) // from here on nobody keeps one for later
 	defer s.waiting.Add(-1)
 	s.spare()
-	timer := time.NewTimer(slotPatience)
+	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
 	case s.taken <- struct{}{}:

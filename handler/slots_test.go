@@ -24,7 +24,10 @@ func TestSeveralOllamasShareConnections(t *testing.T) {
 	for i := range 8 {
 		boxes = append(boxes, newBox(t, fmt.Sprint("box", i), standin.Options{Models: []string{fmt.Sprint("model", i)}}))
 	}
-	s := startPool(t, config{server: func(s *handler.Server) { handler.BoundSlots(s.Proxy, 3) }}, boxes...)
+	s := startPool(t, config{server: func(s *handler.Server) {
+		handler.BoundSlots(s.Proxy, 3)
+		handler.WaitForSlots(s.Proxy)
+	}}, boxes...)
 	var all sync.WaitGroup
 	for range 20 {
 		w := s.dial(t)
