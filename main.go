@@ -47,9 +47,9 @@ func main() {
 }
 
 // ballast is never touched, so it takes no memory. But the garbage collector
-// counts it: it lets the heap, which has a few MiB, grow to 32 MiB before it
+// counts it: it lets the heap, which has a few MiB, grow to 64 MiB before it
 // looks at it, and does not do so dozens of times a second.
-var ballast = make([]byte, 16<<20)
+var ballast = make([]byte, 32<<20)
 
 func newApp() *cli.App {
 	return &cli.App{
