@@ -43,7 +43,7 @@ const many rate.Limit = 2_000
 // attacks are those of the README's table. Where nothing is said of a key, it has
 // none.
 var attacks = []attacker{
-	{name: "idle", conns: 10_000, rate: 5 * many, run: (*attackConn).wait, statuses: []int{0}},
+	{name: "idle", conns: 10_000, rate: many, run: (*attackConn).wait, statuses: []int{0}},
 	{name: "heads", conns: 2_000, rate: many, least: 12 * time.Second, run: slowHead, statuses: []int{0, 408}, most: 20 * time.Second},
 	{name: "long heads", conns: 2_000, rate: many, least: 12 * time.Second, run: longHead, statuses: []int{0, 408, 431}, most: 20 * time.Second},
 	{name: "forged", conns: 64, rate: many, run: forged, statuses: []int{401}},
