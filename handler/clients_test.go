@@ -176,6 +176,7 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 		}
 	}
 	s.use(t, s.dial(t))
+	s.spy.await(t, "Refused", turnedAway)
 	if reasons := s.spy.texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("%d were turned away, and recorded as %q", turnedAway, reasons)
 	}

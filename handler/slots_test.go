@@ -86,6 +86,7 @@ func TestNoConnectionLeft(t *testing.T) {
 	for _, res := range running {
 		res.Body.Close()
 	}
+	s.spy.await(t, "Refused", 3)
 	if reasons := s.spy.texts("Refused"); len(reasons) != 3 || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("recorded as %q", reasons)
 	}
