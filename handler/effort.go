@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// stretch is how long work goes on without a rest: 1 ms.
-const stretch = time.Millisecond
+// stretch is how long work goes on without a rest: half a millisecond.
+const stretch = 500 * time.Microsecond
 
 // effort is work on one request that takes a processor for long: where a few KiB
 // become many MiB, or many have to be searched. It rests for as long as it has

@@ -26,8 +26,8 @@ func (s slow) Read(b []byte) (int, error) {
 func TestLongWorkRests(t *testing.T) {
 	for takes, want := range map[time.Duration]time.Duration{
 		5 * time.Millisecond:   (10 + 9) * 5 * time.Millisecond, // ten reads, with the end, and a rest between them
-		500 * time.Microsecond: 5*time.Millisecond + 3*1500*time.Microsecond,
-		100 * time.Microsecond: time.Millisecond,
+		500 * time.Microsecond: 5*time.Millisecond + 4*time.Millisecond,
+		100 * time.Microsecond: time.Millisecond + 600*time.Microsecond,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
