@@ -5,8 +5,14 @@ import (
 	"time"
 )
 
-// stretch is how long work goes on without a rest: half a millisecond.
-const stretch = 500 * time.Microsecond
+const (
+	// stretch is how long work goes on without a rest: half a millisecond.
+	stretch = 500 * time.Microsecond
+
+	// maxRest bounds a rest, 10 ms: a process that was stopped for an hour has
+	// not worked for an hour, and others may wait for what the work holds.
+	maxRest = 10 * time.Millisecond
+)
 
 // effort is work on one request that takes a processor for long: where a few KiB
 // become many MiB, or many have to be searched. It rests for as long as it has
@@ -19,7 +25,7 @@ func newEffort() effort { return effort{time.Now()} }
 // rest is called every now and then during the work. Short work has none.
 func (e *effort) rest() {
 	if worked := time.Since(e.since); worked > stretch {
-		time.Sleep(worked)
+		time.Sleep(min(worked, maxRest))
 		e.since = time.Now()
 	}
 }

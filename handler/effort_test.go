@@ -25,7 +25,8 @@ func (s slow) Read(b []byte) (int, error) {
 // TestLongWorkRests for as long as it has worked, and short work does not.
 func TestLongWorkRests(t *testing.T) {
 	for takes, want := range map[time.Duration]time.Duration{
-		5 * time.Millisecond:   (10 + 9) * 5 * time.Millisecond, // ten reads, with the end, and a rest between them
+		time.Hour:              10*time.Hour + 9*10*time.Millisecond, // nobody works for so long: it was stopped
+		5 * time.Millisecond:   (10 + 9) * 5 * time.Millisecond,      // ten reads, with the end, and a rest between them
 		500 * time.Microsecond: 5*time.Millisecond + 4*time.Millisecond,
 		100 * time.Microsecond: time.Millisecond + 600*time.Microsecond,
 	} {
