@@ -174,9 +174,14 @@ func checkList() {
 	pass("the list's server in %d kinds of disorder: the last good list stays, the gauge shows it, the log says so once", len(faults))
 
 	for name, never := range map[string]http.HandlerFunc{"hangs": hangs, "drips": drips} {
-		asked := s.asked.Load()
-		s.does(never)
-		await("a look at a server that "+name, func() bool { return s.asked.Load() > asked })
+		// One look follows the other: once this one has begun, no earlier one is
+		// still to bring a list.
+		var looked atomic.Bool
+		s.does(func(w http.ResponseWriter, r *http.Request) {
+			looked.Store(true)
+			never(w, r)
+		})
+		await("a look at a server that "+name, looked.Load)
 		stale, said := p.metric(timestamp), len(p.said())
 		old := read(p.secret)
 		write(p.secret, command("secret")+"\n"+old)
