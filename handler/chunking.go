@@ -9,7 +9,7 @@ import (
 type chunking struct {
 	state chunkingState
 	left  int64 // of the chunk
-	line  int   // bytes of a line that are read over
+	line  int   // digits of a size, or bytes of a line that are read over
 }
 
 type chunkingState int
@@ -36,6 +36,9 @@ var errChunking = errors.New("malformed chunked encoding")
 // maxChunkLine bounds what stands in a line beyond what is needed: 4 KiB, and as
 // much in all trailers.
 const maxChunkLine = 4 << 10
+
+// maxSizeDigits bounds a size, zeros and all: 16 digits, as in net/http.
+const maxSizeDigits = 16
 
 // decode moves what belongs to the body to the front of b. It returns how much
 // that is, and how much of b it has read: all, unless there is an error. That is
@@ -74,7 +77,8 @@ func (c *chunking) step(b byte) bool {
 		case digit >= 0:
 			c.left = c.left<<4 | int64(digit)
 			c.state = chunkSizeMore
-			return c.left < 1<<56
+			c.line++
+			return c.left < 1<<56 && c.line <= maxSizeDigits
 		case c.state == chunkSize:
 			return false
 		}
@@ -82,7 +86,7 @@ func (c *chunking) step(b byte) bool {
 		return c.afterSize(b)
 	case chunkPadding:
 		c.line++
-		return c.afterSize(b) && c.line < maxChunkLine
+		return b != ';' && c.afterSize(b) && c.line < maxChunkLine // net/http takes no extension here
 	case chunkExtension:
 		if b == '\r' {
 			c.state = chunkSizeEnd
@@ -98,6 +102,7 @@ func (c *chunking) step(b byte) bool {
 	case chunkDataCR:
 		return expect('\r', chunkDataEnd)
 	case chunkDataEnd:
+		c.line = 0
 		return expect('\n', chunkSize)
 	case chunkTrailer:
 		if b == '\r' {

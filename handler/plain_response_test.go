@@ -128,6 +128,7 @@ func TestWhatAreNoChunks(t *testing.T) {
 	for _, raw := range []string{
 		"\r\n", "x", "-1\r\n", "+1\r\n", "1 0\r\n", " 1\r\n", "0x1\r\n", ";x\r\n", "1\nh", "1\r\r", "1\r\nhe", "1\r\nh\n", "1\r\nh\rx", "1\r\nhello\r\n",
 		"123456789abcdef01\r\n", "ffffffffffffffff\r\n", "0\r\nx\r\n\r\n", "0\r\n: y\r\n", "0\r\nx y: z\r\n", "0\r\n\n", "0\r\n\rx", "0\r\nX: y\n",
+		"1 ;x\r\nh", "1\t;x\r\nh", "00000000000000001\r\nh",
 		"1;\n", "1;" + strings.Repeat("x", 5000) + "\r\n", "0\r\nX: " + strings.Repeat("x", 5000) + "\r\n", "0\r\n" + strings.Repeat("X: y\r\n", 2000),
 	} {
 		if body, _, err := handler.Unchunk([]byte(raw)); err == nil || err == io.EOF {
@@ -139,7 +140,7 @@ func TestWhatAreNoChunks(t *testing.T) {
 // FuzzChunks: whatever we take for a chunked body, net/http takes for the same
 // one.
 func FuzzChunks(f *testing.F) {
-	for _, seed := range []string{"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n1 \r\n!\r\n0\r\nX: y\r\n\r\n", "fffffffffffffff\r\n", "5\r\nhe"} {
+	for _, seed := range []string{"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n1 \r\n!\r\n0\r\nX: y\r\n\r\n", "fffffffffffffff\r\n", "5\r\nhe", "5\t;a\r\nhello\r\n0\r\n\r\n"} {
 		f.Add([]byte(seed), 3)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, cut int) {
