@@ -29,9 +29,9 @@ type socket struct {
 // and not in a closure, which each call would have to allocate.
 type half struct {
 	sync.Mutex
-	call  uintptr
-	rest  []byte // to be read into, or to be written
-	all   bool   // not only as much as goes at once
+	call  uintptr // recvfrom or sendto: read and write first have to find out that it is a socket
+	rest  []byte  // to be read into, or to be written
+	all   bool    // not only as much as goes at once
 	n     int
 	errno syscall.Errno
 	try   func(fd uintptr) (done bool)
@@ -52,7 +52,7 @@ func newSocket(c net.Conn) net.Conn {
 		return c
 	}
 	s := &socket{TCPConn: tcp, raw: raw}
-	s.in.call, s.out.call, s.out.all = syscall.SYS_READ, syscall.SYS_WRITE, true
+	s.in.call, s.out.call, s.out.all = syscall.SYS_RECVFROM, syscall.SYS_SENDTO, true
 	s.in.try, s.out.try, s.in.tryFresh = s.in.move, s.out.move, s.in.moveFresh
 	return s
 }
@@ -60,7 +60,7 @@ func newSocket(c net.Conn) net.Conn {
 // move makes the call, and reports whether there is nothing to wait for.
 func (h *half) move(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall(h.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(h.rest))), uintptr(len(h.rest)))
+		n, _, errno := syscall.RawSyscall6(h.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(h.rest))), uintptr(len(h.rest)), syscall.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == syscall.EINTR:
 			continue
