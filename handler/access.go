@@ -70,7 +70,7 @@ func (p *Proxy) authorize(next step) step {
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this route needs an OLLAMA-ADMIN- key", 0})
 		case !x.key.Limits.AllowsClass(route.class):
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.class) + " routes", 0})
-		case !x.key.Limits.AllowsAddress(p.addressOf(x)):
+		case x.key.Limits.LimitsAddresses() && !x.key.Limits.AllowsAddress(p.addressOf(x)):
 			x.answer(refusal{http.StatusForbidden, reasonAddress, "this key is not for use from your address", 0})
 		default:
 			next(x)

@@ -68,5 +68,5 @@ func giveBack(d *zstd.Decoder) {
 
 // zstd reports whether Ollama would decode the body: it does so under /v1.
 func (x *exchange) zstd() bool {
-	return x.r.Header.Get("Content-Encoding") == "zstd" && strings.HasPrefix(x.path, "/v1/")
+	return strings.HasPrefix(x.path, "/v1/") && x.r.Header.Get("Content-Encoding") == "zstd"
 }

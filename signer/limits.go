@@ -43,6 +43,9 @@ func (l *Limits) AllowsClass(c Class) bool {
 	return true
 }
 
+// LimitsAddresses reports whether the key is for some addresses only.
+func (l *Limits) LimitsAddresses() bool { return l != nil && len(l.from) > 0 }
+
 // AllowsAddress reports whether the key may be used from addr. An
 // IPv4-mapped IPv6 address counts as the IPv4 address it is; zones are left out
 // of account. The zero Addr, an address that is not known, is inside nothing.
