@@ -6,33 +6,27 @@ import (
 	"strings"
 )
 
-// hopByHop are the headers that are about one connection only.
-var hopByHop = map[string]bool{
-	"Connection":          true,
-	"Http2-Settings":      true,
-	"Keep-Alive":          true,
-	"Proxy-Authenticate":  true,
-	"Proxy-Authorization": true,
-	"Proxy-Connection":    true,
-	"Te":                  true,
-	"Trailer":             true,
-	"Transfer-Encoding":   true,
-	"Upgrade":             true,
+// isHopByHop tells the headers that are about one connection only.
+func isHopByHop(name string) bool {
+	switch name {
+	case "Connection", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
 }
 
-// private are the headers of a request that stay here: what lets the client
+// isPrivate tells the headers of a request that stay here: what lets the client
 // in, what Ollama would refuse the client for, and what a client could forge.
-var private = map[string]bool{
-	"Authorization":  true,
-	apiKeyHeader:     true,
-	"Content-Length": true, // the transport frames the body anew
-	"Cookie":         true,
-	"Expect":         true, // answered here
-	"Forwarded":      true,
-	"Host":           true, // HTTP/2 lets it stand among the others
-	"Origin":         true,
-	upstreamHeader:   true,
-	"X-Real-Ip":      true,
+func isPrivate(name string) bool {
+	switch name {
+	case "Authorization", apiKeyHeader, "Cookie", "Origin", upstreamHeader, "Forwarded", "X-Real-Ip",
+		"Content-Length", // the transport frames the body anew
+		"Expect",         // answered here
+		"Host":           // HTTP/2 lets it stand among the others
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded-")
 }
 
 // withhold takes out of a client's headers what Ollama is not to see: those that
@@ -40,7 +34,7 @@ var private = map[string]bool{
 func withhold(h http.Header) {
 	listed := connectionListed(h)
 	for name := range h {
-		if private[name] || hopByHop[name] || strings.HasPrefix(name, "X-Forwarded-") || listed[name] {
+		if isPrivate(name) || isHopByHop(name) || listed[name] {
 			delete(h, name)
 		}
 	}
@@ -54,7 +48,7 @@ func withhold(h http.Header) {
 func copyResponseHeaders(to, from http.Header) {
 	listed := connectionListed(from)
 	for name, values := range from {
-		if !hopByHop[name] && !listed[name] {
+		if !isHopByHop(name) && !listed[name] {
 			to[name] = values
 		}
 	}

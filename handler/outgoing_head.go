@@ -7,10 +7,6 @@ import (
 	"strings"
 )
 
-// framing are the headers that say where a request ends, and which one it is:
-// that is not for its other headers to say.
-var framing = map[string]bool{"Connection": true, "Content-Length": true, "Host": true, "Trailer": true, "Transfer-Encoding": true}
-
 // appendHead writes the head of a request. What could end a line early is an
 // error: nothing that a client sends may frame what Ollama reads.
 func appendHead(b []byte, r *http.Request) ([]byte, error) {
@@ -21,8 +17,9 @@ func appendHead(b []byte, r *http.Request) ([]byte, error) {
 	b = append(b, r.URL.Host...)
 	b = append(b, "\r\n"...)
 	for name, values := range r.Header {
-		if framing[name] {
-			continue
+		switch name {
+		case "Connection", "Content-Length", "Host", "Trailer", "Transfer-Encoding":
+			continue // where a request ends, and which one it is, is not for these to say
 		}
 		for _, value := range values {
 			if !isToken(name) || strings.ContainsAny(value, "\r\n\x00") {
@@ -91,6 +88,4 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-func isTokenByte(c byte) bool {
-	return kinds[c]&(letter|digit) != 0 || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
-}
+func isTokenByte(c byte) bool { return kinds[c]&token != 0 }

@@ -95,15 +95,18 @@ const (
 	letter byte = 1 << iota
 	digit
 	visible // with letters and digits: any that a value may have, spaces apart
+	token   // with letters and digits: any that HTTP's tokens may have
 )
 
 var kinds = func() (k [256]byte) {
 	for c := '!'; c <= '~'; c++ {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
-			k[c] = letter | visible
+			k[c] = letter | visible | token
 		case '0' <= c && c <= '9':
-			k[c] = digit | visible
+			k[c] = digit | visible | token
+		case strings.ContainsRune("!#$%&'*+-.^_`|~", c):
+			k[c] = visible | token
 		default:
 			k[c] = visible
 		}
