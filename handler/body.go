@@ -110,14 +110,12 @@ func (p *Proxy) open(next step) step {
 		defer x.client.unwatched()
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
-		start := time.Now()
 		err := p.openBody(x)
 		defer x.body.portion.giveBack()
 		if err != nil {
 			p.fail(x, err)
 			return
 		}
-		x.reading = time.Since(start)
 		defer x.endUpload()
 		next(x)
 	}
@@ -139,7 +137,8 @@ func (p *Proxy) openBody(x *exchange) error {
 	if limit >= 0 && r.ContentLength > limit {
 		return errBodyTooLarge
 	}
-	client := &source{x: x, p: p, from: r.Body, limit: limit}
+	x.source = source{x: x, p: p, from: r.Body, limit: limit}
+	client := &x.source
 	x.body = body{length: r.ContentLength, client: client}
 
 	memory := int64(smallBody)
@@ -148,8 +147,10 @@ func (p *Proxy) openBody(x *exchange) error {
 		memory = p.MaxBody
 	}
 	if r.ContentLength <= memory {
+		begin := time.Since(x.arrived)
 		start, portion, err := p.bodies.read(client, memory, r.ContentLength)
 		x.body.portion = portion
+		x.reading = client.last - begin
 		switch {
 		case err == errNoRoom && whole:
 			return errTooMany
@@ -157,7 +158,7 @@ func (p *Proxy) openBody(x *exchange) error {
 			return err
 		case err == nil && start.size() <= memory:
 			x.body.small, x.body.length = start, start.size()
-			x.dog.follow(&p.uploading, &p.waiting, time.Since(x.arrived))
+			x.dog.follow(&p.uploading, &p.waiting, client.last)
 			return p.checkSmall(x)
 		}
 		begun := newMemory(start)
@@ -225,6 +226,7 @@ type source struct {
 	from   io.ReadCloser
 	limit  int64 // bytes; negative: none
 	count  int64
+	last   time.Duration         // when some came, since the exchange arrived
 	ended  atomic.Bool           // by their proper end
 	failed atomic.Pointer[error] // set by the transport's goroutine, too
 }
@@ -237,6 +239,7 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n, err := s.from.Read(p)
 	now := time.Since(s.x.arrived)
+	s.last = now
 	if n > 0 {
 		s.p.Recorder.Uploaded(s.x.routeID(), n)
 		s.x.dog.saw(now)
@@ -249,7 +252,8 @@ func (s *source) Read(p []byte) (int, error) {
 		s.x.bodyRead.Store(true)
 		s.x.dog.follow(&s.p.uploading, &s.p.waiting, now)
 	} else if err != nil {
-		s.failed.Store(&err)
+		failure := err // err itself would be in memory of its own each time
+		s.failed.Store(&failure)
 	}
 	return n, err
 }

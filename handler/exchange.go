@@ -39,7 +39,9 @@ type exchange struct {
 	life       lifetime
 	dog        watchdog
 	body       body
-	target     url.URL       // what Ollama is asked for
+	source     source
+	out        http.Request  // as Ollama sees it
+	target     url.URL       // what it asks for
 	bodyRead   atomic.Bool   // nothing of it is still to come
 	asksStream atomic.Bool   // as far as it has been read
 	reading    time.Duration // spent on the client's body before Ollama heard of it
@@ -56,8 +58,8 @@ type exchange struct {
 	number         uint64    // in the order of entering the running set
 	next, previous *exchange // in the running set, whose lock guards them
 
-	cutting sync.Mutex
-	cut     func(cause error) // nil unless it is being relayed
+	cutting  sync.Mutex
+	cuttable bool // it is being relayed
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
@@ -129,15 +131,7 @@ func (x *exchange) answer(f refusal) {
 func (x *exchange) beCuttable() {
 	x.cutting.Lock()
 	defer x.cutting.Unlock()
-	x.cut = func(cause error) {
-		x.life.end(cause)
-		// Time enough to tell the client why, in an event of the stream.
-		x.control.SetWriteDeadline(time.Now().Add(cutGrace))
-		if x.unread() {
-			// Otherwise it would look as if the client had left.
-			x.control.SetReadDeadline(time.Now())
-		}
-	}
+	x.cuttable = true
 }
 
 // beDone makes the exchange uncuttable: the server may already use its
@@ -145,7 +139,7 @@ func (x *exchange) beCuttable() {
 func (x *exchange) beDone() {
 	x.cutting.Lock()
 	defer x.cutting.Unlock()
-	x.cut = nil
+	x.cuttable = false
 }
 
 // end cuts the exchange, whoever it is waiting for. If it is over, nothing
@@ -153,9 +147,16 @@ func (x *exchange) beDone() {
 func (x *exchange) end(cause error) {
 	x.cutting.Lock()
 	defer x.cutting.Unlock()
-	if x.cut != nil {
-		x.cut(cause)
-		x.cut = nil // once more would give it more time
+	if !x.cuttable {
+		return
+	}
+	x.cuttable = false // once more would give it more time
+	x.life.end(cause)
+	// Time enough to tell the client why, in an event of the stream.
+	x.control.SetWriteDeadline(time.Now().Add(cutGrace))
+	if x.unread() {
+		// Otherwise it would look as if the client had left.
+		x.control.SetReadDeadline(time.Now())
 	}
 }
 

@@ -127,10 +127,13 @@ func (p *Proxy) checkSmall(x *exchange) error {
 
 // bodyNames reads a JSON body, through its coding where Ollama would do so.
 func bodyNames(x *exchange) (names, error) {
-	var r nameReader
+	r := nameReader{kept: make([]byte, 0, ordinaryName)}
 	if !x.zstd() {
 		_, done := r.read(x.body.small.first)
-		e := newEffort()
+		var e effort
+		if !done && len(x.body.small.more) > 0 {
+			e = newEffort()
+		}
 		for i := 0; !done && i < len(x.body.small.more); i++ {
 			e.rest()
 			_, done = r.read(x.body.small.more[i])

@@ -15,6 +15,9 @@ const (
 	// than any model has.
 	maxNameValue = 4 << 10
 
+	// ordinaryName is as long as keys and names mostly are.
+	ordinaryName = 64
+
 	// overlong stands for a name that takes more than that. Of what spaces
 	// Ollama would take off it, nobody knows what is left.
 	overlong = "\x00"

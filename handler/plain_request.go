@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,12 +13,16 @@ import (
 // maxPlainHeaders is how many headers a plain request or response may have.
 const maxPlainHeaders = 32
 
+// ordinaryHeaders is how many they have mostly.
+const ordinaryHeaders = 8
+
 // plainRequest is a request that nothing can take for another: there is one way
 // to read it, and every server reads it so. All that it needs is in one piece.
 type plainRequest struct {
 	http.Request
 	url    url.URL
 	values []string // of the headers
+	few    [ordinaryHeaders]string
 }
 
 // readPlain reads the request with which b begins, and says how long its head
@@ -49,7 +54,7 @@ func readPlain(b []byte, base *http.Request) (r *plainRequest, head int) {
 	if lines > maxPlainHeaders {
 		return nil, 0
 	}
-	r.Header, r.values = make(http.Header, 8), make([]string, 0, lines)
+	r.Header, r.values = make(http.Header, ordinaryHeaders), slices.Grow(r.few[:0], lines)
 	for rest != "" {
 		name, value, length := cutHeader(rest)
 		if length == 0 || !r.take(name, value) {

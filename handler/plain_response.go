@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -14,6 +15,7 @@ type plainResponse struct {
 	http.Response
 	body   plainBody
 	values []string // of the headers
+	few    [ordinaryHeaders]string
 }
 
 // readPlainResponse reads the response with which b begins, and says how long
@@ -45,13 +47,13 @@ func readPlainResponse(b []byte, to *http.Request) (r *plainResponse, head int) 
 	}
 	r = &plainResponse{Response: http.Response{
 		Status: status, StatusCode: int(code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, 8), ContentLength: -1, Request: to,
+		Header: make(http.Header, ordinaryHeaders), ContentLength: -1, Request: to,
 	}}
 	lines := strings.Count(rest, "\n")
 	if lines > maxPlainHeaders {
 		return nil, 0
 	}
-	r.values = make([]string, 0, lines)
+	r.values = slices.Grow(r.few[:0], lines)
 	for rest != "" {
 		name, value, length := cutHeader(rest)
 		if length == 0 || !r.take(name, value) {

@@ -50,12 +50,13 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 	if p.pool.alone {
 		x.target.Scheme, x.target.Host = p.Upstream.Scheme, p.Upstream.Host
 	}
-	out := (&http.Request{
+	x.out = *(&http.Request{
 		Method:        x.r.Method,
 		URL:           &x.target,
 		Header:        x.r.Header, // nobody else reads it from here on
 		ContentLength: x.body.length,
 	}).WithContext(&x.life)
+	out := &x.out
 	withhold(out.Header)
 	if x.route.models == inAnswer {
 		delete(out.Header, "Accept-Encoding") // the list may have to be read
