@@ -37,7 +37,9 @@ func (p *Proxy) authenticate(next step) step {
 // turnAway answers those who have no valid key.
 func (x *exchange) turnAway(err error) {
 	if errors.Is(err, signer.ErrExpired) || errors.Is(err, signer.ErrRevoked) {
-		x.former, _ = signer.Inspect(x.keyText) // its tag is genuine
+		if former, err := signer.Inspect(x.keyText); err == nil { // its tag is genuine
+			x.former = &former
+		}
 	}
 	x.w.Header().Set("WWW-Authenticate", "Bearer")
 	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), "missing or invalid API key", 0})

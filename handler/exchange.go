@@ -30,7 +30,7 @@ type exchange struct {
 	verified bool
 	crowded  bool                   // too many connections carry requests
 	keyID    int                    // what stands for the key in the metrics
-	former   signer.Unverified      // whose key it was, where it holds no more; for the log
+	former   *signer.Unverified     // whose key it was, where it holds no more; for the log
 	cuts     uint64                 // how often revoked keys had been cut when it was verified
 	model    atomic.Pointer[string] // canonical; nil: not known
 

@@ -106,7 +106,7 @@ func ReadBody(from io.Reader, limit, announced int64) (b []byte, took int64, err
 // ReadPlain reads a request as a connection in the clear does; nil if it is for
 // net/http.
 func ReadPlain(b []byte) (r *http.Request, head int) {
-	plain, head := readPlain(b, &http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1})
+	plain, head := readPlain(context.Background(), b, "")
 	if plain == nil {
 		return nil, 0
 	}

@@ -78,7 +78,7 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	attrs := make([]slog.Attr, 0, 15)
 	attrs = append(attrs, slog.String("request", x.requestID()))
 	id, label := x.key.ID, x.key.Label()
-	if !x.verified {
+	if x.former != nil {
 		id, label = x.former.ID, x.former.Limits.Label
 	}
 	if id != (uuid.UUID{}) {

@@ -88,8 +88,8 @@ var longAgo = time.Unix(1, 0)
 // plainConn is a connection that plainServer serves.
 type plainConn struct {
 	client *client
-	base   *http.Request // what all requests have in common
-	in     []byte        // what has been read and not been used; in space
+	from   string // the client's address
+	in     []byte // what has been read and not been used; in space
 	space  *space
 	unread int64 // of the body
 	answer plainAnswer
@@ -106,10 +106,7 @@ type plainConn struct {
 const idleSlack = 5 * time.Second
 
 func (s *plainServer) serveConn(client *client) {
-	c := &plainConn{client: client, first: true}
-	c.base = (&http.Request{
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: client.RemoteAddr().String(),
-	}).WithContext(client.departure)
+	c := &plainConn{client: client, from: client.RemoteAddr().String(), first: true}
 	c.answer = plainAnswer{conn: c, header: make(http.Header, 8)}
 	ours := true
 	defer func() {
@@ -117,7 +114,7 @@ func (s *plainServer) serveConn(client *client) {
 		if err := recover(); err != nil && err != http.ErrAbortHandler {
 			stack := make([]byte, 64<<10)
 			stack = stack[:runtime.Stack(stack, false)]
-			s.log.Print(fmt.Sprintf("http: panic serving %v: %v\n", c.base.RemoteAddr, err), string(stack))
+			s.log.Print(fmt.Sprintf("http: panic serving %v: %v\n", c.from, err), string(stack))
 		}
 		if ours {
 			c.release()
@@ -137,7 +134,7 @@ func (s *plainServer) serveConn(client *client) {
 				continue
 			}
 		}
-		r, head := readPlain(c.in, c.base)
+		r, head := readPlain(client.departure, c.in, c.from)
 		if r == nil {
 			ours = false
 			client.SetReadDeadline(time.Time{})

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -28,14 +29,14 @@ type plainRequest struct {
 // readPlain reads the request with which b begins, and says how long its head
 // is. If the head is not all there, or anything but plain, it returns nil: then
 // it is for net/http to read it, to wait for the rest, or to refuse it. The
-// request is a copy of base, and its Body is not set.
+// request's context and RemoteAddr are those given, and its Body is not set.
 //
 // A head is plain if its method and path are such as the table of routes may
 // have, its version is HTTP/1.1, its lines end in CR LF and have no control or
 // 8-bit characters, it has one Host, at most one Content-Length and no
 // Transfer-Encoding, and it asks for nothing special: no upgrade, no interim
 // answer, no trailers.
-func readPlain(b []byte, base *http.Request) (r *plainRequest, head int) {
+func readPlain(ctx context.Context, b []byte, from string) (r *plainRequest, head int) {
 	end := bytes.Index(b, crlfcrlf)
 	if end < 0 {
 		return nil, 0
@@ -48,8 +49,10 @@ func readPlain(b []byte, base *http.Request) (r *plainRequest, head int) {
 	if !ok || method == "" || !isPlainPath(target) {
 		return nil, 0
 	}
-	r = &plainRequest{Request: *base, url: url.URL{Path: target}}
-	r.Method, r.URL, r.RequestURI = method, &r.url, target
+	r = &plainRequest{url: url.URL{Path: target}}
+	r.Request = *(&http.Request{
+		Method: method, URL: &r.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: target, RemoteAddr: from,
+	}).WithContext(ctx)
 	lines := strings.Count(rest, "\n")
 	if lines > maxPlainHeaders {
 		return nil, 0
