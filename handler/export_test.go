@@ -170,3 +170,15 @@ func Unchunk(pieces ...[]byte) (body []byte, used int, err error) {
 
 // Restful is a reader that rests now and then.
 func Restful(r io.Reader) io.Reader { return &restful{r, newEffort()} }
+
+// NewLifetime begins a lifetime. waiting says how many functions are to be called
+// after its end.
+func NewLifetime() (ctx context.Context, end func(error), waiting func() int) {
+	l := new(lifetime)
+	l.begin(context.Background())
+	return l, l.end, func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.after)
+	}
+}

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -17,6 +18,7 @@ type lifetime struct {
 	cause error         // why it ended; nil while it goes on
 	done  chan struct{} // nil until somebody asks
 	abort func()        // to be called at the end, with the lock held
+	after []*func()     // to be called after it, in goroutines of their own
 }
 
 func (l *lifetime) begin(client context.Context) {
@@ -54,6 +56,10 @@ func (l *lifetime) end(cause error) {
 	if l.abort != nil {
 		l.abort()
 	}
+	for _, f := range l.after {
+		go (*f)()
+	}
+	l.after = nil
 }
 
 // atEnd has abort called at the end, at once if that is past, in place of who was
@@ -75,6 +81,26 @@ func (l *lifetime) forget() bool {
 	defer l.mu.Unlock()
 	l.abort = nil
 	return l.cause == nil
+}
+
+// AfterFunc is what package context looks for where a context is made from this
+// one. Otherwise it would have a goroutine wait for each, as for each connection
+// that is dialed.
+func (l *lifetime) AfterFunc(f func()) (stop func() bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		go f()
+		return func() bool { return false }
+	}
+	l.after = append(l.after, &f)
+	return func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		before := len(l.after)
+		l.after = slices.DeleteFunc(l.after, func(g *func()) bool { return g == &f })
+		return len(l.after) < before
+	}
 }
 
 // ended is why it ended; nil while it goes on.
