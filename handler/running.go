@@ -94,8 +94,8 @@ func (s *running) drain() <-chan struct{} {
 // endOverdue ends those in which nothing has happened for too long, and looks
 // again later if there are others.
 func (s *running) endOverdue() {
-	all := s.all()
-	for _, x := range all {
+	now := time.Now()
+	for _, x := range s.those(func(x *exchange) bool { return x.dog.overdue(now.Sub(x.arrived)) != nil }) {
 		if cause := x.dog.overdue(time.Since(x.arrived)); cause != nil {
 			x.end(cause)
 		}
@@ -117,11 +117,17 @@ func (s *running) cut(cause error) {
 // all lists the exchanges in flight. Those that are over in the meantime cannot
 // be cut any more.
 func (s *running) all() []*exchange {
+	return s.those(func(*exchange) bool { return true })
+}
+
+// those lists the exchanges in flight that are so.
+func (s *running) those(so func(*exchange) bool) (found []*exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]*exchange, 0, s.count)
 	for x := s.first; x != nil; x = x.next {
-		all = append(all, x)
+		if so(x) {
+			found = append(found, x)
+		}
 	}
-	return all
+	return found
 }
