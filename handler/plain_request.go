@@ -15,7 +15,7 @@ import (
 const maxPlainHeaders = 32
 
 // ordinaryHeaders is how many they have mostly.
-const ordinaryHeaders = 8
+const ordinaryHeaders = 6
 
 // plainRequest is a request that nothing can take for another: there is one way
 // to read it, and every server reads it so. All that it needs is in one piece.

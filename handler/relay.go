@@ -135,6 +135,8 @@ func (p *Proxy) begin(x *exchange, res *http.Response) {
 	x.answerEarly()
 	x.status = res.StatusCode
 	x.w.WriteHeader(res.StatusCode)
+	// The rest may take long, and needs no headers.
+	x.r.Header, x.out.Header, res.Header = nil, nil, nil
 }
 
 // answering is the phase of an exchange whose answer has begun.

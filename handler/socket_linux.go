@@ -21,8 +21,9 @@ import (
 // Go's own calls what came before what, gets those.
 type socket struct {
 	*net.TCPConn
-	raw     syscall.RawConn
-	in, out half
+	raw syscall.RawConn
+	in  intake
+	out half
 }
 
 // half is one direction of a socket. A call's arguments and results stand in it
@@ -35,8 +36,13 @@ type half struct {
 	n     int
 	errno syscall.Errno
 	try   func(fd uintptr) (done bool)
+}
 
-	fresh    *space // of moveFresh
+// intake is the half that is read, also into a buffer that is borrowed when
+// something has come.
+type intake struct {
+	half
+	fresh    *space
 	from     *sync.Pool
 	tryFresh func(fd uintptr) (done bool)
 }
@@ -79,26 +85,26 @@ func (h *half) move(fd uintptr) bool {
 
 // moveFresh makes the call with a buffer that it has only while there is
 // something to be read.
-func (h *half) moveFresh(fd uintptr) bool {
-	h.fresh = borrow(h.from)
-	h.rest = h.fresh.bytes
-	done := h.move(fd)
-	if h.n == 0 {
-		h.fresh.giveBack()
-		h.fresh, h.rest = nil, nil
+func (i *intake) moveFresh(fd uintptr) bool {
+	i.fresh = borrow(i.from)
+	i.rest = i.fresh.bytes
+	done := i.move(fd)
+	if i.n == 0 {
+		i.fresh.giveBack()
+		i.fresh, i.rest = nil, nil
 	}
 	return done
 }
 
 // readFresh implements freshReader.
 func (s *socket) readFresh(from *sync.Pool) (*space, int, error) {
-	h := &s.in
-	h.Lock()
-	defer h.Unlock()
-	h.from = from
-	err := h.run(s.raw.Read, h.tryFresh, nil)
-	lent, n := h.fresh, h.n
-	h.fresh = nil
+	i := &s.in
+	i.Lock()
+	defer i.Unlock()
+	i.from = from
+	err := i.run(s.raw.Read, i.tryFresh, nil)
+	lent, n := i.fresh, i.n
+	i.fresh = nil
 	if n == 0 && err == nil {
 		err = io.EOF
 	}

@@ -6,9 +6,9 @@ import (
 )
 
 // tailLen is how much of an answer's end is kept to read its token counts
-// from: 1 KiB. They stand in the last line or event; what may come before them
+// from: with its length 1 KiB of memory. They stand in the last line or event; what may come before them
 // there, such as the context of /api/generate, need not fit.
-const tailLen = 1 << 10
+const tailLen = 1<<10 - 8
 
 // tail is the last bytes that were passed on.
 type tail struct {
