@@ -62,8 +62,12 @@ var fields = [...][]byte{
 // fieldOf takes letter case and folding as encoding/json does, which Ollama
 // reads with.
 func fieldOf(key []byte) field {
+	if len(key) == 0 {
+		return noField
+	}
+	first := key[0] | ('a' - 'A') // as it is in lower case, if it is a letter
 	for f := modelField; f <= streamField; f++ {
-		if bytes.EqualFold(key, fields[f]) {
+		if (first == fields[f][0] || first >= utf8.RuneSelf) && bytes.EqualFold(key, fields[f]) {
 			return f
 		}
 	}
@@ -305,13 +309,15 @@ func (r *nameReader) endString() {
 	if !r.field.isName() {
 		return
 	}
-	value, ok := []byte(overlong), false
+	value, ok := overlong, false
 	if len(r.kept) <= maxNameValue {
-		value, ok = unquote(r.kept)
+		var text []byte
+		text, ok = unquote(r.kept)
+		value = string(text)
 	}
-	r.names.set(r.field, string(value))
+	r.names.set(r.field, value)
 	if r.exact {
-		r.names.exact = string(value)
+		r.names.exact = value
 	}
 	if !ok {
 		r.names.unreadable = true
