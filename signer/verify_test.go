@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -297,6 +298,7 @@ func BenchmarkVerify(b *testing.B) {
 		{"plain", mustMint(b, false)},
 		{"one caveat", mustMint(b, false, "label=alice")},
 		{"four caveats", mustMint(b, false, "label=alice", "exp=4102444800", "models=llama3.2", "rpm=60")},
+		{"sixteen caveats", mustMint(b, false, slices.Repeat([]string{"label=alice", "exp=4102444800", "models=llama3.2", "rpm=60"}, 4)...)},
 		{"malformed", "OLLAMA-nonsense"},
 	} {
 		b.Run(row.name, func(b *testing.B) {
