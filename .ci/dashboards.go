@@ -33,21 +33,23 @@ import (
 )
 
 const (
-	patience = 90 * time.Second
-	scrape   = "500ms"
-	window   = "10s" // for $__rate_interval, which Grafana makes from the scrape interval
-	pace     = 20 * time.Millisecond
+	limit  = 90 * time.Second // for everything
+	scrape = "500ms"
+	window = "10s" // for $__rate_interval, which Grafana makes from the scrape interval
+	pace   = 20 * time.Millisecond
 )
 
 var (
-	dir      = os.Args[1]
-	began    = time.Now()
 	replicas []string // addresses for clients
 	metrics  []string // and for Prometheus
 )
 
 func main() {
-	boards := []board{read("deploy/grafana/overview.json"), read("deploy/grafana/keys.json")}
+	if len(os.Args) != 2 {
+		fatal("run .ci/dashboards instead")
+	}
+	dir = os.Args[1]
+	boards := []board{readBoard("deploy/grafana/overview.json"), readBoard("deploy/grafana/keys.json")}
 	late := start()
 	sources := []*prometheus{
 		{name: "classic", bucketed: true},
@@ -77,7 +79,7 @@ func main() {
 			fatal("the Prometheus for %s histograms has %d series of buckets", p.name, len(buckets))
 		}
 	}
-	fmt.Printf("%d questions of panels, variables and annotations have values, with classic and with native histograms, after %.0fs\n", asked, time.Since(began).Seconds())
+	fmt.Printf("%d questions of panels, variables and annotations have values, with classic and with native histograms, after %s\n", asked, seconds(time.Since(began)))
 }
 
 // board is what a dashboard asks for.
@@ -101,10 +103,8 @@ type variable struct {
 	Query                any
 }
 
-func read(file string) (b board) {
-	text, err := os.ReadFile(file)
-	must(err, "reading")
-	must(json.Unmarshal(text, &b), "reading %s", file)
+func readBoard(file string) (b board) {
+	must(json.Unmarshal([]byte(read(file)), &b), "reading %s", file)
 	return b
 }
 
@@ -122,9 +122,8 @@ func (p *prometheus) start() {
 	p.address = freeAddress()
 	home := filepath.Join(dir, p.name)
 	must(os.Mkdir(home, 0o700), "a directory")
-	rules, err := os.ReadFile("deploy/prometheus/alerts.yaml")
-	must(err, "the alerts")
-	write(filepath.Join(home, "alerts.yaml"), regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(string(rules), ""))
+	rules := read("deploy/prometheus/alerts.yaml")
+	write(filepath.Join(home, "alerts.yaml"), regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(rules, ""))
 	write(filepath.Join(home, "prometheus.yaml"), fmt.Sprintf(`
 global: {scrape_interval: %s, evaluation_interval: %[1]s}
 rule_files: [alerts.yaml]
@@ -178,7 +177,7 @@ func (p *prometheus) check(b board) int {
 				delete(questions, name)
 			}
 		}
-		if len(questions) > 0 && time.Since(began) > patience {
+		if len(questions) > 0 && time.Since(began) > limit {
 			for name, expr := range questions {
 				fmt.Printf("%s: %s: nothing but %v from %s\n", b.Title, name, p.values(expr), expr)
 			}
@@ -248,12 +247,7 @@ func (p *prometheus) get(path string, q url.Values, data any) {
 }
 
 func (p *prometheus) await(what, expr string) {
-	for len(p.values(expr)) == 0 {
-		if time.Since(began) > patience {
-			fatal("waited in vain for %s", what)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	awaitWithin(limit-time.Since(began), what, func() bool { return len(p.values(expr)) > 0 })
 }
 
 // start starts two replicas. The first has two Ollamas. The second has another set of secrets, and no
@@ -261,10 +255,8 @@ func (p *prometheus) await(what, expr string) {
 func start() (late func()) {
 	ollama := listen("127.0.0.1:0")
 	absent := freeAddress()
-	must(command("secret", "--out", path("secret-1")).err, "a secret")
-	secret, err := os.ReadFile(path("secret-1"))
-	must(err, "the secret")
-	write(path("secret-2"), string(secret)+command("secret").out+"\n")
+	command("secret", "--out", path("secret-1"))
+	write(path("secret-2"), read(path("secret-1"))+command("secret")+"\n")
 	for i, upstream := range []string{ollama, absent} {
 		n := strconv.Itoa(i + 1)
 		write(path("revocations-"+n), "# revoked keys\n")
@@ -297,7 +289,7 @@ func damage() {
 		time.Sleep(100 * time.Millisecond)
 		res = ask(0, doomed, "POST", "/api/chat", `{"model":"llama3.2",`+chat+`}`)
 	}
-	must(command("revoke", "--revocations", path("revocations-1"), doomed).err, "revoking")
+	command("revoke", "--revocations", path("revocations-1"), doomed)
 	if _, err := io.Copy(io.Discard, res.Body); err == nil {
 		fatal("a stream outlived its key")
 	}
@@ -315,7 +307,7 @@ func load() {
 	alice, nameless := mint("--label", "alice"), mint()
 	revoked, few, slow := mint("--label", "revoked"), mint("--rpm", "1"), mint("--streams", "1")
 	for _, n := range []string{"1", "2"} {
-		must(command("revoke", "--revocations", path("revocations-"+n), revoked).err, "revoking")
+		command("revoke", "--revocations", path("revocations-"+n), revoked)
 	}
 	stream := func(model string) string {
 		return `{"model":"` + model + `","stream":true,"max_tokens":20,"stream_options":{"include_usage":true},` + chat + `}`
@@ -390,23 +382,8 @@ func ask(replica int, key, method, path, body string) *http.Response {
 	return res
 }
 
-type result struct {
-	out string
-	err error
-}
-
-// command runs ollama-proxy and gives what it prints.
-func command(args ...string) result {
-	c := exec.Command(path("ollama-proxy"), args...)
-	c.Env = environment()
-	out, err := c.Output()
-	return result{strings.TrimSpace(string(out)), err}
-}
-
 func mint(args ...string) string {
-	made := command(append([]string{"mint", "--secret-file", path("secret-1")}, args...)...)
-	must(made.err, "minting")
-	return made.out
+	return command(append([]string{"mint", "--secret-file", path("secret-1")}, args...)...)
 }
 
 // run starts a process that is to run until the end, with its output in a log.
@@ -419,29 +396,5 @@ func run(name, program string, args ...string) {
 	go func() { fatal("%s ended by itself: %v", name, c.Wait()) }()
 }
 
-// environment is ours without what would set the proxy's flags.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
-}
-
-func freeAddress() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err, "a port")
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func path(name string) string { return filepath.Join(dir, name) }
 func unix(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }
-func write(path, text string) { must(os.WriteFile(path, []byte(text), 0o600), "writing") }
-
-func must(err error, format string, args ...any) {
-	if err != nil {
-		fatal("%s: %v", fmt.Sprintf(format, args...), err)
-	}
-}
-
-func fatal(format string, args ...any) {
-	fmt.Printf("FAILED after %.0fs: "+format+"\n", append([]any{time.Since(began).Seconds()}, args...)...)
-	os.Exit(1)
-}

@@ -4,7 +4,7 @@
 // replicas: chunks pass one by one, a key stays with its replica, a replica that
 // drains or dies costs nothing, and what clients say of their address does not
 // count. It is run by .ci/deploy with a directory for its files, which holds a
-// certificate, and the built ollama-proxy; $HAPROXY may name another haproxy.
+// certificate and the built ollama-proxy; $HAPROXY may name another haproxy.
 package main
 
 import (
@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -35,28 +34,26 @@ import (
 )
 
 const (
-	patience = 20 * time.Second
-	held     = 100 * time.Millisecond
-	client   = "127.0.0.2" // where clients are; HAProxy and the replicas are at 127.0.0.1
-	chat     = `{"model":"llama3.2","stream":true,"max_tokens":60,"messages":[{"role":"user","content":"Why is the sky blue?"}]}`
+	held   = 100 * time.Millisecond
+	client = "127.0.0.2" // where clients are; HAProxy and the replicas are at 127.0.0.1
+	chat   = `{"model":"llama3.2","stream":true,"max_tokens":60,"messages":[{"role":"user","content":"Why is the sky blue?"}]}`
 )
 
 var (
-	dir, binary string
-	ollama      = newUpstream()
-	replicas    []*replica
-	front       string // HAProxy's addresses
-	frontTLS    string
-	health      string
-	log         haproxyLog
-	plain       = &http.Client{Transport: transport(nil)}
+	ollama   = newUpstream()
+	replicas []*replica
+	front    string // HAProxy's addresses
+	frontTLS string
+	health   string
+	log      haproxyLog
+	plain    = &http.Client{Transport: transport(nil)}
 )
 
 func main() {
-	if len(os.Args) != 3 {
+	if len(os.Args) != 2 {
 		fatal("run .ci/deploy instead")
 	}
-	dir, binary = os.Args[1], os.Args[2]
+	dir = os.Args[1]
 	start()
 	slow, began := slowHead()
 	checkChunks()
@@ -73,10 +70,8 @@ func main() {
 // http-no-delay it waits 200 ms for more.
 func checkChunks() {
 	key := mint()
-	pem, err := os.ReadFile(filepath.Join(dir, "tls.crt"))
-	must(err, "the certificate")
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
+	roots.AppendCertsFromPEM([]byte(read(filepath.Join(dir, "tls.crt"))))
 	over := &http.Client{Transport: transport(&tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})}
 	for _, way := range []struct {
 		name, url string
@@ -131,7 +126,7 @@ func checkAffinity() {
 	keys := strings.Fields(mint("--count", "48"))
 	served := map[string]int{}
 	for _, key := range keys {
-		narrow := run("restrict", "--models", "llama3.2", key)
+		narrow := command("restrict", "--models", "llama3.2", key)
 		head := key[:strings.IndexByte(key, '.')]
 		home := ""
 		for i := range 8 {
@@ -313,8 +308,8 @@ func checkHealth() {
 
 // start runs Ollama, three replicas and HAProxy.
 func start() {
-	must(os.WriteFile(filepath.Join(dir, "list"), nil, 0o600), "a list")
-	run("secret", "--out", filepath.Join(dir, "shared"))
+	write(filepath.Join(dir, "list"), "")
+	command("secret", "--out", filepath.Join(dir, "shared"))
 	var servers strings.Builder
 	for i := range 3 {
 		r := &replica{name: fmt.Sprintf("r%d", i+1), address: freeAddress(), metrics: freeAddress()}
@@ -323,25 +318,9 @@ func start() {
 		_, port, _ := net.SplitHostPort(r.metrics)
 		fmt.Fprintf(&servers, "  server %s %s port %s\n", r.name, r.address, port)
 	}
-	text, err := os.ReadFile("deploy/haproxy/haproxy.cfg")
-	must(err, "haproxy.cfg")
 	front, frontTLS, health = freeAddress(), freeAddress(), freeAddress()
-	config := string(text)
-	for _, change := range []struct{ old, with string }{
-		{`bind :8080`, `bind ` + front},
-		{`bind :8443`, `bind ` + frontTLS},
-		{`bind 127.0.0.1:8404`, `bind ` + health},
-		{`maxconn \d+`, `maxconn 500`}, // of the files that this machine allows
-		{` +server-template .*\n`, servers.String()},
-	} {
-		old := regexp.MustCompile(change.old)
-		if n := len(old.FindAllString(config, -1)); n != 1 {
-			fatal("haproxy.cfg has %q %d times", change.old, n)
-		}
-		config = old.ReplaceAllLiteralString(config, change.with)
-	}
-	file := filepath.Join(dir, "haproxy.cfg")
-	must(os.WriteFile(file, []byte(config), 0o600), "haproxy.cfg")
+	file := shippedHAProxy(servers.String(), [2]string{`bind :8080`, `bind ` + front},
+		[2]string{`bind :8443`, `bind ` + frontTLS}, [2]string{`bind 127.0.0.1:8404`, `bind ` + health})
 	name := "haproxy"
 	if other := os.Getenv("HAPROXY"); other != "" {
 		name = other
@@ -431,7 +410,7 @@ func (r *replica) start() {
 	l, err := os.OpenFile(filepath.Join(dir, r.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(err, "a log")
 	defer l.Close()
-	c := exec.Command(binary, "serve", "--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama.address,
+	c := exec.Command(filepath.Join(dir, "ollama-proxy"), "serve", "--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama.address,
 		"--secret-file", filepath.Join(dir, "shared"), "--revocations", filepath.Join(dir, "list"), "--trusted-proxy", "127.0.0.1")
 	c.Env, c.Stdout, c.Stderr = environment(), l, l
 	must(c.Start(), "starting %s", r.name)
@@ -526,65 +505,6 @@ func status(key, path string, set func(*http.Request)) int {
 	return res.StatusCode
 }
 
-func fetch(url string) (int, string) {
-	res, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
-	if err != nil {
-		return 0, ""
-	}
-	defer res.Body.Close()
-	page, _ := io.ReadAll(res.Body)
-	return res.StatusCode, string(page)
-}
-
 func mint(more ...string) string {
-	return run(append([]string{"mint", "--secret-file", filepath.Join(dir, "shared")}, more...)...)
-}
-
-// run runs ollama-proxy and gives what it prints.
-func run(args ...string) string {
-	c := exec.Command(binary, args...)
-	c.Env = environment()
-	out, err := c.Output()
-	must(err, "ollama-proxy %s", args[0])
-	return strings.TrimSpace(string(out))
-}
-
-// environment is ours without what would set the proxy's flags.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
-}
-
-// freeAddress is below the ports that connections are given.
-func freeAddress() string {
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	fatal("there is no free port")
-	return ""
-}
-
-func await(what string, so func() bool) {
-	for began := time.Now(); !so(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(began) > patience {
-			fatal("waited %v in vain for %s", patience, what)
-		}
-	}
-}
-
-func pass(format string, args ...any) { fmt.Printf("ok    "+format+"\n", args...) }
-func note(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
-
-func must(err error, format string, args ...any) {
-	if err != nil {
-		fatal("%s: %v", fmt.Sprintf(format, args...), err)
-	}
-}
-
-func fatal(format string, args ...any) {
-	fmt.Printf("FAILED: "+format+"\n", args...)
-	os.Exit(1)
+	return command(append([]string{"mint", "--secret-file", filepath.Join(dir, "shared")}, more...)...)
 }

@@ -28,15 +28,10 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-const (
-	patience = 20 * time.Second
-	pace     = 40 * time.Millisecond // between two tokens of the stand-in's, of which there are 67
-)
+const pace = 40 * time.Millisecond // between two tokens of the stand-in's, of which there are 67
 
 var (
-	dir    string
-	ollama string // its address
-	began  = time.Now()
+	ollama string   // its address
 	left   []string // out
 )
 
@@ -85,7 +80,7 @@ func serve(name string, args ...string) *proxy { return launch(name, nil, args..
 func launch(name string, change func(*exec.Cmd), args ...string) *proxy {
 	p := &proxy{name: name, log: filepath.Join(dir, name+".log"), secret: filepath.Join(dir, name+".secret"), gone: make(chan struct{})}
 	if _, err := os.Stat(p.secret); err != nil {
-		must(os.WriteFile(p.secret, []byte(command("secret")+"\n"), 0o600), "a secret")
+		write(p.secret, command("secret")+"\n")
 	}
 	os.Remove(p.log)
 	log, err := os.Create(p.log)
@@ -297,15 +292,6 @@ func (s *stream) String() string {
 	return fmt.Sprintf("status %d, %d bytes to ...%q, %v", s.status, len(s.body), s.body[max(0, len(s.body)-100):], s.err)
 }
 
-// command runs ollama-proxy and gives what it prints.
-func command(args ...string) string {
-	out, talk, code := outcome(nil, args...)
-	if code != 0 {
-		fatal("ollama-proxy %s: exit %d, %s", args[0], code, talk)
-	}
-	return strings.TrimSpace(out)
-}
-
 // outcome runs ollama-proxy to its end, after a change to how.
 func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -339,41 +325,4 @@ func within(limit string) func(*exec.Cmd) {
 		must(err, "bash")
 		c.Path = bash
 	}
-}
-
-// environment is ours without what would set the proxy's flags.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
-}
-
-func read(path string) string {
-	text, err := os.ReadFile(path)
-	must(err, "reading")
-	return string(text)
-}
-
-func write(path, text string) { must(os.WriteFile(path, []byte(text), 0o644), "writing") }
-
-// await waits until it is so.
-func await(what string, so func() bool) {
-	for end := time.Now().Add(patience); !so(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			fatal("waited in vain for %s", what)
-		}
-	}
-}
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.2fs", d.Seconds()) }
-
-func pass(format string, a ...any) { fmt.Printf("ok: "+format+"\n", a...) }
-
-func must(err error, format string, a ...any) {
-	if err != nil {
-		fatal("%s: %v", fmt.Sprintf(format, a...), err)
-	}
-}
-
-func fatal(format string, a ...any) {
-	fmt.Fprintf(os.Stderr, "faults: "+format+"\n", a...)
-	os.Exit(1)
 }

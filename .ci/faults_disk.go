@@ -171,11 +171,12 @@ func checkUnwritable() {
 	at := func(name string) string { return filepath.Join(place, name) }
 	write(at("list"), uuid.NewString()+"\n")
 	must(errors.Join(
+		os.Chmod(at("list"), 0o644), // nobody may read it
 		os.Mkdir(at("directory"), 0o755),
 		os.Symlink(at("nowhere/list"), at("link")),
 		os.Symlink("loop", at("loop")),
 		syscall.Mkfifo(at("pipe"), 0o666),
-	), "what is no file")
+	), "what nobody may write, and what is no file")
 	nobody := func(c *exec.Cmd) {
 		if os.Getuid() == 0 {
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

@@ -16,18 +16,11 @@ import (
 	"time"
 )
 
-const patience = 30 * time.Second
-
-var (
-	dir   string
-	began = time.Now()
-)
-
 func main() {
 	if len(os.Args) < 3 {
 		fatal("run .ci/load instead")
 	}
-	dir = os.Args[1]
+	dir, patience = os.Args[1], 30*time.Second
 	os.WriteFile("/proc/self/autogroup", []byte("-15"), 0) // where the scheduler has groups, nice values count within them
 	debug.SetGCPercent(400)                                // what measures should not be busy with itself
 	amount := func(otherwise int) int {
@@ -64,28 +57,4 @@ func descriptors() int {
 	return int(limit.Cur)
 }
 
-func await(what string, so func() bool) {
-	for end := time.Now().Add(patience); !so(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			fatal("waited in vain for %s", what)
-		}
-	}
-}
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
-
 func mega(bytes float64) string { return fmt.Sprintf("%.0f MiB", bytes/(1<<20)) }
-
-func pass(format string, a ...any) { fmt.Printf("ok: "+format+"\n", a...) }
-func note(format string, a ...any) { fmt.Printf("    "+format+"\n", a...) }
-
-func must(err error, format string, a ...any) {
-	if err != nil {
-		fatal("%s: %v", fmt.Sprintf(format, a...), err)
-	}
-}
-
-func fatal(format string, a ...any) {
-	fmt.Fprintf(os.Stderr, "load, after %s: "+format+"\n", append([]any{seconds(time.Since(began))}, a...)...)
-	os.Exit(1)
-}

@@ -4,8 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"math"
@@ -60,11 +58,7 @@ func beginFrom(in io.Reader, name string, nice int, env []string, out io.Writer,
 }
 
 // said is the log so far.
-func (p *process) said() string {
-	text, err := os.ReadFile(p.log)
-	must(err, "a log")
-	return string(text)
-}
+func (p *process) said() string { return read(p.log) }
 
 // startUpstream starts an Ollama that answers asks, and gives its address.
 func startUpstream(nice int) string {
@@ -147,9 +141,7 @@ type state struct {
 // keeps up to 1,024, for 90 seconds.
 func connectionsTo(address string) (n float64) {
 	_, port, _ := strings.Cut(address, ":")
-	text, err := os.ReadFile("/proc/net/tcp")
-	must(err, "/proc")
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(read("/proc/net/tcp")) {
 		fields := strings.Fields(line)
 		if strings.HasSuffix(fields[2], fmt.Sprintf(":%04X", atoi(port))) && fields[9] != "0" { // one that some process has
 			n++
@@ -184,13 +176,11 @@ func (p *proxy) settled() (s state) {
 
 // peak is the most memory that a process has had.
 func (p *process) peak() float64 {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/status")
-	must(err, "/proc")
-	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(text)
+	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(read(fmt.Sprintf("/proc/%d/status", p.Process.Pid)))
 	if m == nil {
 		fatal("/proc does not tell of memory")
 	}
-	return float64(atoi(string(m[1]))) * 1024
+	return float64(atoi(m[1])) * 1024
 }
 
 // cpu is how long the process has been on a processor.
@@ -210,23 +200,6 @@ func mint(args ...string) string {
 		command("secret", "--out", secret())
 	}
 	return command(append([]string{"mint", "--secret-file", secret()}, args...)...)
-}
-
-// command runs ollama-proxy and gives what it prints.
-func command(args ...string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(dir, "ollama-proxy"), args...)
-	var talk bytes.Buffer
-	c.Env, c.Stderr = environment(), &talk
-	out, err := c.Output()
-	must(err, "ollama-proxy %s: %s", args[0], talk.String())
-	return strings.TrimSpace(string(out))
-}
-
-// environment is ours without what would set the proxy's flags.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
 }
 
 func tail(text string) string { return text[max(0, len(text)-2000):] }

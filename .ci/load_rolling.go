@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -131,52 +129,20 @@ func (r *replica) wasGood() {
 	}
 }
 
-// startHAProxy starts one with the configuration that deploy/ has, but for its
-// addresses, and gives that for clients.
+// startHAProxy starts one as deploy/ has it, but for its addresses, and gives
+// that for clients.
 func startHAProxy(servers string) (front string) {
-	text, err := os.ReadFile("deploy/haproxy/haproxy.cfg")
-	must(err, "haproxy.cfg")
 	front = freeAddress()
-	config := string(text)
-	for _, change := range [][2]string{
-		{`bind :8080`, `bind ` + front},
-		{`bind 127.0.0.1:8404`, `bind ` + freeAddress()},
-		{`maxconn \d+`, `maxconn 500`}, // of the files that this machine allows
-		{` +server-template .*\n`, servers},
-	} {
-		old := regexp.MustCompile(change[0])
-		if n := len(old.FindAllString(config, -1)); n != 1 {
-			fatal("haproxy.cfg has %q %d times", change[0], n)
-		}
-		config = old.ReplaceAllLiteralString(config, change[1])
-	}
-	file := filepath.Join(dir, "haproxy.cfg")
-	must(os.WriteFile(file, []byte(config), 0o600), "haproxy.cfg")
+	file := shippedHAProxy(servers, [2]string{`bind :8080`, `bind ` + front}, [2]string{`bind 127.0.0.1:8404`, `bind ` + freeAddress()})
 	begin("haproxy", 0, nil, nil, "haproxy", "-db", "-f", file)
 	return front
 }
 
 // shipped is a value in a file of deploy/.
 func shipped(file, pattern string) string {
-	text, err := os.ReadFile(file)
-	must(err, "a file of deploy/")
-	m := regexp.MustCompile(pattern).FindSubmatch(text)
+	m := regexp.MustCompile(pattern).FindStringSubmatch(read(file))
 	if m == nil {
 		fatal("%s has no %s", file, pattern)
 	}
-	return string(m[1])
-}
-
-// freeAddress is below the ports that connections are given: nothing takes it
-// while the replica is dead.
-func freeAddress() string {
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		if l, err := net.Listen("tcp", address); err == nil {
-			l.Close()
-			return address
-		}
-	}
-	fatal("there is no free port")
-	return ""
+	return m[1]
 }

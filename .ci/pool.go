@@ -7,10 +7,7 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -33,13 +30,9 @@ const (
 	dead     = 1200 * time.Millisecond // for as long
 	again    = 20                      // answers from a box that is back
 	share    = 0.95                    // of what the boxes can do alone
-	patience = 20 * time.Second        // for anything else
 )
 
 var (
-	dir   string
-	began = time.Now()
-
 	// What they can do, 300, 200 and 100 requests a second, is as their weights.
 	boxes = []*box{
 		{name: "large", address: "127.0.0.2:0", slots: 12, service: 40 * time.Millisecond, queue: 90, weight: 3,
@@ -241,11 +234,9 @@ func serve() *proxy {
 		close(p.gone)
 	}()
 	await("the proxy to serve", func() bool {
-		said, err := os.ReadFile(path)
-		must(err, "a log")
-		m := serving.FindSubmatch(said)
+		m := serving.FindStringSubmatch(read(path))
 		if m != nil {
-			p.address, p.metrics = string(m[1]), string(m[2])
+			p.address, p.metrics = m[1], m[2]
 		}
 		return m != nil
 	})
@@ -268,13 +259,12 @@ func (p *proxy) stop() {
 
 // metric is the sum of a metric's series that have the label.
 func (p *proxy) metric(name, label string) (sum float64) {
-	res, err := http.Get("http://" + p.metrics + "/metrics")
-	must(err, "the metrics")
-	defer res.Body.Close()
-	page, err := io.ReadAll(res.Body)
-	must(err, "the metrics")
+	status, page := fetch("http://" + p.metrics + "/metrics")
+	if status != http.StatusOK {
+		fatal("the metrics: status %d", status)
+	}
 	found := false
-	for line := range strings.Lines(string(page)) {
+	for line := range strings.Lines(page) {
 		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if strings.HasPrefix(series, "ollama_proxy_"+name+"{") && strings.Contains(series, label) {
 			v, err := strconv.ParseFloat(value, 64)
@@ -286,48 +276,4 @@ func (p *proxy) metric(name, label string) (sum float64) {
 		fatal("the metrics have no %s with %s", name, label)
 	}
 	return sum
-}
-
-// command runs ollama-proxy and gives what it prints.
-func command(args ...string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(dir, "ollama-proxy"), args...)
-	var talk bytes.Buffer
-	c.Env, c.Stderr = environment(), &talk
-	out, err := c.Output()
-	must(err, "ollama-proxy %s: %s", args[0], talk.String())
-	return strings.TrimSpace(string(out))
-}
-
-// environment is ours without what would set the proxy's flags.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
-}
-
-// await polls until it is so, and fails if that takes too long.
-func await(what string, so func() bool) time.Duration {
-	from := time.Now()
-	for ; !so(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(from) > patience {
-			fatal("waited in vain for %s", what)
-		}
-	}
-	return time.Since(from)
-}
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
-
-func pass(format string, a ...any) { fmt.Printf("ok    "+format+"\n", a...) }
-func note(format string, a ...any) { fmt.Printf("      "+format+"\n", a...) }
-
-func must(err error, format string, a ...any) {
-	if err != nil {
-		fatal("%s: %v", fmt.Sprintf(format, a...), err)
-	}
-}
-
-func fatal(format string, a ...any) {
-	fmt.Printf("FAILED after %s: "+format+"\n", append([]any{seconds(time.Since(began))}, a...)...)
-	os.Exit(1)
 }

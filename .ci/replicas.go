@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -34,7 +33,6 @@ import (
 const (
 	interval = time.Second            // --reload-interval
 	bound    = interval + time.Second // for a revocation to cut what runs
-	patience = 20 * time.Second       // for anything else
 	pace     = 20 * time.Millisecond  // between two tokens of the stand-in's
 	slowly   = 60 * time.Millisecond  // likewise, for streams that are to outlive the bound: 67 tokens
 	workers  = 18                     // of the load
@@ -42,12 +40,10 @@ const (
 )
 
 var (
-	dir      string
 	ollama   string // addresses
 	haproxy  string
 	stats    string
 	replicas []*replica
-	began    = time.Now()
 )
 
 func main() {
@@ -115,9 +111,9 @@ func checkRevoke() {
 		if a.status != http.StatusOK {
 			fatal("a stream got %s", a.finished())
 		}
-		await("the second chunk of a stream", patience, func() bool { return a.reads.Load() >= 2 || a.over() })
+		await("the second chunk of a stream", func() bool { return a.reads.Load() >= 2 || a.over() })
 	}
-	await("the requests that wait for their answer", patience, func() bool {
+	await("the requests that wait for their answer", func() bool {
 		for _, r := range replicas {
 			if page := r.scrape(); page.sum("in_flight_requests") != page.sum("active_streams")+1 {
 				return false
@@ -183,7 +179,7 @@ func checkRevoke() {
 	pass("all %d streams of another key came to their end, chunk by chunk through HAProxy", len(spared))
 
 	for _, r := range replicas {
-		await("the cut streams in the metrics of "+r.name, patience, func() bool {
+		await("the cut streams in the metrics of "+r.name, func() bool {
 			return r.scrape().sum("streams_total", `outcome="revoked"`) == float64(len(cut[r.name]))
 		})
 		if page := r.scrape(); page.one("revocations") != "1" || page.one("revocations_hash") != replicas[0].scrape().one("revocations_hash") {
@@ -200,7 +196,7 @@ const mortal = "r2"
 func checkDeath() {
 	dying := replicas[1]
 	l := newLoad(mint(secretPath()))
-	await("load before the death", patience, func() bool { return l.wholeSince(began, "") >= 3*workers })
+	await("load before the death", func() bool { return l.wholeSince(began, "") >= 3*workers })
 	before := redispatched()
 	for _, a := range sse(0).slow().with(l.key).through() {
 		l.take(a)
@@ -209,7 +205,7 @@ func checkDeath() {
 		l.take(atOnce(0).with(l.key).to(haproxy))
 	}
 	var streams, waiting float64
-	await("streams and waiting requests on "+dying.name, patience, func() bool {
+	await("streams and waiting requests on "+dying.name, func() bool {
 		page := dying.scrape()
 		streams = page.sum("active_streams")
 		waiting = page.sum("in_flight_requests") - streams
@@ -218,15 +214,15 @@ func checkDeath() {
 	killing := time.Now()
 	dying.kill()
 	dead := time.Now()
-	await("HAProxy to miss "+dying.name, patience, func() bool { return !up(dying) })
+	await("HAProxy to miss "+dying.name, func() bool { return !up(dying) })
 	missed := time.Since(dead)
-	await("load on the others", patience, func() bool { return l.wholeSince(dead, "") >= workers })
+	await("load on the others", func() bool { return l.wholeSince(dead, "") >= workers })
 
 	restarting := time.Now()
 	dying.start()
-	await("the new "+dying.name, patience, func() bool { return dying.ready() && up(dying) })
+	await("the new "+dying.name, func() bool { return dying.ready() && up(dying) })
 	returned := time.Now()
-	await("load on the new "+dying.name, patience, func() bool { return l.wholeSince(returned, dying.name) >= workers })
+	await("load on the new "+dying.name, func() bool { return l.wholeSince(returned, dying.name) >= workers })
 	l.end()
 
 	lost := 0
@@ -279,7 +275,7 @@ func checkRotation() {
 	// One replica gets a copy of its own in the place of a link to the file.
 	replace(filepath.Join(dir, "ahead"), both)
 	relink(ahead.secret, "ahead")
-	took := await("one replica to take a new secret", bound, func() bool { return ahead.fingerprint() != fingerprint })
+	took := awaitWithin(bound, "one replica to take a new secret", func() bool { return ahead.fingerprint() != fingerprint })
 	for _, r := range first {
 		if r.fingerprint() != fingerprint {
 			fatal("%s has a new fingerprint and the old secret", r.name)
@@ -295,7 +291,7 @@ func checkRotation() {
 
 	replace(file, both)
 	relink(ahead.secret, filepath.Base(file))
-	took = await("all to take the new secret", bound, agree)
+	took = awaitWithin(bound, "all to take the new secret", agree)
 	minted := mint(file)
 	for _, address := range everywhere() {
 		for _, key := range []string{old, young, minted} {
@@ -313,7 +309,7 @@ func checkRotation() {
 	doomed := sse(0).slow().with(old).through()
 	spared := ndjson(0).slow().with(minted).through()
 	replace(file, next+"\n")
-	took = await("keys of the old secret to get 401 everywhere", bound, func() bool {
+	took = awaitWithin(bound, "keys of the old secret to get 401 everywhere", func() bool {
 		for _, address := range everywhere() {
 			if sse(3).with(old).to(address).finished().status != http.StatusUnauthorized {
 				return false
@@ -680,13 +676,13 @@ func (r *replica) kill() {
 }
 
 func (r *replica) ready() bool {
-	_, status := get("http://" + r.metrics + "/readyz")
+	status, _ := fetch("http://" + r.metrics + "/readyz")
 	return status == http.StatusOK
 }
 
 // scrape gets the metrics as they are at one moment.
 func (r *replica) scrape() scrape {
-	page, status := get("http://" + r.metrics + "/metrics")
+	status, page := fetch("http://" + r.metrics + "/metrics")
 	if status != http.StatusOK {
 		fatal("the metrics of %s: status %d", r.name, status)
 	}
@@ -766,7 +762,7 @@ func start() {
 	file := filepath.Join(dir, "haproxy.cfg")
 	replace(file, fmt.Sprintf(haproxyConfig, haproxy, servers.String(), stats))
 	run("haproxy", new(atomic.Bool), "haproxy", "-db", "-f", file)
-	await("three replicas behind HAProxy", patience, func() bool {
+	await("three replicas behind HAProxy", func() bool {
 		return !slices.ContainsFunc(replicas, func(r *replica) bool { return !r.ready() || !up(r) })
 	})
 	note("three replicas behind HAProxy are ready after %s", seconds(time.Since(began)))
@@ -817,7 +813,7 @@ func redispatched() float64 {
 
 // proxyStats is what HAProxy says of one server, or of them all.
 func proxyStats(server string) map[string]string {
-	page, status := get("http://" + stats + "/;csv")
+	status, page := fetch("http://" + stats + "/;csv")
 	if status != http.StatusOK {
 		return nil // not there yet
 	}
@@ -842,22 +838,8 @@ func everywhere() []string {
 func secretPath() string  { return filepath.Join(dir, "secret") }
 func revocations() string { return filepath.Join(dir, "revocations") }
 
-func mint(secret string) string      { return command("mint", "--secret-file", secret) }
-func restrict(key string) string     { return command("restrict", "--models", model, key) }
-func seconds(d time.Duration) string { return fmt.Sprintf("%.2fs", d.Seconds()) }
-
-// command runs ollama-proxy and gives what it prints.
-func command(args ...string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(dir, "ollama-proxy"), args...)
-	c.Env = environment()
-	var talk bytes.Buffer
-	c.Stderr = &talk
-	out, err := c.Output()
-	must(err, "ollama-proxy %s: %s", args[0], talk.String())
-	return strings.TrimSpace(string(out))
-}
+func mint(secret string) string  { return command("mint", "--secret-file", secret) }
+func restrict(key string) string { return command("restrict", "--models", model, key) }
 
 // run starts a process that is to run until it is doomed, with its output in a
 // log. Gone is closed after its end.
@@ -879,55 +861,9 @@ func run(name string, doomed *atomic.Bool, path string, args ...string) (process
 	return c.Process, gone
 }
 
-// environment is ours without what would set the proxy's flags.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
-}
-
-// freeAddress is free, and below the ports that connections are given: nothing
-// takes it while the replica is dead.
-func freeAddress() string {
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
-		listener, err := net.Listen("tcp", address)
-		if err != nil || slices.Contains(taken, address) {
-			continue
-		}
-		listener.Close()
-		taken = append(taken, address)
-		return address
-	}
-	fatal("there is no free port")
-	return ""
-}
-
-var taken []string
-
-var asker = &http.Client{Timeout: 5 * time.Second}
-
-// get gives a page and its status, 0 if there is none.
-func get(url string) (page string, status int) {
-	res, err := asker.Get(url)
-	if err != nil {
-		return "", 0
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return "", 0
-	}
-	return string(body), res.StatusCode
-}
-
-func read(path string) string {
-	data, err := os.ReadFile(path)
-	must(err, "reading")
-	return string(data)
-}
-
 // replace puts a file in the place of another in one step.
 func replace(path, text string) {
-	must(os.WriteFile(path+".new", []byte(text), 0o600), "writing")
+	write(path+".new", text)
 	must(os.Rename(path+".new", path), "renaming")
 }
 
@@ -935,30 +871,4 @@ func replace(path, text string) {
 func relink(path, target string) {
 	must(os.Symlink(target, path+".new"), "linking")
 	must(os.Rename(path+".new", path), "renaming")
-}
-
-// await polls until it is so, and fails if that takes too long.
-func await(what string, limit time.Duration, so func() bool) time.Duration {
-	start := time.Now()
-	for !so() {
-		if time.Since(start) > limit {
-			fatal("waited %s in vain for %s", limit, what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return time.Since(start)
-}
-
-func pass(format string, args ...any) { fmt.Printf("ok    "+format+"\n", args...) }
-func note(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
-
-func must(err error, format string, args ...any) {
-	if err != nil {
-		fatal("%s: %v", fmt.Sprintf(format, args...), err)
-	}
-}
-
-func fatal(format string, args ...any) {
-	fmt.Printf("FAILED after %s: "+format+"\n", append([]any{seconds(time.Since(began))}, args...)...)
-	os.Exit(1)
 }

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -122,9 +121,7 @@ func forge() (*signer.Verifier, []contrast) {
 		add(older, wrong(under2, tagLen-1), wrong(under2, 0), under2)
 	}
 	revocations, err := signer.ParseRevocations(strings.NewReader(list.String()))
-	if err != nil {
-		fatal("%v", err)
-	}
+	must(err, "the list")
 	verifier.SetRevocations(revocations)
 	for _, c := range all {
 		for _, key := range slices.Concat(c.one, c.other) {
@@ -233,16 +230,9 @@ func newSecret() signer.Secret {
 func mint(secret signer.Secret) string {
 	for {
 		key, err := signer.Mint(secret, false)
-		if err != nil {
-			fatal("%v", err)
-		}
+		must(err, "a key")
 		if !strings.ContainsAny(key[len(key)-tagLen:], "-_") {
 			return key
 		}
 	}
-}
-
-func fatal(format string, a ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", a...)
-	os.Exit(1)
 }
