@@ -8,8 +8,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -18,7 +20,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -134,4 +139,158 @@ func shippedHAProxy(servers string, changes ...[2]string) string {
 	file := filepath.Join(dir, "haproxy.cfg")
 	write(file, config)
 	return file
+}
+
+// A process is one that this one has started, and that is not to end by itself.
+// What it prints is in a log.
+type process struct {
+	*exec.Cmd
+	name, log string
+	from      int64         // where it begins in the log, which others of its name have, too
+	doomed    atomic.Bool   // it is to end
+	gone      chan struct{} // closed at its end
+}
+
+// begin starts a program, after a change to how, if there is any.
+func begin(name string, change func(*exec.Cmd), program string, args ...string) *process {
+	p := &process{name: name, log: filepath.Join(dir, name+".log"), gone: make(chan struct{})}
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	must(err, "a log")
+	defer log.Close()
+	p.from, err = log.Seek(0, io.SeekEnd)
+	must(err, "a log")
+	p.Cmd = exec.Command(program, args...)
+	p.Env, p.Stdout, p.Stderr = environment(), log, log
+	if change != nil {
+		change(p.Cmd)
+	}
+	must(p.Start(), "starting %s", name)
+	go func() {
+		p.Wait()
+		close(p.gone)
+		if !p.doomed.Load() {
+			fatal("%s has ended by itself: %s", name, p.ProcessState)
+		}
+	}()
+	return p
+}
+
+// said is its log so far.
+func (p *process) said() string { return read(p.log)[p.from:] }
+
+// cpu is how long it has been on a processor.
+func (p *process) cpu() time.Duration {
+	_, rest, _ := strings.Cut(read(fmt.Sprintf("/proc/%d/stat", p.Process.Pid)), ") ")
+	fields := strings.Fields(rest)
+	return time.Duration(atoi(fields[11])+atoi(fields[12])) * 10 * time.Millisecond // user and system time
+}
+
+// atoi is for what is a number.
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	must(err, "a number")
+	return n
+}
+
+// stop ends it by SIGTERM, and gives how long that took.
+func (p *process) stop() time.Duration {
+	from := time.Now()
+	p.terminate()
+	p.ended()
+	return time.Since(from)
+}
+
+// terminate sends SIGTERM.
+func (p *process) terminate() {
+	p.doomed.Store(true)
+	must(p.Process.Signal(syscall.SIGTERM), "SIGTERM to %s", p.name)
+}
+
+// ended waits for its end, which is to be a good one.
+func (p *process) ended() {
+	select {
+	case <-p.gone:
+	case <-time.After(patience):
+		fatal("%s does not end", p.name)
+	}
+	if !p.ProcessState.Success() {
+		fatal("%s ended with %s", p.name, p.ProcessState)
+	}
+}
+
+// kill ends it by SIGKILL, if it has not ended before.
+func (p *process) kill() {
+	p.doomed.Store(true)
+	if err := p.Process.Kill(); !errors.Is(err, os.ErrProcessDone) {
+		must(err, "SIGKILL to %s", p.name)
+	}
+	<-p.gone
+}
+
+// A proxy is one running `ollama-proxy serve`, and where.
+type proxy struct {
+	*process
+	address, metrics string
+}
+
+// serve starts a process that is to become a proxy, likewise.
+func serve(name string, change func(*exec.Cmd), args ...string) *process {
+	return begin(name, change, filepath.Join(dir, "ollama-proxy"),
+		append([]string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args...)...)
+}
+
+var addresses = regexp.MustCompile(`serving"?[ ,]"?address"?[=:]"?([^\s"]+)"?[ ,]"?metrics"?[=:]"?([^\s"]+)`)
+
+// serving waits until it has become one.
+func (p *process) serving() *proxy {
+	var m []string
+	await(p.name+" to serve", func() bool {
+		m = addresses.FindStringSubmatch(p.said())
+		return m != nil
+	})
+	return &proxy{p, m[1], m[2]}
+}
+
+// metric is the sum of a metric's series: see scrape.
+func (p *proxy) metric(name string, labels ...string) float64 {
+	return scrapeOf(p.metrics).sum(name, labels...)
+}
+
+// A scrape is the metrics of a proxy at one moment, as they stand.
+type scrape string
+
+// scrapeOf gets those at an address.
+func scrapeOf(address string) scrape {
+	status, page := fetch("http://" + address + "/metrics")
+	if status != http.StatusOK {
+		fatal("the metrics at %s: status %d", address, status)
+	}
+	return scrape(page)
+}
+
+// values are those of a metric's series that have all of the labels, or of the
+// one series that the name is of, with its labels.
+func (s scrape) values(name string, labels ...string) (values []string) {
+	for line := range strings.Lines(string(s)) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		family, of, _ := strings.Cut(series, "{")
+		if (family == name || series == name) && !slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(of, l) }) {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
+// sum is that of the values, and NaN if there are none.
+func (s scrape) sum(name string, labels ...string) float64 {
+	values, sum := s.values(name, labels...), 0.0
+	for _, text := range values {
+		value, err := strconv.ParseFloat(text, 64)
+		must(err, "%s in the metrics", name)
+		sum += value
+	}
+	if values == nil {
+		return math.NaN()
+	}
+	return sum
 }

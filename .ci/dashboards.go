@@ -20,7 +20,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,10 +32,10 @@ import (
 )
 
 const (
-	limit  = 90 * time.Second // for everything
-	scrape = "500ms"
-	window = "10s" // for $__rate_interval, which Grafana makes from the scrape interval
-	pace   = 20 * time.Millisecond
+	limit    = 90 * time.Second // for everything
+	interval = "500ms"          // of scrapes
+	window   = "10s"            // for $__rate_interval, which Grafana makes from the scrape interval
+	pace     = 20 * time.Millisecond
 )
 
 var (
@@ -130,8 +129,8 @@ rule_files: [alerts.yaml]
 scrape_configs:
   - job_name: ollama-proxy
     static_configs: [{targets: ["%s", "%s"]}]
-`, scrape, strings.Join(metrics, `", "`), freeAddress()))
-	run("prometheus-"+p.name, "prometheus", append(p.flags, "--config.file", filepath.Join(home, "prometheus.yaml"),
+`, interval, strings.Join(metrics, `", "`), freeAddress()))
+	begin("prometheus-"+p.name, nil, "prometheus", append(p.flags, "--config.file", filepath.Join(home, "prometheus.yaml"),
 		"--storage.tsdb.path", filepath.Join(home, "data"), "--web.listen-address", p.address)...)
 	p.await("Prometheus", "up")
 }
@@ -264,7 +263,7 @@ func start() (late func()) {
 		if i == 0 {
 			upstream += ",http://" + listen("127.0.0.1:0") // what the one breaks off, the other is asked
 		}
-		run("replica-"+n, path("ollama-proxy"), "serve", "--listen", replicas[i], "--metrics-listen", metrics[i],
+		begin("replica-"+n, nil, path("ollama-proxy"), "serve", "--listen", replicas[i], "--metrics-listen", metrics[i],
 			"--upstream", "http://"+upstream, "--secret-file", path("secret-"+n), "--revocations", path("revocations-"+n),
 			"--tls-cert", path("tls.crt"), "--tls-key", path("tls.key"), "--metrics-per-key", "--native-histograms",
 			"--reload-interval", "200ms", "--first-byte-timeout", "1s", "--stall-timeout", "1s", "--max-body", "16KiB", "--max-in-flight", "60")
@@ -384,16 +383,6 @@ func ask(replica int, key, method, path, body string) *http.Response {
 
 func mint(args ...string) string {
 	return command(append([]string{"mint", "--secret-file", path("secret-1")}, args...)...)
-}
-
-// run starts a process that is to run until the end, with its output in a log.
-func run(name, program string, args ...string) {
-	log, err := os.Create(path(name + ".log"))
-	must(err, "a log")
-	c := exec.Command(program, args...)
-	c.Env, c.Stdout, c.Stderr = environment(), log, log
-	must(c.Start(), "starting %s", name)
-	go func() { fatal("%s ended by itself: %v", name, c.Wait()) }()
 }
 
 func path(name string) string { return filepath.Join(dir, name) }

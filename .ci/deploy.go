@@ -23,11 +23,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
@@ -214,7 +212,7 @@ func checkDrain() {
 	if home == nil {
 		fatal("the stream is nowhere: %s", first)
 	}
-	must(home.process.Signal(syscall.SIGTERM), "SIGTERM")
+	home.terminate()
 	await("a drain", func() bool {
 		code, _ := fetch("http://" + home.metrics + "/readyz")
 		return code == http.StatusServiceUnavailable
@@ -239,10 +237,7 @@ func checkDrain() {
 	if err != nil || !bytes.Contains(rest, []byte(`"done":true`)) {
 		fatal("a stream was cut while its replica drained: %v", err)
 	}
-	<-home.gone
-	if home.code != 0 {
-		fatal("%s ended with %d", home.name, home.code)
-	}
+	home.ended()
 	pass("a replica that drains is asked no more after %v (%d got 503), and its stream came to its end", noticed.Round(time.Millisecond), refused)
 	home.start()
 	await("HAProxy to see it again", func() bool {
@@ -262,8 +257,7 @@ func checkDeath() {
 	if i < 0 {
 		fatal("HAProxy logs something else: %s", line)
 	}
-	must(replicas[i].process.Kill(), "SIGKILL")
-	<-replicas[i].gone
+	replicas[i].kill()
 	for n := range 100 {
 		if got := status(key, "/v1/models", nil); got != http.StatusOK {
 			fatal("request %d after the death of its replica got %d", n+1, got)
@@ -299,8 +293,7 @@ func checkHealth() {
 		fatal("HAProxy with replicas says %d", got)
 	}
 	for _, r := range replicas {
-		r.process.Kill()
-		<-r.gone
+		r.kill()
 	}
 	await("HAProxy to be unhealthy", func() bool { return get() == http.StatusServiceUnavailable })
 	pass("HAProxy is healthy as long as a replica is")
@@ -325,11 +318,10 @@ func start() {
 	if other := os.Getenv("HAPROXY"); other != "" {
 		name = other
 	}
-	c := exec.Command(name, "-db", "-f", file)
-	c.Env = append(environment(), "TLS_CERTIFICATE="+filepath.Join(dir, "tls.pem"))
-	c.Stdout = &log
-	c.Stderr = &log
-	must(c.Start(), "haproxy")
+	begin("haproxy", func(c *exec.Cmd) {
+		c.Env = append(c.Env, "TLS_CERTIFICATE="+filepath.Join(dir, "tls.pem"))
+		c.Stdout, c.Stderr = &log, &log
+	}, name, "-db", "-f", file)
 	key := mint()
 	await("HAProxy and its replicas", func() bool {
 		code, _ := fetch("http://" + health + "/")
@@ -401,37 +393,18 @@ func (u *upstream) await(n int) {
 // A replica is one ollama-proxy serve.
 type replica struct {
 	name, address, metrics string
-	process                *os.Process
-	code                   int
-	gone                   chan struct{}
+	*process
 }
 
 func (r *replica) start() {
-	l, err := os.OpenFile(filepath.Join(dir, r.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	must(err, "a log")
-	defer l.Close()
-	c := exec.Command(filepath.Join(dir, "ollama-proxy"), "serve", "--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama.address,
+	r.process = begin(r.name, nil, filepath.Join(dir, "ollama-proxy"), "serve", "--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama.address,
 		"--secret-file", filepath.Join(dir, "shared"), "--revocations", filepath.Join(dir, "list"), "--trusted-proxy", "127.0.0.1")
-	c.Env, c.Stdout, c.Stderr = environment(), l, l
-	must(c.Start(), "starting %s", r.name)
-	gone := make(chan struct{})
-	r.process, r.gone = c.Process, gone
-	go func() {
-		c.Wait()
-		r.code = c.ProcessState.ExitCode()
-		close(gone)
-	}()
 }
 
-// metric is the sum of a metric's series.
-func (r *replica) metric(name string) (sum float64) {
+// metric is the sum of a metric's series, NaN as long as it does not serve.
+func (r *replica) metric(name string) float64 {
 	_, page := fetch("http://" + r.metrics + "/metrics")
-	for _, m := range regexp.MustCompile(`(?m)^ollama_proxy_`+name+`(?:\{.*\})? (\S+)$`).FindAllStringSubmatch(page, -1) {
-		value, err := strconv.ParseFloat(m[1], 64)
-		must(err, "a metric")
-		sum += value
-	}
-	return sum
+	return scrape(page).sum("ollama_proxy_" + name)
 }
 
 // haproxyLog is what HAProxy says of each request.

@@ -12,17 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
@@ -33,6 +29,7 @@ const pace = 40 * time.Millisecond // between two tokens of the stand-in's, of w
 var (
 	ollama string   // its address
 	left   []string // out
+	minted []string // keys
 )
 
 func main() {
@@ -61,63 +58,21 @@ func main() {
 	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files, their holders and the clock: all held, after %s%s\n", seconds(time.Since(began)), words)
 }
 
-// A proxy is one running `ollama-proxy serve`.
-type proxy struct {
-	*exec.Cmd
-	name, log        string
-	address, metrics string
-	secret           string
-	keys             []string
-	gone             chan struct{} // closed at its end
-}
-
-var serving = regexp.MustCompile(`serving"?[ ,]"?address"?[=:]"?([^\s"]+)"?[ ,]"?metrics"?[=:]"?([^\s"]+)`)
-
-// serve starts a proxy and waits until it serves.
-func serve(name string, args ...string) *proxy { return launch(name, nil, args...) }
-
-// launch is serve for a command that may be changed before it starts.
+// launch starts a proxy that has a secret of its own, after a change to how, if
+// there is any, and waits until it serves.
 func launch(name string, change func(*exec.Cmd), args ...string) *proxy {
-	p := &proxy{name: name, log: filepath.Join(dir, name+".log"), secret: filepath.Join(dir, name+".secret"), gone: make(chan struct{})}
-	if _, err := os.Stat(p.secret); err != nil {
-		write(p.secret, command("secret")+"\n")
+	secret := secretOf(name)
+	if _, err := os.Stat(secret); err != nil {
+		write(secret, command("secret")+"\n")
 	}
-	os.Remove(p.log)
-	log, err := os.Create(p.log)
-	must(err, "a log")
-	defer log.Close()
-	p.Cmd = exec.Command(filepath.Join(dir, "ollama-proxy"), append([]string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
-		"--upstream", ollama, "--secret-file", p.secret, "--reload-interval", "100ms"}, args...)...)
-	p.Env, p.Stdout, p.Stderr = environment(), log, log
-	if change != nil {
-		change(p.Cmd)
-	}
-	must(p.Start(), "starting %s", name)
-	go func() {
-		p.Wait()
-		close(p.gone)
-	}()
-	await(name+" to serve", func() bool {
-		select {
-		case <-p.gone:
-			fatal("%s does not start", name)
-		default:
-		}
-		m := serving.FindStringSubmatch(p.said())
-		if m != nil {
-			p.address, p.metrics = m[1], m[2]
-		}
-		return m != nil
-	})
-	return p
+	return serve(name, change, append([]string{"--upstream", ollama, "--secret-file", secret, "--reload-interval", "100ms"}, args...)...).serving()
 }
 
-// said is the log so far.
-func (p *proxy) said() string { return read(p.log) }
+func secretOf(name string) string { return filepath.Join(dir, name+".secret") }
 
 func (p *proxy) mint(args ...string) string {
-	key := command(append([]string{"mint", "--secret-file", p.secret}, args...)...)
-	p.keys = append(p.keys, key)
+	key := command(append([]string{"mint", "--secret-file", secretOf(p.name)}, args...)...)
+	minted = append(minted, key)
 	return key
 }
 
@@ -148,8 +103,8 @@ func (p *proxy) counts(series string, n float64) {
 
 // keepsQuiet fails if what nobody may read stands in the log.
 func (p *proxy) keepsQuiet() {
-	hidden := append(strings.Fields(read(p.secret)), "planted") // as URLs have it
-	for _, key := range p.keys {
+	hidden := append(strings.Fields(read(secretOf(p.name))), "planted") // as URLs have it
+	for _, key := range minted {
 		hidden = append(hidden, key[strings.LastIndex(key, ".")+1:])
 	}
 	log := p.said()
@@ -160,41 +115,11 @@ func (p *proxy) keepsQuiet() {
 	}
 }
 
-// stop ends it by SIGTERM, and gives how long that took.
+// stop ends it by SIGTERM, gives how long that took, and looks at the log.
 func (p *proxy) stop() time.Duration {
-	from := time.Now()
-	p.Process.Signal(syscall.SIGTERM)
-	p.ended()
-	return time.Since(from)
-}
-
-// ended waits for its end, which is to be a good one.
-func (p *proxy) ended() {
-	select {
-	case <-p.gone:
-	case <-time.After(patience):
-		fatal("%s does not end", p.name)
-	}
-	if code := p.ProcessState.ExitCode(); code != 0 {
-		fatal("%s ended with exit %d", p.name, code)
-	}
+	took := p.process.stop()
 	p.keepsQuiet()
-}
-
-// metric is the value of one series, as it stands, and NaN if there is none.
-func (p *proxy) metric(series string) float64 {
-	status, page, err := get("http://"+p.metrics+"/metrics", "")
-	if err != nil || status != http.StatusOK {
-		fatal("the metrics of %s: status %d, %v", p.name, status, err)
-	}
-	for line := range strings.Lines(page) {
-		if text, ok := strings.CutPrefix(line, series+" "); ok {
-			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-			must(err, "%s in the metrics", series)
-			return value
-		}
-	}
-	return math.NaN()
+	return took
 }
 
 // allows fails unless the key gets the status for what costs Ollama nothing.

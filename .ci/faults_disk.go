@@ -100,7 +100,7 @@ func checkFull(what, words, place string, how func(*exec.Cmd), fill func() (reli
 func checkServedFrom(full string) {
 	list := filepath.Join(full, "served.list")
 	write(list, "")
-	p := serve("full/served", "--revocations", list)
+	p := launch("full/served", nil, "--revocations", list)
 	key, victim := p.mint(), p.mint()
 	p.allows(victim, http.StatusOK, "before the disk is full")
 	p.tells(0, 1, "level=INFO msg=request", "status=200", "outcome=complete")
@@ -124,7 +124,7 @@ func checkServedFrom(full string) {
 	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
 	p.tells(0, 0, "level=ERROR")
 	p.stop()
-	for _, name := range []string{list, p.log, p.secret} {
+	for _, name := range []string{list, p.log, secretOf(p.name)} {
 		must(os.Remove(name), "what was served")
 	}
 	pass("the list and the log on a full disk: requests are answered and counted, and once there is room the log goes on")
@@ -233,7 +233,7 @@ func checkKilledRevoke() {
 	const workers, each = 6, 60
 	path := filepath.Join(dir, "killed")
 	write(path, uuid.NewString()+" without a line's end")
-	p := serve("follower", "--revocations", path)
+	p := launch("follower", nil, "--revocations", path)
 	var killed, returned atomic.Int64
 	var told sync.Map
 	var all sync.WaitGroup

@@ -8,9 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -95,18 +93,4 @@ func ask(c net.Conn, key string, want int) {
 	}
 	_, err = io.Copy(io.Discard, res.Body)
 	must(err, "a client amid a crowd of strangers")
-}
-
-// cpu is how long the process has been on a processor.
-func (p *proxy) cpu() time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
-	must(err, "/proc")
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	var ticks int
-	for _, field := range strings.Fields(rest)[11:13] { // user and system time
-		n, err := strconv.Atoi(field)
-		must(err, "/proc")
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
 }

@@ -85,7 +85,7 @@ func checkList() {
 	s := newListServer()
 	good := says("")
 	s.does(good)
-	p := serve("list", "--revocations", s.url())
+	p := launch("list", nil, "--revocations", s.url())
 	revoked, other := p.mint(), p.mint()
 	list := strings.Split(strings.TrimPrefix(revoked, "OLLAMA-"), ".")[0] + " lost\n"
 	var zipped bytes.Buffer
@@ -183,8 +183,7 @@ func checkList() {
 		})
 		await("a look at a server that "+name, looked.Load)
 		stale, said := p.metric(timestamp), len(p.said())
-		old := read(p.secret)
-		write(p.secret, command("secret")+"\n"+old)
+		write(secretOf(p.name), command("secret")+"\n"+read(secretOf(p.name)))
 		young := p.mint()
 		from := time.Now()
 		await("a new secret while the list's server "+name, func() bool {
@@ -205,7 +204,7 @@ func checkList() {
 		}
 		pass("the list's server %s: a new secret counts after %s, SIGTERM after %s", name, seconds(took), seconds(stopped))
 		s.does(good)
-		p = serve("list", "--revocations", s.url())
+		p = launch("list", nil, "--revocations", s.url())
 	}
 	p.stop()
 	checkStart(s)

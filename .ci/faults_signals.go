@@ -25,7 +25,7 @@ const (
 func checkSignals() {
 	list := filepath.Join(dir, "signals.list")
 	write(list, "")
-	p := serve("signals", "--revocations", list)
+	p := launch("signals", nil, "--revocations", list)
 	key, victim := p.mint(), p.mint()
 	for attempt := 1; checkHangups(p, key, victim, list) > visible; attempt++ {
 		if attempt == 3 {
@@ -139,7 +139,7 @@ func (p *proxy) settled() (goroutines, files float64) {
 // elsewhere.
 func checkStop(p *proxy, key string) {
 	running, said := p.streams(key, streams), len(p.said())
-	must(p.Process.Signal(syscall.SIGTERM), "SIGTERM")
+	p.terminate()
 	turned, counted := 0, false
 	for over := false; !over; time.Sleep(5 * time.Millisecond) {
 		select {
@@ -159,6 +159,7 @@ func checkStop(p *proxy, key string) {
 		}
 	}
 	p.ended()
+	p.keepsQuiet()
 	for _, s := range running {
 		if !s.whole() {
 			fatal("a stream that ran at SIGTERM: %s", s)
@@ -178,13 +179,12 @@ func checkStop(p *proxy, key string) {
 // checkKill: after SIGKILL no client takes what it has for whole, and a new
 // proxy serves at once on the same port.
 func checkKill(key string) {
-	must(os.Rename(filepath.Join(dir, "signals.secret"), filepath.Join(dir, "killed.secret")), "the secret")
-	p := serve("killed")
+	must(os.Rename(secretOf("signals"), secretOf("killed")), "the secret")
+	p := launch("killed", nil)
 	running := p.streams(key, streams)
-	must(p.Process.Kill(), "SIGKILL")
-	<-p.gone
+	p.kill()
 	from := time.Now()
-	again := serve("killed", "--listen", p.address)
+	again := launch("killed", nil, "--listen", p.address)
 	took := time.Since(from)
 	for _, s := range running {
 		if !s.broken() {

@@ -12,7 +12,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -239,11 +238,4 @@ func (c *caller) check(q ask, leave int, from time.Time, body io.Reader) (r resu
 		return r, fmt.Errorf("answer %d goes on after its end: %d, %v", q.N, n, err)
 	}
 	return r, nil
-}
-
-// atoi is for what we have written ourselves.
-func atoi(s string) int {
-	n, err := strconv.Atoi(s)
-	must(err, "a number")
-	return n
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func greedy(rounds int) {
 		syscall.Setpriority(syscall.PRIO_PROCESS, atoi(filepath.Base(thread)), -15)
 	}
 	key := mint()
-	p := serve("proxy", -15, "--upstream", startUpstream(-15), "--stall-timeout", stall.String())
+	p := launch(-15, "proxy", "--upstream", startUpstream(-15), "--stall-timeout", stall.String())
 	calls := newCalls(p.address, key)
 	calls.measure(window) // so that all is there that is made once
 	before := p.settled()
@@ -53,7 +54,7 @@ func greedy(rounds int) {
 			var running []*running
 			for _, k := range attacks {
 				if kind.name == k.name || kind.run == nil && k.name != "idle" {
-					running = append(running, launch(k, p.address, key))
+					running = append(running, loose(k, p.address, key))
 				}
 			}
 			for _, r := range running {
@@ -167,9 +168,9 @@ type running struct {
 	out *bufio.Reader
 }
 
-// launch starts an attack, which has a processor only while nobody else wants it,
+// loose starts an attack, which has a processor only while nobody else wants it,
 // and gives it up at once: attackers have machines of their own.
-func launch(kind attacker, address, key string) *running {
+func loose(kind attacker, address, key string) *running {
 	self, err := os.Executable()
 	must(err, "this program")
 	in, hold, err := os.Pipe()
@@ -177,7 +178,9 @@ func launch(kind attacker, address, key string) *running {
 	out, w, err := os.Pipe()
 	must(err, "a pipe")
 	r := &running{in: hold, out: bufio.NewReader(out)}
-	r.process = beginFrom(in, "attack-"+kind.name, 19, []string{"ATTACK_KEY=" + key}, w, "chrt", "--idle", "0", self, dir, "attack", kind.name, address)
+	r.process = begin("attack-"+kind.name, func(c *exec.Cmd) {
+		c.Env, c.Stdin, c.Stdout = append(c.Env, "ATTACK_KEY="+key), in, w
+	}, "chrt", "--idle", "0", self, dir, "attack", kind.name, address).nice(19)
 	in.Close()
 	w.Close()
 	return r

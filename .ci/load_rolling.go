@@ -112,7 +112,7 @@ func rolling(times int) {
 }
 
 func (r *replica) start(upstream, delay string) {
-	r.proxy = serve(r.name, 0, "--upstream", upstream, "--listen", r.listen, "--metrics-listen", r.ops, "--drain-delay", delay, "--trusted-proxy", "127.0.0.1")
+	r.proxy = launch(0, r.name, "--upstream", upstream, "--listen", r.listen, "--metrics-listen", r.ops, "--drain-delay", delay, "--trusted-proxy", "127.0.0.1")
 }
 
 // asked is how many requests it has had.
@@ -134,7 +134,7 @@ func (r *replica) wasGood() {
 func startHAProxy(servers string) (front string) {
 	front = freeAddress()
 	file := shippedHAProxy(servers, [2]string{`bind :8080`, `bind ` + front}, [2]string{`bind 127.0.0.1:8404`, `bind ` + freeAddress()})
-	begin("haproxy", 0, nil, nil, "haproxy", "-db", "-f", file)
+	begin("haproxy", nil, "haproxy", "-db", "-f", file)
 	return front
 }
 

@@ -38,7 +38,7 @@ func soak(lasts time.Duration) {
 	}
 	key := mint()
 	upstream := startUpstream(0)
-	p := serve("proxy", 0, "--upstream", upstream)
+	p := launch(0, "proxy", "--upstream", upstream)
 
 	wave := func(n int, lasts time.Duration) *tally {
 		t := &tally{}

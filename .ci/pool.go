@@ -8,16 +8,10 @@ package main
 
 import (
 	"fmt"
-	"net/http"
+	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -33,6 +27,8 @@ const (
 )
 
 var (
+	key string // for the proxy
+
 	// What they can do, 300, 200 and 100 requests a second, is as their weights.
 	boxes = []*box{
 		{name: "large", address: "127.0.0.2:0", slots: 12, service: 40 * time.Millisecond, queue: 90, weight: 3,
@@ -62,7 +58,7 @@ func main() {
 		b.start()
 	}
 	sum := alone()
-	p := serve()
+	p := start()
 	if !checkCapacity(p, sum) && !checkCapacity(p, alone()) {
 		fatal("the proxy does not make the most of its Ollamas")
 	}
@@ -95,7 +91,7 @@ func alone() (sum float64) {
 // the machine may have been busy with something else meanwhile.
 func checkCapacity(p *proxy, sum float64) bool {
 	before := answered()
-	l := put(clients, p.address, p.key, mix)
+	l := put(clients, p.address, key, mix)
 	rate := l.rate(together)
 	l.end()
 	if len(l.cut) > 0 {
@@ -117,10 +113,10 @@ func checkCapacity(p *proxy, sum float64) bool {
 func checkBusy(p *proxy) {
 	b := boxes[2]
 	others := (&load{address: b.address, patient: true}).begin(2*b.queue, only(b.has))
-	retried := p.metric("upstream_retries_total", `reason="busy"`)
-	l := put(clients, p.address, p.key, only(elsewhere))
+	retried := p.count("upstream_retries_total", `reason="busy"`)
+	l := put(clients, p.address, key, only(elsewhere))
 	time.Sleep(warmUp)
-	await("a request that finds "+b.name+" busy", func() bool { return p.metric("upstream_retries_total", `reason="busy"`) > retried })
+	await("a request that finds "+b.name+" busy", func() bool { return p.count("upstream_retries_total", `reason="busy"`) > retried })
 	rate := l.rate(measured)
 	l.end()
 	others.end()
@@ -128,17 +124,17 @@ func checkBusy(p *proxy) {
 		fatal("%d answers broke off, such as %s", len(l.cut), l.cut[0])
 	}
 	pass("while others fill %s, %.0f requests found it busy and went elsewhere, and none failed: %.0f answers a second",
-		b.name, p.metric("upstream_retries_total", `reason="busy"`)-retried, rate)
+		b.name, p.count("upstream_retries_total", `reason="busy"`)-retried, rate)
 }
 
 // checkDeaths: boxes die under load, one at a time, and come back.
 func checkDeaths(p *proxy) {
-	retried := func(reason string) float64 { return p.metric("upstream_retries_total", `reason="`+reason+`"`) }
+	retried := func(reason string) float64 { return p.count("upstream_retries_total", `reason="`+reason+`"`) }
 	refused, reset := retried("refused"), retried("reset")
 	type death struct{ from, to time.Time }
 	var deaths []death
 	from := time.Now()
-	l := put(clients, p.address, p.key, only(elsewhere))
+	l := put(clients, p.address, key, only(elsewhere))
 	time.Sleep(warmUp)
 	for i := range kills {
 		b := boxes[i%len(boxes)]
@@ -148,7 +144,7 @@ func checkDeaths(p *proxy) {
 		d.to = time.Now()
 		deaths = append(deaths, d)
 		time.Sleep(dead)
-		if up := p.metric("upstream_up", `upstream="`+b.name+`"`); up != 0 {
+		if up := p.count("upstream_up", `upstream="`+b.name+`"`); up != 0 {
 			fatal("%s after its death %s is taken to be up", dead, b.name)
 		}
 		rate := float64(l.between(d.to, time.Now())) / time.Since(d.to).Seconds()
@@ -201,79 +197,23 @@ func answered() (all []int64) {
 	return all
 }
 
-// A proxy is one running `ollama-proxy serve`, and a key for it.
-type proxy struct {
-	*exec.Cmd
-	address, metrics, key string
-	doomed                atomic.Bool
-	gone                  chan struct{}
-}
-
-var serving = regexp.MustCompile(`msg=serving address=(\S+) metrics=(\S+)`)
-
-// serve starts the proxy, and waits until it serves, and no longer.
-func serve() *proxy {
-	secret, path := filepath.Join(dir, "secret"), filepath.Join(dir, "proxy.log")
+// start starts the proxy, with the boxes behind it, and makes a key.
+func start() *proxy {
+	secret := filepath.Join(dir, "secret")
 	command("secret", "--out", secret)
-	p := &proxy{key: command("mint", "--secret-file", secret), gone: make(chan struct{})}
-	args := []string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--secret-file", secret}
+	key = command("mint", "--secret-file", secret)
+	args := []string{"--secret-file", secret}
 	for _, b := range boxes {
 		args = append(args, "--upstream", fmt.Sprintf("%s=http://%s,weight=%d", b.name, b.address, b.weight))
 	}
-	log, err := os.Create(path)
-	must(err, "a log")
-	defer log.Close()
-	p.Cmd = exec.Command(filepath.Join(dir, "ollama-proxy"), args...)
-	p.Env, p.Stdout, p.Stderr = environment(), log, log
-	must(p.Start(), "starting the proxy")
-	go func() {
-		p.Wait()
-		if !p.doomed.Load() {
-			fatal("the proxy has ended by itself: %s", p.ProcessState)
-		}
-		close(p.gone)
-	}()
-	await("the proxy to serve", func() bool {
-		m := serving.FindStringSubmatch(read(path))
-		if m != nil {
-			p.address, p.metrics = m[1], m[2]
-		}
-		return m != nil
-	})
-	return p
+	return serve("proxy", nil, args...).serving()
 }
 
-// stop ends it by SIGTERM.
-func (p *proxy) stop() {
-	p.doomed.Store(true)
-	p.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.gone:
-	case <-time.After(patience):
-		fatal("the proxy does not end")
-	}
-	if !p.ProcessState.Success() {
-		fatal("the proxy ended with %s", p.ProcessState)
-	}
-}
-
-// metric is the sum of a metric's series that have the label.
-func (p *proxy) metric(name, label string) (sum float64) {
-	status, page := fetch("http://" + p.metrics + "/metrics")
-	if status != http.StatusOK {
-		fatal("the metrics: status %d", status)
-	}
-	found := false
-	for line := range strings.Lines(page) {
-		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if strings.HasPrefix(series, "ollama_proxy_"+name+"{") && strings.Contains(series, label) {
-			v, err := strconv.ParseFloat(value, 64)
-			must(err, "%s in the metrics", series)
-			sum, found = sum+v, true
-		}
-	}
-	if !found {
+// count is the sum of a metric's series that have the label, and there are some.
+func (p *proxy) count(name, label string) float64 {
+	n := p.metric("ollama_proxy_"+name, label)
+	if math.IsNaN(n) {
 		fatal("the metrics have no %s with %s", name, label)
 	}
-	return sum
+	return n
 }

@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -115,7 +114,7 @@ func checkRevoke() {
 	}
 	await("the requests that wait for their answer", func() bool {
 		for _, r := range replicas {
-			if page := r.scrape(); page.sum("in_flight_requests") != page.sum("active_streams")+1 {
+			if page := r.scrape(); page.sum("ollama_proxy_in_flight_requests") != page.sum("ollama_proxy_active_streams")+1 {
 				return false
 			}
 		}
@@ -180,9 +179,9 @@ func checkRevoke() {
 
 	for _, r := range replicas {
 		await("the cut streams in the metrics of "+r.name, func() bool {
-			return r.scrape().sum("streams_total", `outcome="revoked"`) == float64(len(cut[r.name]))
+			return r.scrape().sum("ollama_proxy_streams_total", `outcome="revoked"`) == float64(len(cut[r.name]))
 		})
-		if page := r.scrape(); page.one("revocations") != "1" || page.one("revocations_hash") != replicas[0].scrape().one("revocations_hash") {
+		if page := r.scrape(); page.one("ollama_proxy_revocations") != "1" || page.one("ollama_proxy_revocations_hash") != replicas[0].scrape().one("ollama_proxy_revocations_hash") {
 			fatal("%s has another list than %s", r.name, replicas[0].name)
 		}
 	}
@@ -207,8 +206,8 @@ func checkDeath() {
 	var streams, waiting float64
 	await("streams and waiting requests on "+dying.name, func() bool {
 		page := dying.scrape()
-		streams = page.sum("active_streams")
-		waiting = page.sum("in_flight_requests") - streams
+		streams = page.sum("ollama_proxy_active_streams")
+		waiting = page.sum("ollama_proxy_in_flight_requests") - streams
 		return streams >= 2 && waiting >= 2
 	})
 	killing := time.Now()
@@ -651,28 +650,16 @@ func (l *load) end() {
 type replica struct {
 	name, address, metrics, secret string
 
-	starts  int
-	process *os.Process
-	doomed  atomic.Bool
-	gone    chan struct{}
+	starts int
+	*process
 }
 
 // start runs the proxy as a process of its own.
 func (r *replica) start() {
 	r.starts++
-	r.doomed.Store(false)
-	r.process, r.gone = run(r.name, &r.doomed, filepath.Join(dir, "ollama-proxy"), "serve",
+	r.process = begin(r.name, nil, filepath.Join(dir, "ollama-proxy"), "serve",
 		"--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama,
 		"--secret-file", r.secret, "--revocations", revocations(), "--reload-interval", interval.String())
-}
-
-// kill ends it with SIGKILL.
-func (r *replica) kill() {
-	r.doomed.Store(true)
-	if err := r.process.Kill(); err != nil {
-		fatal("killing %s: %v", r.name, err)
-	}
-	<-r.gone
 }
 
 func (r *replica) ready() bool {
@@ -681,39 +668,9 @@ func (r *replica) ready() bool {
 }
 
 // scrape gets the metrics as they are at one moment.
-func (r *replica) scrape() scrape {
-	status, page := fetch("http://" + r.metrics + "/metrics")
-	if status != http.StatusOK {
-		fatal("the metrics of %s: status %d", r.name, status)
-	}
-	return scrape(page)
-}
+func (r *replica) scrape() scrape { return scrapeOf(r.metrics) }
 
-func (r *replica) fingerprint() string { return r.scrape().one("secret_fingerprint") }
-
-type scrape string
-
-// values are those of one metric's series, without the prefix that all names
-// have, and with the label if one is given.
-func (s scrape) values(name string, label ...string) (values []string) {
-	for line := range strings.Lines(string(s)) {
-		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		family, labels, _ := strings.Cut(series, "{")
-		if family == "ollama_proxy_"+name && (len(label) == 0 || strings.Contains(labels, label[0])) {
-			values = append(values, value)
-		}
-	}
-	return values
-}
-
-func (s scrape) sum(name string, label ...string) (sum float64) {
-	for _, text := range s.values(name, label...) {
-		value, err := strconv.ParseFloat(text, 64)
-		must(err, "%s in the metrics", name)
-		sum += value
-	}
-	return sum
-}
+func (r *replica) fingerprint() string { return r.scrape().one("ollama_proxy_secret_fingerprint") }
 
 // one is the value of a metric without labels, as it stands.
 func (s scrape) one(name string) string {
@@ -761,7 +718,7 @@ func start() {
 	haproxy, stats = freeAddress(), freeAddress()
 	file := filepath.Join(dir, "haproxy.cfg")
 	replace(file, fmt.Sprintf(haproxyConfig, haproxy, servers.String(), stats))
-	run("haproxy", new(atomic.Bool), "haproxy", "-db", "-f", file)
+	begin("haproxy", nil, "haproxy", "-db", "-f", file)
 	await("three replicas behind HAProxy", func() bool {
 		return !slices.ContainsFunc(replicas, func(r *replica) bool { return !r.ready() || !up(r) })
 	})
@@ -840,26 +797,6 @@ func revocations() string { return filepath.Join(dir, "revocations") }
 
 func mint(secret string) string  { return command("mint", "--secret-file", secret) }
 func restrict(key string) string { return command("restrict", "--models", model, key) }
-
-// run starts a process that is to run until it is doomed, with its output in a
-// log. Gone is closed after its end.
-func run(name string, doomed *atomic.Bool, path string, args ...string) (process *os.Process, gone chan struct{}) {
-	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	must(err, "a log")
-	defer log.Close()
-	c := exec.Command(path, args...)
-	c.Env, c.Stdout, c.Stderr = environment(), log, log
-	must(c.Start(), "starting %s", name)
-	gone = make(chan struct{})
-	go func() {
-		err := c.Wait()
-		if !doomed.Load() {
-			fatal("%s ended by itself: %v", name, err)
-		}
-		close(gone)
-	}()
-	return c.Process, gone
-}
 
 // replace puts a file in the place of another in one step.
 func replace(path, text string) {
