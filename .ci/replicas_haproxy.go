@@ -1,0 +1,73 @@
+//go:build ignore
+
+package main
+
+import (
+	"encoding/csv"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// A request of which the client has seen nothing yet is sent to another replica
+// when its own dies. "option http-no-delay" lets each chunk pass at once.
+const haproxyConfig = `
+global
+  maxconn 500
+  zero-warning
+defaults
+  mode http
+  option http-no-delay
+  timeout connect 1s
+  timeout client 30s
+  timeout server 30s
+frontend front
+  bind %s
+  http-response set-header X-Replica %%s
+  default_backend replicas
+backend replicas
+  balance roundrobin
+  retries 3
+  option redispatch 1
+  retry-on conn-failure empty-response junk-response
+  option httpchk GET /readyz
+  default-server inter 200ms fall 2 rise 1
+%sfrontend stats
+  bind %s
+  stats enable
+  stats uri /
+`
+
+// up reports whether HAProxy has found the replica in health.
+func up(r *replica) bool {
+	row := proxyStats(r.name)
+	return row["status"] == "UP" && row["check_status"] == "L7OK"
+}
+
+// redispatched is how many requests HAProxy has sent to another replica than
+// the first.
+func redispatched() float64 {
+	n, err := strconv.ParseFloat(proxyStats("BACKEND")["wredis"], 64)
+	must(err, "HAProxy's statistics")
+	return n
+}
+
+// proxyStats is what HAProxy says of one server, or of them all.
+func proxyStats(server string) map[string]string {
+	status, page := fetch("http://" + stats + "/;csv")
+	if status != http.StatusOK {
+		return nil // not there yet
+	}
+	rows, err := csv.NewReader(strings.NewReader(page)).ReadAll()
+	must(err, "HAProxy's statistics")
+	for _, row := range rows {
+		if row[0] == "replicas" && row[1] == server {
+			found := map[string]string{}
+			for i, name := range rows[0] {
+				found[name] = row[i]
+			}
+			return found
+		}
+	}
+	return nil
+}

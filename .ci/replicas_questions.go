@@ -1,0 +1,77 @@
+//go:build ignore
+
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A question is a request of which we know the answer.
+type question struct {
+	name, path, body, key string
+	paced                 bool // slowly
+}
+
+const chat = `"messages":[{"role":"user","content":"Why is the sky blue?"}]`
+
+// sse, ndjson and atOnce ask for n tokens, or for as many as there are.
+func sse(n int) question {
+	return question{name: "a stream of events", path: "/v1/chat/completions", body: `{"model":"` + model + `","stream":true,"max_tokens":` + strconv.Itoa(n) + `,` + chat + `}`}
+}
+
+func ndjson(n int) question {
+	return question{name: "a stream of lines", path: "/api/chat", body: `{"model":"` + model + `","options":{"num_predict":` + strconv.Itoa(n) + `},` + chat + `}`}
+}
+
+func atOnce(n int) question {
+	return question{name: "an answer in one piece", path: "/v1/chat/completions", body: `{"model":"` + model + `","max_tokens":` + strconv.Itoa(n) + `,` + chat + `}`}
+}
+
+func (q question) slow() question           { q.paced = true; return q }
+func (q question) with(key string) question { q.key = key; return q }
+
+func (q question) of(other string) question {
+	q.body = strings.Replace(q.body, model, other, 1)
+	return q
+}
+
+// slowHeader passes through the proxy and tells the stand-in to take its time.
+const slowHeader = "X-Slowly"
+
+// to asks at an address and does not wait for the answer.
+func (q question) to(address string) *answer {
+	a := &answer{q: q, asked: time.Now(), headed: make(chan struct{}), done: make(chan struct{})}
+	go a.receive(address)
+	return a
+}
+
+// through asks HAProxy, which takes turns, until each replica has begun to
+// answer.
+func (q question) through() (all []*answer) {
+	hit := map[string]bool{}
+	for len(hit) < len(replicas) {
+		if len(all) == 3*len(replicas) {
+			fatal("HAProxy asks only %d of the replicas", len(hit))
+		}
+		a := q.to(haproxy)
+		<-a.headed
+		if a.replica == "" {
+			fatal("through HAProxy there was %s", a.finished())
+		}
+		hit[a.replica] = true
+		all = append(all, a)
+	}
+	return all
+}
+
+// refused fails unless the request gets the 401 that says nothing.
+func refused(q question, address, what string) {
+	a := q.to(address).finished()
+	if a.err != nil || a.status != http.StatusUnauthorized || !bytes.Contains(a.body, []byte("missing or invalid API key")) {
+		fatal("%s at %s got %s", what, address, a)
+	}
+}

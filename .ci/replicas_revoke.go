@@ -1,0 +1,117 @@
+//go:build ignore
+
+package main
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// checkRevoke: a revocation ends what runs under the key, and under what was
+// made from it, and nothing else.
+func checkRevoke() {
+	secret := secretPath()
+	victim, other := mint(secret), mint(secret)
+	narrowed := restrict(victim)
+	for _, address := range everywhere() {
+		must(sse(3).with(narrowed).to(address).whole(), "a narrowed key at %s", address)
+		if got := sse(3).of("qwen3:8b").with(narrowed).to(address).finished(); got.status != http.StatusForbidden {
+			fatal("a key for llama3.2 alone got %s for another model", got)
+		}
+	}
+
+	// What flows, what is silent, and what has not begun to answer.
+	var doomed, spared, waiting []*answer
+	for _, q := range []question{sse(0).slow(), ndjson(0).slow()} {
+		doomed = append(doomed, q.with(victim).through()...)
+		spared = append(spared, q.with(other).through()...)
+	}
+	for _, r := range replicas {
+		doomed = append(doomed,
+			sse(0).of("hang-mid").with(victim).to(r.address),
+			ndjson(0).slow().with(narrowed).to(r.address))
+		waiting = append(waiting, sse(0).of("hang").with(victim).to(r.address))
+	}
+	for _, a := range slices.Concat(doomed, spared) {
+		<-a.headed
+		if a.status != http.StatusOK {
+			fatal("a stream got %s", a.finished())
+		}
+		await("the second chunk of a stream", func() bool { return a.reads.Load() >= 2 || a.over() })
+	}
+	await("the requests that wait for their answer", func() bool {
+		for _, r := range replicas {
+			if page := r.scrape(); page.sum("ollama_proxy_in_flight_requests") != page.sum("ollama_proxy_active_streams")+1 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, a := range slices.Concat(doomed, spared, waiting) {
+		if a.over() {
+			fatal("before anything was revoked there was %s", a)
+		}
+	}
+
+	command("revoke", "--revocations", revocations(), "--reason", "check", victim)
+	revoked := time.Now()
+	cut := map[string][]time.Duration{}
+	events := 0
+	var last time.Duration
+	for _, a := range slices.Concat(doomed, waiting) {
+		if !a.overBy(revoked.Add(bound)) {
+			fatal("%s after the revocation a request of the key still ran: %s", bound, a)
+		}
+		last = max(last, a.ended.Sub(revoked))
+	}
+	for _, a := range spared {
+		if a.over() {
+			fatal("a stream of another key ended with those of the revoked one: %s", a)
+		}
+	}
+	for _, a := range doomed {
+		cut[a.replica] = append(cut[a.replica], a.ended.Sub(revoked))
+		must(a.broken(), "a stream of a revoked key")
+		if a.told() {
+			events++
+		}
+	}
+	for _, a := range waiting {
+		if a.status != http.StatusUnauthorized {
+			fatal("a request that waited when its key was revoked got %s", a)
+		}
+	}
+	pass("revoked: all %d streams of the key broke off within %s, %d of them with an error event; what waited got 401", len(doomed), seconds(last), events)
+	for _, r := range replicas {
+		took := cut[r.name]
+		note("%s: %d streams cut %s to %s after the command had returned", r.name, len(took), seconds(slices.Min(took)), seconds(slices.Max(took)))
+	}
+
+	for _, address := range everywhere() {
+		refused(sse(3).with(victim), address, "a revoked key")
+	}
+	pass("the revoked key gets 401 on each replica and through HAProxy")
+	late := restrict(victim)
+	for _, address := range everywhere() {
+		refused(sse(3).with(narrowed), address, "a key made from the revoked one before")
+		refused(sse(3).with(late), address, "a key made from the revoked one since")
+	}
+	pass("so do keys narrowed from it, before and since")
+
+	for _, a := range spared {
+		must(a.whole(), "a stream of another key on %s", a.replica)
+		must(a.spread(slowly), "a stream through HAProxy")
+	}
+	pass("all %d streams of another key came to their end, chunk by chunk through HAProxy", len(spared))
+
+	for _, r := range replicas {
+		await("the cut streams in the metrics of "+r.name, func() bool {
+			return r.scrape().sum("ollama_proxy_streams_total", `outcome="revoked"`) == float64(len(cut[r.name]))
+		})
+		if page := r.scrape(); page.one("ollama_proxy_revocations") != "1" || page.one("ollama_proxy_revocations_hash") != replicas[0].scrape().one("ollama_proxy_revocations_hash") {
+			fatal("%s has another list than %s", r.name, replicas[0].name)
+		}
+	}
+	pass("the metrics of each replica tell of as many revoked streams, and of the same list")
+}
