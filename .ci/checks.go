@@ -122,6 +122,15 @@ func fetch(url string) (status int, page string) {
 	return res.StatusCode, string(text)
 }
 
+// listen has somebody, such as a stand-in for Ollama, serve at an address, which it
+// gives: the port may be 0.
+func listen(address string, somebody http.Handler) string {
+	l, err := net.Listen("tcp", address)
+	must(err, "listening")
+	go http.Serve(l, somebody)
+	return l.Addr().String()
+}
+
 // shippedHAProxy writes a configuration: that of deploy/, with other servers and
 // with what else is changed in it, and gives the file's path.
 func shippedHAProxy(servers string, changes ...[2]string) string {

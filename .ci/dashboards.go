@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -252,7 +251,7 @@ func (p *prometheus) await(what, expr string) {
 // start starts two replicas. The first has two Ollamas. The second has another set of secrets, and no
 // Ollama before late is called.
 func start() (late func()) {
-	ollama := listen("127.0.0.1:0")
+	ollama := startOllama("127.0.0.1:0")
 	absent := freeAddress()
 	command("secret", "--out", path("secret-1"))
 	write(path("secret-2"), read(path("secret-1"))+command("secret")+"\n")
@@ -261,22 +260,19 @@ func start() (late func()) {
 		write(path("revocations-"+n), "# revoked keys\n")
 		replicas, metrics = append(replicas, freeAddress()), append(metrics, freeAddress())
 		if i == 0 {
-			upstream += ",http://" + listen("127.0.0.1:0") // what the one breaks off, the other is asked
+			upstream += ",http://" + startOllama("127.0.0.1:0") // what the one breaks off, the other is asked
 		}
 		begin("replica-"+n, nil, path("ollama-proxy"), "serve", "--listen", replicas[i], "--metrics-listen", metrics[i],
 			"--upstream", "http://"+upstream, "--secret-file", path("secret-"+n), "--revocations", path("revocations-"+n),
 			"--tls-cert", path("tls.crt"), "--tls-key", path("tls.key"), "--metrics-per-key", "--native-histograms",
 			"--reload-interval", "200ms", "--first-byte-timeout", "1s", "--stall-timeout", "1s", "--max-body", "16KiB", "--max-in-flight", "60")
 	}
-	return func() { listen(absent) }
+	return func() { startOllama(absent) }
 }
 
-// listen serves a stand-in for Ollama.
-func listen(address string) string {
-	l, err := net.Listen("tcp", address)
-	must(err, "the stand-in")
-	go http.Serve(l, standin.New(standin.Options{Pace: pace}))
-	return l.Addr().String()
+// startOllama starts a stand-in for Ollama.
+func startOllama(address string) string {
+	return listen(address, standin.New(standin.Options{Pace: pace}))
 }
 
 // damage lets the lists of the replicas differ, and the second's be no list. A

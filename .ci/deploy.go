@@ -347,10 +347,7 @@ const stepHeader = "X-Step" // passes through the proxy: chunks wait for a step
 func newUpstream() *upstream {
 	u := &upstream{step: make(chan struct{})}
 	paced, stepped := standin.New(standin.Options{Pace: 40 * time.Millisecond}), standin.New(standin.Options{Step: u.step})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err, "the stand-in")
-	u.address = l.Addr().String()
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	u.address = listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			u.count(1)
 			defer u.count(-1)

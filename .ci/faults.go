@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -37,10 +36,7 @@ func main() {
 		fatal("run .ci/faults instead")
 	}
 	dir = os.Args[1]
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err, "the stand-in")
-	ollama = listener.Addr().String()
-	go http.Serve(listener, standin.New(standin.Options{Pace: pace}))
+	ollama = listen("127.0.0.1:0", standin.New(standin.Options{Pace: pace}))
 
 	checkDisk(os.Args[2] != "0")
 	checkKilledRevoke()

@@ -160,15 +160,13 @@ func checkLists() {
 	const boxes, clients, each = 8, 20, 3
 	var args, names []string
 	for i := range boxes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(err, "a stand-in")
 		ollama := standin.New(standin.Options{Models: []string{fmt.Sprint("model", i)}})
-		go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		address := listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(pace) // so that many are asked at once
 			ollama.ServeHTTP(w, r)
 		}))
 		names = append(names, fmt.Sprint("box", i))
-		args = append(args, "--upstream", names[i]+"=http://"+l.Addr().String())
+		args = append(args, "--upstream", names[i]+"=http://"+address)
 	}
 	p := launch("lists", within(fmt.Sprint("-n ", openFiles)), args...)
 	key := p.mint()

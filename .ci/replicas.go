@@ -57,10 +57,7 @@ func main() {
 // start runs everything: Ollama, three replicas, HAProxy.
 func start() {
 	quick, slow := standin.New(standin.Options{Pace: pace}), standin.New(standin.Options{Pace: slowly})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err, "the stand-in")
-	ollama = listener.Addr().String()
-	go http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ollama = listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get(slowHeader) != "" {
 			slow.ServeHTTP(w, r)
 			return
