@@ -71,7 +71,8 @@ type Recorder interface {
 	// Ollamas and another one is tried. Reason is one of [UpstreamRetries].
 	UpstreamRetried(upstream int, reason string)
 
-	// Reloaded is called after each attempt to reload, with its moment.
+	// Reloaded is called when the server begins with what it was made with,
+	// and after each attempt to reload, with the moment.
 	Reloaded(source string, ok bool, at time.Time)
 
 	// RequestEnded is called once for each RequestStarted. Code is the status

@@ -52,6 +52,9 @@ func (s *Server) keep(ctx context.Context, r Reload, asked <-chan struct{}) {
 	ticker := time.NewTicker(s.ReloadInterval)
 	defer ticker.Stop()
 	log, failing := s.Proxy.Log, ""
+	// The server was made with what there was: should the first load never end,
+	// the metrics say of when that is.
+	s.Proxy.Recorder.Reloaded(r.Name, true, time.Now())
 	for force := false; ; {
 		changed, err := r.Load(ctx, force)
 		if ctx.Err() != nil {

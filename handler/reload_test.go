@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -31,6 +32,18 @@ func (k *keysThatChange) Verify(string, time.Time) (signer.Key, error) {
 }
 
 type silent struct{ Recorder }
+
+// hears of reloads.
+type hears struct {
+	silent
+	good sync.Map // those that went well, by name
+}
+
+func (h *hears) Reloaded(name string, ok bool, _ time.Time) {
+	if ok {
+		h.good.Store(name, true)
+	}
+}
 
 func (silent) RequestStarted(int)                           {}
 func (silent) Refused(string)                               {}
@@ -70,8 +83,9 @@ func TestReloadsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var loads, forced, hung atomic.Int32
 		now := make(chan os.Signal, 1)
+		heard := &hears{}
 		s := &Server{
-			Proxy: New(Options{Upstream: &url.URL{}, Recorder: silent{}, Log: slog.New(slog.DiscardHandler)}),
+			Proxy: New(Options{Upstream: &url.URL{}, Recorder: heard, Log: slog.New(slog.DiscardHandler)}),
 			Reloads: []Reload{
 				{"hangs", func(ctx context.Context, _ bool) (bool, error) {
 					hung.Add(1)
@@ -98,6 +112,9 @@ func TestReloadsDoNotWaitForEachOther(t *testing.T) {
 		synctest.Wait()
 		if n := loads.Load(); n != 1 {
 			t.Errorf("%d loads at the start: the metrics would not show how it goes", n)
+		}
+		if _, ok := heard.good.Load("hangs"); !ok {
+			t.Error("the metrics do not say of when that is which hangs")
 		}
 		time.Sleep(time.Minute + time.Second)
 		synctest.Wait()
