@@ -159,8 +159,11 @@ func TestNamesOfSeveralAddresses(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
 		l, err := net.Listen("tcp", at)
-		if err != nil {
+		if err != nil && at[0] == '[' {
 			t.Skip("this machine has no IPv6: ", err)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		defer serveOn(t, l)()
