@@ -200,7 +200,7 @@ func TestInspect(t *testing.T) {
 		{"no secret at hand", []string{key}, "", 0, "verdict: not checked"},
 		{"valid", []string{"--secret-file", path, key}, "", 0, "verdict: valid"},
 		{"from stdin", []string{"--secret-file", path, "-"}, key + "\n", 0, "verdict: valid"},
-		{"another secret", []string{"--secret-file", makeSecret(t), key}, "", 1, "verdict: refused: forged key"},
+		{"another secret", []string{"--secret-file", makeSecret(t), key}, "", 1, "verdict: refused: bad signature"},
 		{"no key", []string{"hello"}, "", 1, "malformed key: one looks like OLLAMA-<uuid>.<tag>"},
 		{"nothing on stdin", []string{"-"}, "", 1, "malformed key"},
 		{"nothing", nil, "", 1, "no KEY given"},

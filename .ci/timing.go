@@ -125,7 +125,7 @@ func forge() (*signer.Verifier, []contrast) {
 	verifier.SetRevocations(revocations)
 	for _, c := range all {
 		for _, key := range slices.Concat(c.one, c.other) {
-			if _, err := verifier.Verify(key, time.Time{}); err != signer.ErrForged {
+			if _, err := verifier.Verify(key, time.Time{}); err != signer.ErrBadSignature {
 				fatal("a forged key: %v", err)
 			}
 		}

@@ -49,8 +49,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, errNoKey):
 		return reasonMissing
-	case errors.Is(err, signer.ErrForged):
-		return reasonForged
+	case errors.Is(err, signer.ErrBadSignature):
+		return reasonBadSignature
 	case errors.Is(err, signer.ErrExpired):
 		return reasonExpired
 	case errors.Is(err, signer.ErrRevoked):

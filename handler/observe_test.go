@@ -189,7 +189,7 @@ func TestTheAccessLog(t *testing.T) {
 	w = s.dial(t)
 	w.send("GET", "/api/tags", "", bearer(strings.Replace(key, "-", "-ADMIN-", 1)))
 	w.answer("GET")
-	if line = s.lines(t, 3)[2]; line["key"] != nil || line["label"] != nil || line["reason"] != "forged" {
+	if line = s.lines(t, 3)[2]; line["key"] != nil || line["label"] != nil || line["reason"] != "bad_signature" {
 		t.Errorf("of a forged key: %v", line)
 	}
 }

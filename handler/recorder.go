@@ -84,25 +84,25 @@ type Recorder interface {
 
 // The reasons of Recorder.Refused.
 const (
-	reasonMissing   = "missing"
-	reasonMalformed = "malformed"
-	reasonForged    = "forged"
-	reasonExpired   = "expired"
-	reasonRevoked   = "revoked"
-	reasonAmbiguous = "ambiguous"
-	reasonModel     = "model"
-	reasonRoute     = "route"
-	reasonAddress   = "address"
-	reasonRPM       = "rpm"
-	reasonStreams   = "streams"
-	reasonOverload  = "overload"
-	reasonBody      = "body"
+	reasonMissing      = "missing"
+	reasonMalformed    = "malformed"
+	reasonBadSignature = "bad_signature"
+	reasonExpired      = "expired"
+	reasonRevoked      = "revoked"
+	reasonAmbiguous    = "ambiguous"
+	reasonModel        = "model"
+	reasonRoute        = "route"
+	reasonAddress      = "address"
+	reasonRPM          = "rpm"
+	reasonStreams      = "streams"
+	reasonOverload     = "overload"
+	reasonBody         = "body"
 )
 
 // RefusalReasons lists every reason for which the proxy refuses a request.
 func RefusalReasons() []string {
 	return []string{
-		reasonMissing, reasonMalformed, reasonForged, reasonExpired, reasonRevoked, reasonAmbiguous,
+		reasonMissing, reasonMalformed, reasonBadSignature, reasonExpired, reasonRevoked, reasonAmbiguous,
 		reasonModel, reasonRoute, reasonAddress, reasonRPM, reasonStreams, reasonOverload, reasonBody,
 	}
 }

@@ -89,7 +89,7 @@ func (p *Proxy) cutRevoked() {
 	p.cuts.Add(1) // before it looks: see admit
 	for _, x := range p.running.all() {
 		_, err := p.Keys.Verify(x.keyText, x.arrived)
-		if errors.Is(err, signer.ErrRevoked) || errors.Is(err, signer.ErrForged) {
+		if errors.Is(err, signer.ErrRevoked) || errors.Is(err, signer.ErrBadSignature) {
 			x.end(errRevoked)
 		}
 	}

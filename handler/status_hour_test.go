@@ -50,7 +50,7 @@ func TestTheHourIsMinutesOfWhatWasCounted(t *testing.T) {
 		return routes
 	}
 	now := &handler.Totals{
-		Requests: map[int]uint64{200: 1000}, Refusals: map[string]uint64{"forged": 50, "rpm": 0},
+		Requests: map[int]uint64{200: 1000}, Refusals: map[string]uint64{"bad_signature": 50, "rpm": 0},
 		ModelPrompt: map[string]uint64{"a": 5}, ModelCompletion: map[string]uint64{"a": 7},
 		FirstByteBounds: []float64{0.1, 1, 10}, FirstByte: firstBytes(100, 100, 100, 100), Bytes: 10_000,
 	}

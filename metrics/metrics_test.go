@@ -22,7 +22,7 @@ func newMetrics(k *inForce) *Metrics {
 	return New(Options{
 		Version:        "v1.2.3",
 		Routes:         []string{"/api/chat", "/v1/models", "other"},
-		RefusalReasons: []string{"missing", "forged"},
+		RefusalReasons: []string{"missing", "bad_signature"},
 		UpstreamErrors: []string{"dial", "other"},
 
 		UpstreamChoices: []string{"loaded"},
@@ -57,7 +57,7 @@ func TestWhatCanFailIsThereBeforeItDoes(t *testing.T) {
 	m.UpstreamJoined("gpu1")
 	expect(t, scrape(t, m),
 		`ollama_proxy_refusals_total{reason="missing"} 0`,
-		`ollama_proxy_refusals_total{reason="forged"} 0`,
+		`ollama_proxy_refusals_total{reason="bad_signature"} 0`,
 		`ollama_proxy_upstream_errors_total{kind="dial",upstream="gpu1"} 0`,
 		`ollama_proxy_upstream_up{upstream="gpu1"} 0`,
 		`ollama_proxy_in_flight_requests{route="/api/chat"} 0`,
@@ -101,7 +101,7 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 	m := newMetrics(k)
 	m.Reloaded("revocations", true, time.Unix(1000, 500e6))
 	m.Reloaded("revocations", false, time.Unix(2000, 0))
-	m.Refused("forged")
+	m.Refused("bad_signature")
 	m.Answered(0, "llama3.2:latest", 1000, 26, 259)
 	expect(t, scrape(t, m),
 		`ollama_proxy_reload_success{source="revocations"} 0`,
@@ -109,7 +109,7 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 		`ollama_proxy_revocations 7`,
 		fmt.Sprintf(`ollama_proxy_revocations_hash %v`, float64(1<<48-1)),
 		`ollama_proxy_secret_fingerprint 42`,
-		`ollama_proxy_refusals_total{reason="forged"} 1`,
+		`ollama_proxy_refusals_total{reason="bad_signature"} 1`,
 		`ollama_proxy_tokens_total{kind="prompt",model="llama3.2:latest"} 26`,
 		`ollama_proxy_tokens_total{kind="completion",model="llama3.2:latest"} 259`,
 		`ollama_proxy_model_bytes_total{model="llama3.2:latest"} 1000`,

@@ -8,7 +8,7 @@ import (
 
 func TestTotalsAreWhatWasCounted(t *testing.T) {
 	m := New(Options{
-		Routes: []string{"/api/chat", "other"}, RefusalReasons: []string{"missing", "forged"},
+		Routes: []string{"/api/chat", "other"}, RefusalReasons: []string{"missing", "bad_signature"},
 		InForce: &inForce{}, PerKey: true,
 	})
 	alice := m.KeySeen([16]byte{1}, "alice")
@@ -18,7 +18,7 @@ func TestTotalsAreWhatWasCounted(t *testing.T) {
 	}
 	m.RequestStarted(1)
 	m.RequestEnded(1, "GET", 200, time.Second)
-	m.Refused("forged")
+	m.Refused("bad_signature")
 	m.FirstByte(0, 7*time.Millisecond)
 	m.FirstByte(0, time.Hour)
 	m.Passed(0, alice, 30, 0)
@@ -39,7 +39,7 @@ func TestTotalsAreWhatWasCounted(t *testing.T) {
 	times := func(n uint64) map[string]uint64 { return map[string]uint64{"llama3.2:latest": n, "other": 0} }
 	want := Totals{
 		Requests:        map[int]uint64{200: 3, 499: 1},
-		Refusals:        map[string]uint64{"missing": 0, "forged": 1},
+		Refusals:        map[string]uint64{"missing": 0, "bad_signature": 1},
 		Bytes:           42,
 		ModelPrompt:     times(26),
 		ModelCompletion: times(259),

@@ -237,7 +237,7 @@ func TestRevokedKeysAreRefusedWhateverWasMadeOfThem(t *testing.T) {
 		if _, err := verifier.Verify(expired, beforeExpiry); !errors.Is(err, ErrExpired) {
 			t.Errorf("%s: %v comes before %v", when, err, ErrExpired)
 		}
-		if _, err := NewVerifier().Verify(root, beforeExpiry); !errors.Is(err, ErrForged) {
+		if _, err := NewVerifier().Verify(root, beforeExpiry); !errors.Is(err, ErrBadSignature) {
 			t.Errorf("%s: %v", when, err)
 		}
 	}

@@ -14,10 +14,10 @@ import (
 
 // The reasons for which a key is refused.
 var (
-	ErrMalformed = errors.New("malformed key: one looks like OLLAMA-<uuid>.<tag>")
-	ErrForged    = errors.New("forged key: it was made with another secret, or changed since")
-	ErrExpired   = errors.New("expired key")
-	ErrRevoked   = errors.New("revoked key")
+	ErrMalformed    = errors.New("malformed key: one looks like OLLAMA-<uuid>.<tag>")
+	ErrBadSignature = errors.New("bad signature: the key was made with another secret, or changed since")
+	ErrExpired      = errors.New("expired key")
+	ErrRevoked      = errors.New("revoked key")
 )
 
 // Key is what a genuine key says. Only [Verifier.Verify] makes one.
@@ -80,7 +80,7 @@ func (v *Verifier) SetRevocations(r *Revocations) { v.revocations.Store(r) }
 // tag has been found good:
 //
 //   - If the text has not the shape of a key, it returns ErrMalformed.
-//   - If no secret gives the key its tag, it returns ErrForged.
+//   - If no secret gives the key its tag, it returns ErrBadSignature.
 //   - If a caveat is unknown or does not parse, it returns ErrMalformed: a
 //     condition that is not understood is not met.
 //   - If an exp caveat is at or before now, it returns ErrExpired.
@@ -93,7 +93,7 @@ func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
 		return Key{}, ErrMalformed
 	}
 	if !v.signed(p) {
-		return Key{}, ErrForged
+		return Key{}, ErrBadSignature
 	}
 	limits, err := parseLimits(p)
 	if err != nil {

@@ -106,13 +106,13 @@ func TestReasons(t *testing.T) {
 		want     error
 	}{
 		{"good", mine, key, nil},
-		{"another server's", other, key, ErrForged},
-		{"no server's", NewVerifier(), key, ErrForged},
+		{"another server's", other, key, ErrBadSignature},
+		{"no server's", NewVerifier(), key, ErrBadSignature},
 		{"no key", mine, "Bearer", ErrMalformed},
 		{"not yet expired", mine, mustMint(t, false, "exp=1760000001"), nil},
 		{"expires this very second", mine, mustMint(t, false, "exp=1760000000"), ErrExpired},
 		{"the earliest of two counts", mine, mustMint(t, false, "exp=1", "exp=4102444800"), ErrExpired},
-		{"expired, but another server's", other, mustMint(t, false, "exp=1"), ErrForged},
+		{"expired, but another server's", other, mustMint(t, false, "exp=1"), ErrBadSignature},
 		{"unknown caveat", mine, chained(t, key, "colour=red"), ErrMalformed},
 		{"no such spelling of a number", mine, chained(t, key, "exp=0x7fffffff"), ErrMalformed},
 		{"a good caveat beside an unknown one", mine, chained(t, key, "label=alice", "Label=bob"), ErrMalformed},
@@ -182,7 +182,7 @@ func TestBase64AliasesAreRefused(t *testing.T) {
 	last := strings.IndexByte(alphabet, key[len(key)-1])
 	for spare := 1; spare < 4; spare++ {
 		alias := key[:len(key)-1] + alphabet[last|spare:last|spare+1]
-		if _, err := verifier.Verify(alias, beforeExpiry); !errors.Is(err, ErrForged) {
+		if _, err := verifier.Verify(alias, beforeExpiry); !errors.Is(err, ErrBadSignature) {
 			t.Errorf("a tag that decodes alike: %v", err)
 		}
 	}
@@ -239,7 +239,7 @@ func TestRotation(t *testing.T) {
 		t.Errorf("the second secret does not verify: %v", err)
 	}
 	verifier.SetSecrets([]Secret{newer})
-	if _, err := verifier.Verify(key, beforeExpiry); !errors.Is(err, ErrForged) {
+	if _, err := verifier.Verify(key, beforeExpiry); !errors.Is(err, ErrBadSignature) {
 		t.Errorf("a dropped secret: %v", err)
 	}
 }
