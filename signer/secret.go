@@ -19,6 +19,10 @@ const (
 	// HMAC-SHA256 can use in full.
 	minSecretLen = 32
 
+	// maxSecrets bounds the secrets in force: 16. A rotation needs two, and a
+	// forged key is tried under each.
+	maxSecrets = 16
+
 	// maxSecretFile bounds what is read from a secret file: 64 KiB.
 	maxSecretFile = 64 << 10
 )
@@ -83,8 +87,8 @@ func newSecret(text string) Secret {
 
 // ParseSecrets reads a secret file: one secret a line, empty lines and lines
 // that start with "#" left out. The first secret mints, every one verifies.
-// If a line is no secret, the error names its number. If there is none at
-// all, that is an error too.
+// If a line is no secret, or one more than 16, the error names its number. If
+// there is none at all, that is an error too.
 func ParseSecrets(r io.Reader) ([]Secret, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxSecretFile+1))
 	if err != nil {
@@ -102,6 +106,9 @@ func ParseSecrets(r io.Reader) ([]Secret, error) {
 		s, err := ParseSecret(line)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		if len(secrets) == maxSecrets {
+			return nil, fmt.Errorf("line %d: more than %d secrets: take out those that made no key still in use", i+1, maxSecrets)
 		}
 		secrets = append(secrets, s)
 	}

@@ -61,6 +61,10 @@ func TestParseSecrets(t *testing.T) {
 		{"placeholder", "please-change-me-please-change-me-please", "line 1: the secret is a placeholder", 0},
 		{"one character", strings.Repeat("a", 40), "line 1: the secret is a placeholder", 0},
 		{"control character", first + "\x00", "line 1: the secret holds control characters", 0},
+		{"sixteen", "# the most\n" + first + "\n" + manySecrets(15), "", 16},
+		{"seventeen", "# newest first\n" + first + "\n\n" + manySecrets(16), "line 19: more than 16 secrets", 0},
+		{"many, the 17th being none", first + "\n" + manySecrets(15) + "short\n", "line 17: the secret has 5 bytes", 0},
+		{"as many as fit", first + "\n" + manySecrets(1400), "line 17: more than 16 secrets", 0},
 		{"a huge file", strings.Repeat("#\n", maxSecretFile), "more than 65536 bytes", 0},
 	} {
 		secrets, err := ParseSecrets(strings.NewReader(row.text))
@@ -73,6 +77,62 @@ func TestParseSecrets(t *testing.T) {
 		}
 		if row.n > 0 && !secrets[0].Equal(mustSecret(t, first)) {
 			t.Errorf("%s: the first line does not come first", row.name)
+		}
+	}
+}
+
+// manySecrets gives so many lines with secrets.
+func manySecrets(n int) string {
+	var lines strings.Builder
+	for range n {
+		_, text := NewSecret()
+		lines.WriteString(text + "\n")
+	}
+	return lines.String()
+}
+
+// A reload that would put too many secrets in force leaves those that are.
+func TestTooManySecretsAtAReload(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	made, err := CreateSecretFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := Mint(made, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := FindSecrets(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := OpenKeyring(t.Context(), found, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := keys.SecretFingerprint()
+	if err := os.WriteFile(path, []byte(manySecrets(maxSecrets+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := keys.ReloadSecrets(t.Context(), true)
+	if changed || err == nil || !strings.Contains(err.Error(), path+": line 17: ") {
+		t.Errorf("changed %t, %v", changed, err)
+	}
+	if _, err := keys.Verify(key, beforeExpiry); err != nil || keys.SecretFingerprint() != before {
+		t.Errorf("the secret that was in force: %v", err)
+	}
+}
+
+// The environment holds one secret, not a file of them.
+func TestTheEnvironmentHoldsOneSecret(t *testing.T) {
+	t.Setenv(SecretVariable, manySecrets(1))
+	if found, err := FindSecrets(""); err != nil || len(found.Secrets) != 1 {
+		t.Errorf("%d secrets, %v", len(found.Secrets), err)
+	}
+	for _, n := range []int{2, maxSecrets + 1} {
+		t.Setenv(SecretVariable, manySecrets(n))
+		if _, err := FindSecrets(""); err == nil || !strings.HasPrefix(err.Error(), SecretVariable+": ") {
+			t.Errorf("%d secrets: %v", n, err)
 		}
 	}
 }
