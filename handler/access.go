@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"sync"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -22,7 +23,7 @@ func (p *Proxy) authenticate(next step) step {
 			x.verified = true
 			x.crowded = !x.client.enter()
 			defer x.client.leave()
-			x.keyID = p.Recorder.KeySeen(x.key.ID, x.key.Label())
+			x.keyID = p.keySeen(&x.key)
 			next(x)
 			return
 		}
@@ -33,6 +34,16 @@ func (p *Proxy) authenticate(next step) step {
 		x.turnAway(err)
 	}
 }
+
+// keySeen tells the recorder of a good key. A Recorder is an interface, and so
+// what it is given would be on the heap; the room for a label is used again.
+func (p *Proxy) keySeen(key *signer.Key) int {
+	room := labels.Get().(*[signer.MaxLabel]byte)
+	defer labels.Put(room)
+	return p.Recorder.KeySeen(key.ID, key.Limits.AppendLabel(room[:0]))
+}
+
+var labels = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}
 
 // turnAway answers those who have no valid key.
 func (x *exchange) turnAway(err error) {
@@ -116,12 +127,11 @@ func (p *Proxy) admit(next step) step {
 // spend lets requests pass as far as the key's rpm and streams reach.
 func (p *Proxy) spend(next step) step {
 	return func(x *exchange) {
-		l := x.key.Limits
-		if l == nil || len(l.RPM) == 0 && len(l.Streams) == 0 {
+		if !x.key.Limits.HasBudgets() {
 			next(x)
 			return
 		}
-		done, reason, wait := p.budgets.spend(l, x.arrived)
+		done, reason, wait := p.budgets.spend(x.key.Limits, x.arrived)
 		switch reason {
 		case reasonRPM:
 			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has no requests left for now", inSeconds(wait)})

@@ -110,7 +110,7 @@ func (deaf) Forwarded(overhead time.Duration)                                   
 func (deaf) Uploaded(route int, bytes int)                                       {}
 func (deaf) FirstByte(route int, after time.Duration)                            {}
 func (deaf) StreamStarted(route int)                                             {}
-func (deaf) KeySeen(id [16]byte, label string) (key int)                         { return 0 }
+func (deaf) KeySeen(id [16]byte, label []byte) (key int)                         { return 0 }
 func (deaf) Passed(route, key, bytes int, gap time.Duration)                     {}
 func (deaf) StreamEnded(route int, outcome string)                               {}
 func (deaf) Answered(key int, model string, bytes, prompt, completion int64)     {}

@@ -37,45 +37,46 @@ type account struct {
 }
 
 // spend takes one request from each of the budgets, or from none. If one is
-// used up, ok is false, and wait says how long until one would have room; 0
+// used up, reason says which kind, and wait how long until one would have room; 0
 // means that this is not known. Otherwise done must be called when the request
 // is over.
-func (b *budgets) spend(l *signer.Limits, now time.Time) (done func(), reason string, wait time.Duration) {
+func (b *budgets) spend(l signer.Limits, now time.Time) (done func(), reason string, wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sweep(now)
-	streams := make([]*account, 0, len(l.Streams))
-	for _, budget := range l.Streams {
-		a := b.account(budget)
-		if a.running >= budget.N {
+	streams := false
+	for budget := range l.Streams {
+		streams = true
+		if b.account(budget).running >= budget.N {
 			return nil, reasonStreams, 0
 		}
-		streams = append(streams, a)
 	}
-	var taken []*rate.Reservation
-	for _, budget := range l.RPM {
+	for budget := range l.RPM {
 		a := b.account(budget)
 		if a.rate == nil {
 			a.rate = rate.NewLimiter(rate.Limit(float64(budget.N)/60), budget.N)
 		}
-		r := a.rate.ReserveN(now, 1)
-		taken = append(taken, r)
-		wait = max(wait, r.DelayFrom(now))
+		if missing := 1 - a.rate.TokensAt(now); missing > 0 {
+			wait = max(wait, time.Duration(missing/float64(a.rate.Limit())*float64(time.Second)))
+		}
 	}
 	if wait > 0 {
-		for _, r := range taken {
-			r.CancelAt(now)
-		}
 		return nil, reasonRPM, wait
 	}
-	for _, a := range streams {
-		a.running++
+	for budget := range l.RPM {
+		b.account(budget).rate.AllowN(now, 1)
+	}
+	if !streams {
+		return func() {}, "", 0
+	}
+	for budget := range l.Streams {
+		b.account(budget).running++
 	}
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		for _, a := range streams {
-			a.running--
+		for budget := range l.Streams {
+			b.account(budget).running--
 		}
 	}, "", 0
 }

@@ -1,16 +1,33 @@
 package handler
 
 import (
+	"encoding/base64"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
+// limitsOf gives the limits of a key with the id and the caveats, written
+// name=value. Keys of one id share what the caveats before count.
+func limitsOf(tb testing.TB, id int, caveats ...string) signer.Limits {
+	tb.Helper()
+	key := fmt.Sprintf("OLLAMA-%08x-0000-7000-8000-000000000000", id)
+	for _, caveat := range caveats {
+		key += "~" + base64.RawURLEncoding.EncodeToString([]byte(caveat))
+	}
+	u, err := signer.Inspect(key + "." + strings.Repeat("A", 43))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return u.Limits
+}
+
 func TestRPM(t *testing.T) {
 	var b budgets
-	l := &signer.Limits{RPM: []signer.Budget{{Scope: "a", N: 60}}}
+	l := limitsOf(t, 1, "rpm=60")
 	now := time.Unix(1e9, 0)
 	for i := range 60 {
 		if _, reason, _ := b.spend(l, now); reason != "" {
@@ -31,15 +48,15 @@ func TestRPM(t *testing.T) {
 
 func TestAllBudgetsOfAChainHold(t *testing.T) {
 	var b budgets
-	root := signer.Budget{Scope: "root", N: 3}
-	one := &signer.Limits{RPM: []signer.Budget{root, {Scope: "one", N: 1}}}
-	two := &signer.Limits{RPM: []signer.Budget{root, {Scope: "two", N: 2}}}
+	root := limitsOf(t, 1, "rpm=3")
+	one := limitsOf(t, 1, "rpm=3", "rpm=1")
+	two := limitsOf(t, 1, "rpm=3", "rpm=2")
 	now := time.Unix(1e9, 0)
-	try := func(l *signer.Limits) bool { _, reason, _ := b.spend(l, now); return reason == "" }
+	try := func(l signer.Limits) bool { _, reason, _ := b.spend(l, now); return reason == "" }
 	for i, row := range []struct {
-		l    *signer.Limits
+		l    signer.Limits
 		want bool
-	}{{one, true}, {one, false}, {one, false}, {two, true}, {two, true}, {two, false}, {&signer.Limits{RPM: []signer.Budget{root}}, false}} {
+	}{{one, true}, {one, false}, {one, false}, {two, true}, {two, true}, {two, false}, {root, false}} {
 		if got := try(row.l); got != row.want {
 			t.Errorf("request %d: %v", i+1, got)
 		}
@@ -48,9 +65,8 @@ func TestAllBudgetsOfAChainHold(t *testing.T) {
 
 func TestStreams(t *testing.T) {
 	var b budgets
-	root := signer.Budget{Scope: "root", N: 2}
-	l := &signer.Limits{Streams: []signer.Budget{root}}
-	narrow := &signer.Limits{Streams: []signer.Budget{root, {Scope: "narrow", N: 1}}}
+	l := limitsOf(t, 1, "streams=2")
+	narrow := limitsOf(t, 1, "streams=2", "streams=1")
 	now := time.Now()
 	first, reason, _ := b.spend(narrow, now)
 	if reason != "" {
@@ -79,7 +95,7 @@ func TestStreams(t *testing.T) {
 
 func TestARequestThatIsRefusedTakesNothing(t *testing.T) {
 	var b budgets
-	l := &signer.Limits{Streams: []signer.Budget{{Scope: "s", N: 1}}, RPM: []signer.Budget{{Scope: "r", N: 1}}}
+	l := limitsOf(t, 1, "streams=1", "rpm=1")
 	now := time.Now()
 	done, _, _ := b.spend(l, now)
 	if _, reason, _ := b.spend(l, now.Add(time.Minute)); reason != reasonStreams {
@@ -93,12 +109,8 @@ func TestARequestThatIsRefusedTakesNothing(t *testing.T) {
 
 // newKey spends from the budgets of a key that was never seen before, a
 // millisecond after the last.
-func newKey(b *budgets, i int) {
-	name := fmt.Sprint(i)
-	done, _, _ := b.spend(&signer.Limits{
-		RPM:     []signer.Budget{{Scope: name, N: 600}},
-		Streams: []signer.Budget{{Scope: "s" + name, N: 1}},
-	}, time.Unix(1e9, 0).Add(time.Duration(i)*time.Millisecond))
+func newKey(tb testing.TB, b *budgets, i int) {
+	done, _, _ := b.spend(limitsOf(tb, i, "rpm=600", "streams=1"), time.Unix(1e9, 0).Add(time.Duration(i)*time.Millisecond))
 	done()
 }
 
@@ -106,7 +118,7 @@ func TestBudgetsThatNobodyUsesAreForgotten(t *testing.T) {
 	var b budgets
 	most := 0
 	for i := range 50_000 {
-		newKey(&b, i)
+		newKey(t, &b, i)
 		most = max(most, len(b.all))
 	}
 	if most > 2_000 {
@@ -120,7 +132,7 @@ func BenchmarkAMillionKeys(b *testing.B) {
 	for b.Loop() {
 		all = budgets{}
 		for i := range 1_000_000 {
-			newKey(&all, i)
+			newKey(b, &all, i)
 		}
 	}
 	b.ReportMetric(float64(len(all.all)), "accounts")
@@ -128,7 +140,7 @@ func BenchmarkAMillionKeys(b *testing.B) {
 
 func BenchmarkSpend(b *testing.B) {
 	var all budgets
-	l := &signer.Limits{RPM: []signer.Budget{{Scope: "a", N: 1e9}}, Streams: []signer.Budget{{Scope: "b", N: 1e9}}}
+	l := limitsOf(b, 1, "rpm=1000000000", "streams=1000000000")
 	b.ReportAllocs()
 	for b.Loop() {
 		done, _, _ := all.spend(l, time.Now())

@@ -18,7 +18,7 @@ var errBadList = errors.New("the list of models cannot be read")
 // filterModels takes out of a list of models those that the key is not for.
 // Whatever else the answer holds stays as it is. If the answer is no list, it is
 // not passed on, and filterModels returns an error.
-func filterModels(res *http.Response, limits *signer.Limits) error {
+func filterModels(res *http.Response, limits signer.Limits) error {
 	if res.StatusCode != http.StatusOK {
 		return nil
 	}
@@ -63,7 +63,7 @@ func filterModels(res *http.Response, limits *signer.Limits) error {
 }
 
 // listed reports whether the key is for every model that the entry names.
-func listed(entry json.RawMessage, limits *signer.Limits) bool {
+func listed(entry json.RawMessage, limits signer.Limits) bool {
 	var e struct{ Model, Name, ID string }
 	if json.Unmarshal(entry, &e) != nil {
 		return false

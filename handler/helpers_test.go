@@ -537,8 +537,8 @@ func (s *spy) StreamStarted(route int) { s.note("StreamStarted", event{route: s.
 func (s *spy) Passed(route, key, n int, gap time.Duration) {
 	s.note("Passed", event{route: s.name(route), key: key, n: n, took: gap})
 }
-func (s *spy) KeySeen(id [16]byte, label string) int {
-	s.note("KeySeen", event{text: uuid.UUID(id).String() + " " + label})
+func (s *spy) KeySeen(id [16]byte, label []byte) int {
+	s.note("KeySeen", event{text: uuid.UUID(id).String() + " " + string(label)})
 	return len(s.all("KeySeen"))
 }
 func (s *spy) StreamEnded(route int, outcome string) {

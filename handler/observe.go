@@ -79,7 +79,7 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	attrs = append(attrs, slog.String("request", x.requestID()))
 	id, label := x.key.ID, x.key.Label()
 	if x.former != nil {
-		id, label = x.former.ID, x.former.Limits.Label
+		id, label = x.former.ID, x.former.Limits.Label()
 	}
 	if id != (uuid.UUID{}) {
 		attrs = append(attrs, slog.String("key", id.String()))

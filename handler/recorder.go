@@ -28,9 +28,9 @@ type Recorder interface {
 	StreamStarted(route int)
 
 	// KeySeen is called once for each request with a valid key, with its id
-	// and its label, if it has one. What it gives stands for the key in
-	// later calls.
-	KeySeen(id [16]byte, label string) (key int)
+	// and its label, if it has one, which is valid during the call only. What
+	// it gives stands for the key in later calls.
+	KeySeen(id [16]byte, label []byte) (key int)
 
 	// Passed is called when bytes of an answer have been passed on. In a
 	// stream gap is the time since the bytes before; it is 0 for the first

@@ -60,7 +60,7 @@ func (k *keys) create(place int, name string) {
 
 // find gives the key's place. A key that comes for the first time gets one
 // while there are any.
-func (k *keys) find(id [16]byte, label string) int {
+func (k *keys) find(id [16]byte, label []byte) int {
 	if place := k.places.Load().find(id, label); place > 0 {
 		return place
 	}
@@ -72,10 +72,10 @@ func (k *keys) find(id [16]byte, label string) int {
 	}
 	place := old.len() + 1
 	p := keyPlaces{maps.Clone(old.byLabel), maps.Clone(old.byID), maps.Clone(old.labels)}
-	if label != "" && p.labels[id] < maxLabels {
+	if name := string(label); name != "" && p.labels[id] < maxLabels {
 		p.labels[id]++
-		p.byLabel[label] = place
-		k.create(place, label)
+		p.byLabel[name] = place
+		k.create(place, name)
 	} else {
 		p.byID[id] = place
 		k.create(place, formatID(id))
@@ -91,9 +91,9 @@ func formatID(id [16]byte) string {
 func (p *keyPlaces) len() int { return len(p.byLabel) + len(p.byID) }
 
 // find gives the key's place, or 0 if it is to get one.
-func (p *keyPlaces) find(id [16]byte, label string) int {
-	place, ok := p.byLabel[label]
-	if !ok && (label == "" || p.labels[id] == maxLabels) {
+func (p *keyPlaces) find(id [16]byte, label []byte) int {
+	place, ok := p.byLabel[string(label)]
+	if !ok && (len(label) == 0 || p.labels[id] == maxLabels) {
 		place, ok = p.byID[id]
 	}
 	if !ok && p.len() == maxKeys {
@@ -103,8 +103,9 @@ func (p *keyPlaces) find(id [16]byte, label string) int {
 }
 
 // KeySeen counts a request under a valid key and gives the number that stands
-// for the key where its bytes and tokens are counted: 0 if keys are not.
-func (m *Metrics) KeySeen(id [16]byte, label string) int {
+// for the key where its bytes and tokens are counted: 0 if keys are not. It does
+// not keep the label's memory.
+func (m *Metrics) KeySeen(id [16]byte, label []byte) int {
 	if m.keys == nil {
 		return 0
 	}

@@ -18,11 +18,11 @@ func id(n int) (id [16]byte) {
 
 func TestKeysAreCountedByLabelOrID(t *testing.T) {
 	m := perKey()
-	alice := m.KeySeen(id(1), "alice")
-	if again := m.KeySeen(id(2), "alice"); again != alice {
+	alice := m.KeySeen(id(1), []byte("alice"))
+	if again := m.KeySeen(id(2), []byte("alice")); again != alice {
 		t.Errorf("one label has two places, %d and %d", alice, again)
 	}
-	plain := m.KeySeen(id(0x0199), "")
+	plain := m.KeySeen(id(0x0199), nil)
 	m.Passed(0, alice, 100, 0)
 	m.Passed(0, plain, 7, 0)
 	m.Answered(alice, "llama3.2:latest", 1000, 26, 259)
@@ -38,7 +38,7 @@ func TestKeysAreCountedByLabelOrID(t *testing.T) {
 
 func TestKeysAreNotCountedUnlessAskedFor(t *testing.T) {
 	m := newMetrics(&inForce{})
-	place := m.KeySeen(id(1), "alice")
+	place := m.KeySeen(id(1), []byte("alice"))
 	m.Passed(0, place, 100, 0)
 	m.Answered(place, "llama3.2:latest", 1000, 1, 1)
 	if text := scrape(t, m); strings.Contains(text, "key_") {
@@ -58,7 +58,7 @@ func TestTooManyKeysShareOneSeries(t *testing.T) {
 		all.Go(func() {
 			for n := range 3 * maxKeys / 2 {
 				key := id(n*2 + part%2) // each comes twice, at once
-				m.Passed(0, m.KeySeen(key, ""), 1, 0)
+				m.Passed(0, m.KeySeen(key, nil), 1, 0)
 			}
 		})
 	}
@@ -75,23 +75,27 @@ func TestTooManyKeysShareOneSeries(t *testing.T) {
 func TestOneKeyCannotCrowdOutOthersByLabels(t *testing.T) {
 	m := perKey()
 	for n := range 10 * maxKeys {
-		m.KeySeen(id(1), fmt.Sprint("label ", n))
+		m.KeySeen(id(1), fmt.Append(nil, "label ", n))
 	}
 	if n := series(t, m); n != maxLabels+2 {
 		t.Errorf("one key has taken %d series, want %d, and one of its id, and other", n, maxLabels+2)
 	}
-	m.KeySeen(id(2), "bob")
+	m.KeySeen(id(2), []byte("bob"))
 	expect(t, scrape(t, m), `ollama_proxy_key_requests_total{key="bob"} 1`)
 }
 
 func TestAKeyIsFoundWithoutAllocating(t *testing.T) {
 	m := perKey()
-	for n := range maxKeys {
-		m.KeySeen(id(n), "")
+	m.KeySeen(id(maxKeys), []byte("alice"))
+	for n := range maxKeys - 1 {
+		m.KeySeen(id(n), nil)
 	}
 	for name, who := range map[string]int{"known": 1, "one too many": 5000} {
-		if n := testing.AllocsPerRun(100, func() { m.KeySeen(id(who), "") }); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
+		for _, label := range []string{"", "alice", strings.Repeat("é", 64)} {
+			room := []byte(label)
+			if n := testing.AllocsPerRun(100, func() { m.KeySeen(id(who), room) }); n != 0 {
+				t.Errorf("%s, label %q: %v allocations", name, label, n)
+			}
 		}
 	}
 }

@@ -1,11 +1,10 @@
 package signer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -24,8 +23,8 @@ import (
 type Caveat struct{ Name, Value string }
 
 const (
-	// maxLabel bounds what a key can add to each log line: 128 bytes.
-	maxLabel = 128
+	// MaxLabel bounds what a key can add to each log line: 128 bytes.
+	MaxLabel = 128
 
 	// maxCount bounds streams and rpm; more is as good as no limit.
 	maxCount = 1_000_000_000
@@ -33,13 +32,23 @@ const (
 	// maxExpiry is the last second of year 9999, the last that RFC 3339 can
 	// name.
 	maxExpiry = 253402300799
+
+	// never is later than each exp.
+	never = maxExpiry + 1
 )
 
 // NewCaveat returns the caveat name=value. If no caveat has that name, or the
 // value does not parse, the error says what would.
 func NewCaveat(name, value string) (Caveat, error) {
 	c := Caveat{name, value}
-	return c, c.addTo(&Limits{}, "")
+	kind, ok := kindOf([]byte(name))
+	if !ok {
+		return c, errUnknownCaveat
+	}
+	if err := kind.check([]byte(value)); err != nil {
+		return c, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, nil
 }
 
 // ParseCaveat reads a caveat as people write it: what NewCaveat takes, and
@@ -68,114 +77,151 @@ func ParseCaveat(name, value string, now time.Time) (Caveat, error) {
 // encode gives the caveat as it stands in a key.
 func (c Caveat) encode() string { return encoding.EncodeToString([]byte(c.Name + "=" + c.Value)) }
 
-// decodeCaveat reads what encode wrote; the caller has seen to it that encoded
-// holds only base64url characters.
-func decodeCaveat(encoded string) (Caveat, error) {
-	text, err := encoding.DecodeString(encoded)
-	if err != nil {
-		return Caveat{}, errors.New("not base64url")
+// kind is a caveat's name as a number.
+type kind uint8
+
+const (
+	kindExp kind = iota
+	kindModels
+	kindRoutes
+	kindFrom
+	kindStreams
+	kindRPM
+	kindLabel
+)
+
+func kindOf(name []byte) (kind, bool) {
+	switch string(name) {
+	case "exp":
+		return kindExp, true
+	case "models":
+		return kindModels, true
+	case "routes":
+		return kindRoutes, true
+	case "from":
+		return kindFrom, true
+	case "streams":
+		return kindStreams, true
+	case "rpm":
+		return kindRPM, true
+	case "label":
+		return kindLabel, true
 	}
-	name, value, ok := strings.Cut(string(text), "=")
-	if !ok {
-		return Caveat{}, errors.New("not name=value")
-	}
-	return Caveat{name, value}, nil
+	return 0, false
 }
 
-// addTo narrows l by the caveat. Scope is the key up to and with this caveat:
-// all keys made from it share what it counts.
-func (c Caveat) addTo(l *Limits, scope string) error {
-	switch c.Name {
-	case "exp":
-		seconds, err := parseNumber(c.Value, maxExpiry)
-		if err != nil {
-			return fmt.Errorf("exp: %w of seconds since 1970", err)
+// kinds is a set of them, a bit for each.
+type kinds uint16
+
+func (s kinds) has(k kind) bool { return s&(1<<k) != 0 }
+
+var (
+	errBadExpiry  = fmt.Errorf("not a whole number from 1 to %d of seconds since 1970", int64(maxExpiry))
+	errBadStreams = fmt.Errorf("not a whole number from 1 to %d, such as 2", maxCount)
+	errBadRPM     = fmt.Errorf("not a whole number from 1 to %d, such as 60", maxCount)
+	errBadLabel   = fmt.Errorf("not 1 to %d bytes of printable text", MaxLabel)
+	errBadClass   = errors.New("not among chat, embed, models and admin")
+	errBadGlob    = errors.New("not model names such as llama3.2,qwen3:*")
+
+	errUnknownCaveat = errors.New("no such caveat: there are exp, models, routes, from, streams, rpm and label")
+)
+
+var comma, equals = []byte{','}, []byte{'='}
+
+// check says why no caveat of the kind can have the value, or returns nil if one
+// can. It allocates nothing, whatever a key's holder has written.
+func (k kind) check(value []byte) error {
+	switch k {
+	case kindExp:
+		return unless(parseNumber(value, maxExpiry) > 0, errBadExpiry)
+	case kindStreams:
+		return unless(parseNumber(value, maxCount) > 0, errBadStreams)
+	case kindRPM:
+		return unless(parseNumber(value, maxCount) > 0, errBadRPM)
+	case kindLabel:
+		return unless(isLabel(value), errBadLabel)
+	}
+	for more := true; more; {
+		var item []byte
+		item, value, more = bytes.Cut(value, comma)
+		if err := k.checkItem(item); err != nil {
+			return err
 		}
-		if t := time.Unix(seconds, 0).UTC(); l.Expires.IsZero() || t.Before(l.Expires) {
-			l.Expires = t
-		}
-	case "models":
-		globs, err := parseList(c.Value, parseGlob)
-		if err != nil {
-			return fmt.Errorf("models: %w", err)
-		}
-		l.models = append(l.models, globs)
-	case "routes":
-		classes, err := parseList(c.Value, parseClass)
-		if err != nil {
-			return fmt.Errorf("routes: %w", err)
-		}
-		l.routes = append(l.routes, classes)
-	case "from":
-		prefixes, err := parseList(c.Value, parsePrefix)
-		if err != nil {
-			return fmt.Errorf("from: %w", err)
-		}
-		l.from = append(l.from, prefixes)
-	case "streams":
-		n, err := parseNumber(c.Value, maxCount)
-		if err != nil {
-			return fmt.Errorf("streams: %w, such as 2", err)
-		}
-		l.Streams = append(l.Streams, Budget{scope, int(n)})
-	case "rpm":
-		n, err := parseNumber(c.Value, maxCount)
-		if err != nil {
-			return fmt.Errorf("rpm: %w, such as 60", err)
-		}
-		l.RPM = append(l.RPM, Budget{scope, int(n)})
-	case "label":
-		if c.Value == "" || len(c.Value) > maxLabel || !utf8.ValidString(c.Value) || strings.ContainsFunc(c.Value, unfitForLabel) {
-			return fmt.Errorf("label: not 1 to %d bytes of printable text", maxLabel)
-		}
-		if l.Label == "" {
-			l.Label = c.Value
-		}
-	default:
-		return errors.New("no such caveat: there are exp, models, routes, from, streams, rpm and label")
 	}
 	return nil
+}
+
+// checkItem does so for one item of a list.
+func (k kind) checkItem(item []byte) error {
+	switch k {
+	case kindModels:
+		return unless(isGlob(item), errBadGlob)
+	case kindRoutes:
+		return unless(isClass(item), errBadClass)
+	case kindFrom:
+		_, err := parseNetwork(item)
+		return err
+	}
+	return errUnknownCaveat
+}
+
+func unless(good bool, err error) error {
+	if good {
+		return nil
+	}
+	return err
+}
+
+// parseNumber reads a count of 1 to limit in its one spelling, without sign or
+// leading zeros. It gives 0 for anything else.
+func parseNumber(s []byte, limit int64) (n int64) {
+	if len(s) == 0 || s[0] == '0' {
+		return 0
+	}
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		if n = n*10 + int64(c-'0'); n > limit {
+			return 0
+		}
+	}
+	return n
+}
+
+func isLabel(s []byte) bool {
+	return len(s) > 0 && len(s) <= MaxLabel && utf8.Valid(s) && !bytes.ContainsFunc(s, unfitForLabel)
 }
 
 // unfitForLabel keeps out what could forge a log line or hide in one: control
 // characters, line separators, bidirectional marks.
 func unfitForLabel(r rune) bool { return !unicode.IsPrint(r) }
 
-// parseNumber reads a count of 1 to limit in its one spelling, without sign or leading
-// zeros.
-func parseNumber(s string, limit int64) (int64, error) {
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 1 || n > limit || strconv.FormatInt(n, 10) != s {
-		return 0, fmt.Errorf("not a whole number from 1 to %d", limit)
+func isClass(s []byte) bool {
+	switch Class(s) {
+	case Chat, Embed, Models, Admin:
+		return true
 	}
-	return n, nil
+	return false
 }
 
-func parseList[T any](list string, parse func(string) (T, error)) ([]T, error) {
-	var out []T
-	for item := range strings.SplitSeq(list, ",") {
-		v, err := parse(item)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
+// caveatText has room for the longest caveat of a key, decoded.
+type caveatText [(maxKeyLen - len(userPrefix) - uuidLen - len("~.") - tagLen) * 3 / 4]byte
+
+// decode gives the name and the value of a caveat as it stands in a key, of which
+// split has seen to it that it is base64url. They are valid until the next call. If
+// there is no "=", ok is false.
+func (room *caveatText) decode(encoded string) (name, value []byte, ok bool) {
+	n, err := encoding.Decode(room[:], []byte(encoded))
+	if err != nil {
+		return nil, nil, false
 	}
-	return out, nil
+	return bytes.Cut(room[:n], equals)
 }
 
-// parsePrefix reads a network. An address with a zone is refused: a zone means
-// something on one machine only.
-func parsePrefix(s string) (netip.Prefix, error) {
-	if p, err := netip.ParsePrefix(s); err == nil {
-		if p.Addr().Is4In6() {
-			return netip.Prefix{}, errors.New("write an IPv4 network as such, like 10.0.0.0/8")
-		}
-		return p.Masked(), nil
-	}
-	addr, err := netip.ParseAddr(s)
-	if err != nil || addr.Zone() != "" {
-		return netip.Prefix{}, errors.New("not networks such as 10.0.0.0/8,2001:db8::/32")
-	}
-	addr = addr.Unmap()
-	return netip.PrefixFrom(addr, addr.BitLen()), nil
+// valueOf gives the value of the caveat if it is of the kind.
+func (room *caveatText) valueOf(want kind, encoded string) (value []byte, ok bool) {
+	name, value, _ := room.decode(encoded)
+	got, ok := kindOf(name)
+	return value, ok && got == want
 }

@@ -30,9 +30,8 @@ func (c Caveat) Words() string {
 	list := strings.ReplaceAll(c.Value, ",", ", ")
 	switch c.Name {
 	case "exp":
-		l := Limits{}
-		if c.addTo(&l, "") == nil {
-			return "until: " + l.Expires.Format(time.RFC3339)
+		if seconds := parseNumber([]byte(c.Value), maxExpiry); seconds > 0 {
+			return "until: " + time.Unix(seconds, 0).UTC().Format(time.RFC3339)
 		}
 	case "models":
 		return "only models: " + list
@@ -60,11 +59,11 @@ func (u Unverified) Report() map[string]any {
 	if at, ok := u.Minted(); ok {
 		report["minted_at"] = at.Format(time.RFC3339)
 	}
-	if !u.Limits.Expires.IsZero() {
-		report["expires_at"] = u.Limits.Expires.Format(time.RFC3339)
+	if expires := u.Limits.Expires(); !expires.IsZero() {
+		report["expires_at"] = expires.Format(time.RFC3339)
 	}
-	if u.Limits.Label != "" {
-		report["label"] = u.Limits.Label
+	if label := u.Limits.Label(); label != "" {
+		report["label"] = label
 	}
 	return report
 }

@@ -24,19 +24,13 @@ func Inspect(text string) (Unverified, error) {
 		return Unverified{}, ErrMalformed
 	}
 	u := Unverified{ID: p.id, Admin: p.admin}
-	for encoded := range p.encodedCaveats() {
-		c, err := decodeCaveat(encoded)
-		if err != nil {
-			return Unverified{}, ErrMalformed
-		}
-		u.Caveats = append(u.Caveats, c)
+	if u.Limits, _, ok = readLimits(&p); !ok {
+		return Unverified{}, ErrMalformed
 	}
-	limits, err := parseLimits(p)
-	if err != nil {
-		return Unverified{}, err
-	}
-	if limits != nil {
-		u.Limits = *limits
+	var room caveatText
+	for encoded := range p.encodedCaveats {
+		name, value, _ := room.decode(encoded)
+		u.Caveats = append(u.Caveats, Caveat{string(name), string(value)})
 	}
 	return u, nil
 }

@@ -1,25 +1,19 @@
 package signer
 
 import (
+	"bytes"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
 )
 
-// Limits is what a key's caveats leave of its rights. The zero Limits limits
-// nothing, nor does a nil one.
+// Limits is what a key's caveats leave of its rights. It is a view of the caveats
+// as they stand in the key and has no memory of its own: they were all read once
+// to see that they parse, and each method reads those that it is about again. The
+// zero Limits limits nothing.
 type Limits struct {
-	Expires time.Time // the earliest exp; zero: never
-	Label   string    // the first label
-	Streams []Budget  // each must hold
-	RPM     []Budget  // each must hold
-
-	// Each element is one caveat: all must hold, and one holds when any of
-	// its alternatives does.
-	models [][]glob
-	routes [][]Class
-	from   [][]netip.Prefix
+	signed string // the key without its tag
+	head   uint16 // where the caveats begin in it
+	has    kinds
 }
 
 // Budget is a count that all keys with the same scope share: the key on which
@@ -29,55 +23,158 @@ type Budget struct {
 	N     int    // at least 1
 }
 
-// AllowsClass reports whether routes of class c are open to the key as far as
-// its caveats go.
-func (l *Limits) AllowsClass(c Class) bool {
-	if l == nil {
-		return true
+// readLimits reads the caveats of a key, and gives the earliest moment of its exp
+// caveats in Unix seconds, or never. If a caveat is unknown, or its value does not
+// parse, ok is false: a condition that is not understood is not met.
+func readLimits(p *parts) (l Limits, expires int64, ok bool) {
+	l, expires = Limits{signed: p.signed, head: uint16(len(p.head))}, never
+	if p.caveats == "" {
+		return l, expires, true
 	}
-	for _, allowed := range l.routes {
-		if !slices.Contains(allowed, c) {
-			return false
+	var room caveatText
+	for encoded := range l.caveats {
+		name, value, ok := room.decode(encoded)
+		kind, known := kindOf(name)
+		if !ok || !known || kind.check(value) != nil {
+			return Limits{}, 0, false
 		}
+		if kind == kindExp {
+			expires = min(expires, parseNumber(value, maxExpiry))
+		}
+		l.has |= 1 << kind
 	}
-	return true
+	return l, expires, true
 }
 
+// caveats yields each caveat as it stands in the key, and its scope.
+func (l Limits) caveats(yield func(encoded, scope string) bool) {
+	eachCaveat(l.signed, int(l.head), yield)
+}
+
+// Expires returns the earliest moment of the exp caveats, or the zero Time if
+// there is none.
+func (l Limits) Expires() time.Time {
+	if !l.has.has(kindExp) {
+		return time.Time{}
+	}
+	expires := int64(never)
+	var room caveatText
+	for encoded := range l.caveats {
+		if value, ok := room.valueOf(kindExp, encoded); ok {
+			expires = min(expires, parseNumber(value, maxExpiry))
+		}
+	}
+	return time.Unix(expires, 0).UTC()
+}
+
+// Label returns the first label, or "" if there is none.
+func (l Limits) Label() string {
+	var room [MaxLabel]byte
+	return string(l.AppendLabel(room[:0]))
+}
+
+// AppendLabel appends the first label, which has MaxLabel bytes at most, to dst.
+func (l Limits) AppendLabel(dst []byte) []byte {
+	if !l.has.has(kindLabel) {
+		return dst
+	}
+	var room caveatText
+	for encoded := range l.caveats {
+		if value, ok := room.valueOf(kindLabel, encoded); ok {
+			return append(dst, value...)
+		}
+	}
+	return dst
+}
+
+// HasBudgets reports whether Streams or RPM yields anything.
+func (l Limits) HasBudgets() bool { return l.has.has(kindStreams) || l.has.has(kindRPM) }
+
+// Streams yields the streams caveats. Each must hold.
+func (l Limits) Streams(yield func(Budget) bool) { l.budgets(kindStreams, yield) }
+
+// RPM yields the rpm caveats. Each must hold.
+func (l Limits) RPM(yield func(Budget) bool) { l.budgets(kindRPM, yield) }
+
+func (l Limits) budgets(kind kind, yield func(Budget) bool) {
+	if !l.has.has(kind) {
+		return
+	}
+	var room caveatText
+	for encoded, scope := range l.caveats {
+		if value, ok := room.valueOf(kind, encoded); ok && !yield(Budget{scope, int(parseNumber(value, maxCount))}) {
+			return
+		}
+	}
+}
+
+// AllowsClass reports whether routes of class c are open to the key as far as
+// its caveats go.
+func (l Limits) AllowsClass(c Class) bool { return l.allow(kindRoutes, subject{class: c}) }
+
 // LimitsAddresses reports whether the key is for some addresses only.
-func (l *Limits) LimitsAddresses() bool { return l != nil && len(l.from) > 0 }
+func (l Limits) LimitsAddresses() bool { return l.has.has(kindFrom) }
 
 // AllowsAddress reports whether the key may be used from addr. An
 // IPv4-mapped IPv6 address counts as the IPv4 address it is; zones are left out
 // of account. The zero Addr, an address that is not known, is inside nothing.
-func (l *Limits) AllowsAddress(addr netip.Addr) bool {
-	if l == nil {
+func (l Limits) AllowsAddress(addr netip.Addr) bool {
+	return l.allow(kindFrom, subject{addr: addr.Unmap().WithZone("")})
+}
+
+// LimitsModels reports whether the key is for some models only: then a request
+// whose model cannot be told must be refused.
+func (l Limits) LimitsModels() bool { return l.has.has(kindModels) }
+
+// AllowsModel reports whether the key may use the model, given in its canonical
+// spelling, see [CanonicalModel].
+func (l Limits) AllowsModel(canonical string) bool {
+	return l.allow(kindModels, subject{model: canonical})
+}
+
+// subject is what a caveat with a list is asked about: one of the three.
+type subject struct {
+	class Class
+	model string
+	addr  netip.Addr
+}
+
+// allow reports whether each caveat of the kind lists the subject.
+func (l Limits) allow(kind kind, s subject) bool {
+	if !l.has.has(kind) {
 		return true
 	}
-	addr = addr.Unmap().WithZone("")
-	for _, allowed := range l.from {
-		if !slices.ContainsFunc(allowed, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+	var room caveatText
+	for encoded := range l.caveats {
+		if value, ok := room.valueOf(kind, encoded); ok && !kind.lists(value, s) {
 			return false
 		}
 	}
 	return true
 }
 
-// LimitsModels reports whether the key is for some models only: then a request
-// whose model cannot be told must be refused.
-func (l *Limits) LimitsModels() bool { return l != nil && len(l.models) > 0 }
-
-// AllowsModel reports whether the key may use the model, given in its canonical
-// spelling, see [CanonicalModel].
-func (l *Limits) AllowsModel(canonical string) bool {
-	if l == nil {
-		return true
-	}
-	for _, allowed := range l.models {
-		if !slices.ContainsFunc(allowed, func(g glob) bool { return g.matches(canonical) }) {
-			return false
+// lists reports whether an item of the list covers the subject. Nothing here is
+// called through a variable: then the list, which is on the caller's stack, would
+// have to move to the heap.
+func (k kind) lists(list []byte, s subject) bool {
+	for more := true; more; {
+		var item []byte
+		item, list, more = bytes.Cut(list, comma)
+		covers := false
+		switch k {
+		case kindModels:
+			covers = glob(item).matches(s.model)
+		case kindRoutes:
+			covers = string(item) == string(s.class)
+		case kindFrom:
+			network, err := parseNetwork(item)
+			covers = err == nil && network.Contains(s.addr)
+		}
+		if covers {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // Class groups routes by what they can do.
@@ -90,48 +187,3 @@ const (
 	Models Class = "models"
 	Admin  Class = "admin"
 )
-
-func parseClass(s string) (Class, error) {
-	switch c := Class(s); c {
-	case Chat, Embed, Models, Admin:
-		return c, nil
-	}
-	return "", errUnknownClass
-}
-
-// glob is a pattern of canonical model names in which "*" stands for any run
-// of characters.
-type glob string
-
-// parseGlob canonicalises a pattern as Ollama does a name, so that llama3.2
-// means llama3.2:latest. A pattern that ends with "*" stands as it is: its
-// star covers the tag.
-func parseGlob(s string) (glob, error) {
-	if s == "" || len(s) > maxModelName || strings.ContainsFunc(s, unfitForModel) {
-		return "", errBadGlob
-	}
-	return glob(canonicalPattern(s)), nil
-}
-
-// matches walks both strings once and goes back to the last star only, so that
-// no pattern makes it slow.
-func (g glob) matches(name string) bool {
-	pattern := string(g)
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && pattern[p] == name[n]:
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
-}

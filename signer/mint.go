@@ -49,7 +49,7 @@ func Restrict(text string, caveats ...Caveat) (string, error) {
 // chain goes on from text, whose HMAC is tag, with the caveats.
 func chain(text string, tag []byte, caveats []Caveat) (string, error) {
 	for _, c := range caveats {
-		if err := c.addTo(&Limits{}, ""); err != nil {
+		if _, err := NewCaveat(c.Name, c.Value); err != nil {
 			return "", err
 		}
 		encoded := c.encode()

@@ -1,7 +1,6 @@
 package signer
 
 import (
-	"errors"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,11 +13,6 @@ const (
 	defaultHost      = "registry.ollama.ai"
 	defaultNamespace = "library"
 	defaultTag       = "latest"
-)
-
-var (
-	errUnknownClass = errors.New("not among chat, embed, models and admin")
-	errBadGlob      = errors.New("not model names such as llama3.2,qwen3:*")
 )
 
 // CanonicalModel gives the one spelling that stands for all those by which

@@ -2,10 +2,7 @@ package signer
 
 import (
 	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
-	"hash"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,16 +21,11 @@ var (
 type Key struct {
 	ID     uuid.UUID
 	Admin  bool
-	Limits *Limits // nil: no caveats, nothing is limited
+	Limits Limits
 }
 
 // Label is the key's first label, or empty.
-func (k *Key) Label() string {
-	if k.Limits == nil {
-		return ""
-	}
-	return k.Limits.Label
-}
+func (k *Key) Label() string { return k.Limits.Label() }
 
 // Verifier tells genuine keys from others. It is safe for concurrent use, and
 // Verify takes no lock.
@@ -55,7 +47,7 @@ func NewVerifier(secrets ...Secret) *Verifier {
 func (v *Verifier) SetSecrets(secrets []Secret) {
 	a := &accepted{fingerprint: Fingerprint(secrets)}
 	for _, s := range secrets {
-		a.signatures = append(a.signatures, newSignature(s))
+		a.roots = append(a.roots, newRoot(s))
 	}
 	v.secrets.Store(a)
 }
@@ -66,7 +58,7 @@ func (v *Verifier) SecretFingerprint() uint64 { return v.secrets.Load().fingerpr
 
 // accepted is what a Verifier accepts; it is replaced as a whole.
 type accepted struct {
-	signatures  []*signature
+	roots       []root
 	fingerprint uint64
 }
 
@@ -92,14 +84,14 @@ func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
 	if !ok {
 		return Key{}, ErrMalformed
 	}
-	if !v.signed(p) {
+	if !v.signed(&p) {
 		return Key{}, ErrBadSignature
 	}
-	limits, err := parseLimits(p)
-	if err != nil {
+	limits, expires, ok := readLimits(&p)
+	if !ok {
 		return Key{}, ErrMalformed
 	}
-	if limits != nil && !limits.Expires.IsZero() && !now.Before(limits.Expires) {
+	if expires != never && !now.Before(time.Unix(expires, 0)) {
 		return Key{}, ErrExpired
 	}
 	if v.revocations.Load().Revoked(p.id) {
@@ -108,66 +100,20 @@ func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
 	return Key{ID: p.id, Admin: p.admin, Limits: limits}, nil
 }
 
-// signed compares the tags in their encoded form: decoding first would let
-// several spellings of one tag pass.
-func (v *Verifier) signed(p parts) bool {
-	for _, s := range v.secrets.Load().signatures {
-		if s.made(p) {
+// signed reports whether one of the secrets gives the key its tag. It compares
+// the tags in their encoded form: decoding first would let several spellings of
+// one tag pass.
+func (v *Verifier) signed(p *parts) bool {
+	for _, root := range v.secrets.Load().roots {
+		tag := root.hmac(p.head)
+		if p.caveats != "" {
+			tag = p.chain(tag)
+		}
+		var encoded [tagLen]byte
+		encoding.Encode(encoded[:], tag[:])
+		if hmac.Equal(encoded[:], []byte(p.tag)) {
 			return true
 		}
 	}
 	return false
-}
-
-// parseLimits reads the caveats of a key. It gives nil if there are none.
-func parseLimits(p parts) (*Limits, error) {
-	if p.caveats == "" {
-		return nil, nil
-	}
-	limits := new(Limits)
-	for encoded, scope := range p.encodedCaveats() {
-		c, err := decodeCaveat(encoded)
-		if err != nil {
-			return nil, err
-		}
-		if err := c.addTo(limits, scope); err != nil {
-			return nil, err
-		}
-	}
-	return limits, nil
-}
-
-// signature makes tags under one secret. Setting up an HMAC costs as much as
-// using it, so states that are set up wait in a pool.
-type signature struct{ states sync.Pool }
-
-type state struct {
-	mac     hash.Hash
-	text    []byte
-	sum     [sha256.Size]byte
-	encoded [tagLen]byte
-}
-
-func newSignature(s Secret) *signature {
-	return &signature{sync.Pool{New: func() any {
-		return &state{mac: hmac.New(sha256.New, s.text()), text: make([]byte, 0, maxKeyLen)}
-	}}}
-}
-
-// made reports whether the tag in p is the one that its head and caveats have
-// under the secret.
-func (s *signature) made(p parts) bool {
-	st := s.states.Get().(*state)
-	defer s.states.Put(st)
-
-	st.text = append(st.text[:0], p.head...)
-	st.mac.Reset()
-	st.mac.Write(st.text)
-	sum := st.mac.Sum(st.sum[:0])
-	for encoded := range p.encodedCaveats() {
-		sum = link(sum, encoded)
-	}
-	encoding.Encode(st.encoded[:], sum)
-	st.text = append(st.text[:0], p.tag...)
-	return hmac.Equal(st.encoded[:], st.text)
 }

@@ -268,7 +268,7 @@ func FuzzVerify(f *testing.F) {
 
 		// The same claims, rightly signed: the caveats alone decide.
 		sum := link([]byte(testSecret), p.head)
-		for encoded := range p.encodedCaveats() {
+		for encoded := range p.encodedCaveats {
 			sum = link(sum, encoded)
 		}
 		genuine := p.signed + "." + encoding.EncodeToString(sum)
@@ -277,9 +277,17 @@ func FuzzVerify(f *testing.F) {
 		if (err == nil || errors.Is(err, ErrExpired)) != (inspectErr == nil) {
 			t.Errorf("Verify says %v, Inspect says %v", err, inspectErr)
 		}
+		read, readErr := readClaims(genuine)
+		if (readErr == nil) != (inspectErr == nil) {
+			t.Errorf("the reference says %v, Inspect says %v", readErr, inspectErr)
+		}
+		if inspectErr == nil {
+			sameAnswers(t, seen.Limits, read)
+		}
 		if err != nil {
 			return
 		}
+		sameAnswers(t, key.Limits, read)
 		made, err := chain(p.head, link([]byte(testSecret), p.head), seen.Caveats)
 		if err != nil || made != genuine || key.ID != seen.ID || key.Admin != seen.Admin {
 			t.Errorf("re-marshals to %q (%v)", made, err)
