@@ -52,10 +52,22 @@ func lean(b *testing.B, answer string) *url.URL {
 // BenchmarkRelay is a small chat through a whole server, over two sockets.
 // What client and Ollama cost is in the time, but they allocate nothing.
 func BenchmarkRelay(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { benchmarkRelay(b) })
+	b.Run("four caveats", func(b *testing.B) {
+		benchmarkRelay(b, "label=alice", "exp=4102444800", "models=tiny,qwen3:*", "rpm=1000000000")
+	})
+}
+
+func benchmarkRelay(b *testing.B, caveats ...string) {
 	const message = `{"model":"tiny","created_at":"2026-11-25T00:00:00Z","message":{"role":"assistant","content":"hello"},"done":true,"prompt_eval_count":3,"eval_count":5}`
 	answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nDate: Wed, 25 Nov 2026 00:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s", len(message), message)
 	secret, _ := signer.NewSecret()
-	key, err := signer.Mint(secret, false)
+	var narrow []signer.Caveat
+	for _, text := range caveats {
+		name, value, _ := strings.Cut(text, "=")
+		narrow = append(narrow, signer.Caveat{Name: name, Value: value})
+	}
+	key, err := signer.Mint(secret, false, narrow...)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,33 +21,53 @@ type keyring struct {
 
 const listed = 1000 // keys, and as many revoked ones
 
-// makeKeys makes them with ollama-proxy itself.
-func makeKeys(program, dir string) (*keyring, error) {
+// narrowing is the four caveats of narrowed keys. They allow all that is asked.
+var narrowing = []string{"--label", "alice", "--expires-in", "720h", "--models", "small,large,full,paced", "--rpm", "1000000000"}
+
+// makeKeys makes them with ollama-proxy itself. Narrowed says the same of keys
+// with four caveats, of the same secret.
+func makeKeys(program, dir string) (plain, narrowed *keyring, err error) {
 	file := filepath.Join(dir, "secret")
-	for _, args := range [][]string{{"secret", "--out", file}, {"mint", "--secret-file", file, "--count", fmt.Sprint(2 * listed)}} {
-		out, err := exec.Command(program, args...).Output()
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", program, args[0], err)
+	if _, err := output(program, "secret", "--out", file); err != nil {
+		return nil, nil, err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	secret := ""
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			secret = line
 		}
-		if args[0] != "mint" {
-			continue
-		}
-		secret, err := os.ReadFile(file)
+	}
+	mint := func(caveats ...string) (*keyring, error) {
+		out, err := output(program, append([]string{"mint", "--secret-file", file, "--count", fmt.Sprint(2 * listed)}, caveats...)...)
 		if err != nil {
 			return nil, err
 		}
-		keys := strings.Fields(string(out))
-		k := &keyring{Keys: keys[:listed], revoked: keys[listed]}
-		for line := range strings.Lines(string(secret)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-				k.Secret = line
-			}
+		keys := strings.Fields(out)
+		if len(keys) != 2*listed {
+			return nil, fmt.Errorf("%d keys, not %d", len(keys), 2*listed)
 		}
+		k := &keyring{Secret: secret, Keys: keys[:listed], revoked: keys[listed]}
 		for _, key := range keys[listed:] {
-			id, _, _ := strings.Cut(strings.TrimPrefix(key, "OLLAMA-"), ".")
-			k.Revoked = append(k.Revoked, id)
+			id := strings.TrimPrefix(key, "OLLAMA-")
+			k.Revoked = append(k.Revoked, id[:strings.IndexAny(id, "~.")])
 		}
 		return k, nil
 	}
-	return nil, errors.New("no keys")
+	if plain, err = mint(); err != nil {
+		return nil, nil, err
+	}
+	narrowed, err = mint(narrowing...)
+	return plain, narrowed, err
+}
+
+func output(program string, args ...string) (string, error) {
+	out, err := exec.Command(program, args...).Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", program, args[0], err)
+	}
+	return string(out), nil
 }

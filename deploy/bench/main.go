@@ -24,6 +24,7 @@ type bench struct {
 	poller   *poller
 	upstream *upstream
 	keys     *keyring
+	narrowed *keyring // keys with caveats
 	runs     int
 }
 
@@ -87,7 +88,7 @@ func compare() error {
 	if b.upstream, err = startUpstream(b.poller); err != nil {
 		return err
 	}
-	if b.keys, err = makeKeys(os.Getenv("OURS"), b.dir); err != nil {
+	if b.keys, b.narrowed, err = makeKeys(os.Getenv("OURS"), b.dir); err != nil {
 		return err
 	}
 	if !*smoke {
@@ -133,7 +134,7 @@ func (b *bench) rounds(scenarios []scenario, peers []peer, done func(of string, 
 		for _, s := range scenarios {
 			order := make([]*peer, 0, len(peers)+1)
 			for i := range peers {
-				if p := &peers[(i+round)%len(peers)]; !p.log || s.logs {
+				if p := &peers[(i+round)%len(peers)]; (!p.log || s.logs) && (!p.flat || !s.narrowed) {
 					order = append(order, p)
 				}
 			}

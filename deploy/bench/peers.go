@@ -28,6 +28,7 @@ type peer struct {
 	args    []string // templates, like the files
 	files   []string // of conf/; the first is the configuration
 	log     bool     // writes an access log
+	flat    bool     // cannot check keys with caveats
 }
 
 const direct = "direct" // the path to the upstream without a proxy
@@ -44,8 +45,8 @@ func peers() (all []peer) {
 		return peer{name: name, about: about, program: "nginx", version: "-v", log: log, files: files,
 			args: []string{"-e", "stderr", "-p", "{{.Dir}}", "-c", "{{.Dir}}/" + files[0]}}
 	}
-	haproxy := func(name, about, file string) peer {
-		return peer{name: name, about: about, program: "haproxy", version: "-v", files: []string{file}, args: []string{"-db", "-f", "{{.Dir}}/" + file}}
+	haproxy := func(name, about, file string, flat bool) peer {
+		return peer{name: name, about: about, flat: flat, program: "haproxy", version: "-v", files: []string{file}, args: []string{"-db", "-f", "{{.Dir}}/" + file}}
 	}
 	all = append(all, ours("ours", "ollama-proxy", os.Getenv("OURS"), "warn"))
 	if base := os.Getenv("OURS_BASE"); base != "" {
@@ -54,8 +55,8 @@ func peers() (all []peer) {
 	return append(all,
 		nginx("nginx", "nginx", false, "nginx.conf"),
 		nginx("nginx-njs", "nginx, HMAC", false, "nginx-njs.conf", "verify.js"),
-		haproxy("haproxy", "HAProxy", "haproxy.cfg"),
-		haproxy("haproxy-hmac", "HAProxy, HMAC", "haproxy-hmac.cfg"),
+		haproxy("haproxy", "HAProxy", "haproxy.cfg", false),
+		haproxy("haproxy-hmac", "HAProxy, HMAC", "haproxy-hmac.cfg", true),
 		peer{name: "caddy", about: "Caddy", program: "caddy", version: "version", files: []string{"Caddyfile"},
 			args: []string{"run", "--config", "{{.Dir}}/Caddyfile", "--adapter", "caddyfile"}},
 		ours("ours-log", "ollama-proxy", os.Getenv("OURS"), "info"),

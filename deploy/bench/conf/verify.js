@@ -1,4 +1,5 @@
-// Verifies the tag of a key as ollama-proxy does, as far as it has no caveats.
+// Verifies the tag of a key as ollama-proxy does. What its caveats say is not
+// looked at.
 import crypto from 'crypto';
 
 const secret = '{{.Secret}}';
@@ -12,7 +13,13 @@ function genuine(r) {
     if (dot < 0) {
         return '0';
     }
-    const want = crypto.createHmac('sha256', secret).update(header.substring(7, dot)).digest('base64url');
+    const parts = header.substring(7, dot).split('~');
+    const last = parts.pop();
+    let key = secret;
+    for (let i = 0; i < parts.length; i++) {
+        key = crypto.createHmac('sha256', key).update(parts[i]).digest();
+    }
+    const want = crypto.createHmac('sha256', key).update(last).digest('base64url');
     return same(header.substring(dot + 1), want) ? '1' : '0';
 }
 
