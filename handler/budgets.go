@@ -43,7 +43,7 @@ type account struct {
 func (b *budgets) spend(l signer.Limits, now time.Time) (done func(), reason string, wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.sweep(now)
+	defer b.sweep(now) // at the end, when what is spent from is not as good as new
 	streams := false
 	for budget := range l.Streams {
 		streams = true

@@ -46,6 +46,20 @@ func TestRPM(t *testing.T) {
 	}
 }
 
+// An account that is full again by the next request is not made anew.
+func TestSpendingFromAnAccountAllocatesNothing(t *testing.T) {
+	var b budgets
+	l, now := limitsOf(t, 1, "label=alice", "rpm=1000000000", "rpm=60000"), time.Unix(1e9, 0)
+	if n := testing.AllocsPerRun(100, func() {
+		now = now.Add(time.Second)
+		if _, reason, _ := b.spend(l, now); reason != "" {
+			t.Fatal(reason)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestAllBudgetsOfAChainHold(t *testing.T) {
 	var b budgets
 	root := limitsOf(t, 1, "rpm=3")
