@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -933,6 +934,82 @@ func TestConnect(t *testing.T) {
 			t.Errorf("%s: exit %d, %q", row.args, code, talk)
 		}
 	}
+}
+
+// Growing the table would make all others wait, see handler/descriptor_table.go.
+func TestTheDescriptorTableHasItsSizeFromTheStart(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("other systems show no table")
+	}
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	defer ollama.CloseClientConnections() // streams that hang
+	dir, secret := t.TempDir(), makeSecret(t)
+	file := filepath.Join(dir, "key")
+	key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+	if err := os.WriteFile(file, []byte(key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one := []string{"--secret-file", secret, "--upstream", ollama.URL}
+	for _, row := range []struct {
+		name        string
+		args        []string
+		connections int // of clients, each of which has one to Ollama
+		others      int // connections that other Ollamas may keep
+	}{
+		{"one Ollama", one, 10_000, 0},
+		{"two Ollamas", append(one, "--upstream", "http://127.0.0.1:1"), 10_000, 1024},
+		{"few clients", append(one, "--max-connections", "400"), 400, 0},
+		{"a demo", []string{"--demo"}, 10_000, 0},
+		{"connect", nil, 10_000, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var s *server
+			switch {
+			case row.args != nil:
+				s = start(t, command(t, dir, serveArgs(row.args...)...))
+			default:
+				remote := start(t, command(t, dir, serveArgs(one...)...))
+				s = start(t, command(t, dir, "connect", "--listen", "127.0.0.1:0", "--key-file", file, remote.address))
+			}
+			key := key
+			if row.name == "a demo" {
+				key = firstKey(s)
+			}
+			get(t, s.address+"/", key) // whoever answers has the table
+			limit := inProc(t, s, "limits", `\nMax open files +(\d+)`)
+			size, most := inProc(t, s, "status", tableSize), min(limit, 2*row.connections+row.others)
+			if size < most || size > 2*most+1024 {
+				t.Errorf("%d places, where %d descriptors may be open", size, most)
+			}
+			for range min(150, most/4) {
+				stream(t, s, key)
+			}
+			if grown := inProc(t, s, "status", tableSize); grown != size {
+				t.Errorf("%d places, and %d with streams", size, grown)
+			}
+		})
+	}
+}
+
+// tableSize finds how many places a process's table of descriptors has.
+const tableSize = `\nFDSize:\s+(\d+)`
+
+// inProc finds a number in one of the files that the kernel has about a server.
+func inProc(t *testing.T, s *server, file, pattern string) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", s.Process.Pid, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(pattern).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("no %s in\n%s", pattern, text)
+	}
+	n, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestRevoke(t *testing.T) {

@@ -75,7 +75,7 @@ type client struct {
 
 // bounded makes the public listener one of clients, and sees to it that there
 // is always a descriptor left for Ollama.
-func (s *Server) bounded(public net.Listener) net.Listener {
+func (s *Server) bounded(public net.Listener) *clients {
 	connections, requests := share(descriptors(), cmp.Or(s.MaxConnections, maxConnections))
 	if running := &s.Proxy.running; running.max == 0 || running.max > requests {
 		running.max = requests

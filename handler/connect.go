@@ -266,9 +266,13 @@ func isLoopback(host string) bool {
 // itself, ServeConnector returns an error at once: each request would go round
 // for ever.
 func ServeConnector(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
-	if c, ok := h.(*connector); ok && c.leadsTo(l.Addr()) {
-		l.Close()
-		return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
+	if c, ok := h.(*connector); ok {
+		if c.leadsTo(l.Addr()) {
+			l.Close()
+			return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
+		}
+		// Nothing bounds those on this machine: let there be as many as a Server has.
+		growDescriptorTable(2*maxConnections+otherDescriptors, c.Log)
 	}
 	// Not made of ctx: that would cut at once.
 	running, cut := context.WithCancel(context.Background())

@@ -68,6 +68,12 @@ func WidthOf(text string) int { return widthOf(text) }
 // Share is how descriptors are shared out.
 func Share(descriptors, wanted int) (connections, requests int) { return share(descriptors, wanted) }
 
+// MostDescriptors is how many a Server expects with so many connections of clients.
+func MostDescriptors(s *Server, connections int) int { return s.mostDescriptors(connections) }
+
+// GrowDescriptorTable makes room for so many.
+func GrowDescriptorTable(most int, log *slog.Logger) { growDescriptorTable(most, log) }
+
 // BoundSlots has there be n connections to several Ollamas, WaitForSlots has
 // requests wait an hour for one, and SlotsTaken is how many there are.
 func BoundSlots(p *Proxy, n int) { p.pool.slots.bound(n) }

@@ -1,0 +1,45 @@
+package handler_test
+
+import (
+	"log/slog"
+	"math"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+)
+
+func TestTheDescriptorTableIsForWhatTheBoundsAllow(t *testing.T) {
+	proxy := func(inFlight, ollamas int) *handler.Server {
+		o := handler.Options{MaxInFlight: inFlight, Recorder: deaf{}, Log: slog.New(slog.DiscardHandler)}
+		for range ollamas {
+			o.Upstreams = append(o.Upstreams, handler.Upstream{Name: "o", URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Weight: 1})
+		}
+		return &handler.Server{Proxy: handler.New(o)}
+	}
+	for _, row := range []struct{ connections, inFlight, ollamas, least, most int }{
+		{10_000, 0, 1, 20_000, 20_200},          // a request for each connection
+		{10_000, 500, 1, 10_500, 10_700},        // --max-in-flight
+		{100, 5000, 1, 5100, 5300},              // HTTP/2
+		{100, 0, 3, 200 + 2048, 200 + 2248},     // two keep what they had while one is asked
+		{math.MaxInt, 0, 1, 1 << 20, 1 << 22},   // --max-connections, where files are not bounded
+		{100, math.MaxInt, 1, 1 << 20, 1 << 21}, // --max-in-flight
+	} {
+		if n := handler.MostDescriptors(proxy(row.inFlight, row.ollamas), row.connections); n < row.least || n > row.most {
+			t.Errorf("%+v: %d", row, n)
+		}
+	}
+}
+
+// Nothing more is asked for than the process may open, so nothing fails.
+func TestTheDescriptorTableGrowsWithinTheLimit(t *testing.T) {
+	var said strings.Builder
+	log := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for _, most := range []int{math.MinInt, -1, 0, 1, 2, 1000, math.MaxInt} {
+		handler.GrowDescriptorTable(most, log)
+	}
+	if said.Len() > 0 {
+		t.Error(said.String())
+	}
+}
