@@ -40,6 +40,8 @@ func main() {
 		greedy(amount(1))
 	case "rolling":
 		rolling(amount(1))
+	case "stress":
+		stress(time.Duration(amount(20)) * time.Second)
 	case "upstream": // a process of its own, which its parent ends
 		serveAnswers()
 	case "attack":

@@ -150,19 +150,35 @@ type caller struct {
 
 // call sends the request, and gives the status and the body of the answer.
 func (c *caller) call(q ask) (status int, body io.Reader, err error) {
+	if err := c.dial(); err != nil {
+		return 0, nil, err
+	}
+	if _, err := c.conn.Write(q.request(c.key)); err != nil {
+		return 0, nil, err
+	}
+	return c.answer()
+}
+
+// dial connects, unless the client is connected.
+func (c *caller) dial() (err error) {
 	if c.conn == nil {
 		if c.conn, err = net.DialTimeout("tcp", c.address, patience); err != nil {
 			c.conn = nil
-			return 0, nil, err
+			return err
 		}
 		c.in = bufio.NewReaderSize(c.conn, 4<<10)
 	}
-	c.conn.SetDeadline(time.Now().Add(10 * time.Minute))
+	return c.conn.SetDeadline(time.Now().Add(10 * time.Minute))
+}
+
+// request is all that the client sends.
+func (q ask) request(key string) []byte {
 	text := q.body()
-	head := fmt.Appendf(make([]byte, 0, 512+len(text)), "POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", q.Path, c.key, len(text))
-	if _, err := c.conn.Write(append(head, text...)); err != nil {
-		return 0, nil, err
-	}
+	head := fmt.Appendf(make([]byte, 0, 512+len(text)), "POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", q.Path, key, len(text))
+	return append(head, text...)
+}
+
+func (c *caller) answer() (status int, body io.Reader, err error) {
 	res, err := http.ReadResponse(c.in, nil)
 	if err != nil {
 		return 0, nil, err

@@ -1,0 +1,100 @@
+//go:build ignore
+
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stressers is how many clients there are at once.
+const stressers = 96
+
+// stress looks for requests that hang. For a while clients ask whose requests come
+// in pieces, who leave at any moment, or who pause, and an Ollama answers whose
+// answers come in pieces, and who hangs up at any moment. All of that takes
+// milliseconds, so a request that takes seconds has been forgotten: most likely
+// something was ready, and who waited for it was not woken. Then everything that
+// tells why is printed, see stuck.
+func stress(lasts time.Duration) {
+	// Not before the kernel's own threads: whoever waits for them would seem to
+	// hang.
+	os.WriteFile("/proc/self/autogroup", []byte("0"), 0)
+	key := mint()
+	upstream := startMoody()
+	p := launchQuiet("proxy", "--upstream", upstream)
+	w := newWatch(p, upstream)
+	t := &stressed{}
+	stop := make(chan struct{})
+	time.AfterFunc(lasts, func() { close(stop) })
+	var all sync.WaitGroup
+	for i := range stressers {
+		all.Go(func() {
+			c := &caller{address: p.address, key: key}
+			defer c.hangUp()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				q := stressing(numbers.Add(1))
+				w.begin(i, q)
+				became := c.undergo(q)
+				w.end(i) // waits for ever if another one hangs: the watch is to have the last word
+				t.count(q, became)
+				if i%8 == 0 { // it comes back when its connection, and Ollama's, has been asleep
+					time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
+				}
+			}
+		})
+	}
+	all.Wait()
+	await("the proxy to have nothing to do", func() bool { return p.metric("ollama_proxy_in_flight_requests") == 0 })
+	p.stop()
+	if log := p.said(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
+		fatal("the log says %s", tail(log))
+	}
+	total := t.whole.Load() + t.left.Load() + t.broken.Load() + t.refused.Load()
+	pass("of %d requests in %s none took %s: %d came to their end, %d clients left, %d answers broke off or were none as Ollama's did, %d met a connection that Ollama had just closed",
+		total, seconds(lasts), seconds(hangs), t.whole.Load(), t.left.Load(), t.broken.Load(), t.refused.Load())
+	if t.whole.Load() < total/2 || t.refused.Load() > total/50 {
+		fatal("that is too few of them")
+	}
+}
+
+// launchQuiet starts a proxy that does not log each request, nor where it serves.
+func launchQuiet(name string, args ...string) *proxy {
+	p := &proxy{address: freeAddress(), metrics: freeAddress()}
+	p.process = serve(name, nil, append([]string{"--secret-file", secret(), "--log-level", "warn", "--listen", p.address, "--metrics-listen", p.metrics}, args...)...)
+	await(name+" to serve", func() bool {
+		status, _ := fetch("http://" + p.metrics + "/readyz")
+		return status == 200
+	})
+	return p
+}
+
+// stressed counts what became of requests.
+type stressed struct{ whole, left, broken, refused atomic.Int64 }
+
+func (t *stressed) count(q ask, became outcome) {
+	switch {
+	case became.err == errLeft:
+		t.left.Add(1)
+	case q.mood().breaks():
+		if became.err == nil {
+			fatal("request %d, to which the answer broke off (%v), has a whole one", q.N, q.mood())
+		}
+		t.broken.Add(1)
+	case became.err == nil:
+		t.whole.Add(1)
+	case became.status == 502:
+		t.refused.Add(1)
+	default:
+		fatal("request %d (%v): %v", q.N, q.mood(), became.err)
+	}
+}
