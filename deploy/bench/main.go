@@ -80,6 +80,10 @@ func compare() error {
 		}
 	}
 
+	// Each stream has two ends in this process, its client's and the upstream's.
+	if err := growDescriptorTable(2*max(b.size.slow, b.size.streams) + 1000); err != nil {
+		return err
+	}
 	debug.SetGCPercent(-1) // between runs is time enough
 	debug.SetMemoryLimit(2 << 30)
 	if b.poller, err = startPoller(); err != nil {

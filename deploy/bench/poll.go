@@ -16,15 +16,28 @@ import (
 )
 
 // poller wakes goroutines whose sockets are ready, as Go's own does, but it
-// never sleeps. A process that sleeps has to be woken by whoever sends to it:
-// that would cost a proxy several microseconds a write, and only the slow
-// ones, for which the load has time to fall asleep. It also makes time.Sleep
-// precise to microseconds, which counts milliseconds otherwise.
+// does not sleep while there is load. A process that sleeps has to be woken by
+// whoever sends to it: that would cost a proxy several microseconds a write, and
+// only the slow ones, for which the load has time to fall asleep. It also makes
+// time.Sleep precise to microseconds, which counts milliseconds otherwise.
+//
+// When nothing has been ready for some milliseconds it naps again and again, and
+// wakes by itself. Otherwise it would starve, at a high priority, those for whom
+// everybody waits then, such as the kernel's threads.
 type poller struct {
 	fd      int
 	mu      sync.Mutex
 	sockets []*socket // by descriptor
 }
+
+const (
+	// napAfter is how long nothing has to have been ready: more than there ever
+	// is between two events of a load.
+	napAfter = 5 * time.Millisecond
+
+	// nap is how long the poller then sleeps at a time.
+	nap = 100 * time.Microsecond
+)
 
 var (
 	errTimeout   = errors.New("timeout")
@@ -44,6 +57,7 @@ func startPoller() (*poller, error) {
 func (p *poller) run() {
 	events := make([]syscall.EpollEvent, 256)
 	var looked time.Duration // for deadlines that have passed
+	var busy time.Duration   // when something was last ready
 	for {
 		n, _ := atOnce(syscall.SYS_EPOLL_PWAIT, p.fd, unsafe.Pointer(&events[0]), len(events))
 		p.mu.Lock()
@@ -52,7 +66,11 @@ func (p *poller) run() {
 				s.wake()
 			}
 		}
-		if now := time.Since(start); now-looked > 100*time.Millisecond {
+		now := time.Since(start)
+		if n > 0 {
+			busy = now
+		}
+		if now-looked > 100*time.Millisecond {
 			looked = now
 			for _, s := range p.sockets {
 				if s != nil && s.deadline != 0 && s.deadline < now {
@@ -62,7 +80,12 @@ func (p *poller) run() {
 			}
 		}
 		p.mu.Unlock()
-		runtime.Gosched()
+		if now-busy > napAfter {
+			pause := syscall.NsecToTimespec(int64(nap))
+			syscall.Nanosleep(&pause, nil) // not time.Sleep, which counts milliseconds where nobody polls
+		} else {
+			runtime.Gosched()
+		}
 	}
 }
 
