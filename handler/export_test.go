@@ -65,8 +65,19 @@ func TopLines(s Status, width int) (all []string) {
 // WidthOf is how many columns of a terminal a text takes.
 func WidthOf(text string) int { return widthOf(text) }
 
-// Share is how descriptors are shared out.
-func Share(descriptors, wanted int) (connections, requests int) { return share(descriptors, wanted) }
+// Bounds is what bounds a server for which so many descriptors, connections and
+// requests are known: see boundsFor.
+func Bounds(descriptors, wantedConnections, wantedRequests int) (connections, requests, upstream int) {
+	b := boundsFor(descriptors, wantedConnections, wantedRequests)
+	return b.connections, b.requests, b.upstream
+}
+
+// BoundWith has the server bound itself as where so many descriptors are known
+// (0: none), and gives how many requests it then lets in at once.
+func BoundWith(s *Server, l net.Listener, descriptors int) (requests int) {
+	s.bounded(l, descriptors)
+	return s.Proxy.running.max
+}
 
 // MostDescriptors is how many a Server expects with so many connections of clients.
 func MostDescriptors(s *Server, connections int) int { return s.mostDescriptors(connections) }
@@ -86,7 +97,7 @@ func FailDials(t http.RoundTripper, err error) {
 }
 
 // Bounded is a public listener as a Server makes it.
-func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l) }
+func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l, descriptors()) }
 
 // Watched says that a watchdog looks after a connection of such a listener.
 func Watched(c net.Conn) { c.(*client).watched() }
@@ -134,7 +145,7 @@ func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.
 	if learns {
 		s.departures = newDepartures()
 	}
-	public := server.bounded(l)
+	public := server.bounded(l, descriptors())
 	go s.serve(public)
 	return s.rest, func() {
 		public.Close()

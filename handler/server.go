@@ -94,7 +94,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	}
 	front := s.server(h)
 	front.ConnContext = withConn
-	limited := s.bounded(public)
+	limited := s.bounded(public, descriptors())
 	public = limited
 	growDescriptorTable(s.mostDescriptors(limited.max), s.Proxy.Log) // here and now: in another goroutine it could still grow when the load comes
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
