@@ -75,6 +75,7 @@ func newApp() *cli.App {
 					revocations(),
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
 					text("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
+					&cli.StringSliceFlag{Name: "metrics-host", Usage: "let what is on --metrics-listen be asked for by `NAME`, too, such as gpu.example.com; addresses and local names always may"},
 					&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too, for up to 1000 keys"},
 					&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
 					text("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
@@ -314,6 +315,10 @@ func serve(c *cli.Context) error {
 	} else if domains := c.StringSlice("acme-domain"); len(domains) > 0 {
 		address = "https://" + domains[0]
 	}
+	hosts, err := handler.ParseHosts(c.StringSlice("metrics-host"))
+	if err != nil {
+		return fmt.Errorf("--metrics-host: %w", err)
+	}
 	trusted, err := handler.ParseNetworks(c.StringSlice("trusted-proxy"))
 	if err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
@@ -385,6 +390,7 @@ func serve(c *cli.Context) error {
 	server := &handler.Server{
 		Proxy:          proxy,
 		Metrics:        m.Handler(),
+		MetricsHosts:   hosts,
 		Totals:         func() handler.Totals { return handler.Totals(m.Totals()) },
 		InForce:        keys,
 		Version:        version(),

@@ -142,6 +142,30 @@ func get(t *testing.T, url, key string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
+// What the metrics listener tells, it tells by an address, a local name, or one that
+// was let in: not by a name that may be a stranger's.
+func TestMetricsHostLetsANameIn(t *testing.T) {
+	s := start(t, command(t, t.TempDir(), serveArgs("--demo", "--metrics-host", "gpu.example.com")...))
+	for host, want := range map[string]int{"": 200, "proxy:9464": 200, "gpu.example.com:9464": 200, "evil.example:9464": 403} {
+		for _, path := range []string{"/metrics", "/status", "/"} {
+			r, _ := http.NewRequest(http.MethodGet, s.metrics+path, nil)
+			r.Host = host
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != want {
+				t.Errorf("%s of %q: status %d", path, host, res.StatusCode)
+			}
+		}
+	}
+	_, talk, code := run(t, command(t, t.TempDir(), serveArgs("--demo", "--metrics-host", "gpu.example.com:9464")...))
+	if code != 1 || !strings.Contains(talk, "--metrics-host: ") {
+		t.Errorf("a name with a port: exit %d, %q", code, talk)
+	}
+}
+
 func TestMintIsOfflineAndPipesClean(t *testing.T) {
 	path := makeSecret(t)
 	secrets, _, err := signer.ReadSecrets(path)

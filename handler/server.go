@@ -52,6 +52,11 @@ type Server struct {
 	// Metrics is served as /metrics on the private listener.
 	Metrics http.Handler
 
+	// MetricsHosts are names by which the private listener may be asked for what
+	// web pages of others must not see, see [ParseHosts]. It always may by an
+	// address, localhost, a name without dots, and .local, .internal and .svc.
+	MetricsHosts []string
+
 	// Totals, InForce and Version are shown on the private listener, as a page
 	// and as JSON. A nil Totals means that there is neither.
 	Totals  func() Totals
@@ -210,8 +215,10 @@ func endUnclear(next http.Handler) http.Handler {
 	})
 }
 
-// operations is what the private listener serves, until the context ends.
-// Liveness asks nobody; readiness ends with the drain's beginning. Neither asks
+// operations is what the private listener serves, until the context ends. What
+// says anything about the proxy is not for web pages of others, see
+// [ownNames.check]. /healthz and /readyz say one word, and answer whatever the Host
+// is: load balancers ask by names of all kinds, and some by none. Liveness asks nobody; readiness ends with the drain's beginning. Neither asks
 // Ollama: a replica that answers 502 in good order is no use to restart.
 func (s *Server) operations(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
@@ -220,7 +227,7 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 		w.serve(mux)
 		go w.remember(ctx)
 	}
-	mux.Handle("GET /metrics", s.Metrics)
+	mux.Handle("GET /metrics", ownNames(s.MetricsHosts).only(s.Metrics.ServeHTTP))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "ok\n")
 	})

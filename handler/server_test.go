@@ -19,7 +19,7 @@ func (s *site) operate(t *testing.T, method, path string) answer {
 	t.Helper()
 	w := dial(t, s.private)
 	defer w.Close()
-	w.send(method, path, "", "Connection: close")
+	w.write("%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", method, path, s.private)
 	return w.answer(method)
 }
 

@@ -65,10 +65,15 @@ func TestThePageIsItsOwn(t *testing.T) {
 }
 
 // A web page of somebody else's gets nothing: not by asking, not by a name of its
-// own that leads here, not in a frame. Programs that scrape do.
+// own that leads here, not in a frame. Programs that scrape do, by an address or a
+// name that is no stranger's. Who asks whether the proxy is ready may call it what
+// they like.
 func TestOnlyOwnPagesMayLook(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
+	s := start(t, config{server: func(s *handler.Server) {
+		seen(s)
+		s.MetricsHosts = []string{"gpu.example.com"}
+	}})
 	port := s.private[strings.LastIndexByte(s.private, ':'):]
 	for _, c := range []struct {
 		what, host string
@@ -83,6 +88,9 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 		{"by the machine's name", "gpu-box:9464", nil, 200, 200},
 		{"by mDNS", "gpu-box.local:9464", nil, 200, 200},
 		{"in a cluster", "proxy.ollama.svc.cluster.local:9464", nil, 200, 200},
+		{"in a cluster, in short", "proxy.ollama.svc:9464", nil, 200, 200},
+		{"by a name that is let in", "gpu.example.com:9464", nil, 200, 200},
+		{"by it, as others write it", "GPU.Example.com.", nil, 200, 200},
 		{"its own page", s.private, []string{"Origin: http://" + s.private, "Sec-Fetch-Site: same-origin"}, 200, 200},
 		{"typed", s.private, []string{"Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 200},
 		{"a link to it", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 403},
@@ -91,6 +99,10 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 		{"rebinding, with a dot", "evil.example." + port, nil, 403, 403},
 		{"rebinding, dressed up", "127.0.0.1.evil.example" + port, nil, 403, 403},
 		{"rebinding, dressed up as local", "local.evil.example" + port, nil, 403, 403},
+		{"rebinding, dressed up as a cluster's", "svc.evil.example" + port, nil, 403, 403},
+		{"rebinding, below a name that is let in", "evil.gpu.example.com" + port, nil, 403, 403},
+		{"rebinding, above it", "example.com" + port, nil, 403, 403},
+		{"rebinding, no port", "evil.example", nil, 403, 403},
 		{"no host", "", nil, 403, 403},
 		{"another origin", s.private, []string{"Origin: https://evil.example"}, 403, 403},
 		{"another port", s.private, []string{"Origin: http://127.0.0.1:1"}, 403, 403},
@@ -99,7 +111,7 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 		{"another site", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 403, 403},
 		{"another port's script", s.private, []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"}, 403, 403},
 	} {
-		for target, want := range map[string]int{"/": c.page, "/status": c.data, "/events": c.data, "/metrics": 200, "/healthz": 200, "/readyz": 200} {
+		for target, want := range map[string]int{"/": c.page, "/status": c.data, "/events": c.data, "/metrics": c.page, "/healthz": 200, "/readyz": 200} {
 			a := s.look(t, target, c.host, c.headers...)
 			if a.status != want {
 				t.Errorf("%s: GET %s is answered with %d", c.what, target, a.status)
@@ -112,7 +124,7 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 			if want == 403 && strings.Count(a.body, "\n") > 1 {
 				t.Errorf("%s: %q", c.what, a.body)
 			}
-			if _, open := map[string]bool{"/metrics": true, "/healthz": true, "/readyz": true}[target]; open {
+			if _, open := map[string]bool{"/healthz": true, "/readyz": true}[target]; open {
 				continue
 			}
 			if a.header.Get("Cross-Origin-Resource-Policy") != "same-origin" || a.header.Get("X-Frame-Options") != "DENY" || a.header.Get("Cache-Control") != "no-store" {
@@ -252,6 +264,20 @@ func TestThereAreNotManyViewers(t *testing.T) {
 		}
 		if n == 1000 {
 			t.Fatal("one has left, and there is still no room")
+		}
+	}
+}
+
+func TestHostsAreNames(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{"gpu", "gpu.example.com", "gpu.example.com.", "10.0.0.1", "xn--bcher-kva.example"} {
+		if got, err := handler.ParseHosts([]string{"localhost", good}); err != nil || len(got) != 2 {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "*", "*.example.com", "gpu.example.com:9464", "http://gpu.example.com", "gpu/metrics", "a b", "user@gpu", "gpu?", "[::1]"} {
+		if _, err := handler.ParseHosts([]string{"localhost", bad}); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }
