@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -9,21 +10,42 @@ import (
 )
 
 // ParseNetworks reads networks such as 10.0.0.0/8, and single addresses. Each
-// text may hold several, with commas between them.
+// text may hold several, with commas between them. IPv4 in IPv6's clothes, such as
+// ::ffff:10.0.0.0/104, is the IPv4 network that it stands for.
 func ParseNetworks(texts []string) (networks []netip.Prefix, err error) {
 	for _, text := range texts {
 		for item := range strings.SplitSeq(text, ",") {
-			network, err := netip.ParsePrefix(item)
-			if addr, addrErr := netip.ParseAddr(item); addrErr == nil {
-				network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
-			}
+			network, err := parseNetwork(item)
 			if err != nil {
-				return nil, fmt.Errorf("%q is no network such as 10.0.0.0/8", item)
+				return nil, fmt.Errorf("%q %w", item, err)
 			}
-			networks = append(networks, network.Masked())
+			networks = append(networks, network)
 		}
 	}
 	return networks, nil
+}
+
+// mappedBits is how many bits of an IPv4-mapped IPv6 address come before the IPv4
+// address.
+const mappedBits = 96
+
+func parseNetwork(text string) (netip.Prefix, error) {
+	network, err := netip.ParsePrefix(text)
+	if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+		if addr.Zone() != "" {
+			return netip.Prefix{}, errors.New("has a zone, and addresses are compared without: leave it out")
+		}
+		network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	switch {
+	case err != nil:
+		return netip.Prefix{}, errors.New("is no network such as 10.0.0.0/8")
+	case network.Addr().Is4In6() && network.Bits() < mappedBits:
+		return netip.Prefix{}, errors.New("is more than IPv4: write IPv4 networks like 10.0.0.0/8")
+	case network.Addr().Is4In6():
+		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-mappedBits)
+	}
+	return network.Masked(), nil
 }
 
 // clientAddress is where a request comes from: the peer, or, where the peer is
@@ -66,9 +88,16 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 }
 
 // parseForwarded reads an address with or without a port, as proxies write
-// them.
+// them: some put IPv6 in brackets, also where no port follows.
 func parseForwarded(s string) netip.Addr {
-	addr, err := netip.ParseAddr(s)
+	bare := s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		bare = s[1 : len(s)-1]
+	}
+	addr, err := netip.ParseAddr(bare)
+	if err == nil && bare != s && addr.Is4() {
+		return netip.Addr{}
+	}
 	if err != nil {
 		withPort, err := netip.ParseAddrPort(s)
 		if err != nil {

@@ -3,8 +3,53 @@ package handler
 import (
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 )
+
+// TestNetworksAreReadOnceForAll: whatever is taken for a network matches the
+// addresses in it, in every form in which they come.
+func TestNetworksAreReadOnceForAll(t *testing.T) {
+	for _, row := range []struct{ text, want, inside, outside string }{
+		{"10.0.0.0/8", "10.0.0.0/8", "10.1.2.3", "11.0.0.1"},
+		{"10.1.2.3/8", "10.0.0.0/8", "10.9.9.9", "11.0.0.1"},
+		{"127.0.0.1", "127.0.0.1/32", "127.0.0.1", "127.0.0.2"},
+		{"::ffff:127.0.0.1", "127.0.0.1/32", "127.0.0.1", "127.0.0.2"},
+		{"::FFFF:7f00:1", "127.0.0.1/32", "127.0.0.1", "127.0.0.2"},
+		{"::ffff:127.0.0.1/128", "127.0.0.1/32", "127.0.0.1", "127.0.0.2"},
+		{"::ffff:10.0.0.0/104", "10.0.0.0/8", "10.1.2.3", "11.0.0.1"},
+		{"::ffff:10.1.2.3/104", "10.0.0.0/8", "10.9.9.9", "11.0.0.1"},
+		{"::ffff:0:0/96", "0.0.0.0/0", "192.0.2.1", "2001:db8::1"},
+		{"2001:db8::/32", "2001:db8::/32", "2001:db8::1", "2001:db9::1"},
+		{"::1", "::1/128", "::1", "::2"},
+		{"fe80::/10", "fe80::/10", "fe80::1", "fec0::1"},
+	} {
+		got, err := ParseNetworks([]string{row.text})
+		if err != nil || len(got) != 1 || got[0].String() != row.want {
+			t.Errorf("%q is read as %v, %v", row.text, got, err)
+			continue
+		}
+		from := func(peer string) netip.Addr {
+			return clientAddress(&http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {"192.0.2.99"}}}, got)
+		}
+		inside, outside, said := netip.MustParseAddr(row.inside), netip.MustParseAddr(row.outside), netip.MustParseAddr("192.0.2.99")
+		if from(netip.AddrPortFrom(inside, 1).String()) != said || from(netip.AddrPortFrom(outside, 1).String()) != outside {
+			t.Errorf("%q does not match what is in it, or matches what is not", row.text)
+		}
+		if inside.Is4() && from("[::ffff:"+row.inside+"]:1") != said {
+			t.Errorf("%q does not match %s where it comes over IPv6", row.text, row.inside)
+		}
+	}
+	for _, bad := range []string{
+		"", "localhost", "10.0.0.0/33", "10.0.0", "010.0.0.1", "10.0.0.0/8 ", "10.0.0.1:80", "[::1]", "::1/129", "10.0.0.0/-1", "10.0.0.0/08",
+		"::ffff:10.0.0.0/95", "::ffff:10.0.0.0/8", "::ffff:0:0/0", "fe80::1%eth0", "fe80::1%eth0/64", "::ffff:10.0.0.1%eth0",
+	} {
+		if got, err := ParseNetworks([]string{"10.0.0.0/8," + bad}); err == nil || !strings.Contains(err.Error(), strconv.Quote(bad)) {
+			t.Errorf("%q is read as %v, %v", bad, got, err)
+		}
+	}
+}
 
 func TestClientAddress(t *testing.T) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("127.0.0.1/32")}
@@ -26,7 +71,16 @@ func TestClientAddress(t *testing.T) {
 		{"IPv4 with a port", "10.0.0.1:1", []string{"198.51.100.7:99"}, "198.51.100.7"},
 		{"IPv4 in IPv6, the peer", "[::ffff:10.0.0.1]:1", []string{"198.51.100.7"}, "198.51.100.7"},
 		{"IPv4 in IPv6, said", "10.0.0.1:1", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
+		{"IPv4 in IPv6, said with a port", "10.0.0.1:1", []string{"[::ffff:198.51.100.7]:99"}, "198.51.100.7"},
+		{"IPv4 in IPv6, said by a trusted proxy of a trusted one", "10.0.0.1:1", []string{"198.51.100.7, ::ffff:10.0.0.2"}, "198.51.100.7"},
+		{"IPv4 in IPv6, in hexadecimal", "10.0.0.1:1", []string{"::FFFF:c633:6407"}, "198.51.100.7"},
+		{"in brackets", "10.0.0.1:1", []string{"[2001:db9::1]"}, "2001:db9::1"},
+		{"IPv4 in brackets", "10.0.0.1:1", []string{"[198.51.100.7]"}, ""},
+		{"half a bracket", "10.0.0.1:1", []string{"[2001:db9::1"}, ""},
+		{"IPv6, and perhaps a port", "10.0.0.1:1", []string{"2001:db9::1:99"}, "2001:db9::1:99"},
+		{"leading zeros", "10.0.0.1:1", []string{"198.051.100.7"}, ""},
 		{"a zone", "10.0.0.1:1", []string{"fe80::1%eth0"}, "fe80::1"},
+		{"a zone in brackets, with a port", "10.0.0.1:1", []string{"[fe80::1%eth0]:99"}, "fe80::1"},
 		{"garbage is nowhere", "10.0.0.1:1", []string{"unknown"}, ""},
 		{"garbage after a good one", "10.0.0.1:1", []string{"198.51.100.7, _hidden"}, ""},
 		{"garbage before a good one", "10.0.0.1:1", []string{"unknown, 198.51.100.7"}, "198.51.100.7"},

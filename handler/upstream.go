@@ -32,9 +32,9 @@ func ParseUpstream(text string) (*url.URL, error) {
 	if n, err := strconv.ParseUint(port, 10, 16); host == "" || err != nil || n == 0 || strings.ContainsAny(host, "/?#@ ") {
 		return nil, errors.New("not where Ollama can be; write it like http://127.0.0.1:11434")
 	}
-	if addr, err := netip.ParseAddr(host); err == nil && addr.IsUnspecified() {
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsUnspecified() {
 		host = "127.0.0.1"
-		if addr.Is6() {
+		if addr.Unmap().Is6() {
 			host = "::1"
 		}
 	}

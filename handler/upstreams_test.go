@@ -15,6 +15,7 @@ func TestParseUpstreams(t *testing.T) {
 		{"gpu1=http://10.0.0.5:11434 weight=2 https://b.example", "gpu1=http://10.0.0.5:11434 2, b.example:443=https://b.example:443 1"},
 		{"http://a weight=7 b=http://c weight=1000", "a:80=http://a:80 7, b=http://c:80 1000"},
 		{"A.b-c_9=http://[::1]:1", "A.b-c_9=http://[::1]:1 1"},
+		{"a=http://0.0.0.0:11434 b=http://[::] c=http://[::ffff:0.0.0.0]:1", "a=http://127.0.0.1:11434 1, b=http://[::1]:80 1, c=http://127.0.0.1:1 1"},
 
 		{"", "no Ollama"},
 		{"weight=2", "stands before any URL"},
