@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -163,6 +164,91 @@ func TestMetricsHostLetsANameIn(t *testing.T) {
 	_, talk, code := run(t, command(t, t.TempDir(), serveArgs("--demo", "--metrics-host", "gpu.example.com:9464")...))
 	if code != 1 || !strings.Contains(talk, "--metrics-host: ") {
 		t.Errorf("a name with a port: exit %d, %q", code, talk)
+	}
+}
+
+// ownAddress is an address of this machine that is not a loopback one, for which
+// programs leave out the proxy of the environment anyway.
+func ownAddress(t *testing.T) string {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	return "0.0.0.0" // leads to this machine, too
+}
+
+// A proxy that the environment names sees nothing of what goes in the clear: no key,
+// no prompt, no list of revoked keys, no metrics. With https it may tunnel.
+func TestNothingGoesThroughAProxyInTheClear(t *testing.T) {
+	var mu sync.Mutex
+	var seen []string
+	middle := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		dump, _ := httputil.DumpRequest(r, true)
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, string(dump))
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	t.Cleanup(middle.Close)
+	address, dir := ownAddress(t), t.TempDir()
+	at := func(h http.Handler) string {
+		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{Handler: h}
+		go server.Serve(l)
+		t.Cleanup(func() { server.Close() })
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		return net.JoinHostPort(address, port)
+	}
+	behind := func(args ...string) *exec.Cmd {
+		cmd := command(t, dir, args...)
+		for _, name := range []string{"http_proxy", "https_proxy", "all_proxy"} {
+			cmd.Env = append(cmd.Env, name+"="+middle.URL, strings.ToUpper(name)+"="+middle.URL)
+		}
+		return cmd
+	}
+	list := at(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "# nobody\n") }))
+	stand := standin.New(standin.Options{})
+	ollama := at(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Host = "localhost" // as if it listened on all addresses
+		stand.ServeHTTP(w, r)
+	}))
+	secret := makeSecret(t)
+	key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+	s := start(t, behind("serve", "--listen", address+":0", "--metrics-listen", address+":0", "--secret-file", secret,
+		"--upstream", "http://"+ollama, "--revocations", "http://anyone:hunter2@"+list+"/", "--reload-interval", "10ms"))
+	private := strings.TrimPrefix(s.metrics, "http://")
+	lines(t, behind("healthcheck", "--metrics-listen", private))
+	lines(t, behind("top", "--once", "--metrics-listen", private))
+	file := filepath.Join(dir, "key")
+	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	connected := start(t, behind("connect", "--listen", "127.0.0.1:0", "--key-file", file, "--insecure", s.address))
+	if status, body := get(t, connected.address+"/api/version", ""); status != http.StatusOK {
+		t.Errorf("by connect: status %d, %s", status, body)
+	}
+	mu.Lock()
+	if len(seen) != 0 {
+		t.Errorf("the proxy of the environment saw %d requests, the first:\n%s", len(seen), seen[0])
+	}
+	seen = nil
+	mu.Unlock()
+
+	tunnelled := start(t, behind("connect", "--listen", "127.0.0.1:0", "--key-file", file, strings.Replace(s.address, "http:", "https:", 1)))
+	get(t, tunnelled.address+"/api/version", "")
+	mu.Lock()
+	defer mu.Unlock()
+	if len(seen) != 1 || !strings.HasPrefix(seen[0], "CONNECT ") || strings.Contains(seen[0], "OLLAMA-") {
+		t.Errorf("with https, the proxy of the environment saw %q", seen)
 	}
 }
 

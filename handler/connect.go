@@ -27,7 +27,8 @@ type ConnectOptions struct {
 	Log    *slog.Logger
 
 	// Transport sends requests to the remote. Nil means one that speaks
-	// HTTP/2 where the remote does, and uses the proxy of the environment.
+	// HTTP/2 where the remote does, and uses the proxy of the environment for
+	// https: there it sees nothing of the key.
 	Transport http.RoundTripper
 }
 
@@ -63,7 +64,7 @@ func newRemoteTransport() http.RoundTripper {
 	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		DialContext:       dialer.DialContext,
-		Proxy:             http.ProxyFromEnvironment,
+		Proxy:             tunnelFromEnvironment,
 		ForceAttemptHTTP2: true,
 		HTTP2: &http.HTTP2Config{
 			SendPingTimeout: 15 * time.Second,
@@ -81,6 +82,15 @@ func newRemoteTransport() http.RoundTripper {
 		MaxResponseHeaderBytes: 256 << 10,
 		TLSHandshakeTimeout:    10 * time.Second,
 	}
+}
+
+// tunnelFromEnvironment is the proxy that the environment names for an https URL,
+// and none for plain http: such a request would show a proxy all that is in it.
+func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
+	if r.URL.Scheme != "https" {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // ServeHTTP serves one request.

@@ -79,6 +79,10 @@ func Listen(address string) (net.Listener, error) {
 	return l, err
 }
 
+// direct asks a Server of ours. The proxy of the environment has no part in that: it
+// would answer for a Server that is gone, and see what there is to see of one.
+var direct = &http.Client{Transport: &http.Transport{}}
+
 // CheckReady asks the Server whose private listener is at the address whether
 // it is ready. If it is not, or does not answer within three seconds,
 // CheckReady returns an error.
@@ -89,7 +93,7 @@ func CheckReady(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := direct.Do(r)
 	if err != nil {
 		return fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, errors.Unwrap(err))
 	}

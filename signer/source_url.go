@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -27,11 +28,21 @@ func isURL(location string) bool {
 // without end.
 func newTransport() *http.Transport {
 	return &http.Transport{
-		Proxy:              http.ProxyFromEnvironment,
+		Proxy:              tunnelFromEnvironment,
 		DisableCompression: true,
 		ForceAttemptHTTP2:  true,
 		IdleConnTimeout:    fetchTimeout,
 	}
+}
+
+// tunnelFromEnvironment is the proxy that the environment names for an https URL,
+// and none for plain http: such a request would show a proxy the password in the
+// URL, and let it choose what the list says.
+func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
+	if r.URL.Scheme != "https" {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // openURL returns nil if the content has not changed.
