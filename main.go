@@ -76,7 +76,7 @@ func newApp() *cli.App {
 					span("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
 					text("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
 					&cli.StringSliceFlag{Name: "metrics-host", Usage: "let what is on --metrics-listen be asked for by `NAME`, too, such as gpu.example.com; addresses and local names always may"},
-					&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too, for up to 1000 keys"},
+					&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too (by its label and its id), for up to 1000 keys"},
 					&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
 					text("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
 					text("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),

@@ -1246,7 +1246,7 @@ func TestWhatThereIsToSee(t *testing.T) {
 		}
 		return len(st.Keys) == 1 && len(st.Models) == 1 && st.Hour.Requests[0] == 3 && len(st.Upstreams) == 1 && st.Upstreams[0].Up && len(st.Reloads) == 2
 	})
-	if k := st.Keys[0]; k.Key != "alice" || k.Requests != 2 || k.Bytes == 0 || !st.KeysCounted {
+	if k := st.Keys[0]; k.Key != "alice" || k.ID != key[len("OLLAMA-"):len("OLLAMA-")+36] || k.Requests != 2 || k.Bytes == 0 || !st.KeysCounted {
 		t.Errorf("keys: %+v", k)
 	}
 	if m := st.Models[0]; m.Model != "llama3.2:latest" || m.Bytes == 0 {
@@ -1268,6 +1268,51 @@ func TestWhatThereIsToSee(t *testing.T) {
 	out, talk, code := run(t, command(t, dir, "top", "--once", "--metrics-listen", strings.TrimPrefix(s.metrics, "http://")))
 	if code != 0 || talk != "" || !strings.Contains(out, "\nalice ") || !strings.Contains(out, "\nRefused     1: malformed 1\n") || strings.Contains(out, "\x1b") {
 		t.Errorf("top: exit %d, %q on stderr:\n%s", code, talk, out)
+	}
+}
+
+// TestALabelIsNoProofOfWhoseKeyItIs: the holder of a key without one calls it alice.
+// Wherever that label shows, the id shows beside it, and what is counted for alice is
+// hers.
+func TestALabelIsNoProofOfWhoseKeyItIs(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key")...))
+	alice := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))[0]
+	mallory := lines(t, command(t, dir, "restrict", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
+	sure := lines(t, command(t, dir, "restrict", "--label", "bob", alice))[0] // she is alice all the same
+	for n, key := range []string{alice, mallory, mallory, mallory, sure} {
+		if status, body := get(t, s.address+"/api/tags", key); status != http.StatusOK {
+			t.Fatalf("request %d: %d, %s", n, status, body)
+		}
+	}
+	var metrics, status string
+	eventually(t, "all are counted", func() bool {
+		_, metrics = get(t, s.metrics+"/metrics", "")
+		_, status = get(t, s.metrics+"/status", "")
+		return strings.Contains(status, `"requests":[5]`)
+	})
+	top, _, _ := run(t, command(t, dir, "top", "--once", "--metrics-listen", strings.TrimPrefix(s.metrics, "http://")))
+	s.Process.Signal(syscall.SIGTERM)
+	log := s.log()
+	for key, n := range map[string]int{alice: 2, mallory: 3} {
+		id := key[len("OLLAMA-") : len("OLLAMA-")+36]
+		for what, want := range map[string]struct{ text, part string }{
+			"/metrics": {metrics, fmt.Sprintf("key_requests_total{id=%q,key=\"alice\"} %d\n", id, n)},
+			"/status":  {status, fmt.Sprintf(`{"key":"alice","id":%q,"requests":%d,`, id, n)},
+			"top":      {strings.Join(strings.Fields(top), " "), fmt.Sprintf("alice %s %d ", id, n)},
+			"the log":  {log, "key=" + id + " label=alice "},
+		} {
+			if !strings.Contains(want.text, want.part) {
+				t.Errorf("%s has no %q:\n%s", what, want.part, want.text)
+			}
+		}
+	}
+	for what, text := range map[string]string{"/metrics": metrics, "/status": status, "top": top, "the log": log} {
+		if strings.Contains(text, "bob") {
+			t.Errorf("%s takes a holder's label for the one that was minted:\n%s", what, text)
+		}
 	}
 }
 

@@ -101,7 +101,7 @@ await check('numbers move under load', async () => {
   const before = Number(await text(page, '#ended'));
   const hanging = ask(alice, 'hang-mid');
   await becomes(page, '#requests', '^1$');
-  await becomes(page, '#running tbody', '^alice\\s+hang-mid:latest\\s+/api/chat\\s+streaming');
+  await becomes(page, '#running tbody', '^alice\\s+[0-9a-f-]{36}\\s+hang-mid:latest\\s+/api/chat\\s+streaming');
   const row = await page.locator('#running tbody tr').first().innerText();
   const age = (r) => Number(r.match(/([\d.]+)\sm?s\t/)[1]);
   await page.waitForFunction((r) => document.querySelector('#running tbody tr').innerText !== r, row);
@@ -113,7 +113,7 @@ await check('numbers move under load', async () => {
   await becomes(page, '#ended', `^${before + 4}$`);
   await becomes(page, '#left', '^1 client left early$');
   await becomes(page, '#models tbody', 'llama3\\.2:latest\\s+\\d+\\s+\\d+');
-  await becomes(page, '#keys tbody', 'alice\\s+0\\s+4\\s+\\d+');
+  await becomes(page, '#keys tbody', 'alice\\s+[0-9a-f-]{36}\\s+0\\s+4\\s+\\d+');
   await becomes(page, '#p50', 's$');
   await becomes(page, '#upstreams', 'up · 5 models');
 });
@@ -134,6 +134,13 @@ await check('markup in a label stays text', async () => {
   await becomes(page, '#keys tbody', '<script>window');
   assert.equal(await page.evaluate(() => globalThis.pwned), undefined);
   assert.equal(await page.locator('main img, main script, main b:not(figcaption b)').count(), 0);
+});
+
+await check('keys of one label are told apart by their ids', async () => {
+  await Promise.all([proxy.key, await restrict(proxy.key, '--label', 'dora')].map((key) => ask(key, 'llama3.2').over));
+  const id = proxy.key.slice('OLLAMA-'.length, 'OLLAMA-'.length + 36);
+  await becomes(page, '#keys tbody', `–\\s+${id}\\s`);
+  await becomes(page, '#keys tbody', `dora\\s+${id}\\s`);
 });
 
 await check('neither key, prompt nor answer is on it', async () => {
@@ -254,7 +261,7 @@ await check('pages of others see nothing', async () => {
   const server = createServer((_, response) => response.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html><title>evil</title>'));
   await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   const it = await open({}, `http://localhost:${server.address().port}/`);
-  for (const path of ['', 'status', 'events']) {
+  for (const path of ['', 'status', 'events', 'metrics']) {
     assert.equal(await it.evaluate((u) => fetch(u).then((r) => r.text(), (e) => e.name), site + path), 'TypeError');
   }
   assert.equal(await it.evaluate((u) => new Promise((resolve) => {
@@ -269,8 +276,10 @@ await check('pages of others see nothing', async () => {
   server.close();
 
   const rebound = await open({}, `http://evil.example:${proxy.metrics.split(':')[1]}/`);
-  assert.match(await text(rebound, 'body'), /^open this page by address/);
-  assert.match(await rebound.evaluate(() => fetch('/status').then((r) => r.text())), /^open this page by address/);
+  assert.match(await text(rebound, 'body'), /^ask by address/);
+  for (const path of ['/status', '/metrics']) {
+    assert.match(await rebound.evaluate((p) => fetch(p).then((r) => r.text()), path), /^ask by address/);
+  }
   await rebound.context().close();
 });
 
@@ -288,9 +297,9 @@ await check('it notices that the proxy is gone, and that it is back', async () =
   await becomes(page, '#keys-title', 'running now');
   await becomes(page, '#keys-note', '--metrics-per-key');
   const hanging = ask(await restrict(proxy.key, '--label', 'carol'), 'hang-mid');
-  await becomes(page, '#keys tbody', '^carol\\s+1\\s+\\d+\\sB$');
+  await becomes(page, '#keys tbody', '^carol\\s+[0-9a-f-]{36}\\s+1\\s+\\d+\\sB$');
   const phone = await open({ viewport: { width: 360, height: 800 } });
-  await becomes(phone, '#keys tbody', '^carol\\s+1\\s+\\d+\\sB$');
+  await becomes(phone, '#keys tbody', '^carol\\s+[0-9a-f-]{36}\\s+1\\s+\\d+\\sB$');
   await phone.context().close();
   proxy.child.kill('SIGTERM');
   await becomes(page, '#state', '^draining$');

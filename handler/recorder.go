@@ -28,8 +28,9 @@ type Recorder interface {
 	StreamStarted(route int)
 
 	// KeySeen is called once for each request with a valid key, with its id
-	// and its label, if it has one, which is valid during the call only. What
-	// it gives stands for the key in later calls.
+	// and its label, if it has one, which is valid during the call only. The
+	// label may be the word of any holder of the key; the id is not. What it
+	// gives stands for the key in later calls.
 	KeySeen(id [16]byte, label []byte) (key int)
 
 	// Passed is called when bytes of an answer have been passed on. In a

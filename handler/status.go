@@ -21,7 +21,7 @@ type Totals struct {
 
 	ModelPrompt, ModelCompletion, ModelBytes map[string]uint64
 
-	KeyRequests, KeyTokens, KeyBytes map[string]uint64
+	KeyRequests, KeyTokens, KeyBytes map[[2]string]uint64
 
 	ReloadOK   map[string]bool
 	ReloadedAt map[string]time.Time
@@ -65,7 +65,8 @@ type Status struct {
 // Running is a request in flight.
 type Running struct {
 	Number uint64  `json:"number"` // its own since the start
-	Key    string  `json:"key"`    // its label, or else its id
+	Key    string  `json:"key"`    // its label; empty: it has none
+	ID     string  `json:"id"`     // the key's, which tells whose label it is
 	Route  string  `json:"route"`
 	Model  string  `json:"model"` // empty: not known
 	State  string  `json:"state"` // see stateOf
@@ -86,9 +87,12 @@ type ModelTotals struct {
 	Bytes      uint64 `json:"bytes"`
 }
 
-// KeyTotals is what a key was used for since the start.
+// KeyTotals is what a key was used for since the start. A label may be the word of
+// whoever holds the key; the id is not theirs to choose. Keys that are too many to
+// be counted by themselves are "other", and so is their id.
 type KeyTotals struct {
-	Key      string `json:"key"`
+	Key      string `json:"key"` // its label; empty: it has none
+	ID       string `json:"id"`
 	Requests uint64 `json:"requests"`
 	Tokens   uint64 `json:"tokens"`
 	Bytes    uint64 `json:"bytes"`
@@ -203,7 +207,7 @@ func (w *watcher) lookAtRunning(st *Status, since time.Duration) {
 			over = since
 		}
 		r := Running{
-			Number: x.number, Key: cmp.Or(x.key.Label(), x.key.ID.String()), Route: nameOf(x.route), State: state,
+			Number: x.number, Key: x.key.Label(), ID: x.key.ID.String(), Route: nameOf(x.route), State: state,
 			Age: age.Seconds(), Quiet: max(0, age-time.Duration(x.dog.last.Load())).Seconds(),
 			Bytes: bytes, Rate: float64(bytes-before) / max(over, time.Millisecond).Seconds(),
 		}
@@ -263,11 +267,11 @@ func keyTotals(t Totals) []KeyTotals {
 	all := make([]KeyTotals, 0, len(t.KeyRequests))
 	for key, requests := range t.KeyRequests {
 		if requests > 0 { // such as those for keys that are too many
-			all = append(all, KeyTotals{key, requests, t.KeyTokens[key], t.KeyBytes[key]})
+			all = append(all, KeyTotals{key[0], key[1], requests, t.KeyTokens[key], t.KeyBytes[key]})
 		}
 	}
 	slices.SortFunc(all, func(a, b KeyTotals) int {
-		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Key, b.Key))
+		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID))
 	})
 	return all[:min(len(all), maxShown)]
 }

@@ -102,15 +102,16 @@ func TestTotalsAreInOrder(t *testing.T) {
 	now := &handler.Totals{
 		FirstByteBounds: []float64{1},
 		ModelBytes:      map[string]uint64{"small": 1, "big": 100, "also": 1}, ModelPrompt: map[string]uint64{"big": 3},
-		KeyRequests: map[string]uint64{"bob": 2, "alice": 2, "carol": 9, "other": 0}, KeyTokens: map[string]uint64{"carol": 4},
-		ReloadOK: map[string]bool{"secrets": true, "revocations": false}, ReloadedAt: map[string]time.Time{"secrets": time.Unix(5, 0)},
+		KeyRequests: map[[2]string]uint64{{"bob", "1"}: 2, {"alice", "3"}: 2, {"alice", "2"}: 2, {"carol", "4"}: 9, {"other", "other"}: 0, {"", "5"}: 1},
+		KeyTokens:   map[[2]string]uint64{{"carol", "4"}: 4},
+		ReloadOK:    map[string]bool{"secrets": true, "revocations": false}, ReloadedAt: map[string]time.Time{"secrets": time.Unix(5, 0)},
 	}
 	watched(t, now, func(look func() handler.Status) {
 		st := look()
 		if m := st.Models; len(m) != 3 || m[0].Model != "big" || m[0].Prompt != 3 || m[1].Model != "also" {
 			t.Errorf("models: %+v", m)
 		}
-		if k := st.Keys; !st.KeysCounted || len(k) != 3 || k[0].Key != "carol" || k[0].Tokens != 4 || k[1].Key != "alice" {
+		if k := st.Keys; !st.KeysCounted || len(k) != 5 || k[0].Key != "carol" || k[0].Tokens != 4 || k[1].Key != "alice" || k[1].ID != "2" || k[2].ID != "3" || k[4].Key != "" || k[4].ID != "5" {
 			t.Errorf("keys: %+v", k)
 		}
 		if r := st.Reloads; len(r) != 2 || r[0].Source != "revocations" || r[0].OK || !r[1].OK || r[1].At.Unix() != 5 {

@@ -57,7 +57,8 @@ func TestStatusTellsWhatRuns(t *testing.T) {
 	s := start(t, config{ollama: standin.Options{Step: step}, server: seen})
 	s.spy.await(t, "UpstreamUp", 1)
 	w := s.dial(t)
-	w.send("POST", "/api/chat", chats[0].ask("LLAMA3.2", true), bearer(s.mint(false, "label=alice")))
+	key := s.mint(false, "label=alice")
+	w.send("POST", "/api/chat", chats[0].ask("LLAMA3.2", true), bearer(key))
 	res := w.begun("POST")
 	s.spy.await(t, "Passed", 1)
 
@@ -66,7 +67,7 @@ func TestStatusTellsWhatRuns(t *testing.T) {
 		t.Fatalf("%d requests, %d streams, %d shown", st.Requests, st.Streams, len(st.Running))
 	}
 	r := st.Running[0]
-	if r.Key != "alice" || r.Route != "/api/chat" || r.Model != "llama3.2:latest" || r.State != "streaming" {
+	if r.Key != "alice" || r.ID != key[len("OLLAMA-"):len("OLLAMA-")+36] || r.Route != "/api/chat" || r.Model != "llama3.2:latest" || r.State != "streaming" {
 		t.Errorf("it is shown as %+v", r)
 	}
 	if r.Bytes != int64(s.spy.sum("Passed")) || r.Bytes == 0 || r.Age <= 0 || r.Quiet < 0 || r.Quiet > r.Age || r.Rate <= 0 {

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -80,10 +81,10 @@ func topLines(s Status, width int) []line {
 
 func runningSheet(s Status) sheet {
 	t := sheet{columns: []column{
-		{"KEY", leftSide, 0}, {"MODEL", leftSide, 2}, {"ROUTE", leftSide, 4}, {"STATE", leftSide, 5}, {"AGE", rightSide, 0}, {"BYTES", rightSide, 3}, {"RATE", rightSide, 1},
+		{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"MODEL", leftSide, 2}, {"ROUTE", leftSide, 4}, {"STATE", leftSide, 5}, {"AGE", rightSide, 0}, {"BYTES", rightSide, 3}, {"RATE", rightSide, 1},
 	}}
 	for _, r := range s.Running {
-		t.add(r.Key, r.Model, r.Route, r.State, inWords(fromSeconds(r.Age)), inBytes(float64(r.Bytes)), inBytes(r.Rate)+"/s")
+		t.add(labelOf(r.Key), r.ID, r.Model, r.Route, r.State, inWords(fromSeconds(r.Age)), inBytes(float64(r.Bytes)), inBytes(r.Rate)+"/s")
 	}
 	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
 		t.more = fmt.Sprintf("and %d younger ones", more)
@@ -100,12 +101,15 @@ func modelSheet(s Status) sheet {
 }
 
 func keySheet(s Status) sheet {
-	t := sheet{columns: []column{{"KEY", leftSide, 0}, {"REQUESTS", rightSide, 0}, {"TOKENS", rightSide, 1}, {"BYTES", rightSide, 2}}}
+	t := sheet{columns: []column{{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"REQUESTS", rightSide, 0}, {"TOKENS", rightSide, 1}, {"BYTES", rightSide, 2}}}
 	for _, k := range s.Keys {
-		t.add(k.Key, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
+		t.add(labelOf(k.Key), k.ID, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
 	}
 	return t
 }
+
+// labelOf is a key's label, or a dash.
+func labelOf(label string) string { return cmp.Or(label, "-") }
 
 // refusals are how many there were, and why, the most frequent reason first.
 func refusals(h Hour) string {

@@ -20,11 +20,14 @@ type column struct {
 	drop  int // where there is too little room, the highest goes first; 0 stays
 }
 
-type side bool
+// side is where in a column a cell stands, and so where it is cut: an id at its
+// beginning, which is a time that many ids have in common.
+type side int
 
 const (
-	leftSide  side = false
-	rightSide side = true
+	leftSide side = iota
+	rightSide
+	idSide
 )
 
 const (
@@ -79,7 +82,7 @@ func (t sheet) fit(widths []int, room int) {
 				continue
 			}
 			sum += widths[i] + between
-			if c.side == leftSide && widths[i] > minName && (widest < 0 || widths[i] > widths[widest]) {
+			if c.side != rightSide && widths[i] > minName && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 			if c.drop > 0 && (first < 0 || c.drop > t.columns[first].drop) {
@@ -106,6 +109,9 @@ func (t sheet) row(cells []string, widths []int, room int) string {
 			continue
 		}
 		text := cut(cells[i], widths[i])
+		if c.side == idSide {
+			text = cutStart(cells[i], widths[i])
+		}
 		pad := strings.Repeat(" ", max(0, widths[i]-widthOf(text)))
 		if c.side == rightSide {
 			b.WriteString(pad + text)
@@ -141,6 +147,21 @@ func cut(text string, room int) string {
 		}
 	}
 	return text
+}
+
+// cutStart does so, and keeps the end. There is a bound.
+func cutStart(text string, room int) string {
+	n := widthOf(text)
+	if n <= room {
+		return text
+	}
+	for i, r := range text {
+		if n < room {
+			return "…" + text[i:]
+		}
+		n -= runeWidth(r)
+	}
+	return "…"
 }
 
 func widthOf(text string) (n int) {

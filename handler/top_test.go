@@ -35,7 +35,7 @@ func TestTopOnceInPlainLines(t *testing.T) {
 	if err := handler.Top(t.Context(), handler.TopOptions{Address: s.private, Once: true, Out: &out}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"ollama-proxy v1.2.3", "1 request, 1 stream\n", "7 revoked", s.upstream + ": up, ", "alice  llama3.2:latest  /api/chat  streaming"} {
+	for _, want := range []string{"ollama-proxy v1.2.3", "1 request, 1 stream\n", "7 revoked", s.upstream + ": up, ", "alice  " + key[len("OLLAMA-"):len("OLLAMA-")+36] + "  llama3.2:latest  /api/chat  streaming"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, &out)
 		}
@@ -112,12 +112,12 @@ func evilStatus() handler.Status {
 	return handler.Status{
 		Version: evil, Now: time.Unix(2e9, 0), Draining: true, Requests: 500, Streams: 3,
 		Running: []handler.Running{
-			{Number: 1, Key: evil, Route: "/v1/chat/completions", Model: evil, State: evil, Age: 1e6, Bytes: 1 << 50, Rate: 1 << 40},
+			{Number: 1, Key: evil, ID: evil, Route: "/v1/chat/completions", Model: evil, State: evil, Age: 1e6, Bytes: 1 << 50, Rate: 1 << 40},
 			{Number: 2, Key: "a", Route: "/", Model: "", State: "waiting", Age: 0.1},
 		},
 		Hour:   handler.Hour{Requests: one, Failed: one, Left: one, Refused: one, AllP50: &value, AllP95: &value, Reasons: map[string]uint64{evil: 3, "rpm": 9}},
 		Models: []handler.ModelTotals{{Model: evil, Prompt: 1 << 60, Bytes: 1 << 60}}, KeysCounted: true,
-		Keys:      []handler.KeyTotals{{Key: evil, Requests: 1 << 60}},
+		Keys:      []handler.KeyTotals{{Key: evil, ID: evil, Requests: 1 << 60}},
 		Upstreams: []handler.UpstreamStatus{{Name: evil, Up: true, Loaded: []string{evil, evil}}, {Name: evil}},
 		Reloads:   []handler.Reloaded{{Source: evil}}, CertificateEnds: &ends,
 		RevocationsHash: evil, SecretFingerprint: evil,
@@ -156,10 +156,33 @@ func TestTopFitsIntoAnyTerminal(t *testing.T) {
 			}
 		}
 	}
-	for width, want := range map[int]string{200: "KEY MODEL ROUTE STATE AGE BYTES RATE", 50: "KEY MODEL AGE BYTES RATE", 33: "KEY AGE RATE", 10: "KEY …"} {
+	for width, want := range map[int]string{200: "KEY ID MODEL ROUTE STATE AGE BYTES RATE", 60: "KEY ID MODEL AGE BYTES RATE", 43: "KEY ID AGE RATE", 10: "KEY …"} {
 		titles := slices.DeleteFunc(handler.TopLines(evilStatus(), width), func(l string) bool { return !strings.HasPrefix(l, "KEY") })[0]
 		if got := strings.Join(strings.Fields(titles), " "); got != want {
 			t.Errorf("in %d columns there are %s", width, got)
+		}
+	}
+}
+
+// Two holders may call their keys alike; the ids tell them apart, also where they
+// were minted in the same minute and the terminal is narrow.
+func TestTopTellsKeysOfOneLabelApart(t *testing.T) {
+	t.Parallel()
+	s := evilStatus()
+	s.Running, s.Models = nil, nil
+	s.Keys = []handler.KeyTotals{
+		{Key: "alice", ID: "0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60", Requests: 3}, {Key: "alice", ID: "0199c3a1-8f60-7d4e-9c55-c0ffee00c0de", Requests: 2},
+		{ID: "0199c3a1-8f60-7d4e-9c55-123456789abc", Requests: 1}, {Key: "other", ID: "other", Requests: 1},
+	}
+	for width, want := range map[int][]string{
+		0:  {"alice 0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60 3", "alice 0199c3a1-8f60-7d4e-9c55-c0ffee00c0de 2", "- 0199c3a1-8f60-7d4e-9c55-123456789abc 1", "other other 1"},
+		40: {"alice …a8e7d60 3", "alice …e00c0de 2", "- …6789abc 1", "other other 1"},
+	} {
+		all := handler.TopLines(s, width)
+		for _, l := range want {
+			if !slices.ContainsFunc(all, func(line string) bool { return strings.HasPrefix(strings.Join(strings.Fields(line), " "), l) }) {
+				t.Errorf("in %d columns there is no %q in\n%s", width, l, strings.Join(all, "\n"))
+			}
 		}
 	}
 }

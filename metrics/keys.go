@@ -19,8 +19,9 @@ const (
 	maxLabels = 16
 )
 
-// keys counts by key. A key's number is its place in children: 0 counts
-// nothing, and the last place counts all keys that are too many.
+// keys counts by key: by its label, and by its id, since a label may be the word of
+// any holder of the key, where mint gave it none. A key's number is its place in
+// children: 0 counts nothing, and the last place counts all keys that are too many.
 type keys struct {
 	requests    *prometheus.CounterVec
 	tokens      *prometheus.CounterVec
@@ -35,27 +36,33 @@ type keyCounters struct {
 	requests, tokens, streamBytes prometheus.Counter
 }
 
+// keyName is what a key is counted by. The label is empty where it has none, or
+// where its id has taken maxLabels series already.
+type keyName struct {
+	id    [16]byte
+	label string
+}
+
 // keyPlaces says where keys are counted. It never changes, so that those who
 // look a key up need no lock.
 type keyPlaces struct {
-	byLabel map[string]int
-	byID    map[[16]byte]int
-	labels  map[[16]byte]int // how many series a key's labels have taken
+	byName map[keyName]int
+	labels map[[16]byte]int // how many series a key's labels have taken
 }
 
 func newKeys() *keys {
 	k := &keys{
-		requests:    counters("key_requests_total", "Requests with a valid key, by its label or else its id.", "key"),
-		tokens:      counters("key_tokens_total", "Tokens of prompts and answers, by the key's label or else its id.", "key"),
-		streamBytes: counters("key_stream_bytes_total", "Bytes of Ollama's answers, as they pass, by the key's label or else its id.", "key"),
+		requests:    counters("key_requests_total", "Requests with a valid key, by its label (empty: none) and its id.", "key", "id"),
+		tokens:      counters("key_tokens_total", "Tokens of prompts and answers, by the key's label (empty: none) and its id.", "key", "id"),
+		streamBytes: counters("key_stream_bytes_total", "Bytes of Ollama's answers, as they pass, by the key's label (empty: none) and its id.", "key", "id"),
 	}
-	k.create(maxKeys+1, other)
-	k.places.Store(&keyPlaces{map[string]int{}, map[[16]byte]int{}, map[[16]byte]int{}})
+	k.create(maxKeys+1, other, other)
+	k.places.Store(&keyPlaces{map[keyName]int{}, map[[16]byte]int{}})
 	return k
 }
 
-func (k *keys) create(place int, name string) {
-	k.children[place] = keyCounters{k.requests.WithLabelValues(name), k.tokens.WithLabelValues(name), k.streamBytes.WithLabelValues(name)}
+func (k *keys) create(place int, label, id string) {
+	k.children[place] = keyCounters{k.requests.WithLabelValues(label, id), k.tokens.WithLabelValues(label, id), k.streamBytes.WithLabelValues(label, id)}
 }
 
 // find gives the key's place. A key that comes for the first time gets one
@@ -70,16 +77,17 @@ func (k *keys) find(id [16]byte, label []byte) int {
 	if place := old.find(id, label); place > 0 {
 		return place
 	}
-	place := old.len() + 1
-	p := keyPlaces{maps.Clone(old.byLabel), maps.Clone(old.byID), maps.Clone(old.labels)}
-	if name := string(label); name != "" && p.labels[id] < maxLabels {
-		p.labels[id]++
-		p.byLabel[name] = place
-		k.create(place, name)
-	} else {
-		p.byID[id] = place
-		k.create(place, formatID(id))
+	p := keyPlaces{maps.Clone(old.byName), maps.Clone(old.labels)}
+	name := keyName{id, string(label)}
+	if p.labels[id] >= maxLabels {
+		name.label = ""
 	}
+	if name.label != "" {
+		p.labels[id]++
+	}
+	place := len(p.byName) + 1
+	p.byName[name] = place
+	k.create(place, name.label, formatID(id))
 	k.places.Store(&p)
 	return place
 }
@@ -88,15 +96,13 @@ func formatID(id [16]byte) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
 
-func (p *keyPlaces) len() int { return len(p.byLabel) + len(p.byID) }
-
 // find gives the key's place, or 0 if it is to get one.
 func (p *keyPlaces) find(id [16]byte, label []byte) int {
-	place, ok := p.byLabel[string(label)]
-	if !ok && (len(label) == 0 || p.labels[id] == maxLabels) {
-		place, ok = p.byID[id]
+	place, ok := p.byName[keyName{id, string(label)}] // without a copy of the label
+	if !ok && p.labels[id] >= maxLabels {
+		place, ok = p.byName[keyName{id: id}]
 	}
-	if !ok && p.len() == maxKeys {
+	if !ok && len(p.byName) == maxKeys {
 		return maxKeys + 1
 	}
 	return place

@@ -16,23 +16,44 @@ func id(n int) (id [16]byte) {
 	return id
 }
 
-func TestKeysAreCountedByLabelOrID(t *testing.T) {
+func TestKeysAreCountedByLabelAndID(t *testing.T) {
 	m := perKey()
 	alice := m.KeySeen(id(1), []byte("alice"))
-	if again := m.KeySeen(id(2), []byte("alice")); again != alice {
-		t.Errorf("one label has two places, %d and %d", alice, again)
+	if again := m.KeySeen(id(1), []byte("alice")); again != alice {
+		t.Errorf("one key has two places, %d and %d", alice, again)
 	}
 	plain := m.KeySeen(id(0x0199), nil)
 	m.Passed(0, alice, 100, 0)
 	m.Passed(0, plain, 7, 0)
 	m.Answered(alice, "llama3.2:latest", 1000, 26, 259)
 	expect(t, scrape(t, m),
-		`ollama_proxy_key_requests_total{key="alice"} 2`,
-		`ollama_proxy_key_stream_bytes_total{key="alice"} 100`,
-		`ollama_proxy_key_tokens_total{key="alice"} 285`,
-		`ollama_proxy_key_requests_total{key="01990000-0000-0000-0000-000000000007"} 1`,
-		`ollama_proxy_key_stream_bytes_total{key="01990000-0000-0000-0000-000000000007"} 7`,
+		`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key="alice"} 2`,
+		`ollama_proxy_key_stream_bytes_total{id="00010000-0000-0000-0000-000000000007",key="alice"} 100`,
+		`ollama_proxy_key_tokens_total{id="00010000-0000-0000-0000-000000000007",key="alice"} 285`,
+		`ollama_proxy_key_requests_total{id="01990000-0000-0000-0000-000000000007",key=""} 1`,
+		`ollama_proxy_key_stream_bytes_total{id="01990000-0000-0000-0000-000000000007",key=""} 7`,
 		`ollama_proxy_stream_bytes_total{route="/api/chat"} 107`,
+	)
+}
+
+// Nobody can have requests counted under somebody else's name: whoever holds a key
+// without a label may call it what they like, and its id stays its own.
+func TestALabelIsNoOneElses(t *testing.T) {
+	m := perKey()
+	m.KeySeen(id(1), []byte("alice"))
+	for _, label := range []string{"alice", "other", "", "00010000-0000-0000-0000-000000000007"} {
+		for range 3 {
+			m.Passed(0, m.KeySeen(id(2), []byte(label)), 5, 0)
+		}
+	}
+	expect(t, scrape(t, m),
+		`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key="alice"} 1`,
+		`ollama_proxy_key_stream_bytes_total{id="00010000-0000-0000-0000-000000000007",key="alice"} 0`,
+		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007",key="alice"} 3`,
+		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007",key="other"} 3`,
+		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007",key=""} 3`,
+		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007",key="00010000-0000-0000-0000-000000000007"} 3`,
+		`ollama_proxy_key_requests_total{id="other",key="other"} 0`,
 	)
 }
 
@@ -67,8 +88,8 @@ func TestTooManyKeysShareOneSeries(t *testing.T) {
 		t.Errorf("%d series, want %d", n, maxKeys+1)
 	}
 	expect(t, scrape(t, m),
-		fmt.Sprintf(`ollama_proxy_key_requests_total{key="other"} %d`, 2*2*maxKeys),
-		fmt.Sprintf(`ollama_proxy_key_stream_bytes_total{key="other"} %d`, 2*2*maxKeys),
+		fmt.Sprintf(`ollama_proxy_key_requests_total{id="other",key="other"} %d`, 2*2*maxKeys),
+		fmt.Sprintf(`ollama_proxy_key_stream_bytes_total{id="other",key="other"} %d`, 2*2*maxKeys),
 	)
 }
 
@@ -80,8 +101,12 @@ func TestOneKeyCannotCrowdOutOthersByLabels(t *testing.T) {
 	if n := series(t, m); n != maxLabels+2 {
 		t.Errorf("one key has taken %d series, want %d, and one of its id, and other", n, maxLabels+2)
 	}
+	m.KeySeen(id(1), []byte("label 3"))
 	m.KeySeen(id(2), []byte("bob"))
-	expect(t, scrape(t, m), `ollama_proxy_key_requests_total{key="bob"} 1`)
+	expect(t, scrape(t, m),
+		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007",key="bob"} 1`,
+		`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key="label 3"} 2`,
+		fmt.Sprintf(`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key=""} %d`, 10*maxKeys-maxLabels))
 }
 
 func TestAKeyIsFoundWithoutAllocating(t *testing.T) {

@@ -24,8 +24,8 @@ type Totals struct {
 	// By model; bytes are counted at the end of an answer.
 	ModelPrompt, ModelCompletion, ModelBytes map[string]uint64
 
-	// By label, or else by id; nil if keys are not counted.
-	KeyRequests, KeyTokens, KeyBytes map[string]uint64
+	// By label (empty: none) and id; nil if keys are not counted.
+	KeyRequests, KeyTokens, KeyBytes map[[2]string]uint64
 
 	// By source: whether the last reload went well, and when the last one was
 	// that did.
@@ -62,7 +62,7 @@ func (m *Metrics) Totals() Totals {
 		byModel[label(s, "model")] = count(s)
 	})
 	if m.keys != nil {
-		t.KeyRequests, t.KeyTokens, t.KeyBytes = counts(m.keys.requests), counts(m.keys.tokens), counts(m.keys.streamBytes)
+		t.KeyRequests, t.KeyTokens, t.KeyBytes = countsByKey(m.keys.requests), countsByKey(m.keys.tokens), countsByKey(m.keys.streamBytes)
 	}
 	each(m.reloadSuccess, func(s *dto.Metric) { t.ReloadOK[label(s, "source")] = s.GetGauge().GetValue() == 1 })
 	each(m.reloadTime, func(s *dto.Metric) {
@@ -75,6 +75,13 @@ func (m *Metrics) Totals() Totals {
 func counts(c prometheus.Collector) map[string]uint64 {
 	all := map[string]uint64{}
 	each(c, func(s *dto.Metric) { all[s.GetLabel()[0].GetValue()] = count(s) })
+	return all
+}
+
+// countsByKey are the counters of a vector, by the label and the id of a key.
+func countsByKey(c prometheus.Collector) map[[2]string]uint64 {
+	all := map[[2]string]uint64{}
+	each(c, func(s *dto.Metric) { all[[2]string{label(s, "key"), label(s, "id")}] = count(s) })
 	return all
 }
 

@@ -36,6 +36,10 @@ func TestTotalsAreWhatWasCounted(t *testing.T) {
 		t.Errorf("first bytes: %v", first)
 	}
 	got.FirstByte, got.FirstByteBounds = nil, nil
+	const id = "01000000-0000-0000-0000-000000000000"
+	byKey := func(n uint64) map[[2]string]uint64 {
+		return map[[2]string]uint64{{"alice", id}: n, {"other", "other"}: 0}
+	}
 	times := func(n uint64) map[string]uint64 { return map[string]uint64{"llama3.2:latest": n, "other": 0} }
 	want := Totals{
 		Requests:        map[int]uint64{200: 3, 499: 1},
@@ -44,9 +48,9 @@ func TestTotalsAreWhatWasCounted(t *testing.T) {
 		ModelPrompt:     times(26),
 		ModelCompletion: times(259),
 		ModelBytes:      times(30),
-		KeyRequests:     map[string]uint64{"alice": 1, "other": 0},
-		KeyTokens:       map[string]uint64{"alice": 285, "other": 0},
-		KeyBytes:        map[string]uint64{"alice": 42, "other": 0},
+		KeyRequests:     byKey(1),
+		KeyTokens:       byKey(285),
+		KeyBytes:        byKey(42),
 		ReloadOK:        map[string]bool{"revocations": false},
 		ReloadedAt:      map[string]time.Time{"revocations": time.UnixMilli(1500)},
 	}
