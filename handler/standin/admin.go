@@ -29,7 +29,7 @@ func (x *exchange) report(failed string, steps ...progress) {
 	switch x.fault {
 	case "repeat":
 		steps = slices.DeleteFunc(steps, func(p progress) bool { return p.Status == success })
-	case "runner-killed":
+	case "runner-killed", "error-event":
 		steps, failed = steps[:1], killedMessage
 	}
 	if x.ask.Stream != nil && !*x.ask.Stream {

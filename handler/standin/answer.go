@@ -30,6 +30,7 @@ type voice interface {
 	token(string) [][]byte
 	end() [][]byte
 	killed() [][]byte // what shows when the runner dies midway, if anything does
+	failed() [][]byte // an error, told in the dialect
 	whole() any       // the answer in one piece
 }
 
@@ -50,7 +51,7 @@ func (x *exchange) newAnswer() *answer {
 	case "repeat":
 		a.tokens = tokens(strings.Repeat("the ", 31)) // as many as Ollama puts up with
 		a.reason = ""
-	case "runner-killed":
+	case "runner-killed", "error-event":
 		a.tokens = a.tokens[:len(a.tokens)/2]
 	case "":
 		if n := x.ask.limit(); n > 0 && n < len(a.tokens) {
@@ -91,6 +92,8 @@ func (x *exchange) say(a *answer, v voice, streamed bool) {
 	switch x.fault {
 	case "runner-killed":
 		closing = v.killed
+	case "error-event":
+		closing = v.failed
 	case "repeat":
 		closing = func() [][]byte { return nil }
 	}

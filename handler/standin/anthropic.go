@@ -75,6 +75,10 @@ func (v *anthropicVoice) end() [][]byte {
 
 func (v *anthropicVoice) killed() [][]byte { return nil }
 
+func (v *anthropicVoice) failed() [][]byte {
+	return [][]byte{sse("error", anthropic.failure(http.StatusInternalServerError, killedMessage, v.id))}
+}
+
 func (v *anthropicVoice) whole() any {
 	b := v.body([]any{map[string]any{"type": "text", "text": v.text()}}, v.counted())
 	if v.reason != "" {

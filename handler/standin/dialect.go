@@ -48,7 +48,7 @@ func (x *exchange) fail(status int, message string) {
 
 // reply sends a whole answer.
 func (x *exchange) reply(status int, v any) {
-	if x.fault == "runner-killed" && status == http.StatusOK {
+	if (x.fault == "runner-killed" || x.fault == "error-event") && status == http.StatusOK {
 		x.fail(http.StatusInternalServerError, killedMessage)
 		return
 	}

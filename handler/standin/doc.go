@@ -33,6 +33,8 @@
 //	repeat         ends cleanly and silently: no done:true, finish event, [DONE] or usage
 //	runner-killed  ends cleanly, half the answer missing, with what the dialect then shows: an error line, a chunk
 //	               with an empty model, or nothing; 500 where nothing was streamed
+//	error-event    ends cleanly, half the answer missing, with an error in the dialect: a line, an event, or the event
+//	               response.failed; 500 where nothing was streamed
 //	long           2,000 tokens, as fast as the client reads
 //	big            one token of 300 KB
 //

@@ -21,7 +21,7 @@ const (
 var faults = map[string]bool{
 	"slow": true, "hang": true, "hang-mid": true, "reset": true, "close": true, "garbage": true, "huge-header": true,
 	"switch": true, "early": true, "busy": true, "broken": true, "dies-mid-line": true, "dies-between": true,
-	"short": true, "repeat": true, "runner-killed": true, "long": true, "big": true,
+	"short": true, "repeat": true, "runner-killed": true, "error-event": true, "long": true, "big": true,
 }
 
 const (

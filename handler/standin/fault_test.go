@@ -173,6 +173,37 @@ func TestSilentEndings(t *testing.T) {
 	})
 }
 
+// TestErrorsInTheStream: the stream ends cleanly, and its last line or event is an error in its dialect.
+func TestErrorsInTheStream(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	each(t, s, "error-event", func(t *testing.T, w *wire, d dialect, stream bool) {
+		head := w.head()
+		if !stream {
+			if head.StatusCode != 500 {
+				t.Error(head.Status)
+			}
+			return
+		}
+		chunks, err := w.chunks()
+		if err != io.EOF || strings.Contains(strings.Join(chunks, ""), d.end) {
+			t.Fatalf("%q, %v", chunks, err)
+		}
+		begins := map[string]string{
+			"/v1/chat/completions": `data: {"error":{`, "/v1/completions": `data: {"error":{`,
+			"/v1/messages": "event: error\ndata: ", "/v1/responses": "event: response.failed\ndata: ",
+		}
+		last := chunks[len(chunks)-1]
+		begin, ok := begins[d.path]
+		if !ok {
+			begin = `{"error":"`
+		}
+		if !strings.HasPrefix(last, begin) || !strings.Contains(last, "unexpected EOF") || strings.HasSuffix(last, "\n\n") != ok {
+			t.Error(last)
+		}
+	})
+}
+
 func TestErrorStatuses(t *testing.T) {
 	t.Parallel()
 	s := serve(t)

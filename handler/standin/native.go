@@ -99,6 +99,7 @@ func (v nativeVoice) end() [][]byte              { return [][]byte{ndjson(v.last
 func (v nativeVoice) killed() [][]byte {
 	return [][]byte{ndjson(map[string]string{"error": killedMessage})}
 }
-func (v nativeVoice) whole() any { return v.last(v.text()) }
+func (v nativeVoice) failed() [][]byte { return v.killed() }
+func (v nativeVoice) whole() any       { return v.last(v.text()) }
 
 func ndjson(v any) []byte { return append(encode(v), '\n') }

@@ -133,6 +133,11 @@ func (v *openAIVoice) killed() [][]byte {
 	return [][]byte{sse("", b)}
 }
 
+// failed returns the error as other servers of this dialect tell it. Ollama itself never does.
+func (v *openAIVoice) failed() [][]byte {
+	return [][]byte{sse("", openAI.failure(http.StatusInternalServerError, killedMessage, ""))}
+}
+
 func (v *openAIVoice) whole() any {
 	text := v.text()
 	c := choice{Message: &said{"assistant", text}}

@@ -56,6 +56,12 @@ func (v *responsesVoice) end() [][]byte {
 
 func (v *responsesVoice) killed() [][]byte { return nil }
 
+func (v *responsesVoice) failed() [][]byte {
+	b := v.body("failed", []any{}, nil)
+	b["error"] = map[string]string{"code": "server_error", "message": killedMessage}
+	return [][]byte{v.event("response.failed", map[string]any{"response": b})}
+}
+
 func (v *responsesVoice) whole() any {
 	return v.body("completed", []any{v.message("completed", []any{outputText(v.text())})}, v.counted())
 }
