@@ -91,7 +91,10 @@ var recordings = []*recorded{
 	ofLength("/v1/messages", "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n", `{"error":"planted-answer"}`),
 	inChunks("/v1/responses", okJSON, `{"output":`, `["planted-answer"]}`),
 	untilClosed("/api/chat", okLines, `{"message":"planted-answer"}`+"\n"+`{"done":true}`+"\n"),
-	untilClosed("/v1/messages", okEvents, "event: message_start\ndata: {\"a\":\"planted-answer\"}\n\n"),
+	untilClosed("/v1/messages", okEvents, "event: message_start\ndata: {\"a\":\"planted-answer\"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+	untilClosed("/v1/responses", okEvents, "event: response.created\ndata: {\"a\":\"planted-answer\"}\n\nevent: response.completed\ndata: {\"type\":\"response.completed\"}\n\n"),
+	untilClosed("/v1/chat/completions", okEvents, "data: {\"a\":\"planted-answer\"}\n\ndata: {}\n\ndata: [DONE]\n\n"),
+	untilClosed("/api/pull", okLines, `{"status":"planted-answer"}`+"\n"+`{"status":"success"}`+"\n"),
 	untilClosed("/v1/completions", "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n", `{"choices":["planted-answer"]}`),
 	toBeRead(ofLength("/api/tags", okJSON, `{"models":[{"name":"planted-answer"},{"name":"tiny"}]}`)),
 	toBeRead(inChunks("/v1/models", okJSON, `{"data":[{"id":"planted-answer"},`, `{"id":"tiny"}]}`)),
@@ -120,6 +123,8 @@ func TestOllamaDiesAtEveryByte(t *testing.T) {
 			key := s.key
 			if r.limited {
 				key = s.mint(false, "models=tiny")
+			} else if r.path == "/api/pull" {
+				key = s.mint(true)
 			}
 			for cut := range len(r.raw) + 1 {
 				room <- struct{}{}
@@ -158,14 +163,20 @@ func (r *recorded) die(conn *tcpConn, req *http.Request, reset bool) {
 // audit sees that the recorder and the log know of each death, and that the log
 // quotes nothing.
 func (r *recorded) audit(t *testing.T, s *site) {
-	broken := 0
+	broken, truncated := 0, 0
 	for cut := range len(r.raw) + 1 {
-		if !r.isWhole(cut, false) {
+		switch {
+		case r.isWhole(cut, false):
+		case r.ends(cut):
+			truncated++
+			fallthrough
+		default:
 			broken++
 		}
 	}
 	s.spy.idle(t)
-	if kinds := s.spy.texts("UpstreamFailed"); !slices.Equal(kinds, slices.Repeat([]string{"reset"}, broken)) {
+	want := append(slices.Repeat([]string{"reset"}, broken-truncated), slices.Repeat([]string{"truncated"}, truncated)...)
+	if kinds := slices.Sorted(slices.Values(s.spy.texts("UpstreamFailed"))); !slices.Equal(kinds, want) {
 		t.Errorf("%s %s: after %d deaths the recorder knows of %d: %q", r.path, r.name, broken, len(kinds), kinds)
 	}
 	s.lines(t, len(s.spy.all("RequestEnded")))
@@ -176,13 +187,22 @@ func (r *recorded) audit(t *testing.T, s *site) {
 }
 
 // isWhole reports whether the first cut bytes and the end of the connection
-// are a whole answer.
+// are a whole answer. All of a stream's last word but the end of its line, or
+// event, is one.
 func (r *recorded) isWhole(cut int, reset bool) bool {
-	if r.closed {
-		return cut >= len(r.head) && !reset
+	switch {
+	case !r.closed:
+		return cut == len(r.raw)
+	case r.isStream():
+		return cut >= len(r.raw)-1 && !reset
 	}
-	return cut == len(r.raw)
+	return r.ends(cut) && !reset
 }
+
+// ends reports whether the answer comes to a clean end after cut bytes.
+func (r *recorded) ends(cut int) bool { return r.closed && cut >= len(r.head) }
+
+func (r *recorded) isStream() bool { return !strings.Contains(r.head, "application/json") }
 
 // ask has Ollama die after cut bytes, and says what is wrong with what the
 // client then gets.
@@ -273,8 +293,11 @@ func (r *recorded) judge(got answer, cut int, reset bool) error {
 	if !strings.HasPrefix(r.body[:sent], passed) || !reset && len(passed) != sent {
 		return fmt.Errorf("Ollama sent %q, the client got %q", r.body[:sent], got.body)
 	}
-	stream := !strings.Contains(r.head, "application/json")
+	stream := r.isStream()
 	atLine := passed == "" || strings.HasSuffix(passed, "\n")
+	if why := map[bool]string{true: "ended its answer before it was whole", false: "broke off its answer"}[r.ends(cut) && !reset]; event != "" && !reset && !strings.Contains(event, why) {
+		return fmt.Errorf("the client reads %q", event)
+	}
 	if (event != "") != (stream && atLine) {
 		return fmt.Errorf("an error event behind %q: %q", passed, event)
 	}
@@ -283,10 +306,11 @@ func (r *recorded) judge(got answer, cut int, reset bool) error {
 
 // errorMarks are how error events begin. One may need a line's end first.
 var errorMarks = map[string]string{
-	"/api/chat":            `{"error":"Ollama broke off its answer"}` + "\n",
-	"/api/generate":        `{"error":"Ollama broke off its answer"}` + "\n",
-	"/v1/chat/completions": `data: {"error":{"message":"Ollama broke off its answer"`,
-	"/v1/completions":      `data: {"error":{"message":"Ollama broke off its answer"`,
+	"/api/chat":            `{"error":"Ollama `,
+	"/api/generate":        `{"error":"Ollama `,
+	"/api/pull":            `{"error":"Ollama `,
+	"/v1/chat/completions": `data: {"error":{"message":"Ollama `,
+	"/v1/completions":      `data: {"error":{"message":"Ollama `,
 	"/v1/responses":        "event: error\n",
 	"/v1/messages":         "event: error\n",
 }

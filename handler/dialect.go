@@ -57,14 +57,15 @@ func (d dialect) errorBody(status int, message, requestID string) []byte {
 }
 
 // errorEvent is what ends a stream that cannot go on, for clients that read
-// it event by event or line by line.
-func (d dialect) errorEvent(kind streamKind, status int, message, requestID string) []byte {
+// it event by event or line by line. The number is the event's, where events have
+// one.
+func (d dialect) errorEvent(kind streamKind, status int, message, requestID string, number int64) []byte {
 	if kind == jsonLines {
 		return append(native.errorBody(status, message, requestID), '\n')
 	}
 	switch d {
 	case responses:
-		return event("error", encode(map[string]any{"type": "error", "code": "server_error", "message": message, "param": nil}))
+		return event("error", encode(newResponsesError(status, message, number)))
 	case anthropic:
 		return event("error", d.errorBody(status, message, requestID))
 	}
@@ -95,6 +96,27 @@ func newOpenAIError(status int, message string) openAIError {
 		e.Type = "invalid_request_error"
 	}
 	return e
+}
+
+// responsesError is an event of /v1/responses. OpenAI's documentation has the
+// error's fields in the event itself, its servers an error within; some clients
+// look for the one and some for the other.
+type responsesError struct {
+	Type     string      `json:"type"`
+	Number   int64       `json:"sequence_number"`
+	Code     string      `json:"code"`
+	Message  string      `json:"message"`
+	Param    *string     `json:"param"`
+	Contents openAIError `json:"error"`
+}
+
+func newResponsesError(status int, message string, number int64) responsesError {
+	e := newOpenAIError(status, message)
+	if e.Code == nil {
+		code := "server_error"
+		e.Code = &code
+	}
+	return responsesError{Type: "error", Number: number, Code: *e.Code, Message: message, Contents: e}
 }
 
 func newAnthropicError(status int, message, requestID string) anthropicError {

@@ -14,6 +14,9 @@ var (
 	errShutdown = errors.New("the proxy is shutting down")
 	errRevoked  = errors.New("the API key has been revoked")
 	errNotHTTP  = errors.New("not a proper HTTP answer")
+
+	errTruncated = errors.New("the stream ended without its last word")
+	errReported  = errors.New("the stream ended with an error of Ollama's own")
 )
 
 // failure is why an exchange did not come to its proper end.
@@ -55,6 +58,8 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	}
 	var opErr *net.OpError
 	switch {
+	case errors.Is(err, errTruncated):
+		f.message, f.kind = "Ollama ended its answer before it was whole", upstreamTruncated
 	case errors.Is(err, errNobody), errors.Is(err, errNoHost):
 		f.message, f.kind = err.Error(), upstreamDial
 	case errors.As(err, &opErr) && opErr.Op == "dial":
@@ -66,6 +71,10 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	}
 	return f
 }
+
+// reported is the failure that Ollama itself has told the client of, at the end of
+// a stream.
+var reported = failure{outcome: outcomeUpstreamError, kind: upstreamReported}
 
 func isDisconnect(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
@@ -94,10 +103,11 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 // fail ends an exchange of whose answer nothing has been sent yet, heartbeats
 // apart.
 func (p *Proxy) fail(x *exchange, err error) {
-	if x.status != 0 {
-		p.breakOff(x, &tail{}, err)
-	}
 	f := p.diagnose(x, err)
+	if x.status != 0 {
+		p.failBehindHeartbeat(x, f, err)
+		return
+	}
 	p.note(x, f, err)
 	if f.outcome == outcomeClientGone {
 		// A plain return would send an empty 200 to a client that has only
@@ -110,19 +120,32 @@ func (p *Proxy) fail(x *exchange, err error) {
 	x.answer(f.refusal)
 }
 
+// failBehindHeartbeat ends an answer of which the client has got comments only. An
+// event tells it all that there is to tell, so the answer is whole, and the
+// connection can be used again; but not if the exchange was cut.
+func (p *Proxy) failBehindHeartbeat(x *exchange, f failure, err error) {
+	if f.outcome == outcomeClientGone || x.life.ended() != nil || x.unread() {
+		p.breakOff(x, &passage{}, err)
+	}
+	p.note(x, f, err)
+	x.reason, x.status = f.reason, f.status // for the report
+	x.w.Write(x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID(), 0))
+}
+
 // breakOff ends an answer in its midst. The client must see that it is not
 // whole: in its own terms where the last line is complete, and by a broken
 // connection in any case.
-func (p *Proxy) breakOff(x *exchange, tail *tail, err error) {
+func (p *Proxy) breakOff(x *exchange, t *passage, err error) {
 	f := p.diagnose(x, err)
 	canSay := f.outcome != outcomeClientGone && (x.stream == sse || x.stream == jsonLines)
 	if f.outcome == outcomeRefused {
 		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
 	}
 	p.note(x, f, err)
-	if canSay && (x.sent.Load() == 0 || tail.last(1) == '\n') {
-		event := x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID())
-		if x.stream == sse && x.sent.Load() > 0 && tail.last(2) != '\n' {
+	if canSay && (x.sent.Load() == 0 || t.last(1) == '\n') {
+		t.ending.finish(&t.tail)
+		event := x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID(), t.ending.next)
+		if x.stream == sse && x.sent.Load() > 0 && t.last(2) != '\n' {
 			event = append([]byte{'\n'}, event...) // ends the event before
 		}
 		x.w.Write(event)

@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -192,9 +193,17 @@ func errorEvent(t *testing.T, path, body string) (message string) {
 		var e struct {
 			Type, Code, Message string
 			Param               *string
+			Sequence            *int `json:"sequence_number"`
+			Error               json.RawMessage
 		}
 		if err := strict(data, &e); err != nil || name != "event: error\n" || e.Type != "error" || e.Code == "" {
 			t.Errorf("%s: the event %q %q: %v", path, name, data, err)
+		}
+		if message, _ := errorIn(t, path, `{"error":`+string(e.Error)+`}`); message != e.Message {
+			t.Errorf("%s: %q in the event, %q in its error", path, e.Message, message)
+		}
+		if next := strings.Count(body, `"sequence_number":`) - 1; e.Sequence == nil || *e.Sequence != next {
+			t.Errorf("%s: the event's number is not %d: %q", path, next, data)
 		}
 		return e.Message
 	case "/v1/messages":
@@ -402,6 +411,9 @@ func consume(r *http.Request) {
 	r.Body.Close()
 }
 
+// whole is all that a stream of lines needs.
+const whole = `{"done":true}` + "\n"
+
 // streamed is an answer without a length.
 func streamed(body io.Reader) *http.Response {
 	return &http.Response{
@@ -445,9 +457,9 @@ func TestASlowUploadIsNoStall(t *testing.T) {
 			if string(body) != ask {
 				t.Errorf("Ollama got %q, %v", body, err)
 			}
-			return streamed(strings.NewReader("{}\n")), nil
+			return streamed(strings.NewReader(whole)), nil
 		})
-		if got.status != 200 || got.body != "{}\n" || got.err != nil {
+		if got.status != 200 || got.body != whole || got.err != nil {
 			t.Errorf("%s %q", got, got.body)
 		}
 	})
@@ -458,7 +470,7 @@ func TestASlowUploadIsNoStall(t *testing.T) {
 func TestASlowStreamIsNoStall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const text = "a stream of forty bytes that takes hours\n"
+		const text = `{"response":"takes hours","done":true}` + "\n"
 		got, _ := bubble(t, strings.NewReader(`{"model":"tiny"}`), func(r *http.Request) (*http.Response, error) {
 			return streamed(drip(text, 4*time.Minute)), nil
 		})
@@ -476,9 +488,9 @@ func TestALoadingModelIsNoStall(t *testing.T) {
 		got, _ := bubble(t, drip(`{"model":"tiny"}`, time.Minute), func(r *http.Request) (*http.Response, error) {
 			consume(r)
 			time.Sleep(14 * time.Minute)
-			return streamed(strings.NewReader("{}\n")), nil
+			return streamed(strings.NewReader(whole)), nil
 		})
-		if got.body != "{}\n" || got.err != nil {
+		if got.body != whole || got.err != nil {
 			t.Errorf("%s %q", got, got.body)
 		}
 	})

@@ -2,7 +2,9 @@ package handler_test
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -31,7 +33,9 @@ func unannounced(body string) io.Reader { return struct{ io.Reader }{strings.New
 // and only until it begins.
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
-	const whole = "data: {}\n\ndata: [DONE]\n\n"
+	ends := map[string]string{
+		"/v1/responses": `{"type":"response.completed"}`, "/v1/messages": `{"type":"message_stop"}`,
+	}
 	for name, c := range map[string]struct {
 		path, body string
 		waits      time.Duration // Ollama
@@ -53,6 +57,7 @@ func TestHeartbeats(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			whole := fmt.Sprintf("data: {}\n\ndata: %s\n\n", cmp.Or(ends[c.path], "[DONE]"))
 			synctest.Test(t, func(t *testing.T) {
 				got, spy := bubbleAt(t, c.path, 15*time.Second, unannounced(c.body), func(r *http.Request) (*http.Response, error) {
 					consume(r)
@@ -83,12 +88,13 @@ func TestHeartbeats(t *testing.T) {
 // end, and an answer to half a request would end the upload.
 func TestNoHeartbeatWhileTheBodyComes(t *testing.T) {
 	t.Parallel()
+	const stop = "event: message_stop\ndata: {}\n\n"
 	synctest.Test(t, func(t *testing.T) {
 		got, _ := bubbleAt(t, "/v1/messages", 15*time.Second, drip(`{"model":"tiny","stream":true}`, time.Minute), func(r *http.Request) (*http.Response, error) {
 			consume(r)
-			return events(200, "text/event-stream", "data: {}\n\n"), nil
+			return events(200, "text/event-stream", stop), nil
 		})
-		if got.body != "data: {}\n\n" {
+		if got.body != stop {
 			t.Errorf("%q", got.body)
 		}
 	})
@@ -109,8 +115,9 @@ func TestNoHeartbeatsUnlessAskedFor(t *testing.T) {
 	})
 }
 
-// TestFailuresBehindAHeartbeat: the status is gone, so an event says it, in
-// the route's dialect, and the connection breaks.
+// TestFailuresBehindAHeartbeat: the status is gone, so an event says it, in the
+// route's dialect. That is all that there is to say, and the connection stays,
+// unless the exchange was cut.
 func TestFailuresBehindAHeartbeat(t *testing.T) {
 	t.Parallel()
 	type ollama = func(r *http.Request) (*http.Response, error)
@@ -125,7 +132,7 @@ func TestFailuresBehindAHeartbeat(t *testing.T) {
 		code   int
 	}{
 		"OpenAI's":    {"/v1/chat/completions", answers(events(500, "application/json", `{"error":{"message":"model runner has crashed","type":"api_error"}}`)), `data: {"error":{"message":"model runner has crashed","type":"api_error","param":null,"code":null}}`, 502},
-		"responses":   {"/v1/responses", answers(events(503, "application/json", `{"error":{"message":"busy"}}`)), "event: error\n" + `data: {"code":"server_error","message":"busy","param":null,"type":"error"}`, 502},
+		"responses":   {"/v1/responses", answers(events(503, "application/json", `{"error":{"message":"busy"}}`)), "event: error\n" + `data: {"type":"error","sequence_number":0,"code":"server_error","message":"busy","param":null,"error":{"message":"busy","type":"api_error","param":null,"code":"server_error"}}`, 502},
 		"Anthropic's": {"/v1/messages", answers(events(404, "application/json", `{"type":"error","error":{"type":"not_found_error","message":"model 'x' not found"}}`)), "event: error\n" + `data: {"type":"error","error":{"type":"not_found_error","message":"model 'x' not found"},"request_id":"…"}`, 502},
 		"a plain one": {"/v1/completions", answers(events(500, "application/json", `{"error":"out of memory"}`)), `data: {"error":{"message":"out of memory","type":"api_error","param":null,"code":null}}`, 502},
 		"no JSON":     {"/v1/completions", answers(events(500, "text/html", `<h1>Oops`)), `data: {"error":{"message":"Ollama sent no stream","type":"api_error","param":null,"code":null}}`, 502},
@@ -146,7 +153,7 @@ func TestFailuresBehindAHeartbeat(t *testing.T) {
 				if i := strings.Index(text, `"request_id":"`); i >= 0 {
 					text = text[:i] + `"request_id":"…"}` + "\n\n"
 				}
-				if got.status != 200 || text != c.event+"\n\n" || !strings.HasPrefix(got.body, beat) || got.err != http.ErrAbortHandler {
+				if got.status != 200 || text != c.event+"\n\n" || !strings.HasPrefix(got.body, beat) || got.err != map[int]error{504: http.ErrAbortHandler}[c.code] {
 					t.Errorf("%s %q, want %q", got, got.body, c.event)
 				}
 				if code := spy.all("RequestEnded")[0].n; code != c.code {

@@ -58,7 +58,8 @@ type Recorder interface {
 	// for several, it is up if one of them is.
 	UpstreamUp(upstream int, up bool)
 
-	// UpstreamFailed is called when an Ollama cannot be reached or breaks off.
+	// UpstreamFailed is called when an Ollama cannot be reached, breaks off, or
+	// ends a stream without its last word or with an error.
 	// Kind is one of [UpstreamErrors].
 	UpstreamFailed(upstream int, kind string)
 
@@ -130,11 +131,14 @@ const (
 	upstreamTimeout = "timeout"
 	upstreamReset   = "reset"
 	upstreamOther   = "other"
+
+	upstreamTruncated = "truncated" // a stream ended cleanly, but without its last word
+	upstreamReported  = "reported"  // the last word of a stream was an error of Ollama's own
 )
 
 // UpstreamErrors lists every kind of failure of Ollama's.
 func UpstreamErrors() []string {
-	return []string{upstreamDial, upstreamTimeout, upstreamReset, upstreamOther}
+	return []string{upstreamDial, upstreamTimeout, upstreamReset, upstreamOther, upstreamTruncated, upstreamReported}
 }
 
 // The choices of Recorder.UpstreamEntered.

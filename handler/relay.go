@@ -73,20 +73,35 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 // pass passes the answer on: its head at once where a body of unknown length
 // follows, and each chunk as it arrives.
 func (p *Proxy) pass(x *exchange, res *http.Response) {
+	word := x.expectEnd(res)
+	if word != noLastWord && res.ContentLength >= 0 {
+		// By its length it would look whole, whatever its last word is.
+		res.ContentLength = -1
+		delete(res.Header, "Content-Length")
+	}
 	if x.status == 0 && res.ContentLength < 0 {
 		p.begin(x, res)
 		x.control.Flush()
 	}
-	t := tails.Get().(*tail)
-	defer tails.Put(t)
+	t := passages.Get().(*passage)
+	defer passages.Put(t)
 	t.n = 0
-	defer p.countAnswer(x, t)
+	t.ending.expect(word)
+	defer p.countAnswer(x, &t.tail)
 	for {
 		err := p.passChunk(x, res, t)
+		if err == io.EOF {
+			err = t.ending.verdict(&t.tail)
+			if err == nil {
+				x.outcome = outcomeComplete
+				return
+			}
+			if err == errReported {
+				p.note(x, reported, err)
+				return
+			}
+		}
 		switch {
-		case err == io.EOF:
-			x.outcome = outcomeComplete
-			return
 		case err != nil && x.status == 0:
 			p.fail(x, err)
 			return
@@ -98,7 +113,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 
 // passChunk waits for what comes next, and passes it on. Only then does a stream
 // have a buffer: most of the time it waits for the next token.
-func (p *Proxy) passChunk(x *exchange, res *http.Response, t *tail) error {
+func (p *Proxy) passChunk(x *exchange, res *http.Response, t *passage) error {
 	s, chunk, err := nextChunk(res.Body)
 	defer s.giveBack()
 	if x.status == 0 && (len(chunk) > 0 || err == io.EOF) {
@@ -180,4 +195,4 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	return nil
 }
 
-var tails = sync.Pool{New: func() any { return new(tail) }}
+var passages = sync.Pool{New: func() any { return new(passage) }}

@@ -19,6 +19,8 @@ type route struct {
 	upload  bool // streams to Ollama's disk: --max-body does not bind it
 	reach   reach
 
+	lastWord lastWord // of its streams
+
 	id    int    // its place in RouteNames
 	allow string // what a 405 says
 }
@@ -28,13 +30,13 @@ type route struct {
 // Left out on purpose, because they act with the host's ollama.com account:
 // /api/me, /api/signout, /api/user/… and /api/experimental/….
 var routes = newTable([]route{
-	{name: "/v1/chat/completions", methods: post, class: signer.Chat, dialect: openAI, models: inModel},
-	{name: "/v1/completions", methods: post, class: signer.Chat, dialect: openAI, models: inModel},
-	{name: "/v1/responses", methods: post, class: signer.Chat, dialect: responses, models: inModel},
-	{name: "/v1/messages", methods: post, class: signer.Chat, dialect: anthropic, models: inModel},
+	{name: "/v1/chat/completions", methods: post, class: signer.Chat, dialect: openAI, models: inModel, lastWord: doneMark},
+	{name: "/v1/completions", methods: post, class: signer.Chat, dialect: openAI, models: inModel, lastWord: doneMark},
+	{name: "/v1/responses", methods: post, class: signer.Chat, dialect: responses, models: inModel, lastWord: responseEnd},
+	{name: "/v1/messages", methods: post, class: signer.Chat, dialect: anthropic, models: inModel, lastWord: messageStop},
 	{name: "/v1/audio/transcriptions", methods: post, class: signer.Chat, dialect: openAI, models: inForm},
-	{name: "/api/chat", methods: post, class: signer.Chat, dialect: native, models: inModel},
-	{name: "/api/generate", methods: post, class: signer.Chat, dialect: native, models: inModel},
+	{name: "/api/chat", methods: post, class: signer.Chat, dialect: native, models: inModel, lastWord: doneTrue},
+	{name: "/api/generate", methods: post, class: signer.Chat, dialect: native, models: inModel, lastWord: doneTrue},
 
 	{name: "/v1/embeddings", methods: post, class: signer.Embed, dialect: openAI, models: inModel},
 	{name: "/api/embed", methods: post, class: signer.Embed, dialect: native, models: inModel},
@@ -48,9 +50,9 @@ var routes = newTable([]route{
 	{name: "/api/ps", methods: get, class: signer.Models, dialect: native, models: inAnswer, reach: everyone},
 	{name: "/api/show", methods: post, class: signer.Models, dialect: native, models: inModelOrName},
 
-	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native, models: inModelOrName, reach: everyone},
-	{name: "/api/push", methods: post, class: signer.Admin, dialect: native, models: inModelOrName},
-	{name: "/api/create", methods: post, class: signer.Admin, dialect: native, models: inModelAndFrom, reach: theNamed},
+	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native, models: inModelOrName, reach: everyone, lastWord: success},
+	{name: "/api/push", methods: post, class: signer.Admin, dialect: native, models: inModelOrName, lastWord: success},
+	{name: "/api/create", methods: post, class: signer.Admin, dialect: native, models: inModelAndFrom, reach: theNamed, lastWord: success},
 	{name: "/api/copy", methods: post, class: signer.Admin, dialect: native, models: inCopy, reach: everyone},
 	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native, models: inModelOrName, reach: everyone},
 	{name: "/api/blobs/{digest}", methods: headPost, class: signer.Admin, dialect: native, models: untold, upload: true, reach: theNamed},

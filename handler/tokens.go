@@ -5,10 +5,21 @@ import (
 	"strconv"
 )
 
+// passage is what is kept of an answer as it passes: 1 KiB of memory.
+type passage struct {
+	tail
+	ending ending
+}
+
+func (p *passage) add(chunk []byte) {
+	p.ending.add(chunk, &p.tail)
+	p.tail.add(chunk)
+}
+
 // tailLen is how much of an answer's end is kept to read its token counts
-// from: with its length 1 KiB of memory. They stand in the last line or event; what may come before them
+// from. They stand in the last line or event; what may come before them
 // there, such as the context of /api/generate, need not fit.
-const tailLen = 1<<10 - 8
+const tailLen = 1<<10 - 152
 
 // tail is the last bytes that were passed on.
 type tail struct {

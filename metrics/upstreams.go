@@ -38,7 +38,7 @@ type upstream struct {
 func newUpstreams(o Options) *upstreams {
 	u := &upstreams{
 		up:       gauges("upstream_up", "1 if the Ollama answered when last looked after.", "upstream"),
-		failures: counters("upstream_errors_total", "Times that an Ollama could not be reached or broke off, by kind.", "upstream", "kind"),
+		failures: counters("upstream_errors_total", "Times that an Ollama could not be reached, or did not bring its answer to a good end, by kind.", "upstream", "kind"),
 		requests: counters("upstream_requests_total", "Requests sent to one of several Ollamas, by why that one: conversation: it served it last; loaded: it has the model loaded; cold: it is to load it; any: nobody is known to have it, or none is needed; named: by the client.", "upstream", "choice"),
 		retries:  counters("upstream_retries_total", "Requests that came back from one of several Ollamas and were sent to another, by why.", "upstream", "reason"),
 		inFlight: gauges("upstream_in_flight_requests", "Requests that one of several Ollamas has.", "upstream"),
