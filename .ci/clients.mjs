@@ -368,6 +368,28 @@ for (const client of everyone) {
   }
 }
 
+// ---- ended cleanly by Ollama, but without its last word
+
+for (const client of everyone) {
+  for (const route of client.routes) {
+    if (route.only === whole) continue;
+    const itself = 'unexpected EOF', us = 'Ollama ended its answer before it was whole';
+    for (const [end, message] of [
+      ['repeat', us],
+      ['runner-killed', client === ollama ? itself : us],
+      // The event response.failed is one among others for openai's client.
+      ...(route.path === '/v1/responses' ? [] : [['error-event', itself]]),
+    ]) {
+      await check(`${client.name} ${inMode(route, streamed)}: ${end}`, async () => {
+        const series = ['ollama_proxy_streams_total', `route="${route.path}"`, 'outcome="upstream_error"'];
+        const before = await metric(...series);
+        await broken(() => answer(client, route, { model: end, ...streamed }), message);
+        await counted(before, ...series);
+      });
+    }
+  }
+}
+
 // ---- left by the client
 
 for (const client of everyone) {

@@ -314,7 +314,7 @@ func load() {
 	again(alice, "GET", "/api/tags", "")
 
 	// What Ollama does wrong: see handler/standin/doc.go.
-	for _, fault := range []string{"reset", "garbage", "hang", "hang-mid", "dies-between", "busy", "broken"} {
+	for _, fault := range []string{"reset", "garbage", "hang", "hang-mid", "dies-between", "repeat", "error-event", "busy", "broken"} {
 		again(alice, "POST", "/v1/chat/completions", stream(fault))
 	}
 

@@ -69,6 +69,9 @@ func (q ask) event(b []byte, i int) []byte {
 		if lines {
 			return append(b, "{\"done\":true}\n"...)
 		}
+		if q.Path == "/v1/messages" {
+			return append(b, "{\"type\":\"message_stop\"}\n\n"...)
+		}
 		return append(b, "[DONE]\n\n"...)
 	}
 	b = fmt.Appendf(b, `{"n":%d,"i":%d,"text":"%s"}`, q.N, i, cut(q.N, uint64(i), q.Size))
