@@ -6,30 +6,49 @@ import (
 )
 
 const (
-	// maxModelName is far above what Ollama takes: 80 bytes for each of tag,
-	// model and namespace, 350 for the host.
+	// maxModelName bounds a pattern of names. It is above what Ollama takes
+	// for a name without a scheme: 80 bytes for each of tag, model and
+	// namespace, 350 for the host.
 	maxModelName = 600
 
 	defaultHost      = "registry.ollama.ai"
 	defaultNamespace = "library"
 	defaultTag       = "latest"
+
+	maxHostPart = 350
+	maxNamePart = 80
 )
 
-// CanonicalModel gives the one spelling that stands for all those by which
-// Ollama knows the same model: "TINY", "library/tiny" and
-// "https://registry.ollama.ai/library/tiny:latest" are all "tiny:latest". If
-// name can be no model's name, ok is false; Ollama would refuse it, and so
-// must whoever checks it.
+// CanonicalModel gives the one spelling of all those by which Ollama knows the
+// same model where it runs, shows, pulls or deletes it: "TINY", "library/tiny",
+// "https:///library/tiny:latest" and "tiny:local" are all "tiny:latest";
+// "tiny:8b:cloud" is "tiny:8b-cloud". Space around the name does not count.
+//
+// If Ollama would not take name for a model's, ok is false. Whoever checks names
+// must refuse it then: what one version refuses, another may read.
 func CanonicalModel(name string) (canonical string, ok bool) {
-	name = strings.TrimSpace(name)
-	if name == "" || len(name) > maxModelName {
+	base, source := cutSource(strings.TrimSpace(name))
+	if _, second := cutSource(base); source != "" && second != "" {
 		return "", false
 	}
-	if bare, suffix, found := cutLast(name, ":"); found && strings.EqualFold(strings.TrimSpace(suffix), "local") {
-		name = bare
+	canonical, ok = CanonicalName(base)
+	if !ok || source != "cloud" {
+		return canonical, ok
 	}
-	host, namespace, model, tag, ok := cutModel(name)
-	if !ok || !isNamePart(model, false) || !isNamePart(tag, false) || !isNamePart(namespace, false) || !isNamePart(host, true) {
+	if hasTag(base) {
+		return canonical + "-cloud", true
+	}
+	return strings.TrimSuffix(canonical, defaultTag) + "cloud", true
+}
+
+// CanonicalName is CanonicalModel for where Ollama reads a name as that of a
+// model in its store: when it copies, pushes or creates one, and in its lists.
+// There ":local" and ":cloud" are tags like any other, and space is part of the
+// name, which makes it none.
+func CanonicalName(name string) (canonical string, ok bool) {
+	host, namespace, model, tag, whole := cutModel(name)
+	if !whole || !isNamePart(model, maxNamePart, ".") || !isNamePart(tag, maxNamePart, ".") ||
+		!isNamePart(namespace, maxNamePart, "") || !isNamePart(host, maxHostPart, ".:") {
 		return "", false
 	}
 	return joinModel(host, namespace, model, tag), true
@@ -51,40 +70,87 @@ func IsCloudModel(name string) bool {
 	}
 }
 
-// canonicalPattern does to a pattern what CanonicalModel does to a name, as
+// SaysWhere reports whether the name says at its end where its model is to run:
+// here, or at ollama.com. Then CanonicalModel and CanonicalName differ over it.
+func SaysWhere(name string) bool {
+	_, source := cutSource(strings.TrimSpace(name))
+	return source != ""
+}
+
+// cutSource takes off the end of a name what says where its model is to run:
+// source is "local", "cloud", or "" where nothing says so.
+func cutSource(name string) (base, source string) {
+	base, suffix, found := cutLast(name, ":")
+	suffix = strings.TrimSpace(suffix)
+	tag, isCloud := cutSuffixFold(suffix, "-cloud")
+	switch {
+	case found && strings.EqualFold(suffix, "local"):
+		return base, "local"
+	case found && strings.EqualFold(suffix, "cloud"):
+		return base, "cloud"
+	case found && isCloud && !strings.Contains(suffix, "/"):
+		return base + ":" + tag, "cloud"
+	}
+	return name, ""
+}
+
+// cutSuffixFold is strings.CutSuffix for a suffix in ASCII, in any letter case.
+func cutSuffixFold(s, suffix string) (before string, found bool) {
+	at := len(s) - len(suffix)
+	if at < 0 || !strings.EqualFold(s[at:], suffix) {
+		return s, false
+	}
+	return s[:at], true
+}
+
+// hasTag reports whether a name says its tag. The colon of a host's port is
+// none.
+func hasTag(name string) bool {
+	return strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, '/')
+}
+
+// canonicalPattern does to a pattern what CanonicalName does to a name, as
 // far as its stars allow.
 func canonicalPattern(pattern string) string {
 	host, namespace, model, tag, ok := cutModel(pattern)
 	if !ok {
 		return strings.ToLower(pattern)
 	}
-	if !strings.Contains(pattern[strings.LastIndexByte(pattern, '/')+1:], ":") && strings.HasSuffix(pattern, "*") {
+	if !hasTag(pattern) && strings.HasSuffix(pattern, "*") {
 		canonical := joinModel(host, namespace, model, defaultTag)
 		return strings.TrimSuffix(canonical, ":"+defaultTag)
 	}
 	return joinModel(host, namespace, model, tag)
 }
 
-// cutModel takes [[scheme "://"] host "/"] [namespace "/"] model [":" tag]
-// apart from its end, as Ollama does, and fills in what is left out.
+// cutModel takes [[[scheme "://"] host "/"] namespace "/"] model [":" tag]
+// apart from its end, as Ollama does, and fills in what is left out. A scheme
+// may be anything, and the host behind it may be empty. If another part is empty
+// on either side of its separator, ok is false.
 func cutModel(name string) (host, namespace, model, tag string, ok bool) {
-	host, namespace, tag = defaultHost, defaultNamespace, defaultTag
-	if strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, '/') {
+	host, namespace, tag, ok = defaultHost, defaultNamespace, defaultTag, true
+	if hasTag(name) {
 		name, tag, _ = cutLast(name, ":")
+		ok = name != "" && tag != ""
 	}
 	rest, model, found := cutLast(name, "/")
 	if !found {
-		return host, namespace, name, tag, name != "" && tag != ""
+		return host, namespace, name, tag, ok && name != ""
 	}
-	if rest, last, found := cutLast(rest, "/"); found {
-		namespace, host = last, rest
-		if _, after, hasScheme := strings.Cut(rest, "://"); hasScheme {
-			host = after
-		}
-	} else {
-		namespace = rest
+	ok = ok && rest != "" && model != ""
+	rest, last, found := cutLast(rest, "/")
+	if !found {
+		return host, rest, model, tag, ok
 	}
-	return host, namespace, model, tag, host != "" && namespace != "" && model != "" && tag != ""
+	ok = ok && rest != "" && last != ""
+	namespace = last
+	if _, after, hasScheme := strings.Cut(rest, "://"); hasScheme {
+		rest = after
+	}
+	if rest != "" {
+		host = rest
+	}
+	return host, namespace, model, tag, ok
 }
 
 func joinModel(host, namespace, model, tag string) string {
@@ -99,18 +165,18 @@ func joinModel(host, namespace, model, tag string) string {
 	return name
 }
 
-// isNamePart allows the characters that Ollama does; only a host has a colon,
-// before its port.
-func isNamePart(part string, colon bool) bool {
+// isNamePart reports whether Ollama takes the part: letters and digits of ASCII,
+// underscores, and after the first byte dashes and what also holds.
+func isNamePart(part string, limit int, also string) bool {
 	for i := range len(part) {
 		switch c := part[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_':
-		case i > 0 && (c == '-' || c == '.' || colon && c == ':'):
+		case i > 0 && (c == '-' || strings.IndexByte(also, c) >= 0):
 		default:
 			return false
 		}
 	}
-	return part != ""
+	return part != "" && len(part) <= limit
 }
 
 // unfitForModel allows a pattern the characters of a name, and "*".
