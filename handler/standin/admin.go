@@ -58,7 +58,7 @@ func (x *exchange) report(failed string, steps ...progress) {
 
 // named reports whether the request names a model in a form that Ollama takes, and answers it if not.
 func (x *exchange) named() (string, bool) {
-	name := Canonical(x.ask.Model)
+	name := x.model()
 	switch {
 	case x.unread != nil:
 		x.fail(http.StatusBadRequest, x.unread.Error())
@@ -77,7 +77,7 @@ func (x *exchange) pull() {
 		return
 	}
 	manifest := progress{Status: "pulling manifest"}
-	if x.fault == "" && (!slices.Contains(x.o.registry, name) || !x.o.install(name)) {
+	if x.fault == "" && (!slices.Contains(x.o.registry, name) || !x.o.install(name, x.o.isRemote(name))) {
 		x.report("pull model manifest: file does not exist", manifest)
 		return
 	}
@@ -114,7 +114,7 @@ func (x *exchange) create() {
 		x.fail(http.StatusBadRequest, "neither 'from' or 'files' was specified")
 		return
 	}
-	if x.fault == "" && !x.o.install(name) {
+	if x.fault == "" && !x.o.install(name, x.ask.remote) {
 		x.report("no space left on device", progress{Status: "gathering model components"})
 		return
 	}
@@ -127,13 +127,13 @@ func (x *exchange) copy() {
 	if !ok {
 		return
 	}
-	destination := Canonical(x.ask.destination)
+	destination := Stored(x.ask.destination)
 	switch {
 	case destination == "":
 		x.fail(http.StatusBadRequest, fmt.Sprintf("destination %q is invalid", x.ask.destination))
 	case !x.o.has(source):
 		x.fail(http.StatusNotFound, fmt.Sprintf("model %q not found", x.ask.Model))
-	case !x.o.install(destination):
+	case !x.o.install(destination, x.o.isRemote(source)):
 		x.fail(http.StatusInternalServerError, "no space left on device")
 	default:
 		x.empty(http.StatusOK)
@@ -150,6 +150,7 @@ func (x *exchange) remove() {
 	if i >= 0 {
 		x.o.installed = slices.Delete(x.o.installed, i, i+1)
 		delete(x.o.loaded, name)
+		delete(x.o.remote, name)
 	}
 	x.o.mu.Unlock()
 	if i < 0 {
@@ -159,16 +160,19 @@ func (x *exchange) remove() {
 	x.empty(http.StatusOK)
 }
 
-func (o *Ollama) install(name string) bool {
+func (o *Ollama) install(name string, remote bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if slices.Contains(o.installed, name) {
-		return true
+	if !slices.Contains(o.installed, name) {
+		if len(o.installed) >= maxInstalled {
+			return false
+		}
+		o.installed = append(o.installed, name)
 	}
-	if len(o.installed) >= maxInstalled {
-		return false
+	delete(o.remote, name)
+	if remote {
+		o.remote[name] = true
 	}
-	o.installed = append(o.installed, name)
 	return true
 }
 

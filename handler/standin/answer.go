@@ -130,7 +130,7 @@ func (x *exchange) runnable() bool {
 		x.fail(http.StatusBadRequest, "model is required")
 	case name == "" && x.ask.Model != "":
 		x.fail(http.StatusBadRequest, "invalid model name")
-	case x.fault == "" && !x.o.has(name):
+	case x.fault == "" && (!x.o.has(name) || isLocal(x.ask.Model) && x.o.isRemote(name)):
 		x.fail(http.StatusNotFound, x.notFound())
 	default:
 		return true

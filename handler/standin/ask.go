@@ -29,10 +29,16 @@ type ask struct {
 	} `json:"stream_options"`
 
 	messages    []message // of the routes that have them
+	tools       []tool    // of the routes where some of them are Ollama's own
 	nothing     bool      // to create a model from
+	remote      bool      // the model to create is to run at ollama.com
 	destination string    // of a copy
 	format      string    // of a transcription
 	audio       io.Reader // likewise
+}
+
+type tool struct {
+	Type string `json:"type"`
 }
 
 type message struct {
@@ -80,6 +86,16 @@ func readModel(x *exchange) (a ask, err error) {
 			a.messages = body.Messages
 		}
 	}
+	switch x.route.path {
+	case "/v1/messages", "/v1/responses":
+		if err == nil {
+			var body struct {
+				Tools []tool `json:"tools"`
+			}
+			err = x.decode(&body)
+			a.tools = body.Tools
+		}
+	}
 	if x.route.dialect != native {
 		a.Model = cmp.Or(cloudModel(x.body), a.Model)
 	}
@@ -93,7 +109,7 @@ func cloudModel(body []byte) (model string) {
 	if json.Unmarshal(body, &fields) != nil || json.Unmarshal(fields["model"], &model) != nil {
 		return ""
 	}
-	if _, source := cutSource(strings.Map(lower, strings.TrimSpace(model))); source != "cloud" {
+	if !isCloud(model) {
 		return ""
 	}
 	return model
@@ -113,13 +129,15 @@ func readName(x *exchange) (ask, error) {
 func readCreate(x *exchange) (ask, error) {
 	a, err := readName(x)
 	var body struct {
-		From  string
-		Files map[string]string
+		From       string
+		RemoteHost string `json:"remote_host"`
+		Files      map[string]string
 	}
 	if err == nil {
 		err = x.decode(&body)
 	}
 	a.nothing = body.From == "" && len(body.Files) == 0
+	a.remote = body.From != "" && (body.RemoteHost != "" || isCloud(body.From))
 	return a, err
 }
 

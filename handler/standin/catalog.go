@@ -12,6 +12,13 @@ import (
 // keepAlive is how long a model stays loaded that nobody asks.
 const keepAlive = 5 * time.Minute
 
+// isRemote reports whether the model runs at ollama.com.
+func (o *Ollama) isRemote(name string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.remote[name]
+}
+
 func (o *Ollama) has(name string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -47,6 +54,8 @@ type details struct {
 type listing struct {
 	Name       string     `json:"name"`
 	Model      string     `json:"model"`
+	Remote     string     `json:"remote_model,omitempty"`
+	RemoteHost string     `json:"remote_host,omitempty"`
 	ModifiedAt *time.Time `json:"modified_at,omitempty"`
 	Size       int64      `json:"size"`
 	Digest     string     `json:"digest"`
@@ -88,6 +97,9 @@ func (x *exchange) tags() {
 	for _, name := range x.o.names() {
 		l := describe(name)
 		l.ModifiedAt = &x.o.born
+		if x.o.isRemote(name) {
+			l.Remote, l.RemoteHost = "gpt-oss:120b", cloudHost
+		}
 		all = append(all, l)
 	}
 	x.reply(http.StatusOK, map[string]any{"models": all})

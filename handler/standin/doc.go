@@ -7,8 +7,9 @@
 // above all which model a body names, because a proxy that reads a body differently guards nothing.
 //
 // It differs in this: the answer is always the same text, tokens are words, nothing is stored of a blob but its
-// digest, /api/pull knows only the models that the stand-in was made with, models at ollama.com do not exist, and a
-// body with Content-Encoding zstd, which the standard library cannot decode, is always 400.
+// digest, /api/pull knows only the models that the stand-in was made with, models at ollama.com answer as others do if
+// they are in the catalogue and do not exist otherwise, and a body with Content-Encoding zstd, which the standard
+// library cannot decode, is always 400. What acts with an account there is in Seen.Account.
 //
 // # Misbehaviour
 //

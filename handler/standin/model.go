@@ -1,6 +1,9 @@
 package standin
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 const (
 	homeHost      = "registry.ollama.ai"
@@ -8,41 +11,50 @@ const (
 	defaultTag    = "latest"
 )
 
-// Canonical returns the one spelling that stands for all that Ollama takes for the same model: lower case, without
-// surrounding space, the default registry and namespace left out, the tag always there, and ":local", which only
-// says where to run it, gone. All of "TINY", " tiny\n", "library/tiny", "https://registry.ollama.ai/library/tiny" and
-// "tiny:local" are "tiny:latest". What sends a model to ollama.com stays: "tiny:cloud", and "tiny:8b-cloud" also for
-// "tiny:8b:cloud".
+// Canonical returns the one spelling that stands for all that Ollama takes for the same model where it runs, shows,
+// pulls or deletes one: lower case, without surrounding space, the default registry and namespace left out, the tag
+// always there, and ":local", which only says where to run it, gone. All of "TINY", " tiny\n", "library/tiny",
+// "https:///library/tiny" and "tiny:local" are "tiny:latest". What sends a model to ollama.com stays: "tiny:cloud", and
+// "tiny:8b-cloud" also for "tiny:8b:cloud".
 // If Ollama would not take the text for a model's name, Canonical returns "".
 func Canonical(model string) string {
-	name, source := cutSource(strings.Map(lower, strings.TrimSpace(model)))
-	if _, second := cutSource(name); source != "" && second != "" {
+	base, source := cutSource(strings.TrimSpace(model))
+	if _, second := cutSource(base); source != "" && second != "" {
 		return ""
 	}
+	name := Stored(base)
+	switch tagged := strings.LastIndex(base, ":") > strings.LastIndex(base, "/"); {
+	case name == "" || source != "cloud":
+		return name
+	case tagged:
+		return name + "-cloud"
+	}
+	return strings.TrimSuffix(name, defaultTag) + "cloud"
+}
 
-	tag, tagged := defaultTag, false
+// Stored is Canonical where Ollama reads the name of a model in its store: to copy, push or create one. ":local" and
+// ":cloud" are tags like any other there, and space is not taken off.
+func Stored(model string) string {
+	name := strings.Map(lower, model)
+	tag, whole := defaultTag, true
 	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
-		name, tag, tagged = name[:i], name[i+1:], true
+		name, tag, whole = name[:i], name[i+1:], i > 0
 	}
-	switch {
-	case source == "cloud" && tagged:
-		tag += "-cloud"
-	case source == "cloud":
-		tag = "cloud"
-	}
-
 	host, namespace := homeHost, homeNamespace
 	rest, name, qualified := cutLast(name, "/")
 	if qualified {
 		var hosted bool
+		whole = whole && rest != ""
 		if rest, namespace, hosted = cutLast(rest, "/"); hosted {
+			whole = whole && rest != ""
 			host = rest
+			// Any scheme will do. Only behind one may the host be missing.
 			if _, after, ok := strings.Cut(rest, "://"); ok {
-				host = after
+				host = cmp.Or(after, homeHost)
 			}
 		}
 	}
-	if !validPart(host, 350, "-_.:") || !validPart(namespace, 80, "-_") ||
+	if !whole || !validPart(host, 350, "-_.:") || !validPart(namespace, 80, "-_") ||
 		!validPart(name, 80, "-_.") || !validPart(tag, 80, "-_.") {
 		return ""
 	}
@@ -61,7 +73,7 @@ func Canonical(model string) string {
 // neither.
 func cutSource(name string) (base, source string) {
 	base, suffix, ok := cutLast(name, ":")
-	suffix = strings.TrimSpace(suffix)
+	suffix = strings.Map(lower, strings.TrimSpace(suffix))
 	if !ok || strings.Contains(suffix, "/") {
 		return name, ""
 	}

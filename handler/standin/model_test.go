@@ -14,7 +14,8 @@ func TestCanonical(t *testing.T) {
 	for want, spellings := range map[string][]string{
 		"tiny:latest": {"tiny", "TINY", "Tiny:LATEST", "library/tiny", "Library/Tiny:latest", "registry.ollama.ai/library/tiny:latest",
 			"https://registry.ollama.ai/library/tiny", "http://REGISTRY.ollama.ai/library/tiny:latest", "tiny:local", "tiny:LOCAL",
-			"tiny: local", "tiny:latest:local", " tiny\n", "\ttiny \r\n", "tiny:latest", "registry.ollama.ai/library/tiny:local"},
+			"tiny: local", "tiny:latest:local", " tiny\n", "\ttiny \r\n", "tiny:latest", "registry.ollama.ai/library/tiny:local",
+			"https:///library/tiny", ":///library/tiny", "any thing:///library/tiny", strings.Repeat("s", 600) + "://registry.ollama.ai/library/tiny"},
 		"other:1b":              {"other:1b", "OTHER:1B", "other:1b:local"},
 		"me/tiny:latest":        {"me/tiny", "registry.ollama.ai/Me/tiny"},
 		"host:5000/me/m:latest": {"host:5000/me/m", "https://HOST:5000/me/m:latest"},
@@ -24,7 +25,7 @@ func TestCanonical(t *testing.T) {
 		"tiny-cloud:latest":     {"tiny-cloud"},
 		"": {"", " ", ":", "tiny:", ":x", "/tiny", "tiny/", "a b", "-tiny", "tiny:-x", "a/b/c/d", "http://tiny", "http://ns/tiny",
 			"tiny@sha256:00", "tïny", "tiny:local:cloud", "tiny:cloud:local", "tiny:local:local", "tiny\x00", "\u212Aiwi", "n.s/tiny",
-			strings.Repeat("a", 81), "../tiny"},
+			strings.Repeat("a", 81), "../tiny", "https:///tiny", "https:////tiny", "a://b://c/library/tiny", "//library/tiny", "tiny:-cloud", "tiny::cloud"},
 	} {
 		for _, s := range spellings {
 			if got := standin.Canonical(s); got != want {
@@ -34,6 +35,75 @@ func TestCanonical(t *testing.T) {
 		if want != "" && standin.Canonical(want) != want {
 			t.Errorf("Canonical(%q) = %q", want, standin.Canonical(want))
 		}
+	}
+}
+
+func TestStoredNamesAreReadAsTheyStand(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"tiny": "tiny:latest", "https:///library/TINY": "tiny:latest", "tiny:local": "tiny:local", "tiny:cloud": "tiny:cloud",
+		" tiny": "", "tiny\n": "", "tiny:8b:local": "", "tiny:8b:cloud": "", "tiny: local": "", "": "",
+	} {
+		if got := standin.Stored(name); got != want {
+			t.Errorf("Stored(%q) = %q, not %q", name, got, want)
+		}
+	}
+	s := serve(t)
+	for i, row := range []struct{ method, path, body, want string }{
+		{"POST", "/api/copy", `{"source":"tiny","destination":"tiny:local"}`, "tiny:latest"},
+		{"POST", "/api/copy", `{"source":"tiny:local","destination":"new"}`, "tiny:local"},
+		{"POST", "/api/push", `{"model":"tiny:local"}`, "tiny:local"},
+		{"POST", "/api/create", `{"model":"tiny:local","from":"tiny"}`, "tiny:local"},
+		{"POST", "/api/chat", `{"model":"tiny:local"}`, "tiny:latest"},
+		{"DELETE", "/api/delete", `{"model":"tiny:local"}`, "tiny:latest"},
+	} {
+		exchange(t, s.Server, row.method, row.path, row.body)
+		if got := s.await(t, i+1).Model; got != row.want {
+			t.Errorf("%s %s is about %q", row.path, row.body, got)
+		}
+	}
+}
+
+// TestWhatActsWithTheAccount: a request that would go to ollama.com in the name of the machine's owner says so.
+func TestWhatActsWithTheAccount(t *testing.T) {
+	t.Parallel()
+	o, s := start(t, standin.Options{Remote: []string{"mine"}})
+	o.Install("made:now", true)
+	const rest = `,"prompt":"x","input":"x","max_tokens":1,"messages":[{"role":"user","content":"x"}]}`
+	n := 0
+	for _, row := range []struct{ path, body, want string }{
+		{"/api/chat", `{"model":"tiny"` + rest, ""},
+		{"/api/chat", `{"model":"mine"` + rest, "model"},
+		{"/api/chat", `{"model":"x:///library/Mine"` + rest, "model"},
+		{"/api/chat", `{"model":"mine:local"` + rest, ""},
+		{"/api/generate", `{"model":"made:now"` + rest, "model"},
+		{"/v1/responses", `{"model":"mine"` + rest, "model"},
+		{"/api/chat", `{"model":"tiny:cloud"` + rest, "model"},
+		{"/v1/chat/completions", `{"model":"tiny:cloud","Model":"tiny"` + rest, "model"},
+		{"/api/show", `{"model":"mine"}`, ""},
+		{"/api/show", `{"model":"tiny:8b-cloud"}`, "model"},
+		{"/api/copy", `{"source":"mine","destination":"yours"}`, ""},
+		{"/api/chat", `{"model":"yours"` + rest, "model"},
+		{"/api/create", `{"model":"tiny","from":"gpt-oss:120b","remote_host":"ollama.com"}`, "model"},
+		{"/api/chat", `{"model":"tiny"` + rest, "model"},
+		{"/v1/messages", `{"model":"other:1b","tools":[{"name":"x"},{"type":"web_search_20250305"}]` + rest, "web_search"},
+		{"/v1/messages", `{"model":"other:1b","tools":[{"type":"custom","name":"web_search"}]` + rest, ""},
+		{"/v1/responses", `{"model":"other:1b","TOOLS":[{"typ\u0065":"web_search"}]` + rest, "web_search"},
+		{"/v1/responses", `{"model":"other:1b","tools":[{"type":"web_search_preview"}]` + rest, ""},
+		{"/v1/chat/completions", `{"model":"other:1b","tools":[{"type":"web_search"}]` + rest, ""},
+		{"/api/me", ``, "route"},
+	} {
+		exchange(t, s, "POST", row.path, row.body)
+		n++
+		if got := o.Seen()[n-1].Account; got != row.want {
+			t.Errorf("%s %s acts by %q, not %q", row.path, row.body, got, row.want)
+		}
+	}
+	if r, body := exchange(t, s, "POST", "/api/chat", `{"model":"mine:local"`+rest); r.StatusCode != 404 {
+		t.Errorf("%s %s", r.Status, body)
+	}
+	if _, body := exchange(t, s, "GET", "/api/tags", ""); strings.Count(body, `"remote_host":"https://ollama.com:443"`) != 4 {
+		t.Errorf("%s", body)
 	}
 }
 

@@ -16,6 +16,7 @@ type route struct {
 	serve   func(*exchange)
 	blob    bool // the body is a file, not a question
 	unnamed bool // no model is one that is not found
+	stored  bool // the model's name is one in the store, see Stored
 }
 
 var routes = []route{
@@ -44,9 +45,9 @@ var routes = []route{
 	{method: "POST", path: "/v1/embeddings", dialect: openAI, read: readModel, unnamed: true, serve: (*exchange).embedOpenAI},
 
 	{method: "POST", path: "/api/pull", read: readName, serve: (*exchange).pull},
-	{method: "POST", path: "/api/push", read: readName, serve: (*exchange).push},
-	{method: "POST", path: "/api/create", read: readCreate, serve: (*exchange).create},
-	{method: "POST", path: "/api/copy", read: readCopy, serve: (*exchange).copy},
+	{method: "POST", path: "/api/push", read: readName, stored: true, serve: (*exchange).push},
+	{method: "POST", path: "/api/create", read: readCreate, stored: true, serve: (*exchange).create},
+	{method: "POST", path: "/api/copy", read: readCopy, stored: true, serve: (*exchange).copy},
 	{method: "DELETE", path: "/api/delete", read: readName, serve: (*exchange).remove},
 	{method: "HEAD", path: "/api/blobs/{}", serve: (*exchange).hasBlob},
 	{method: "POST", path: "/api/blobs/{}", serve: (*exchange).storeBlob, blob: true},

@@ -31,6 +31,10 @@ type Seen struct {
 	// "" when it names none, or is refused before anything looks for one, or has a body that is an error.
 	Model string
 
+	// Account is what about the request acts with the ollama.com account of the machine's owner: "model",
+	// "web_search" or "route"; "" if nothing does.
+	Account string
+
 	// Gone is closed when the client leaves, or the request's context ends, before the answer was finished.
 	// Done is closed when the handler has returned.
 	Gone, Done <-chan struct{}

@@ -19,6 +19,7 @@ type Ollama struct {
 	mu        sync.Mutex
 	installed []string             // in the order in which they are listed
 	loaded    map[string]time.Time // since when
+	remote    map[string]bool      // run at ollama.com, whatever they are called
 	blobs     map[[sha256.Size]byte]bool
 }
 
@@ -30,6 +31,9 @@ type Options struct {
 	// Models is the catalogue. If it is empty there are tiny:latest, other:1b, llama3.2:latest, qwen3:8b and
 	// nomic-embed-text:latest. A name that is no model's name is left out.
 	Models []string
+
+	// Remote are models of the catalogue, or more of them, that run at ollama.com though their names do not say so.
+	Remote []string
 
 	// Step lets a test decide when the next chunk leaves: if it is not nil, every chunk of a stream after the
 	// first waits for one receive from it or for the end of the request's context. Closing it lets everything go.
@@ -43,8 +47,12 @@ func New(o Options) *Ollama {
 		models = []string{"tiny:latest", "other:1b", "llama3.2:latest", "qwen3:8b", "nomic-embed-text:latest"}
 	}
 	var registry []string
-	for _, m := range models {
-		if m = Canonical(m); m != "" && !slices.Contains(registry, m) {
+	remote := make(map[string]bool)
+	for _, m := range o.Remote {
+		remote[Stored(m)] = true
+	}
+	for _, m := range slices.Concat(models, o.Remote) {
+		if m = Stored(m); m != "" && !slices.Contains(registry, m) {
 			registry = append(registry, m)
 		}
 	}
@@ -55,7 +63,16 @@ func New(o Options) *Ollama {
 		born:      time.Now().UTC(),
 		installed: slices.Clone(registry),
 		loaded:    make(map[string]time.Time),
+		remote:    remote,
 		blobs:     make(map[[sha256.Size]byte]bool),
+	}
+}
+
+// Install puts a model into the store, as if somebody had made it on this machine. With remote it is one that runs at
+// ollama.com, whatever it is called. A name that is no model's name is left out.
+func (o *Ollama) Install(model string, remote bool) {
+	if name := Stored(model); name != "" {
+		o.install(name, remote)
 	}
 }
 
@@ -71,7 +88,7 @@ func (o *Ollama) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.refusal == nil && x.unread == nil && x.fault == "" {
 		x.readAsk()
 	}
-	x.seen.Model = Canonical(x.ask.Model)
+	x.seen.Model, x.seen.Account = x.model(), x.charged()
 	o.ledger.publish(x.seen)
 
 	if x.refusal != nil {
