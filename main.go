@@ -86,7 +86,7 @@ func newApp() *cli.App {
 					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
 					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
 					&cli.StringSliceFlag{Name: "allow-origin", Usage: "let web pages of `ORIGIN` use the proxy (with a key), such as https://chat.example.com"},
-					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com pass, on your account"},
+					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com, and those with web search, pass, on your account"},
 					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: as many as descriptors allow, where that is known)"},
 					&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
 					span("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),

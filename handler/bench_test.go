@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -17,8 +18,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// lean is an Ollama that costs next to nothing: whatever is asked, it sends the
-// same bytes.
+// lean is an Ollama that costs next to nothing: whatever is asked but which models
+// it has, it sends the same bytes.
 func lean(b *testing.B, answer string) *url.URL {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,7 +40,11 @@ func lean(b *testing.B, answer string) *url.URL {
 					if n, err := c.Read(in); err != nil || n == 0 {
 						return
 					}
-					if _, err := io.WriteString(c, answer); err != nil {
+					reply := answer
+					if bytes.HasPrefix(in, []byte("GET /api/tags ")) {
+						reply = "HTTP/1.1 200 OK\r\nContent-Length: 36\r\n\r\n" + `{"models":[{"name":"tiny:latest"}]} `
+					}
+					if _, err := io.WriteString(c, reply); err != nil {
 						return
 					}
 				}

@@ -108,6 +108,9 @@ func (p *Proxy) open(next step) step {
 	return func(x *exchange) {
 		x.client.watched()
 		defer x.client.unwatched()
+		if x.key.Admin {
+			x.named = x.r.Header.Get(upstreamHeader)
+		}
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
 		err := p.openBody(x)
@@ -181,9 +184,8 @@ func misstated(r *http.Request) bool {
 
 // checkLarge arranges for a body to be checked in passing.
 func (p *Proxy) checkLarge(x *exchange) error {
-	switch x.route.models {
-	case inModel, inModelOrName, inModelAndFrom, inCopy:
-		x.body.large = &checked{from: x.body.large, client: x.body.client, check: func(n names) error { return p.guardNames(x, n) }}
+	if x.route.models.isJSON() {
+		x.body.large = &checked{from: x.body.large, client: x.body.client, again: x.body.length < 0, check: func(n names) error { return p.guardNames(x, n) }}
 		return nil
 	}
 	return p.checkSmall(x)
@@ -191,32 +193,78 @@ func (p *Proxy) checkLarge(x *exchange) error {
 
 // checked reads the models from a JSON body as it passes. The byte that makes
 // the JSON complete, without which Ollama cannot begin, is passed on only once
-// they have been allowed.
+// they have been allowed. Ollama does not look at what follows, but may wait for
+// it, and meanwhile a model can become another one. So where something may
+// follow, the end of the body is passed on only once they have been allowed again.
 type checked struct {
 	from   io.Reader
 	client *source
 	names  nameReader
-	known  bool
 	check  func(names) error
+
+	complete bool // the JSON is
+	again    bool // something follows it, or may
+	isHeld   bool // the last byte that has come is held, and not passed on yet
+	held     byte
 }
 
 func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p)
-	if c.known {
-		return n, err
+	if len(p) < 2 {
+		return 0, io.ErrShortBuffer // no room for what is held and more
 	}
-	_, done := c.names.read(p[:n])
-	if done || err != nil {
-		c.known = true
-		if !done {
-			c.names.names.unreadable = true
-		}
-		if refused := c.check(c.names.names); refused != nil {
-			c.client.failed.Store(&refused)
+	if !c.complete {
+		return c.readJSON(p)
+	}
+	begin := 0
+	if c.isHeld {
+		p[0], begin = c.held, 1
+	}
+	n, err := c.from.Read(p[begin:])
+	n += begin
+	switch {
+	case err == io.EOF && (c.again || n > begin):
+		if refused := c.allow(); refused != nil {
 			return 0, refused
 		}
+		c.again, c.isHeld = false, false
+	case err == nil && n > 0:
+		n--
+		c.isHeld, c.held, c.again = true, p[n], true
 	}
 	return n, err
+}
+
+// readJSON reads on up to the end of the JSON, and what has come with that.
+func (c *checked) readJSON(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	used, done := c.names.read(p[:n])
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	if !done && err == nil {
+		return n, nil
+	}
+	c.complete = true
+	if !done {
+		c.names.names.unreadable = true
+	}
+	if refused := c.allow(); refused != nil {
+		return 0, refused
+	}
+	if used < n && err == nil {
+		n--
+		c.isHeld, c.held, c.again = true, p[n], true
+	}
+	return n, err
+}
+
+// allow checks the models. If it returns an error, that is the exchange's too.
+func (c *checked) allow() error {
+	refused := c.check(c.names.names)
+	if refused != nil {
+		c.client.failed.Store(&refused)
+	}
+	return refused
 }
 
 // source reads what the client of an exchange sends, and bounds it.

@@ -157,7 +157,7 @@ func TestTheSegmentOfAPath(t *testing.T) {
 	}
 	s.knock(t, "GET", requests)
 	arrived := tap.take(t, s.upstream)
-	if len(arrived) < 50 {
+	if len(arrived) < 10 { // most are no model's name
 		t.Errorf("%d requests reached Ollama", len(arrived))
 	}
 	for _, sent := range arrived {

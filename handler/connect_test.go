@@ -422,6 +422,17 @@ func TestConnectKeepsThePath(t *testing.T) {
 	}
 }
 
+// TestConnectTellsTheCommandThatThereIsNoCloud: the proxy does, through it.
+func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
+	t.Parallel()
+	eachConnectRemote(t, false, func(t *testing.T, s *site, c *connected, _ chan<- struct{}) {
+		if a := c.ask(t, "GET", "/api/status", ""); a.status != 200 || a.body != `{"cloud":{"disabled":true,"source":"config"}}` {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		s.nothingArrived(t)
+	})
+}
+
 // TestConnectServesItsOwnMachineOnly is what keeps web pages out.
 func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 	t.Parallel()

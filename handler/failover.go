@@ -47,6 +47,10 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 			x.leave() // its failure has been told
 			return nil, pl.nobodyFor(model)
 		}
+		if o.remote.Load() && !pl.open {
+			o.leave() // it has come up since the lists were looked at
+			return nil, errCloud
+		}
 		x.moveTo(o, out, pl.choiceOf(model, why))
 		res, err := o.transport.RoundTrip(out)
 		switch {
@@ -120,7 +124,7 @@ func (pl *pool) modelOf(x *exchange) string {
 	if model == nil {
 		return ""
 	}
-	if !pl.knows(*model) {
+	if pl.open && !pl.knows(*model) { // else guard has asked them
 		pl.refresh(&x.life)
 	}
 	return *model

@@ -19,6 +19,8 @@ var (
 	errReported  = errors.New("the stream ended with an error of Ollama's own")
 )
 
+const unreachable = "Ollama cannot be reached"
+
 // failure is why an exchange did not come to its proper end.
 type failure struct {
 	refusal
@@ -31,6 +33,7 @@ type failure struct {
 func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.body.clientErr()
 	var refused *refusal
+	var noList noListError
 	switch cause := x.life.ended(); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
@@ -42,6 +45,8 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{refusal{status: http.StatusUnauthorized, message: errRevoked.Error()}, outcomeRevoked, ""}
 	case errors.As(err, &refused), errors.As(clientErr, &refused):
 		return failure{*refused, outcomeRefused, ""}
+	case errors.As(err, &noList), errors.As(clientErr, &noList):
+		return failure{refusal{status: http.StatusBadGateway, message: noList.message()}, outcomeUpstreamError, noList.kind()}
 	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
 		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
@@ -63,7 +68,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	case errors.Is(err, errNobody), errors.Is(err, errNoHost):
 		f.message, f.kind = err.Error(), upstreamDial
 	case errors.As(err, &opErr) && opErr.Op == "dial":
-		f.message, f.kind = "Ollama cannot be reached", upstreamDial
+		f.message, f.kind = unreachable, upstreamDial
 	case isDisconnect(err), errors.Is(err, io.EOF):
 		f.kind = upstreamReset
 	case x.status == 0:
@@ -94,7 +99,7 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 		p.Recorder.UpstreamFailed(number, f.kind)
 	}
 	var theirs *ollamaError
-	if f.kind == upstreamOther && !errors.As(err, &theirs) {
+	if f.kind == upstreamOther && !errors.As(err, &theirs) && !errors.As(err, new(noListError)) {
 		err = errNotHTTP
 	}
 	x.err = err

@@ -371,6 +371,22 @@ func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Re
 // bubbleAt is bubble for any path, with heartbeats.
 func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
 	t.Helper()
+	return bubbleOver(t, path, heartbeat, body, func(r *http.Request) (*http.Response, error) {
+		if isWatch(r) {
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"models":[]}`))}, nil
+		}
+		return ollama(r)
+	})
+}
+
+// bubbleBefore is bubble for an Ollama that answers the proxy's own questions, too.
+func bubbleBefore(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
+	t.Helper()
+	return bubbleOver(t, "/api/generate", 0, body, ollama)
+}
+
+func bubbleOver(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
+	t.Helper()
 	secret, _ := signer.NewSecret()
 	key, err := signer.Mint(secret, false)
 	if err != nil {

@@ -73,7 +73,7 @@ func listed(entry json.RawMessage, limits signer.Limits) bool {
 		if name == "" {
 			continue
 		}
-		canonical, ok := signer.CanonicalModel(name)
+		canonical, ok := signer.CanonicalName(name)
 		if !ok || !limits.AllowsModel(canonical) {
 			return false
 		}

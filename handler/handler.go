@@ -13,7 +13,8 @@
 // the address; admit puts the exchange into the set of those that run, where
 // others can cut it; spend takes it from the key's budgets; open reads a small
 // body and checks the model that it names, or arranges for a large one to be
-// checked in passing; relay does the rest.
+// checked in passing; relay does the rest. A model that no list has is looked for
+// before it is allowed: it may be one that Ollama would run at ollama.com.
 //
 // relay writes the request to a connection of its own, in one write where the
 // body is in memory, and reads the answer's head from it; one that is not plain is
@@ -95,8 +96,8 @@ type Options struct {
 	// TrustedProxies are the networks whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
 
-	// AllowCloud lets requests for models of ollama.com pass, on the account
-	// of the host's owner.
+	// AllowCloud lets requests for models of ollama.com pass, and those that
+	// have Ollama search the web, on the account of the host's owner.
 	AllowCloud bool
 
 	// StallTimeout is how long a transfer may go without a byte, in either

@@ -3,6 +3,7 @@ package handler
 import (
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 )
 
@@ -30,7 +31,12 @@ type member struct {
 	pool *pool
 	wake chan struct{} // has it looked at now
 
+	probe  sharedProbe   // of requests that name it
+	taking sync.Mutex    // held while a list of its models is taken in
+	taken  atomic.Uint64 // when the last one of those was asked for, by the pool's clock
+
 	seen   bool              // it has been looked at
+	listed bool              // its models are known
 	left   bool              // it is no member any more
 	offers map[string]*offer // by model
 	stop   func()            // ends the looks

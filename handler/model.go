@@ -11,13 +11,16 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// modelSource is where a route's requests say which model they are about.
+// modelSource is where a route's requests say which model they are about, and
+// what it is for.
 type modelSource int
 
 const (
 	noModel        modelSource = iota // they are about none
 	inModel                           // the body's "model"
 	inModelOrName                     // the body's "model", or "name" where that is empty
+	inManaged                         // the same, of a model to pull or delete
+	inPushed                          // the same, of a model to push
 	inModelAndFrom                    // the same, made of the model in "from"
 	inCopy                            // the body's "source" and "destination"
 	inForm                            // the form's "model"
@@ -26,26 +29,48 @@ const (
 	untold                            // nobody can tell
 )
 
+// isJSON reports whether the models stand in a body of JSON.
+func (s modelSource) isJSON() bool {
+	switch s {
+	case inModel, inModelOrName, inManaged, inPushed, inModelAndFrom, inCopy:
+		return true
+	}
+	return false
+}
+
 var errUnreadable = errors.New("the request body cannot be read")
 
-var errCloud = &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
+var (
+	errCloud = &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
+
+	errWebSearch = &refusal{status: http.StatusForbidden, reason: reasonModel,
+		message: "web search is not open here: Ollama would search with the ollama.com account of its host; serve --allow-cloud lets it"}
+
+	errNoName = &refusal{status: http.StatusBadRequest, reason: reasonModel,
+		message: "the request names a model in a form that Ollama does not take: write it like llama3.2, qwen3:8b or namespace/model:tag"}
+)
 
 // pick gives the models that Ollama would use.
-func (s modelSource) pick(n names) []string {
+func (s modelSource) pick(n names) (m mentions) {
 	switch s {
 	case inModel:
-		return []string{n.model}
+		m.add(n.model, toRun)
 	case inModelOrName:
-		return []string{or(n.model, n.name)}
+		m.add(or(n.model, n.name), toRun)
+	case inManaged:
+		m.add(or(n.model, n.name), toManage)
+	case inPushed:
+		m.add(or(n.model, n.name), toPush)
 	case inModelAndFrom:
-		if n.from == "" {
-			return []string{or(n.model, n.name)}
+		m.add(or(n.model, n.name), toStore)
+		if n.from != "" {
+			m.add(n.from, toDerive)
 		}
-		return []string{or(n.model, n.name), n.from}
 	case inCopy:
-		return []string{n.source, n.destination}
+		m.add(n.source, toCopy)
+		m.add(n.destination, toStore)
 	}
-	return nil
+	return m
 }
 
 func or(a, b string) string {
@@ -56,45 +81,100 @@ func or(a, b string) string {
 }
 
 // guard refuses a request for a model that the key, or the proxy, does not
-// allow. If the models cannot be told, unreadable is set; then a key for some
-// models only is refused. guard returns a *refusal, errUnreadable, or nil.
-func (p *Proxy) guard(x *exchange, models []string, unreadable bool) error {
+// allow, and one whose name can be no model's. If the models cannot be told,
+// unreadable is set; then a key for some models only is refused. guard returns a
+// *refusal, errUnreadable, why Ollama's list could not be had, or nil.
+func (p *Proxy) guard(x *exchange, m mentions, unreadable bool) error {
 	limited := x.key.Limits.LimitsModels()
-	for i, model := range models {
-		if model == overlong {
+	unlisted := false
+	for i, one := range m.all[:m.n] {
+		switch {
+		case one.name == overlong:
 			return errUnreadable
-		}
-		canonical, ok := signer.CanonicalModel(model)
-		if !p.AllowCloud && (signer.IsCloudModel(model) || p.pool.isRemote(canonical)) {
+		case one.name == "": // of no model; Ollama says so
+			unreadable = true
+			continue
+		case !p.AllowCloud && signer.IsCloudModel(one.name):
 			return errCloud
 		}
-		if ok && i == 0 {
+		canonical, other, ok := one.read()
+		if !ok {
+			return errNoName
+		}
+		if i == 0 {
 			x.model.Store(&canonical)
 		}
-		switch {
+		for _, name := range [...]string{canonical, other} {
+			switch {
+			case name == "" || p.AllowCloud:
+			case p.pool.isRemote(name):
+				return errCloud
+			case one.isUsed() && !p.pool.lists(x, name):
+				unlisted = true
+			}
+		}
+		switch l := x.key.Limits; {
 		case !limited:
-		case !ok:
-			unreadable = true
-		case !x.key.Limits.AllowsModel(canonical):
-			return &refusal{status: http.StatusForbidden, reason: reasonModel, message: fmt.Sprintf("this key is not for the model %q", canonical)}
+		case !l.AllowsModel(canonical):
+			return notFor(canonical)
+		case one.use == toDerive && other != "" && !l.AllowsModel(other):
+			return notFor(other)
 		}
 	}
 	if limited && unreadable {
 		return &refusal{status: http.StatusForbidden, reason: reasonModel, message: "this key is for some models only, and the request does not say for which one it is"}
 	}
+	if unlisted {
+		return p.guardUnlisted(x, m)
+	}
 	return nil
+}
+
+func notFor(canonical string) *refusal {
+	return &refusal{status: http.StatusForbidden, reason: reasonModel, message: fmt.Sprintf("this key is not for the model %q", canonical)}
+}
+
+// guardUnlisted has a request that names models which no list has wait until the
+// lists have been read anew. What is still in none of them, Ollama does not have
+// either, and says so.
+func (p *Proxy) guardUnlisted(x *exchange, m mentions) error {
+	if err := p.pool.readLists(x); err != nil {
+		return err
+	}
+	for _, one := range m.all[:m.n] {
+		canonical, other, _ := one.read()
+		if p.pool.isRemote(canonical) || p.pool.isRemote(other) {
+			return errCloud
+		}
+	}
+	return nil
+}
+
+// guardOne is guard for one model to run.
+func (p *Proxy) guardOne(x *exchange, name string) error {
+	var m mentions
+	m.add(name, toRun)
+	return p.guard(x, m, false)
 }
 
 // guardNames is guard for a JSON body.
 func (p *Proxy) guardNames(x *exchange, n names) error {
-	if n.remoteHost != "" && x.route.models == inModelAndFrom && !p.AllowCloud {
-		return errCloud
+	if !p.AllowCloud {
+		switch {
+		case n.remoteHost != "" && x.route.models == inModelAndFrom:
+			return errCloud
+		case !x.route.hostsTools():
+		case n.webSearch:
+			return errWebSearch
+		case n.longTool:
+			return errUnreadable
+		}
 	}
-	models := x.route.models.pick(n)
+	m := x.route.models.pick(n)
 	if n.exact != "" && n.exact != n.model {
-		models = append(models, n.exact)
+		m.add(n.exact, toRun)
 	}
-	if err := p.guard(x, models, n.unreadable); err != nil {
+	if err := p.guard(x, m, n.unreadable); err != nil {
 		return err
 	}
 	x.asksStream.Store(n.stream)
@@ -108,15 +188,15 @@ func (p *Proxy) checkSmall(x *exchange) error {
 	case noModel, inAnswer:
 		return nil
 	case untold:
-		return p.guard(x, nil, true)
+		return p.guard(x, mentions{}, true)
 	case inPath:
-		return p.guard(x, []string{x.segment}, false)
+		return p.guardOne(x, x.segment)
 	case inForm:
 		model, err := formModel(x.r.Header.Get("Content-Type"), &restful{newMemory(x.body.small), newEffort()})
 		if err != nil {
 			return err
 		}
-		return p.guard(x, []string{model}, false)
+		return p.guardOne(x, model)
 	}
 	n, err := bodyNames(x)
 	if err != nil {

@@ -3,6 +3,7 @@ package handler
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -35,6 +36,12 @@ type names struct {
 
 	stream bool // the body asks for one
 
+	// webSearch is set if one of the body's tools is of a type that Ollama
+	// runs itself, and longTool if one is of a type too long to tell. A later
+	// key of the same name does not take it back: encoding/json may decode
+	// into what an earlier one has left behind.
+	webSearch, longTool bool
+
 	// unreadable is set if the body is no JSON object, or one of the names no
 	// string: Ollama will refuse it, but nobody can say what it names.
 	unreadable bool
@@ -52,21 +59,28 @@ const (
 	fromField
 	remoteHostField
 	streamField
+	toolsField
+	typeField // of a tool
 )
 
 var fields = [...][]byte{
 	modelField: []byte("model"), nameField: []byte("name"), sourceField: []byte("source"),
 	destinationField: []byte("destination"), fromField: []byte("from"), remoteHostField: []byte("remote_host"), streamField: []byte("stream"),
+	toolsField: []byte("tools"), typeField: []byte("type"),
 }
 
 // fieldOf takes letter case and folding as encoding/json does, which Ollama
-// reads with.
-func fieldOf(key []byte) field {
+// reads with. The keys of a tool are others than those of the body.
+func fieldOf(key []byte, ofTool bool) field {
 	if len(key) == 0 {
 		return noField
 	}
 	first := key[0] | ('a' - 'A') // as it is in lower case, if it is a letter
-	for f := modelField; f <= streamField; f++ {
+	from, to := modelField, toolsField
+	if ofTool {
+		from, to = toolsField, typeField
+	}
+	for f := from; f <= to; f++ {
 		if (first == fields[f][0] || first >= utf8.RuneSelf) && bytes.EqualFold(key, fields[f]) {
 			return f
 		}
@@ -75,7 +89,19 @@ func fieldOf(key []byte) field {
 }
 
 // isName reports whether the value is to be a string.
-func (f field) isName() bool { return f != noField && f != streamField }
+func (f field) isName() bool { return modelField <= f && f <= remoteHostField }
+
+// hostedTool is how the types of the tools begin that Ollama runs itself.
+const hostedTool = "web_search"
+
+// isHosted reports whether Ollama would run a tool of that type itself. Some
+// versions go by the whole word, others by how it begins, and some let space
+// stand before it. Letter case counts for all of them; nobody means another
+// thing by it.
+func isHosted(toolType string) bool {
+	toolType = strings.TrimSpace(toolType)
+	return len(toolType) >= len(hostedTool) && strings.EqualFold(toolType[:len(hostedTool)], hostedTool)
+}
 
 func (n *names) set(f field, value string) {
 	switch f {
@@ -91,6 +117,9 @@ func (n *names) set(f field, value string) {
 		n.from = value
 	case remoteHostField:
 		n.remoteHost = value
+	case typeField:
+		n.webSearch = n.webSearch || isHosted(value)
+		n.longTool = n.longTool || value == overlong
 	}
 }
 
@@ -102,8 +131,14 @@ func (n *names) set(f field, value string) {
 type nameReader struct {
 	names names
 	state readState
-	depth int
+	depth int    // of what is skipped
 	kept  []byte // of the key or the value that is being read, with its quotes
+
+	// A tool may have tools of its own. tools is how many of them, one in the
+	// other, the object is inside whose keys are read, and 0 in the body
+	// itself; inTools, that it is between the tools of that object.
+	tools   int
+	inTools bool
 
 	// Of the value that is being read.
 	field field
@@ -152,8 +187,9 @@ func (r *nameReader) read(b []byte) (n int, done bool) {
 				r.kept = append(r.kept[:0], c)
 				r.state = inKey
 			case '}':
-				r.state = afterObject
-				return i + 1, true
+				if r.endObject() {
+					return i + 1, true
+				}
 			}
 			i++
 		case inKey, inString, inNestedString:
@@ -181,11 +217,9 @@ func (r *nameReader) read(b []byte) (n int, done bool) {
 			case '"':
 				r.state = inNestedString
 			case '{', '[':
-				r.depth++
+				r.beginNested(c)
 			case '}', ']':
-				if r.depth--; r.depth == 0 {
-					r.state = afterValue
-				}
+				r.endNested()
 			}
 			i++
 		case afterValue:
@@ -193,8 +227,9 @@ func (r *nameReader) read(b []byte) (n int, done bool) {
 			case ',':
 				r.state = beforeKey
 			case '}':
-				r.state = afterObject
-				return i + 1, true
+				if r.endObject() {
+					return i + 1, true
+				}
 			}
 			i++
 		case afterObject:
@@ -202,6 +237,41 @@ func (r *nameReader) read(b []byte) (n int, done bool) {
 		}
 	}
 	return len(b), r.state == afterObject
+}
+
+// beginNested goes one object or list deeper. A tool's object is read, all else is
+// skipped.
+func (r *nameReader) beginNested(c byte) {
+	if r.inTools && r.depth == 0 && c == '{' {
+		r.inTools, r.state = false, beforeKey
+		r.tools++
+		return
+	}
+	r.depth++
+}
+
+func (r *nameReader) endNested() {
+	switch {
+	case r.depth > 0:
+		r.depth--
+		if r.depth == 0 && !r.inTools {
+			r.state = afterValue
+		}
+	case r.inTools: // the end of the list of tools
+		r.inTools, r.state = false, afterValue
+	}
+}
+
+// endObject ends an object whose keys are read. It reports whether that was the
+// body's.
+func (r *nameReader) endObject() bool {
+	if r.tools > 0 {
+		r.tools--
+		r.inTools, r.state = true, inNested
+		return false
+	}
+	r.state = afterObject
+	return true
 }
 
 // readString goes on in a string up to its end, or the end of b, and returns
@@ -265,7 +335,7 @@ func (r *nameReader) endKey() {
 		return
 	}
 	if key, ok := unquote(r.kept); ok {
-		r.field, r.exact = fieldOf(key), string(key) == "model"
+		r.field, r.exact = fieldOf(key, r.tools > 0), r.tools == 0 && string(key) == "model"
 	}
 }
 
@@ -294,6 +364,9 @@ func (r *nameReader) beginValue(c byte) int {
 			r.names.unreadable = true
 		}
 		r.state, r.depth = inNested, 1
+		if r.field == toolsField && c == '[' {
+			r.inTools, r.depth = true, 0
+		}
 	case c == ',' || c == '}':
 		r.state = afterValue // no value: Ollama refuses that
 		return 0
@@ -306,7 +379,7 @@ func (r *nameReader) beginValue(c byte) int {
 
 func (r *nameReader) endString() {
 	r.state = afterValue
-	if !r.field.isName() {
+	if !r.field.isName() && r.field != typeField {
 		return
 	}
 	value, ok := overlong, false
@@ -319,7 +392,7 @@ func (r *nameReader) endString() {
 	if r.exact {
 		r.names.exact = value
 	}
-	if !ok {
+	if !ok && r.field.isName() {
 		r.names.unreadable = true
 	}
 }

@@ -34,6 +34,40 @@ func oracleExact(body []byte) (model string) {
 	return model
 }
 
+// hasHosted is whether any version of Ollama would run a tool of the body itself:
+// by the word, or by how it begins, with or without space before it.
+func hasHosted(body []byte) bool {
+	var v struct {
+		Tools []struct {
+			Type string `json:"type"`
+		} `json:"tools"`
+	}
+	if json.NewDecoder(bytes.NewReader(body)).Decode(&v) != nil {
+		return false
+	}
+	for _, tool := range v.Tools {
+		if strings.HasPrefix(strings.TrimSpace(tool.Type), "web_search") {
+			return true
+		}
+	}
+	return false
+}
+
+// mentionsHosted is whether a string anywhere in the first value of the body has
+// the word in it.
+func mentionsHosted(body []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(body))
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return false
+		}
+		if s, ok := token.(string); ok && strings.Contains(strings.ToLower(s), "web_search") {
+			return true
+		}
+	}
+}
+
 // readNames reads a body in pieces of the given size.
 func readNames(body []byte, size int) (n names, consumed int, done bool) {
 	var r nameReader
@@ -73,6 +107,55 @@ var nameBodies = []string{
 	`{"model":"\ud83d\ude00"}`, "{\"model\":\"\xff\"}", "{\"mod\xffel\":\"x\"}", `{"model":"a\/b"}`, "{\"model\":\"a\nb\"}",
 }
 
+// toolBodies are bodies with tools, and whether Ollama might run one of them
+// itself.
+var toolBodies = []struct {
+	body   string
+	hosted bool
+}{
+	{`{"tools":[{"type":"web_search"}]}`, true},
+	{`{"tools":[{"type":"web_search_20250305","name":"web_search"}],"model":"tiny"}`, true},
+	{`{"model":"tiny","tools":[{"type":"function"},{"name":"x","type":"web_search_preview","y":{}}],"stream":true}`, true},
+	{` { "tools" : [ { } , { "type" : "web_search" } ] , "model" : "tiny" } `, true},
+	{`{"TOOLS":[{"TyPe":"web_search"}]}`, true},
+	{`{"tool\u017f":[{"t\u0079pe":"\u0077eb_search"}]}`, true},
+	{`{"toolſ":[{"type":"\u0077\u0065\u0062\u005f\u0073\u0065\u0061\u0072\u0063\u0068"}]}`, true},
+	{`{"tools":[{"type":" \n\tweb_search"}]}`, true},
+	{`{"tools":[{"type":"function","type":"web_search"}]}`, true},
+	{`{"tools":[{"type":"web_search","type":"function"}]}`, true},
+	{`{"tools":[{"type":"web_search","type":null}]}`, true},
+	{`{"tools":[{"type":"web_search"}],"tools":[{"name":"x"}]}`, true}, // Go may keep the type of what was there
+	{`{"tools":[{"type":"web_search"}],"TOOLS":[]}`, true},
+	{`{"tools":[],"tools":[{"type":"web_search"}]}`, true},
+	{`{"tools":null,"tools":[null,{"type":"web_search"}]}`, true},
+	{`{"tools":[{"parameters":{"a":[{}]},"type":"web_search"}]}`, true},
+	{`{"tools":[{"name":"]}","x":"\"}]","type":"web_search"}]}`, true},
+	{`{"tools":[{"type":"namespace","name":"n","tools":[{"type":"web_search"}]}]}`, true},
+	{`{"tools":[{"tools":[{"x":[[{}]]}]},{"type":"web_search"}]}`, true},
+	{`{"tools":[{"type":"` + strings.Repeat(" ", maxNameValue) + `web_search"}]}`, true},
+
+	{`{"tools":[{"type":"function","name":"web_search"}]}`, false},
+	{`{"tools":[{"type":"custom","name":"web_search","input_schema":{"type":"web_search","tools":[{"type":"web_search"}]}}]}`, false},
+	{`{"tools":[{"type":"function","parameters":{"properties":{"type":"web_search"}}}]}`, false},
+	{`{"type":"web_search","tools":[{"type":"function"}]}`, false},
+	{`{"messages":[{"type":"web_search","tools":[{"type":"web_search"}]}]}`, false},
+	{`{"tools":["web_search",["type","web_search"],[{"type":"web_search"}],{"type":"my_web_search"}]}`, false},
+	{`{"tools":[{"type":"web","x":"web_search"}],"tool":[{"type":"web_search"}],"toolsx":[{"type":"web_search"}]}`, false},
+	{`{"tools":"web_search"}`, false}, {`{"tools":{"type":"web_search"}}`, false},
+	{`{"tools":[{}],"x":"{\"tools\":[{\"type\":\"web_search\"}]}"}`, false},
+	{`{"tools":[]}{"tools":[{"type":"web_search"}]}`, false},
+}
+
+func TestToolsThatOllamaRunsItselfAreFound(t *testing.T) {
+	for _, row := range toolBodies {
+		for _, size := range []int{1, 2, 3, 7, len(row.body)} {
+			if got, _, done := readNames([]byte(row.body), size); (got.webSearch || got.longTool) != row.hosted || !done {
+				t.Errorf("%.80s in pieces of %d: %t %t, done %t", row.body, size, got.webSearch, got.longTool, done)
+			}
+		}
+	}
+}
+
 func checkNames(t *testing.T, body []byte) {
 	t.Helper()
 	want, ok := oracle(body)
@@ -100,6 +183,13 @@ func checkNames(t *testing.T, body []byte) {
 			t.Errorf("%q in pieces of %d: %q, Ollama may take it for %q", body, size, got.exact, exact)
 		}
 		got.exact = ""
+		if hasHosted(body) && !got.webSearch && !got.longTool {
+			t.Errorf("%q in pieces of %d: there is a tool that Ollama runs itself", body, size)
+		}
+		if got.webSearch && !mentionsHosted(body) {
+			t.Errorf("%q in pieces of %d: no such word in it, yet a tool that Ollama runs itself", body, size)
+		}
+		got.webSearch, got.longTool = false, false
 		if got != want || !done {
 			t.Errorf("%q in pieces of %d: %+v, done %v, Ollama reads %+v", body, size, got, done, want)
 		}
@@ -119,6 +209,9 @@ func TestNamesAreReadAsOllamaDoes(t *testing.T) {
 	for _, body := range nameBodies {
 		checkNames(t, []byte(body))
 	}
+	for _, row := range toolBodies {
+		checkNames(t, []byte(row.body))
+	}
 }
 
 func TestWhatOllamaCannotReadIsUnreadable(t *testing.T) {
@@ -132,6 +225,9 @@ func TestWhatOllamaCannotReadIsUnreadable(t *testing.T) {
 func FuzzNames(f *testing.F) {
 	for _, body := range nameBodies {
 		f.Add([]byte(body))
+	}
+	for _, row := range toolBodies {
+		f.Add([]byte(row.body))
 	}
 	f.Fuzz(checkNames)
 }

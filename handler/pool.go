@@ -17,11 +17,15 @@ import (
 type pool struct {
 	p     *Proxy
 	alone bool // it is one Ollama, and will not be more: there is nothing to choose
+	open  bool // models of ollama.com may pass
 	only  int  // its number, for the recorder
 
-	roster atomic.Pointer[roster]
-	talks  *talks
-	slots  slots // for connections to its members
+	roster  atomic.Pointer[roster]
+	talks   *talks
+	slots   slots         // for connections to its members
+	probe   sharedProbe   // of requests for a model that no list has
+	clock   atomic.Uint64 // counts the times that a list is asked for, or is changed
+	altered atomic.Uint64 // when a request last changed what there is
 
 	renamed chan struct{} // has names looked up now
 
@@ -42,12 +46,13 @@ type pool struct {
 type roster struct {
 	members []*member
 	any     []*offer // of no model, for requests that are about none
+	listed  []*offer // the same, of those whose models are known: for models that none of them has
 	models  map[string][]*offer
 }
 
 func newPool(p *Proxy, alone bool) *pool {
 	pl := &pool{
-		p: p, alone: alone, renamed: make(chan struct{}, 1),
+		p: p, alone: alone, open: p.AllowCloud, renamed: make(chan struct{}, 1),
 		numbers: map[string]int{}, addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
 	}
 	if !alone {
@@ -161,6 +166,9 @@ func (pl *pool) index() {
 	r := &roster{members: slices.Clone(pl.members), models: map[string][]*offer{}}
 	for _, m := range pl.members {
 		r.any = append(r.any, m.offers[""])
+		if m.listed || pl.open {
+			r.listed = append(r.listed, m.offers[""])
+		}
 		for model, o := range m.offers {
 			if model != "" {
 				r.models[model] = append(r.models[model], o)
@@ -175,7 +183,8 @@ func (pl *pool) index() {
 func (pl *pool) take(m *member, installed, loaded listing) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	changed := false
+	changed := !m.listed
+	m.listed = true
 	for model := range m.offers {
 		if _, ok := installed[model]; model != "" && !ok {
 			delete(m.offers, model)
@@ -247,6 +256,9 @@ func (r *roster) offers(model string) []*offer {
 	if offers, ok := r.models[model]; ok {
 		return offers
 	}
+	if model != "" {
+		return r.listed
+	}
 	return r.any
 }
 
@@ -256,7 +268,7 @@ func (pl *pool) knows(model string) bool {
 	return ok
 }
 
-// isRemote reports whether any member has the model run at ollama.com.
+// isRemote reports whether any member is known to have the model run at ollama.com.
 func (pl *pool) isRemote(model string) bool {
 	return slices.ContainsFunc(pl.roster.Load().models[model], func(o *offer) bool { return o.remote.Load() })
 }

@@ -56,6 +56,9 @@ func (pl *pool) askNamed(x *exchange, out *http.Request) (*http.Response, error)
 		if model := x.model.Load(); model != nil {
 			o = pl.on(o.member, *model)
 		}
+		if o.remote.Load() && !pl.open {
+			return nil, errCloud
+		}
 		o.enter()
 		x.moveTo(o, out, choiceNamed)
 		res, err := o.transport.RoundTrip(out)

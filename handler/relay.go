@@ -6,15 +6,21 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 // relay sends the request to Ollama and passes the answer back.
 func (p *Proxy) relay(x *exchange) {
-	if x.key.Admin {
-		x.named = x.r.Header.Get(upstreamHeader)
+	if x.route == statusRoute && !p.AllowCloud {
+		p.answerStatus(x)
+		return
 	}
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
+	if x.route.class == signer.Admin && !x.route.upload {
+		defer p.pool.changed()
+	}
 	heart := p.startHeartbeat(x)
 	res, err := p.roundTrip(x, out)
 	heart.stop()

@@ -46,15 +46,16 @@ var routes = newTable([]route{
 	{name: "/v1/models/{model}", methods: get, class: signer.Models, dialect: openAI, models: inPath},
 	{name: "/api/tags", methods: getHead, class: signer.Models, dialect: native, models: inAnswer, reach: everyone},
 	{name: "/api/version", methods: getHead, class: signer.Models, dialect: native},
+	{name: "/api/status", methods: get, class: signer.Models, dialect: native},
 	{name: "/", methods: getHead, class: signer.Models, dialect: native},
 	{name: "/api/ps", methods: get, class: signer.Models, dialect: native, models: inAnswer, reach: everyone},
 	{name: "/api/show", methods: post, class: signer.Models, dialect: native, models: inModelOrName},
 
-	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native, models: inModelOrName, reach: everyone, lastWord: success},
-	{name: "/api/push", methods: post, class: signer.Admin, dialect: native, models: inModelOrName, lastWord: success},
+	{name: "/api/pull", methods: post, class: signer.Admin, dialect: native, models: inManaged, reach: everyone, lastWord: success},
+	{name: "/api/push", methods: post, class: signer.Admin, dialect: native, models: inPushed, lastWord: success},
 	{name: "/api/create", methods: post, class: signer.Admin, dialect: native, models: inModelAndFrom, reach: theNamed, lastWord: success},
 	{name: "/api/copy", methods: post, class: signer.Admin, dialect: native, models: inCopy, reach: everyone},
-	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native, models: inModelOrName, reach: everyone},
+	{name: "/api/delete", methods: del, class: signer.Admin, dialect: native, models: inManaged, reach: everyone},
 	{name: "/api/blobs/{digest}", methods: headPost, class: signer.Admin, dialect: native, models: untold, upload: true, reach: theNamed},
 })
 
@@ -155,6 +156,10 @@ func isSegment(s string) bool {
 func (r *route) hasEvents() bool {
 	return r.class == signer.Chat && r.dialect != native && r.models == inModel
 }
+
+// hostsTools reports whether Ollama itself runs tools of some types for the
+// requests on the route, as the account of its host.
+func (r *route) hostsTools() bool { return r.dialect == anthropic || r.dialect == responses }
 
 // permits reports whether the route takes the method.
 func (r *route) permits(method string) bool {

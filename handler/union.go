@@ -82,7 +82,7 @@ func (l *modelList) add(text json.RawMessage) {
 			continue
 		}
 		name := cmp.Or(e.Model, e.Name, e.ID)
-		if canonical, ok := signer.CanonicalModel(name); ok {
+		if canonical, ok := signer.CanonicalName(name); ok {
 			name = canonical
 		}
 		if !l.seen[name] {

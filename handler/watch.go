@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -83,6 +82,7 @@ func (pl *pool) lookAfter(m *member) {
 // attend looks after a member until the context ends.
 func (pl *pool) attend(ctx context.Context, m *member) {
 	for first := true; ; first = false {
+		began := pl.clock.Add(1)
 		installed, loaded, err := m.look(ctx)
 		if ctx.Err() != nil {
 			return
@@ -92,7 +92,7 @@ func (pl *pool) attend(ctx context.Context, m *member) {
 		case err != nil:
 			pl.went(m, err, first)
 		default:
-			pl.take(m, installed, loaded)
+			pl.takeLatest(m, began, installed, loaded)
 			pl.came(m, first)
 		}
 		pl.reportUp(m)
@@ -253,8 +253,9 @@ func (pl *pool) lookAtAll(ctx context.Context, members []*member) {
 			continue
 		}
 		all.Go(func() {
+			began := pl.clock.Add(1)
 			if installed, loaded, err := m.look(ctx); err == nil {
-				pl.take(m, installed, loaded)
+				pl.takeLatest(m, began, installed, loaded)
 			}
 		})
 	}
@@ -290,12 +291,13 @@ func (m *member) ask(ctx context.Context, path string) (listing, error) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET %s gives status %d", path, res.StatusCode)
+		return nil, statusError(path, res.StatusCode)
 	}
 	var body struct {
 		Models []struct {
-			Name       string
-			RemoteHost string `json:"remote_host"`
+			Name, Model string
+			RemoteModel string `json:"remote_model"`
+			RemoteHost  string `json:"remote_host"`
 		}
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(&body); err != nil {
@@ -303,8 +305,8 @@ func (m *member) ask(ctx context.Context, path string) (listing, error) {
 	}
 	models := listing{}
 	for _, one := range body.Models {
-		remote := one.RemoteHost != ""
-		if name, ok := signer.CanonicalModel(one.Name); ok && (len(models) < maxKnown || remote) {
+		remote := one.RemoteHost != "" || one.RemoteModel != ""
+		if name, ok := signer.CanonicalName(or(one.Name, one.Model)); ok && (len(models) < maxKnown || remote) {
 			models[name] = models[name] || remote
 		}
 	}

@@ -1,0 +1,28 @@
+package handler
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+)
+
+// statusRoute is where the ollama command asks whether there are models of
+// ollama.com for it to offer.
+var statusRoute = routes.literal["/api/status"]
+
+// cloudDisabled is Ollama's own answer where such models are switched off.
+const cloudDisabled = `{"cloud":{"disabled":true,"source":"config"}}`
+
+// answerStatus says in Ollama's place that there are none: here they are refused,
+// whatever Ollama would do.
+func (p *Proxy) answerStatus(x *exchange) {
+	h := x.w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(cloudDisabled)))
+	x.answerEarly()
+	x.status = http.StatusOK
+	x.w.WriteHeader(http.StatusOK)
+	n, _ := io.WriteString(x.w, cloudDisabled)
+	x.sent.Add(int64(n))
+	x.outcome = outcomeComplete
+}

@@ -1,0 +1,175 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// errNotOllama is what a server says that has no list of models where Ollama has
+// one: it is another kind of server, which has no account at ollama.com.
+var errNotOllama = errors.New("there is no list of models")
+
+// noListError is why nobody can tell which models Ollama has.
+type noListError struct{ error }
+
+func (e noListError) Error() string {
+	return "Ollama's list of models cannot be had: " + e.error.Error()
+}
+func (e noListError) Unwrap() error { return e.error }
+
+// message is what the client is told.
+func (e noListError) message() string {
+	switch {
+	case errors.Is(e.error, errNobody):
+		return errNobody.Error()
+	case isRefused(e.error):
+		return unreachable
+	}
+	return "Ollama cannot be asked which models it has"
+}
+
+// kind is what it counts as.
+func (e noListError) kind() string {
+	switch {
+	case errors.Is(e.error, errNobody), isRefused(e.error):
+		return upstreamDial
+	case errors.Is(e.error, context.DeadlineExceeded):
+		return upstreamTimeout
+	case isDisconnect(e.error), errors.Is(e.error, io.EOF):
+		return upstreamReset
+	}
+	return upstreamOther
+}
+
+// lists reports whether the model is in a list of those to whom the request may
+// go, and no request has changed any since. Such a list also says whether the
+// model is one of ollama.com's.
+func (pl *pool) lists(x *exchange, model string) bool {
+	found := false
+	for _, o := range pl.roster.Load().models[model] {
+		if x.named != "" && o.name != x.named {
+			continue
+		}
+		if o.taken.Load() < pl.altered.Load() {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+// changed notes that a request may have made models, or others of their names.
+func (pl *pool) changed() { pl.altered.Store(pl.clock.Add(1)) }
+
+// readLists has the lists of models read anew of all to whom the request may go,
+// and waits for that. If nobody can be asked, the error is a noListError, or a
+// *refusal; if the request's client leaves, its context's.
+func (pl *pool) readLists(x *exchange) error {
+	if x.named == "" {
+		return pl.probe.wait(&x.life, probeTimeout, pl.readAll)
+	}
+	for _, o := range pl.roster.Load().any {
+		if m := o.member; m.name == x.named {
+			return m.probe.wait(&x.life, probeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, m)) })
+		}
+	}
+	return nil // relay says that there is no such Ollama
+}
+
+// probeTimeout is how long requests wait for a list of models: as long as one may
+// take.
+const probeTimeout = lookTimeout
+
+// readAll reads the list of everyone who is up. A request for a model that is in
+// no list goes only to those whose list has been read; so it is enough if one
+// answers. One that does not is down from here on.
+func (pl *pool) readAll(ctx context.Context) error {
+	members := pl.roster.Load().members
+	failed := make([]error, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		if pl.alone {
+			return asNoList(pl.readOne(ctx, m))
+		}
+		if !m.up.Load() {
+			failed[i] = errNobody
+			continue
+		}
+		all.Go(func() {
+			failed[i] = pl.readOne(ctx, m)
+			if failed[i] != nil && !errors.Is(failed[i], errNoSlot) && !errors.Is(failed[i], context.Canceled) {
+				pl.went(m, failed[i], false)
+			}
+		})
+	}
+	all.Wait()
+	var err error = errNobody
+	answered := false
+	for _, one := range failed {
+		switch {
+		case one == nil:
+			answered = true
+		case errors.Is(one, errNoSlot), errors.Is(one, context.Canceled):
+			return one // it is still up, and what it has is not known
+		case !errors.Is(one, errNobody):
+			err = one
+		}
+	}
+	if answered {
+		return nil
+	}
+	return asNoList(err)
+}
+
+// readOne reads one's list.
+func (pl *pool) readOne(ctx context.Context, m *member) error {
+	began := pl.clock.Add(1)
+	installed, err := m.ask(ctx, "/api/tags")
+	switch {
+	case errors.Is(err, errNotOllama):
+		return nil
+	case err != nil:
+		return err
+	}
+	var loaded listing // it does not say
+	if !pl.alone {
+		loaded, _ = m.ask(ctx, "/api/ps")
+	}
+	pl.takeLatest(m, began, installed, loaded)
+	return nil
+}
+
+func asNoList(err error) error {
+	var refused *refusal
+	if err == nil || errors.As(err, &refused) {
+		return err
+	}
+	return noListError{err}
+}
+
+// takeLatest is take for a list that was asked for at the given moment of the
+// pool's clock. One that has been overtaken by another is not taken in: it may be
+// from before a model was made.
+func (pl *pool) takeLatest(m *member, began uint64, installed, loaded listing) {
+	m.taking.Lock()
+	defer m.taking.Unlock()
+	if began < m.taken.Load() {
+		return
+	}
+	m.taken.Store(began)
+	pl.take(m, installed, loaded)
+}
+
+// statusError is what the status of a list is, other than 200.
+func statusError(path string, status int) error {
+	err := fmt.Errorf("GET %s gives status %d", path, status)
+	switch status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return fmt.Errorf("%w: %w", errNotOllama, err)
+	}
+	return err
+}

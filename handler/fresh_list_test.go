@@ -1,0 +1,316 @@
+package handler_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+// TestWhatWasMadeAMomentAgo is known when it is asked for: it runs if it is here,
+// and does not if it is at ollama.com.
+func TestWhatWasMadeAMomentAgo(t *testing.T) {
+	t.Parallel()
+	s, ollama := startBefore(t, config{}, standin.Options{Models: []string{"tiny"}})
+	s.spy.await(t, "UpstreamUp", 1) // the list has been read
+	for i, c := range chats {
+		here, remote := fmt.Sprintf("here%d", i), fmt.Sprintf("remote%d:8b", i)
+		if a := s.ask(t, "POST", c.path, c.ask(here, false)); a.status != 404 {
+			t.Errorf("%s, what nobody has: %d %s", c.path, a.status, a.body)
+		}
+		ollama.Install(here, false)
+		ollama.Install(remote, true)
+		if a := s.ask(t, "POST", c.path, c.ask(here, false)); a.status != 200 {
+			t.Errorf("%s, what is here: %d %s", c.path, a.status, a.body)
+		}
+		a := s.ask(t, "POST", c.path, c.ask("x:///library/"+remote, false))
+		if message, _ := errorIn(t, c.path, a.body); a.status != 403 || !strings.Contains(message, "ollama.com") {
+			t.Errorf("%s, what is at ollama.com: %d %s", c.path, a.status, a.body)
+		}
+	}
+	for _, seen := range seenBy(ollama) {
+		if seen.Account != "" {
+			t.Errorf("%s %s acts with the account", seen.URI, seen.Model)
+		}
+	}
+}
+
+// TestWhatARequestHasChanged is looked at again: a model may have become another.
+func TestWhatARequestHasChanged(t *testing.T) {
+	t.Parallel()
+	s, ollama := startBefore(t, config{}, standin.Options{Models: []string{"tiny", "other:1b"}})
+	s.spy.await(t, "UpstreamUp", 1)
+	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
+		t.Fatal(a)
+	}
+	if a := s.manage(t, "POST", "/api/pull", `{"model":"other:1b"}`); a.status != 200 {
+		t.Fatal(a)
+	}
+	s.spy.await(t, "RequestEnded", 2)
+	ollama.Install("tiny", true)
+	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 403 {
+		t.Errorf("what has become remote: %d %s", a.status, a.body)
+	}
+}
+
+// TestColdStart: a proxy that is there before Ollama lets nothing pass to models
+// that it knows nothing of, and everything to those that are there once Ollama is.
+func TestColdStart(t *testing.T) {
+	t.Parallel()
+	l := listen(t)
+	l.Close()
+	s := start(t, config{address: l.Addr().String()})
+	if a := s.ask(t, "POST", "/api/chat", forModel("mine")); a.status != 502 {
+		t.Errorf("without Ollama: %d %s", a.status, a.body)
+	}
+	ollama := standin.New(standin.Options{Models: []string{"tiny"}, Remote: []string{"mine"}})
+	server := httptest.NewUnstartedServer(ollama)
+	server.Listener.Close()
+	server.Listener = listenAt(t, l.Addr().String())
+	server.Start()
+	t.Cleanup(server.Close)
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			model, want := "mine", 403
+			if i%2 == 0 {
+				model, want = "tiny", 200
+			}
+			if a := s.ask(t, "POST", "/api/chat", forModel(model)); a.status != want {
+				t.Errorf("%s: %d %s", model, a.status, a.body)
+			}
+		})
+	}
+	all.Wait()
+	for _, seen := range seenBy(ollama) {
+		if seen.Account != "" {
+			t.Errorf("%s acts with the account", seen.Model)
+		}
+	}
+}
+
+// TestOllamaThatCannotBeAskedGetsNothing, and what is no Ollama is not asked for
+// more than it has.
+func TestOllamaThatCannotBeAskedGetsNothing(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		status int
+		list   string
+		want   int
+	}{
+		{200, `{"models":[]}`, 200}, {200, `{"models":null}`, 200}, {200, `{"models":[{"name":"tiny"}]}`, 200},
+		{200, `{"models":[{"name":"tiny","remote_host":"https://ollama.com"}]}`, 403}, {200, `{"models":[{"model":"TINY:latest","remote_model":"x"}]}`, 403},
+		{404, `404 page not found`, 200}, {405, ``, 200}, {501, ``, 200},
+		{200, `{"models":`, 502}, {200, ``, 502}, {200, `<html>`, 502}, {200, `[]`, 502}, {200, `{"models":5}`, 502},
+		{500, `{"error":"x"}`, 502}, {502, ``, 502}, {503, ``, 502}, {401, ``, 502}, {403, ``, 502}, {429, ``, 502}, {302, ``, 502}, {204, ``, 502},
+	} {
+		var passed atomic.Int32
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if isWatch(r) {
+				w.WriteHeader(row.status)
+				io.WriteString(w, row.list)
+				return
+			}
+			passed.Add(1)
+			io.WriteString(w, "{}")
+		}))
+		t.Cleanup(server.Close)
+		s := start(t, config{address: server.Listener.Addr().String()})
+		for _, c := range chats {
+			a := s.ask(t, "POST", c.path, c.ask("tiny", false))
+			if a.status != row.want {
+				t.Errorf("%s, a list of %d %q: %d %s", c.path, row.status, row.list, a.status, a.body)
+			}
+			if row.want != 200 {
+				errorIn(t, c.path, a.body)
+			}
+		}
+		if n := passed.Load(); (n > 0) != (row.want == 200) {
+			t.Errorf("a list of %d %q: %d requests passed", row.status, row.list, n)
+		}
+		if a := s.ask(t, "POST", "/api/chat", `{}`); a.status != 200 {
+			t.Errorf("no model, a list of %d: %d", row.status, a.status)
+		}
+	}
+}
+
+// heldLists is an Ollama whose lists come when they are let go.
+type heldLists struct {
+	asked chan struct{} // for each
+	reply chan string   // the names, for each
+}
+
+func (h heldLists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/api/ps":
+		io.WriteString(w, `{}`)
+	case isWatch(r):
+		h.asked <- struct{}{}
+		select {
+		case text := <-h.reply:
+			io.WriteString(w, text)
+		case <-r.Context().Done():
+		}
+	default:
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, `{"done":true}`)
+	}
+}
+
+// TestOneLookForAllWhoWait: who asks while a list is on its way waits for the next
+// one, together with all others who do.
+func TestOneLookForAllWhoWait(t *testing.T) {
+	t.Parallel()
+	h := heldLists{make(chan struct{}, 100), make(chan string)}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	s := start(t, config{address: server.Listener.Addr().String()})
+	await(t, h.asked, "the look of the beginning")
+	h.reply <- `{}`
+	s.spy.await(t, "UpstreamUp", 1)
+
+	answers := make(chan answer, 50)
+	ask := func() { answers <- s.ask(t, "POST", "/api/chat", forModel("mine")) }
+	go ask()
+	await(t, h.asked, "a look")
+	leaver := s.dial(t)
+	leaver.send("POST", "/api/chat", forModel("mine"), bearer(s.key))
+	for range 30 {
+		go ask()
+	}
+	s.spy.await(t, "RequestStarted", 32)
+	leaver.Close() // its wait is over, with the look that is running
+	s.ended499(t)
+
+	h.reply <- `{"models":[]}`
+	if a := await(t, answers, "the first answer"); a.status != 200 {
+		t.Errorf("what is in no list: %d %s", a.status, a.body)
+	}
+	await(t, h.asked, "the next look")
+	// Of the 30, those that had asked by then wait for this one, and the others for one more.
+	for n := 0; n < 30; {
+		select {
+		case h.reply <- `{"models":[{"name":"mine","remote_host":"x"}]}`:
+		case a := <-answers:
+			if n++; a.status != 403 {
+				t.Errorf("what has come to be at ollama.com meanwhile: %d %s", a.status, a.body)
+			}
+		case <-time.After(patience):
+			t.Fatal("they wait in vain")
+		}
+	}
+	if more := len(h.asked); more > 1 {
+		t.Errorf("%d looks more for those who came at once", more)
+	}
+}
+
+// ended499 waits for a request whose client left.
+func (s *site) ended499(t *testing.T) {
+	t.Helper()
+	if code := s.spy.ended(t, 1); code != 499 {
+		t.Errorf("the first to end has %d", code)
+	}
+}
+
+// TestAListThatDoesNotCome is waited for no longer than lists take.
+func TestAListThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		a, _ := bubbleBefore(t, strings.NewReader(`{"model":"tiny"}`), func(r *http.Request) (*http.Response, error) {
+			if !isWatch(r) {
+				t.Error("it passes")
+			}
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		if took := time.Since(begun); a.status != 502 || took > 10*time.Second {
+			t.Errorf("after %v: %d %s", took, a.status, a.body)
+		}
+	})
+}
+
+// TestALookEndsWithTheLastWhoWaits: what nobody wants is not asked for.
+func TestALookEndsWithTheLastWhoWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var probe handler.SharedProbe
+		var asked, running atomic.Int32
+		ask := func(ctx context.Context) error {
+			asked.Add(1)
+			running.Add(1)
+			defer running.Add(-1)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		for range 3 {
+			go probe.Wait(ctx, time.Hour, ask)
+			synctest.Wait()
+		}
+		if n := asked.Load(); n != 1 {
+			t.Errorf("%d looks run at once", n)
+		}
+		leave()
+		synctest.Wait()
+		if n := running.Load(); n != 0 || asked.Load() > 2 {
+			t.Errorf("%d looks run, though nobody waits; there were %d", n, asked.Load())
+		}
+		if err := probe.Wait(t.Context(), time.Second, func(context.Context) error { return nil }); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
+
+// TestALargeBodyIsAllowedAtItsEnd, where Ollama may have waited for that: what was
+// no model at the end of its JSON may be one then.
+func TestALargeBodyIsAllowedAtItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, chunked := range []bool{true, false} {
+		ended, checked := make(chan error, 1), make(chan struct{}, 10)
+		ollama := standin.New(standin.Options{Models: []string{"tiny"}})
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if isWatch(r) {
+				ollama.ServeHTTP(w, r)
+				checked <- struct{}{}
+				return
+			}
+			_, err := io.Copy(io.Discard, r.Body)
+			ended <- err
+		}))
+		t.Cleanup(server.Close)
+		s := start(t, config{address: server.Listener.Addr().String()})
+		s.spy.await(t, "UpstreamUp", 1)
+		for len(checked) > 0 {
+			<-checked
+		}
+		body := fmt.Sprintf(`{"pad":%q,"model":"late","input":"x"}`, strings.Repeat("A", 2<<20))
+		w := s.dial(t)
+		end := " "
+		if chunked {
+			w.write("%s\r\n%x\r\n%s\r\n", head("POST", "/v1/responses", bearer(s.key), "Transfer-Encoding: chunked"), len(body), body)
+			end = "0\r\n\r\n"
+		} else {
+			w.write("%s\r\n%s", head("POST", "/v1/responses", bearer(s.key), fmt.Sprintf("Content-Length: %d", len(body)+2)), body+" ")
+		}
+		await(t, checked, "the look at the end of the JSON")
+		ollama.Install("late", true)
+		w.write("%s", end)
+		if a := w.answer("POST"); a.status != 403 {
+			t.Errorf("chunked %t: %d %s", chunked, a.status, a.body)
+		}
+		if err := await(t, ended, "the end of the upload"); err == nil {
+			t.Errorf("chunked %t: Ollama gets the whole body", chunked)
+		}
+	}
+}
