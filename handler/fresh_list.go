@@ -54,7 +54,8 @@ func (pl *pool) lists(x *exchange, model string) bool {
 		if x.named != "" && o.name != x.named {
 			continue
 		}
-		if o.taken.Load() < pl.altered.Load() {
+		isAsked := pl.alone || x.named != "" || o.up.Load() // else it gets no request before its list is read
+		if isAsked && o.taken.Load() < pl.altered.Load() {
 			return false
 		}
 		found = true
