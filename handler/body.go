@@ -185,7 +185,13 @@ func misstated(r *http.Request) bool {
 // checkLarge arranges for a body to be checked in passing.
 func (p *Proxy) checkLarge(x *exchange) error {
 	if x.route.models.isJSON() {
-		x.body.large = &checked{from: x.body.large, client: x.body.client, again: x.body.length < 0, check: func(n names) error { return p.guardNames(x, n) }}
+		encoded := x.r.Header.Get("Content-Encoding") != ""
+		x.body.large = &checked{from: x.body.large, client: x.body.client, again: x.body.length < 0, check: func(n names) error {
+			if n.unreadable && encoded {
+				return errUnreadable // another version of Ollama might decode it
+			}
+			return p.guardNames(x, n)
+		}}
 		return nil
 	}
 	return p.checkSmall(x)

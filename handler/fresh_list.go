@@ -90,12 +90,12 @@ const probeTimeout = lookTimeout
 // answers. One that does not is down from here on.
 func (pl *pool) readAll(ctx context.Context) error {
 	members := pl.roster.Load().members
+	if pl.alone {
+		return asNoList(pl.readOne(ctx, members[0]))
+	}
 	failed := make([]error, len(members))
 	var all sync.WaitGroup
 	for i, m := range members {
-		if pl.alone {
-			return asNoList(pl.readOne(ctx, m))
-		}
 		if !m.up.Load() {
 			failed[i] = errNobody
 			continue
@@ -161,8 +161,8 @@ func (pl *pool) takeLatest(m *member, began uint64, installed, loaded listing) {
 	if began < m.taken.Load() {
 		return
 	}
-	m.taken.Store(began)
 	pl.take(m, installed, loaded)
+	m.taken.Store(began) // from here on it is relied upon
 }
 
 // statusError is what the status of a list is, other than 200.

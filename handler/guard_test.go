@@ -187,6 +187,8 @@ func TestCompressedBodiesAreReadAsOllamaDoes(t *testing.T) {
 		{"another coding", s.key, "/v1/chat/completions", "gzip", compress(`{"model":"tiny"}`), ""},
 		{"another spelling of the coding", s.key, "/v1/chat/completions", "ZSTD", compress(`{"model":"tiny:cloud"}`), ""},
 		{"where Ollama does not decode", limited, "/api/chat", "zstd", compress(`{"model":"tiny"}`), ""},
+		{"another coding of a large body", s.key, "/v1/chat/completions", "gzip", string(make([]byte, 2<<20)), ""},
+		{"a coding where Ollama does not decode, of a large body", s.key, "/api/chat", "zstd", string(make([]byte, 2<<20)), ""},
 		{"a bomb", s.key, "/v1/chat/completions", "zstd", bomb, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
