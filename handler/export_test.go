@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -24,17 +25,17 @@ func TransportOver(dial func(context.Context) (net.Conn, error)) http.RoundTripp
 }
 
 // Decoders is how many bodies are decoded at once.
-func Decoders() int { return cap(decoders) }
+func Decoders() int { return allDecoders.max }
 
 // HoldDecoders takes all decoders, until release is called.
 func HoldDecoders() (release func()) {
-	held := make([]*zstd.Decoder, cap(decoders))
+	held := make([]*zstd.Decoder, allDecoders.max)
 	for i := range held {
-		held[i] = <-decoders
+		held[i], _ = allDecoders.borrow(context.Background(), uuid.UUID{})
 	}
 	return func() {
 		for _, d := range held {
-			decoders <- d
+			allDecoders.giveBack(d)
 		}
 	}
 }
@@ -205,4 +206,15 @@ type SharedProbe struct{ sharedProbe }
 
 func (s *SharedProbe) Wait(ctx context.Context, limit time.Duration, ask func(context.Context) error) error {
 	return s.wait(ctx, limit, ask)
+}
+
+// NewDecoders shares out decoders as is done among all keys. A decoder that is given
+// back is any of those that were borrowed.
+func NewDecoders(max int) (borrow func(context.Context, uuid.UUID) error, giveBack func()) {
+	s := newDecoders(max)
+	borrow = func(ctx context.Context, key uuid.UUID) error {
+		_, err := s.borrow(ctx, key)
+		return err
+	}
+	return borrow, func() { s.giveBack(nil) }
 }

@@ -227,7 +227,7 @@ func bodyNames(x *exchange) (names, error) {
 		}
 		return r.names, nil
 	}
-	decoder, err := borrowDecoder(&x.life, newMemory(x.body.small))
+	decoder, err := borrowDecoder(&x.life, x.key.ID, newMemory(x.body.small))
 	if err != nil {
 		return names{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -24,35 +25,26 @@ const (
 	maxDecoders = 4
 )
 
-// decoders are those that are free. They are made when they are first needed.
-// A few KiB may keep one busy for a long time, so they leave a processor to
-// those who are not compressed.
-var decoders = func() chan *zstd.Decoder {
-	n := max(1, min(maxDecoders, runtime.GOMAXPROCS(0)-1))
-	free := make(chan *zstd.Decoder, n)
-	for range n {
-		free <- nil
-	}
-	return free
-}()
+// allDecoders are those of the process. A few KiB may keep one busy for a long
+// time, so they leave a processor to those who are not compressed.
+var allDecoders = newDecoders(max(1, min(maxDecoders, runtime.GOMAXPROCS(0)-1)))
 
-// borrowDecoder waits for a decoder, and lets it begin with the body. If the
-// context ends before there is one, borrowDecoder returns an error. Otherwise
-// giveBack must be called.
-func borrowDecoder(ctx context.Context, body io.Reader) (*zstd.Decoder, error) {
-	var d *zstd.Decoder
-	select {
-	case d = <-decoders:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+func newDecoder() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		panic(err) // only options can be wrong
 	}
-	if d == nil {
-		var err error
-		d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(maxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			panic(err) // only options can be wrong
-		}
+	return d
+}
+
+// borrowDecoder waits until it is the key's turn to have a body decoded, and lets a
+// decoder begin with it. If the context ends before that, borrowDecoder returns an
+// error. Otherwise giveBack must be called.
+func borrowDecoder(ctx context.Context, key uuid.UUID, body io.Reader) (*zstd.Decoder, error) {
+	d, err := allDecoders.borrow(ctx, key)
+	if err != nil {
+		return nil, err
 	}
 	if err := d.Reset(body); err != nil {
 		giveBack(d)
@@ -63,7 +55,7 @@ func borrowDecoder(ctx context.Context, body io.Reader) (*zstd.Decoder, error) {
 
 func giveBack(d *zstd.Decoder) {
 	d.Reset(nil) // lets go of the body
-	decoders <- d
+	allDecoders.giveBack(d)
 }
 
 // zstd reports whether Ollama would decode the body: it does so under /v1.
