@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/list"
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -17,20 +16,10 @@ const (
 	// nobody says otherwise.
 	maxConnections = 10_000
 
-	// smallHead is how much each connection may have sent of a head that is
-	// not complete yet: 4 KiB, enough for a TLS handshake or an ordinary head.
-	smallHead = 4 << 10
-
-	// maxHeads bounds what all connections have sent beyond that: 16 MiB. In
-	// memory a head takes up to fifteen times as much, key or no key.
-	maxHeads = 16 << 20
-
 	// maxSpare is how many connections at most carry no request, so that there
 	// is one on which to hear that there is no room.
 	maxSpare = 64
 )
-
-var errHeads = errors.New("too many long heads at once")
 
 // clients is a listener that knows the connections it has accepted, and keeps
 // no more than max of them. One that carries no request with a valid key makes
@@ -43,16 +32,22 @@ type clients struct {
 	max     int
 	useful  int           // how many may carry requests
 	stalled time.Duration // a client with a key may pause for so long, also at an answer's end
+	secure  bool          // they speak TLS
 	log     *slog.Logger
 
-	heads atomic.Int64 // bytes beyond smallHead of heads that are not complete
-	busy  atomic.Int64 // connections that carry requests with a valid key
+	busy atomic.Int64 // connections that carry requests with a valid key
 
 	mu        sync.Mutex
 	strangers list.List // of *client: never a valid key
 	known     list.List // of *client
 	told      time.Time // when the log last said that there are too many
 	refused   time.Time // when it last said that too many carry requests
+
+	held          int64 // what all of them hold without a valid key, see charge
+	ending        int64 // what those held that have been closed for it, and have not ended
+	freed         sync.Cond
+	ranks         ranks
+	toldOfHolders time.Time
 }
 
 // client is a connection that somebody has opened.
@@ -64,8 +59,14 @@ type client struct {
 	busy  atomic.Int32 // requests with a valid key that it carries
 	awake atomic.Int32 // watchdogs of theirs
 	used  atomic.Bool  // it has carried one since somebody looked
-	head  atomic.Int64 // bytes of a head that is not complete
+	head  atomic.Int64 // bytes of a head that is not complete, where it is known
+	last  atomic.Bool  // no more heads are read from it
 	late  atomic.Bool  // Write has set a deadline, and nobody else has since
+
+	writing atomic.Int32 // writes under way, while it is not known
+	simple  bool         // plainServer serves it
+	held    held
+	ending  int64 // what it held when it was closed for that
 
 	id        uint64     // among departures
 	departure *departure // nil if net/http learns of it
@@ -82,7 +83,9 @@ func (s *Server) bounded(public net.Listener, descriptors int) *clients {
 	if b.upstream > 0 {
 		s.Proxy.pool.slots.bound(b.upstream)
 	}
-	return &clients{Listener: public, max: b.connections, useful: b.connections - min(b.connections/8, maxSpare), stalled: s.Proxy.StallTimeout, log: s.Proxy.Log}
+	c := &clients{Listener: public, max: b.connections, useful: b.connections - min(b.connections/8, maxSpare), stalled: s.Proxy.StallTimeout, secure: s.Certificates != nil, log: s.Proxy.Log}
+	c.freed.L = &c.mu
+	return c
 }
 
 // bounds says how many there may be at once. Of requests and of connections to
@@ -148,6 +151,12 @@ func (s *clients) add(c *client) bool {
 		dispensable.TCPConn.Close()
 	}
 	c.place = s.strangers.PushBack(c)
+	c.held.cost = simpleCost
+	if s.secure {
+		c.held.cost = secureCost
+	}
+	s.held += c.held.cost
+	s.rank(c)
 	return true
 }
 
@@ -184,6 +193,7 @@ func (s *clients) idleKnown() *client {
 
 // remove forgets a connection, with the lock held.
 func (s *clients) remove(c *client) {
+	s.forgive(c)
 	switch {
 	case c.place == nil:
 	case c.known.Load():
@@ -198,14 +208,16 @@ func (s *clients) remove(c *client) {
 func (c *client) Close() error {
 	c.home.mu.Lock()
 	c.home.remove(c)
+	c.home.ended(c)
 	c.home.mu.Unlock()
-	c.completeHead()
 	return c.TCPConn.Close()
 }
 
 // Read counts what may be part of a head.
 func (c *client) Read(b []byte) (int, error) {
-	return c.count(c.io.Read(b))
+	n, err := c.io.Read(b)
+	c.count(n)
+	return n, err
 }
 
 // readFresh reads what comes next, see freshReader. None of it counts as part of a
@@ -218,31 +230,13 @@ func (c *client) readFresh() (s *space, in []byte, err error) {
 	return s, s.bytes[:n], nil
 }
 
-func (c *client) count(n int, err error) (int, error) {
-	if n == 0 || c.busy.Load() > 0 {
-		return n, err
-	}
-	long := c.head.Add(int64(n)) - smallHead
-	if long > 0 && c.home.heads.Add(min(long, int64(n))) > maxHeads {
-		return 0, errHeads
-	}
-	return n, err
-}
-
-// completeHead says that a head has come to its end.
-func (c *client) completeHead() {
-	if c == nil {
-		return
-	}
-	if long := c.head.Swap(0) - smallHead; long > 0 {
-		c.home.heads.Add(-long)
-	}
-}
-
 // Write bounds how long those may take who do not read, where no watchdog is
 // awake to do so.
 func (c *client) Write(b []byte) (int, error) {
 	c.boundWrite()
+	if !c.known.Load() {
+		defer c.beginWrite()()
+	}
 	return c.io.Write(b)
 }
 
@@ -289,10 +283,12 @@ func (c *client) enter() (room bool) {
 	}
 	c.used.Store(true)
 	if c.known.Load() {
+		c.completeHead()
 		return room
 	}
 	c.home.mu.Lock()
 	defer c.home.mu.Unlock()
+	c.home.forgive(c)
 	if c.place != nil && !c.known.Load() {
 		c.home.strangers.Remove(c.place)
 		c.place = c.home.known.PushBack(c)

@@ -51,9 +51,13 @@ func (s *plainServer) serve(l net.Listener) error {
 		pause = 0
 		client, ok := c.(*client)
 		if !ok || !s.departures.watch(client) {
+			if ok {
+				client.fallBack()
+			}
 			s.rest.give(c)
 			continue
 		}
+		client.simple = true
 		s.conns.Go(func() { s.serveConn(client) })
 	}
 }
@@ -138,6 +142,7 @@ func (s *plainServer) serveConn(client *client) {
 		if r == nil {
 			ours = false
 			client.SetReadDeadline(time.Time{})
+			client.fallBack()
 			over := &handedOver{client: client, read: bytes.Clone(c.in)}
 			if c.first {
 				over.until = c.until

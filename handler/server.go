@@ -175,12 +175,14 @@ func (s *Server) drain() {
 
 func (s *Server) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           completeHeads(endUnclear(h)),
+		Handler:           dropRequests(endUnclear(h)),
+		ConnState:         connState,
 		ReadHeaderTimeout: cmp.Or(s.headTime, headerTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
-			MaxReadFrameSize: maxFrame,
+			MaxReadFrameSize:     maxFrame,
+			MaxConcurrentStreams: maxStreams,
 			// A connection that takes nothing holds up all that write to it,
 			// and none of them can be ended alone.
 			WriteByteTimeout: s.Proxy.StallTimeout,
@@ -189,15 +191,6 @@ func (s *Server) server(h http.Handler) *http.Server {
 		// OPTIONS * is a request like any other: without a key it is refused.
 		DisableGeneralOptionsHandler: true,
 	}
-}
-
-// completeHeads tells the connection of each request that its head has come to its
-// end, whoever answers it.
-func completeHeads(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		clientOf(r.Context()).completeHead()
-		next.ServeHTTP(w, r)
-	})
 }
 
 // endUnclear ends the connection after a request that a server in front may have
