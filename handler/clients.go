@@ -62,6 +62,7 @@ type client struct {
 	head  atomic.Int64 // bytes of a head that is not complete, where it is known
 	last  atomic.Bool  // no more heads are read from it
 	late  atomic.Bool  // Write has set a deadline, and nobody else has since
+	cut   atomic.Bool  // the deadline for writing is the last
 
 	writing atomic.Int32 // writes under way, while it is not known
 	simple  bool         // plainServer serves it
@@ -204,6 +205,17 @@ func (s *clients) remove(c *client) {
 	c.place = nil
 }
 
+// hangUp closes all connections at once, whatever is still to be said on them.
+func (s *clients) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range []*list.List{&s.strangers, &s.known} {
+		for e := l.Front(); e != nil; e = e.Next() {
+			e.Value.(*client).TCPConn.Close()
+		}
+	}
+}
+
 // Close closes the connection.
 func (c *client) Close() error {
 	c.home.mu.Lock()
@@ -247,6 +259,9 @@ func (c *client) writeAll(pieces net.Buffers) (int64, error) {
 }
 
 func (c *client) boundWrite() {
+	if c.cut.Load() {
+		return
+	}
 	if c.awake.Load() == 0 {
 		c.SetWriteDeadline(time.Now().Add(patience(c.known.Load(), c.home.stalled)))
 		c.late.Store(true)
@@ -263,8 +278,13 @@ func patience(known bool, stalled time.Duration) time.Duration {
 	return min(stalled, strangersTimeout)
 }
 
-// SetWriteDeadline implements net.Conn.
+// SetWriteDeadline implements net.Conn. Where the deadline is the last, only the end
+// of the request changes it: TLS would like some seconds more to say goodbye.
 func (c *client) SetWriteDeadline(t time.Time) error {
+	if c.cut.Load() && !t.IsZero() {
+		return nil
+	}
+	c.cut.Store(false)
 	c.late.Store(false)
 	return c.TCPConn.SetWriteDeadline(t)
 }

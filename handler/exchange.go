@@ -60,6 +60,7 @@ type exchange struct {
 
 	cutting  sync.Mutex
 	cuttable bool // it is being relayed
+	ending   bool // it has been cut, and is not over yet
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
@@ -139,7 +140,7 @@ func (x *exchange) beCuttable() {
 func (x *exchange) beDone() {
 	x.cutting.Lock()
 	defer x.cutting.Unlock()
-	x.cuttable = false
+	x.cuttable, x.ending = false, false
 }
 
 // end cuts the exchange, whoever it is waiting for. If it is over, nothing
@@ -150,7 +151,7 @@ func (x *exchange) end(cause error) {
 	if !x.cuttable {
 		return
 	}
-	x.cuttable = false // once more would give it more time
+	x.cuttable, x.ending = false, true // once more would give it more time
 	x.life.end(cause)
 	// Time enough to tell the client why, in an event of the stream.
 	x.control.SetWriteDeadline(time.Now().Add(cutGrace))
@@ -158,9 +159,34 @@ func (x *exchange) end(cause error) {
 		// Otherwise it would look as if the client had left.
 		x.control.SetReadDeadline(time.Now())
 	}
+	if x.client == nil {
+		return
+	}
+	if x.r.ProtoMajor == 1 {
+		x.client.cut.Store(true)
+	} else {
+		time.AfterFunc(hangUpAfter, x.hangUp)
+	}
+}
+
+// hangUp closes the connection of an exchange that has been cut and is still not
+// over. Over HTTP/2 the deadline for writing resets the stream, but a connection
+// whose client reads slowly, or not at all, takes that in no sooner than what is
+// before it.
+func (x *exchange) hangUp() {
+	x.cutting.Lock()
+	defer x.cutting.Unlock()
+	if x.ending {
+		x.client.TCPConn.Close()
+	}
 }
 
 const cutGrace = time.Second
+
+// hangUpAfter is how long a stream of HTTP/2 that has been cut has to come to its
+// end: cutGrace, the time for parting words, and one second more for a machine that
+// is busy, since all streams of the connection end with it.
+const hangUpAfter = cutGrace + parting + time.Second
 
 // lingering is how long a client that has been refused may go on sending its
 // body, so that it gets to read why.

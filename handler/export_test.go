@@ -218,3 +218,15 @@ func NewDecoders(max int) (borrow func(context.Context, uuid.UUID) error, giveBa
 	}
 	return borrow, func() { s.giveBack(nil) }
 }
+
+// Places is how many requests a proxy has in flight, and how many count against the
+// streams of their keys.
+func Places(p *Proxy) (taken [2]int) {
+	p.budgets.mu.Lock()
+	defer p.budgets.mu.Unlock()
+	for _, a := range p.budgets.all {
+		taken[1] += a.running
+	}
+	taken[0] = p.running.len()
+	return taken
+}

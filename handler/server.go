@@ -99,9 +99,9 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	}
 	front := s.server(h)
 	front.ConnContext = withConn
-	limited := s.bounded(public, descriptors())
-	public = limited
-	growDescriptorTable(s.mostDescriptors(limited.max), s.Proxy.Log) // here and now: in another goroutine it could still grow when the load comes
+	all := s.bounded(public, descriptors())
+	public = all
+	growDescriptorTable(s.mostDescriptors(all.max), s.Proxy.Log) // here and now: in another goroutine it could still grow when the load comes
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
 	defer stop()
 	back := s.server(s.operations(watching))
@@ -121,6 +121,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	go func() { failed <- back.Serve(private) }()
 	defer back.Close()
 	defer front.Close()
+	defer all.hangUp() // front would wait for each that does not read
 	defer public.Close()
 
 	go s.Proxy.WatchUpstreams(watching)
