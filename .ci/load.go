@@ -38,6 +38,8 @@ func main() {
 		soak(time.Duration(amount(20)) * time.Second)
 	case "greedy":
 		greedy(amount(1))
+	case "held":
+		held()
 	case "rolling":
 		rolling(amount(1))
 	case "stress":

@@ -23,11 +23,12 @@ import (
 
 // An attacker is one kind of slow or greedy clients.
 type attacker struct {
-	name  string
-	conns int           // at once
-	rate  rate.Limit    // of new connections, in a second
-	least time.Duration // how long it has to last to be one
-	run   func(*attackConn) error
+	name   string
+	secure bool          // over TLS
+	conns  int           // at once
+	rate   rate.Limit    // of new connections, in a second
+	least  time.Duration // how long it has to last to be one
+	run    func(*attackConn) error
 
 	// What the proxy may answer: nothing else is taken for an answer. 0: that it
 	// ends the connection.
@@ -74,8 +75,10 @@ type attackConn struct {
 
 // attack runs one kind until its input ends, and tells what came of it.
 func attack(args []string) {
-	i := slices.IndexFunc(attacks, func(a attacker) bool { return a.name == args[0] })
-	a, address, key := attacks[i], args[1], os.Getenv("ATTACK_KEY")
+	kinds := slices.Concat(attacks, holders)
+	i := slices.IndexFunc(kinds, func(a attacker) bool { return a.name == args[0] })
+	a, address, key := kinds[i], args[1], os.Getenv("ATTACK_KEY")
+	a.conns = atoi(os.Getenv("ATTACK_CONNS"))
 	begin := rate.NewLimiter(a.rate, 20)
 	if flood {
 		begin.SetLimit(rate.Inf)

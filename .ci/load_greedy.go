@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -179,7 +180,7 @@ func loose(kind attacker, address, key string) *running {
 	must(err, "a pipe")
 	r := &running{in: hold, out: bufio.NewReader(out)}
 	r.process = begin("attack-"+kind.name, func(c *exec.Cmd) {
-		c.Env, c.Stdin, c.Stdout = append(c.Env, "ATTACK_KEY="+key), in, w
+		c.Env, c.Stdin, c.Stdout = append(c.Env, "ATTACK_KEY="+key, "ATTACK_CONNS="+environ("CONNS", strconv.Itoa(kind.conns))), in, w
 	}, "chrt", "--idle", "0", self, dir, "attack", kind.name, address).nice(19)
 	in.Close()
 	w.Close()

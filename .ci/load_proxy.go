@@ -83,8 +83,13 @@ func (p *proxy) settled() (s state) {
 }
 
 // peak is the most memory that a process has had.
-func (p *process) peak() float64 {
-	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(read(fmt.Sprintf("/proc/%d/status", p.Process.Pid)))
+func (p *process) peak() float64 { return p.memory("VmHWM") }
+
+// resident is how much memory a process has now.
+func (p *process) resident() float64 { return p.memory("VmRSS") }
+
+func (p *process) memory(what string) float64 {
+	m := regexp.MustCompile(what + `:\s+(\d+) kB`).FindStringSubmatch(read(fmt.Sprintf("/proc/%d/status", p.Process.Pid)))
 	if m == nil {
 		fatal("/proc does not tell of memory")
 	}

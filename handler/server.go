@@ -101,7 +101,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	front.ConnContext = withConn
 	all := s.bounded(public, descriptors())
 	public = all
-	growDescriptorTable(s.mostDescriptors(all.max), s.Proxy.Log) // here and now: in another goroutine it could still grow when the load comes
+	growDescriptorTable(s.mostDescriptors(all.max), s.Proxy.Log)     // here and now: in another goroutine it could still grow when the load comes
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
 	defer stop()
 	back := s.server(s.operations(watching))

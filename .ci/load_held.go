@@ -1,0 +1,77 @@
+//go:build ignore
+
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// mostHeld is what all clients without a valid key may make the proxy hold:
+	// what it takes more of memory than before they came.
+	mostHeld = 256 << 20
+
+	// heldFor is how long each attack goes on.
+	heldFor = 4 * time.Second
+)
+
+// held lets each of them loose on a proxy that has just begun, which goes on
+// answering an ordinary client, and bounds what they make it hold.
+func held() {
+	key, upstream := mint(), startUpstream(-15)
+	certificate, private := selfSigned()
+	for _, kind := range holders {
+		if only := os.Getenv("ONLY"); only != "" && !slices.Contains(strings.Split(only, ","), kind.name) {
+			continue
+		}
+		args := []string{"--upstream", upstream}
+		if kind.secure {
+			args = append(args, "--tls-cert", certificate, "--tls-key", private)
+		}
+		p := launch(-15, "proxy", args...)
+		calls := newCalls(p.address, key)
+		for _, c := range calls.callers {
+			c.secure = kind.secure
+		}
+		calm := calls.measure(time.Second)
+		before := p.settled()
+		r := loose(kind, p.address, key)
+		r.await("ready")
+		hit := calls.measure(heldFor)
+		took := p.peak() - before.resident
+		at := p.resident()
+		said := r.end()
+		calls.hangUp()
+		pass("%-24s %s at most, %s at the end; p50 %s > %s, p99 %s > %s; %s", kind.name, mega(took), mega(at-before.resident), milli(calm.p50), milli(hit.p50), milli(calm.p99), milli(hit.p99), said)
+		if took > mostHeld {
+			fatal("clients without a key make the proxy hold %s", mega(took))
+		}
+		p.stop()
+	}
+	inTurn(upstream)
+}
+
+// selfSigned makes a certificate, and gives its files.
+func selfSigned() (certificate, private string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err, "a key")
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"proxy"}}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	must(err, "a certificate")
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	must(err, "a key")
+	certificate, private = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	write(certificate, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed})))
+	write(private, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	return certificate, private
+}

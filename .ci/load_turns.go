@@ -1,0 +1,69 @@
+//go:build ignore
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	// bombers is how many connections send what takes long to decode, all under one
+	// key.
+	bombers = 200
+
+	// mostForATurn is how long another key's compressed request may take meanwhile, in
+	// the median: a few turns, on a machine that is busy.
+	mostForATurn = 500 * time.Millisecond
+)
+
+// inTurn has one key send as many bombs as it can, and another one small compressed
+// requests, which must not wait for all of them.
+func inTurn(upstream string) {
+	greedyKey, modest := mint(), mint()
+	p := launch(-15, "proxy", "--upstream", upstream)
+	calm := packed(p.address, modest)
+	kind := attacks[slices.IndexFunc(attacks, func(a attacker) bool { return a.name == "bombs" })]
+	kind.conns = bombers
+	r := loose(kind, p.address, greedyKey)
+	r.await("ready")
+	hit := packed(p.address, modest)
+	said := r.end()
+	pass("%-24s a compressed request of another key takes %s > %s, at most %s > %s; %s", "bombs under one key", milli(quantile(calm, 50)), milli(quantile(hit, 50)), milli(slices.Max(calm)), milli(slices.Max(hit)), said)
+	if quantile(hit, 50) > mostForATurn {
+		fatal("another key's compressed requests wait")
+	}
+	p.stop()
+}
+
+// packed sends small compressed requests, one after the other, and gives how long
+// each takes.
+func packed(address, key string) (took []time.Duration) {
+	var body bytes.Buffer
+	w, err := zstd.NewWriter(&body)
+	must(err, "zstd")
+	fmt.Fprint(w, `{"model":"tiny","messages":[]}`)
+	must(w.Close(), "zstd")
+	for range 30 {
+		r, err := http.NewRequest("POST", "http://"+address+chatRoute, bytes.NewReader(body.Bytes()))
+		must(err, "a request")
+		r.Header.Set("Authorization", "Bearer "+key)
+		r.Header.Set("Content-Encoding", "zstd")
+		from := time.Now()
+		res, err := http.DefaultClient.Do(r)
+		must(err, "a compressed request")
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			fatal("a compressed request gets %d", res.StatusCode)
+		}
+		took = append(took, time.Since(from))
+	}
+	return took
+}
