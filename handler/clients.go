@@ -148,8 +148,7 @@ func (s *clients) add(c *client) bool {
 		if dispensable == nil {
 			return false
 		}
-		s.remove(dispensable)
-		dispensable.TCPConn.Close()
+		s.evict(dispensable)
 	}
 	c.place = s.strangers.PushBack(c)
 	c.held.cost = simpleCost
@@ -158,6 +157,7 @@ func (s *clients) add(c *client) bool {
 	}
 	s.held += c.held.cost
 	s.rank(c)
+	s.makeRoom()
 	return true
 }
 

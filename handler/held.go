@@ -85,11 +85,9 @@ func (s *clients) classOf(sum int64) int {
 	return min(bits.Len64(uint64(sum/max(1, s.share()+1))), len(s.ranks)-1)
 }
 
-// charge changes what a connection holds. If all together hold too much, those
-// that hold the most for the longest make way: the measure is the product of the
-// two. So neither many that hold little, nor few that come anew all the time, can
-// keep out a client that needs a moment to show its key. Nothing changes where the
-// connection is closed, or has shown its key since the caller looked.
+// charge changes what a connection holds, and makes room if that is too much. Nothing
+// changes where the connection is closed, or has shown its key since the caller
+// looked.
 func (s *clients) charge(c *client, known bool, change func(*held)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,18 +98,32 @@ func (s *clients) charge(c *client, known bool, change func(*held)) {
 	change(&c.held)
 	s.held += c.held.sum() - before
 	s.rank(c)
+	s.makeRoom()
+}
+
+// makeRoom closes connections while all together hold too much, with the lock held.
+// Those that hold the most for the longest make way: the measure is the product of
+// the two. So neither many that hold little, nor few that come anew all the time, can
+// keep out a client that needs a moment to show its key.
+func (s *clients) makeRoom() {
 	for s.held > maxHeld {
 		greediest := s.greediest()
 		if greediest == nil {
 			return
 		}
-		greediest.ending = greediest.held.sum()
-		s.ending += greediest.ending
-		s.remove(greediest)
-		greediest.TCPConn.Close()
-		s.freed.Broadcast() // it may be waiting itself
+		s.evict(greediest)
 		s.tellOfHolders()
 	}
+}
+
+// evict closes a connection to make room for others, with the lock held. What it
+// holds is in memory for a moment more.
+func (s *clients) evict(c *client) {
+	c.ending = c.held.sum()
+	s.ending += c.ending
+	s.remove(c)
+	c.TCPConn.Close()
+	s.freed.Broadcast() // it may be waiting itself
 }
 
 // awaitRoom has a connection that holds more than its share wait before it reads

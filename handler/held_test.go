@@ -68,6 +68,27 @@ func TestWhoHoldsMuchForLongMakesWay(t *testing.T) {
 	})
 }
 
+// TestConnectionsAloneHoldSomething, too: over TLS there may be fewer that show no
+// key than there may be in all.
+func TestConnectionsAloneHoldSomething(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newHolders(maxConnections)
+		s.secure = true
+		first := s.join()
+		for range maxHeld / secureCost {
+			if !first.isThere() {
+				t.Fatal("the first makes way too early")
+			}
+			time.Sleep(time.Millisecond)
+			s.join()
+		}
+		if first.isThere() {
+			t.Error("the first does not make way")
+		}
+	})
+}
+
 // TestReadingWaitsForThoseWhoEnd: until they have, more must not be read. Those who
 // hold little need not wait.
 func TestReadingWaitsForThoseWhoEnd(t *testing.T) {
