@@ -81,9 +81,9 @@ func (pl *pool) readLists(x *exchange) error {
 	return nil // relay says that there is no such Ollama
 }
 
-// probeTimeout is how long requests wait for a list of models: as long as one may
-// take.
-const probeTimeout = lookTimeout
+// probeTimeout bounds how long a list of models may take that requests wait for. It
+// is more than a look has: Ollama may be busy, and without a list the answer is 502.
+const probeTimeout = 2 * lookTimeout
 
 // readAll reads the list of everyone who is up. A request for a model that is in
 // no list goes only to those whose list has been read; so it is enough if one

@@ -18,7 +18,7 @@ func TestWebSearchActsWithTheAccount(t *testing.T) {
 	s, ollama := startBefore(t, config{}, standin.Options{})
 	open, behindOpen := startBefore(t, config{proxy: func(o *handler.Options) { o.AllowCloud = true }}, standin.Options{})
 	const hosted, own = `[{"name":"x"},{"type":"web_search_20250305","name":"web_search"}]`, `[{"type":"custom","name":"web_search","input_schema":{"type":"object","properties":{"type":{"const":"web_search"}}}}]`
-	for _, c := range []struct {
+	for i, c := range []struct {
 		path, tools string
 		refused     bool
 	}{
@@ -38,6 +38,9 @@ func TestWebSearchActsWithTheAccount(t *testing.T) {
 			"large, late": fmt.Sprintf(`{"pad":%q,%s,"tools":%s}`, pad, rest, c.tools),
 			"large, soon": fmt.Sprintf(`{"tools":%s,%s,"pad":%q}`, c.tools, rest, pad),
 		} {
+			if what != "small" && i != 0 && i != 2 && i != 3 {
+				continue // takes long and shows nothing new
+			}
 			for _, chunked := range []bool{false, true} {
 				before := len(seenBy(ollama))
 				for _, site := range []*site{s, open} {
