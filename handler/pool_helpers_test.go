@@ -25,6 +25,8 @@ type box struct {
 	at     string                                                        // host:port
 	fault  atomic.Pointer[func(http.ResponseWriter, *http.Request) bool] // answers in its place; false: does not
 	looks  atomic.Int32                                                  // of the proxy's own
+	now    atomic.Int32                                                  // looks at its list that it is answering
+	peak   atomic.Int32                                                  // the most of these at once
 	asked  chan string                                                   // the path of each request that reaches it
 }
 
@@ -58,6 +60,11 @@ func (b *box) reopen() { b.open(listenAt(b.t, b.at)) }
 func (b *box) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isWatch(r) {
 		b.looks.Add(1)
+		if r.URL.Path == "/api/tags" {
+			for n, peak := b.now.Add(1), b.peak.Load(); n > peak && !b.peak.CompareAndSwap(peak, n); peak = b.peak.Load() {
+			}
+			defer b.now.Add(-1)
+		}
 		b.ollama.ServeHTTP(w, r)
 		return
 	}
