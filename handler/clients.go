@@ -347,28 +347,26 @@ func (c *client) unwatched() {
 	}
 }
 
-type connKey struct{}
-
 // withConn keeps the connection of a request where the request's handler finds
 // it.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	if encrypted, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = encrypted.NetConn()
 	}
-	return context.WithValue(ctx, connKey{}, c)
+	return withOwner(ctx, c)
 }
 
 // clientOf is the connection of a request; nil if its listener is not one of
 // clients.
 func clientOf(ctx context.Context) *client {
-	c, _ := ctx.Value(connKey{}).(*client)
+	c, _ := ownerOf(ctx).(*client)
 	return c
 }
 
 // resetOnClose makes the connection end with a reset. To a client of HTTP/1.0
 // an orderly close is the proper end of an answer.
 func resetOnClose(ctx context.Context) {
-	if c, ok := ctx.Value(connKey{}).(interface{ SetLinger(int) error }); ok {
+	if c, ok := ownerOf(ctx).(interface{ SetLinger(int) error }); ok {
 		c.SetLinger(0)
 	}
 }

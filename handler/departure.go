@@ -9,7 +9,7 @@ import (
 // departure is the context of all requests of a connection: it ends when the
 // client leaves, whether by closing the connection or its own half of it.
 type departure struct {
-	client *client
+	owner any // the connection, for whoever asks the context for it
 
 	mu      sync.Mutex
 	left    bool
@@ -76,7 +76,17 @@ func (d *departure) Err() error {
 // Value implements context.Context.
 func (d *departure) Value(key any) any {
 	if key == (connKey{}) {
-		return d.client
+		return d.owner
 	}
 	return nil
 }
+
+type connKey struct{}
+
+// withOwner returns a context that knows the connection of its request.
+func withOwner(ctx context.Context, conn any) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// ownerOf is the connection of the context's request; nil if it knows none.
+func ownerOf(ctx context.Context) any { return ctx.Value(connKey{}) }

@@ -15,7 +15,7 @@ type departures struct {
 
 	mu   sync.Mutex
 	last uint64
-	all  map[uint64]*departure
+	all  map[uint64]*client
 }
 
 // newDepartures returns nil where there can be none.
@@ -28,7 +28,7 @@ func newDepartures() *departures {
 		syscall.Close(fd)
 		return nil
 	}
-	d := &departures{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*departure{}}
+	d := &departures{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*client{}}
 	// What cannot have a deadline Go's own epoll does not take, and then nobody
 	// would ever hear of those who leave.
 	if d.raw, err = d.epoll.SyscallConn(); err != nil || d.epoll.SetReadDeadline(time.Time{}) != nil {
@@ -48,11 +48,11 @@ func (d *departures) watch(c *client) bool {
 	if err != nil {
 		return false
 	}
-	c.departure = &departure{client: c}
+	c.departure = &departure{owner: c}
 	d.mu.Lock()
 	d.last++
 	c.id = d.last
-	d.all[c.id] = c.departure
+	d.all[c.id] = c
 	d.mu.Unlock()
 	event := syscall.EpollEvent{Fd: int32(c.id), Pad: int32(c.id >> 32)}
 	event.Events = syscall.EPOLLRDHUP | edgeTriggered
@@ -88,8 +88,8 @@ func (d *departures) each(f func(*client)) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, one := range d.all {
-		f(one.client)
+	for _, c := range d.all {
+		f(c)
 	}
 }
 
@@ -111,10 +111,10 @@ func (d *departures) run() {
 		}
 		for _, event := range events[:n] {
 			d.mu.Lock()
-			one := d.all[uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32]
+			c := d.all[uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32]
 			d.mu.Unlock()
-			if one != nil {
-				one.leave()
+			if c != nil {
+				c.departure.leave()
 			}
 		}
 	}
