@@ -144,8 +144,9 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		if plain, head := readPlainResponse(s.bytes[:n], r); plain != nil {
-			return c.begin(plain, s, s.bytes[head:n]), nil
+		simple := new(simpleResponse)
+		if head := simple.read(s.bytes[:n], r); head > 0 {
+			return simple.begin(c, s, s.bytes[head:n]), nil
 		}
 		c.limit.first = bytes.Clone(s.bytes[:n])
 		s.giveBack()
@@ -164,23 +165,6 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 		return nil, c.limit.explain(err)
 	}
 	return res, nil
-}
-
-// begin begins a plain response, of whose body some bytes may have come.
-func (c *conn) begin(r *plainResponse, s *space, first []byte) *http.Response {
-	if c.surplus = r.ContentLength == 0 && len(first) > 0; r.ContentLength == 0 {
-		s.giveBack()
-		r.Body = http.NoBody
-		return &r.Response
-	}
-	r.body = plainBody{conn: c, left: r.ContentLength, chunked: r.TransferEncoding != nil}
-	if len(first) > 0 {
-		r.body.space, r.body.first = s, first
-	} else {
-		s.giveBack()
-	}
-	r.Body = &r.body
-	return &r.Response
 }
 
 // readFresh reads what comes next. If it returns an error, there is no space.

@@ -164,8 +164,8 @@ func HandOver(c net.Conn, read string, until time.Time) net.Conn {
 
 // IsPlainResponse reports whether a response is one, and how long its head is.
 func IsPlainResponse(b []byte, to *http.Request) (r *http.Response, head int) {
-	plain, head := readPlainResponse(b, to)
-	if plain == nil {
+	plain := new(plainResponse)
+	if head = plain.read(b, to); head == 0 {
 		return nil, 0
 	}
 	return &plain.Response, head
