@@ -15,28 +15,22 @@ import (
 // and can be sent again where that is safe.
 const smallBody = 1 << 20
 
-var errBodyTooLarge = errors.New("request body too large")
+var (
+	errBodyTooLarge = errors.New("request body too large")
+
+	// errTooMany refuses a body that has to be whole, and for which there is no
+	// memory.
+	errTooMany = &refusal{http.StatusServiceUnavailable, reasonOverload, "too many large requests at once, try again", 1}
+)
 
 // body is a request's body on its way to Ollama. The zero body is empty.
 type body struct {
 	length int64     // -1: not known
 	small  content   // all of it, if it is in memory
 	large  io.Reader // otherwise
-	client *source   // nil if nothing was read
 	upload *transfer // of a large body, once it has been handed to the transport
 
 	portion *portion // of the memory that all bodies take
-}
-
-// clientErr is why the client's bytes ended, other than by their proper end.
-func (b *body) clientErr() error {
-	if b.client == nil {
-		return nil
-	}
-	if err := b.client.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
 }
 
 // readCloser is the body as http.Request wants it.
@@ -142,7 +136,7 @@ func (p *Proxy) openBody(x *exchange) error {
 	}
 	x.source = source{x: x, p: p, from: r.Body, limit: limit}
 	client := &x.source
-	x.body = body{length: r.ContentLength, client: client}
+	x.body = body{length: r.ContentLength}
 
 	memory := int64(smallBody)
 	whole := x.route.models == inForm || x.zstd() || !p.pool.alone && !x.route.upload
@@ -186,7 +180,7 @@ func misstated(r *http.Request) bool {
 func (p *Proxy) checkLarge(x *exchange) error {
 	if x.route.models.isJSON() {
 		encoded := x.r.Header.Get("Content-Encoding") != ""
-		x.body.large = &checked{from: x.body.large, client: x.body.client, again: x.body.length < 0, check: func(n names) error {
+		x.body.large = &checked{from: x.body.large, client: &x.source, again: x.body.length < 0, check: func(n names) error {
 			if n.unreadable && encoded {
 				return errUnreadable // another version of Ollama might decode it
 			}
@@ -271,6 +265,14 @@ func (c *checked) allow() error {
 		c.client.failed.Store(&refused)
 	}
 	return refused
+}
+
+// clientErr is why the client's bytes ended, other than by their proper end.
+func (x *exchange) clientErr() error {
+	if err := x.source.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // source reads what the client of an exchange sends, and bounds it.

@@ -64,7 +64,7 @@ var errDown = errors.New("cannot be reached")
 // unasked is what to say of a member that could not be asked.
 func unasked(err error) error {
 	if errors.Is(err, errNoSlot) {
-		return errOverload
+		return err
 	}
 	return errDown
 }

@@ -31,9 +31,10 @@ type failure struct {
 // diagnose tells whose fault err is. The proxy's own decisions come first:
 // they are what made the transfers fail.
 func (p *Proxy) diagnose(x *exchange, err error) failure {
-	clientErr := x.body.clientErr()
+	clientErr := x.clientErr()
 	var refused *refusal
 	var noList noListError
+	var naming *namingError
 	switch cause := x.life.ended(); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
@@ -47,6 +48,10 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{*refused, outcomeRefused, ""}
 	case errors.As(err, &noList), errors.As(clientErr, &noList):
 		return failure{refusal{status: http.StatusBadGateway, message: noList.message()}, outcomeUpstreamError, noList.kind()}
+	case errors.As(err, &naming):
+		return failure{refusal{status: http.StatusBadRequest, reason: reasonRoute, message: naming.Error()}, outcomeRefused, ""}
+	case errors.Is(err, errNoSlot):
+		return failure{refusal{http.StatusServiceUnavailable, reasonOverload, errNoSlot.Error() + ", try again", 1}, outcomeRefused, ""}
 	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
 		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}

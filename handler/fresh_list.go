@@ -67,8 +67,8 @@ func (pl *pool) lists(x *exchange, model string) bool {
 func (pl *pool) changed() { pl.altered.Store(pl.clock.Add(1)) }
 
 // readLists has the lists of models read anew of all to whom the request may go,
-// and waits for that. If nobody can be asked, the error is a noListError, or a
-// *refusal; if the request's client leaves, its context's.
+// and waits for that. If nobody can be asked, the error is a noListError, or
+// errNoSlot; if the request's client leaves, its context's.
 func (pl *pool) readLists(x *exchange) error {
 	if x.named == "" {
 		return pl.probe.wait(&x.life, probeTimeout, pl.readAll)
@@ -145,8 +145,7 @@ func (pl *pool) readOne(ctx context.Context, m *member) error {
 }
 
 func asNoList(err error) error {
-	var refused *refusal
-	if err == nil || errors.As(err, &refused) {
+	if err == nil || errors.Is(err, errNoSlot) {
 		return err
 	}
 	return noListError{err}

@@ -25,7 +25,7 @@ const (
 
 // roundTrip sends the request to Ollama, or to those of several whom it concerns.
 // If it names one that is not there, or none where it must, the error is a
-// *refusal.
+// *namingError.
 func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
 	switch pl := p.pool; {
 	case x.named != "":
@@ -34,8 +34,7 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 		out.Body = x.body.readCloser()
 		return p.Transport.RoundTrip(out)
 	case x.route.reach == theNamed:
-		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,
-			message: "there are several Ollamas: say which one with the header " + upstreamHeader + ", " + pl.names()}
+		return nil, &namingError{"there are several Ollamas: say which one with the header " + upstreamHeader + ", " + pl.names()}
 	case x.route.reach == theBest:
 		return pl.askBest(x, out)
 	case x.route.models == inAnswer:
@@ -73,8 +72,14 @@ func (pl *pool) askNamed(x *exchange, out *http.Request) (*http.Response, error)
 		}
 		return res, err
 	}
-	return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "there is no Ollama of that name, only " + pl.names()}
+	return nil, &namingError{"there is no Ollama of that name, only " + pl.names()}
 }
+
+// namingError says that a request names no Ollama where it must, or one that is
+// not there.
+type namingError struct{ text string }
+
+func (e *namingError) Error() string { return e.text }
 
 // on gives the member's offer of the model, or of none if it has no such model.
 func (pl *pool) on(m *member, model string) *offer {

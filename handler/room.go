@@ -3,7 +3,6 @@ package handler
 import (
 	"errors"
 	"io"
-	"net/http"
 	"sync/atomic"
 )
 
@@ -17,13 +16,8 @@ const (
 	maxBodies = 256 << 20
 )
 
-var (
-	// errNoRoom says that the rest of a body has to be passed on as it comes.
-	errNoRoom = errors.New("no room for a body")
-
-	// errTooMany refuses a body with which that cannot be done.
-	errTooMany = &refusal{http.StatusServiceUnavailable, reasonOverload, "too many large requests at once, try again", 1}
-)
+// errNoRoom says that the rest of a body has to be passed on as it comes.
+var errNoRoom = errors.New("no room for a body")
 
 // room is the memory that bodies take beyond what is ordinary.
 type room struct {

@@ -2,7 +2,7 @@ package handler
 
 import (
 	"context"
-	"net/http"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -10,7 +10,8 @@ import (
 // slotPatience is how long a request waits until there may be one connection more.
 const slotPatience = 2 * time.Second
 
-var errNoSlot = &refusal{http.StatusServiceUnavailable, reasonOverload, errOverload.Error() + ", try again", 1}
+// errNoSlot says that there may be no further connection for now.
+var errNoSlot = errors.New("too many requests in flight")
 
 // slots bounds the connections that there are to several Ollamas together. One
 // request may need as many as there are Ollamas, and those that idle count, too:
