@@ -46,7 +46,7 @@ func (pl *pool) lookUp(ctx context.Context) {
 			continue
 		}
 		all.Go(func() {
-			found, err := addressesOf(ctx, pl.p.Resolver, e.URL.Hostname())
+			found, err := addressesOf(ctx, pl.resolver, e.URL.Hostname())
 			if ctx.Err() == nil {
 				pl.found(e, found, err)
 			}
@@ -64,13 +64,13 @@ func (pl *pool) found(e Upstream, addresses []netip.Addr, err error) {
 	}
 	if err != nil {
 		if !pl.lost[e.Name] {
-			pl.p.Log.Warn("the name of Ollamas cannot be looked up: those found before stay", "upstream", e.Name, "error", err)
+			pl.logger.Warn("the name of Ollamas cannot be looked up: those found before stay", "upstream", e.Name, "error", err)
 		}
 		pl.lost[e.Name] = true
 		return
 	}
 	if old := pl.addresses[e.Name]; pl.lost[e.Name] || !slices.Equal(old, addresses) {
-		pl.p.Log.Info("the name of Ollamas was looked up", "upstream", e.Name, "addresses", len(addresses))
+		pl.logger.Info("the name of Ollamas was looked up", "upstream", e.Name, "addresses", len(addresses))
 	}
 	delete(pl.lost, e.Name)
 	pl.addresses[e.Name] = addresses

@@ -74,14 +74,14 @@ func unasked(err error) error {
 // with @ and the name, so that clients that go by either keep them apart, and its
 // "upstream" is the name. The last line says how it went on all of them together.
 // A client that wants no stream gets that alone.
-func (pl *pool) pull(x *exchange, out *http.Request) (*http.Response, error) {
+func (pl *pool) pull(x *upstreamRequest, out *http.Request) (*http.Response, error) {
 	var ask struct{ Stream *bool }
 	json.NewDecoder(newMemory(x.body.small)).Decode(&ask) // what is wrong with it, Ollama says
 	members := pl.roster.Load().members
 	if !anyUp(members) {
 		return nil, errNobody
 	}
-	ctx, cancel := context.WithCancel(&x.life)
+	ctx, cancel := context.WithCancel(out.Context())
 	lines, writer := io.Pipe()
 	var d done
 	var all sync.WaitGroup
@@ -210,7 +210,7 @@ func (pl *pool) pullOn(r *http.Request, m *member, w *lineWriter) error {
 // says. If it went well on all others, the answer is a line for each, and one
 // for the whole; otherwise a status and an error that names who failed, and who
 // did not.
-func (pl *pool) change(x *exchange, out *http.Request) (*http.Response, error) {
+func (pl *pool) change(x *upstreamRequest, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, out.Method, changeTimeout)
 	var d done
 	var lines bytes.Buffer

@@ -28,17 +28,14 @@ type exchange struct {
 	keyText  string
 	key      signer.Key
 	verified bool
-	crowded  bool                   // too many connections carry requests
-	keyID    int                    // what stands for the key in the metrics
-	former   *signer.Unverified     // whose key it was, where it holds no more; for the log
-	cuts     uint64                 // how often revoked keys had been cut when it was verified
-	model    atomic.Pointer[string] // canonical; nil: not known
+	crowded  bool               // too many connections carry requests
+	keyID    int                // what stands for the key in the metrics
+	former   *signer.Unverified // whose key it was, where it holds no more; for the log
+	cuts     uint64             // how often revoked keys had been cut when it was verified
 
-	named      string // the Ollama that is to have it, and no other; "": any
-	at         *offer // of the member that the request is sent to; nil: there is none, or but one
+	upstreamRequest
 	life       lifetime
 	dog        watchdog
-	body       body
 	source     source
 	out        http.Request  // as Ollama sees it
 	target     url.URL       // what it asks for

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -29,8 +30,10 @@ const maxBusy = 64 << 10
 // three others are asked before the client hears of it. Whoever breaks the
 // connection may have begun to work. Then one other is tried and no more: a
 // request that kills Ollama is not to kill them all.
-func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) {
-	model, talk := pl.modelOf(x), pl.talks.of(x)
+//
+// The talk is the conversation that the request belongs to.
+func (pl *pool) askBest(x *upstreamRequest, out *http.Request, talk talk) (*http.Response, error) {
+	model := pl.modelOf(out.Context(), x)
 	w := wish{last: pl.talks.last(talk)}
 	var busy *http.Response
 	broken := false
@@ -41,7 +44,7 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 			return busy, nil
 		}
 		if back != "" && o != nil {
-			pl.p.Recorder.UpstreamRetried(x.at.number, back)
+			pl.recorder.UpstreamRetried(x.at.number, back)
 		}
 		if o == nil {
 			x.leave() // its failure has been told
@@ -49,7 +52,7 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 		}
 		if o.remote.Load() && !pl.open {
 			o.leave() // it has come up since the lists were looked at
-			return nil, errCloud
+			return nil, errRemote
 		}
 		x.moveTo(o, out, pl.choiceOf(model, why))
 		res, err := o.transport.RoundTrip(out)
@@ -71,7 +74,7 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 				o.lookSoon() // what it has unloaded for that
 			}
 			return res, nil
-		case x.life.ended() != nil:
+		case out.Context().Err() != nil:
 			return nil, err
 		case isRefused(err):
 			kind, back = upstreamDial, retryRefused
@@ -92,7 +95,7 @@ func (pl *pool) askBest(x *exchange, out *http.Request) (*http.Response, error) 
 		if !x.repeatable() {
 			return nil, err
 		}
-		pl.p.Recorder.UpstreamFailed(o.number, kind)
+		pl.recorder.UpstreamFailed(o.number, kind)
 	}
 }
 
@@ -119,37 +122,16 @@ func (pl *pool) choiceOf(model string, why reason) string {
 
 // modelOf is the model by which to choose; "" if there is none. Of a model that
 // no member is known to have, they are asked first.
-func (pl *pool) modelOf(x *exchange) string {
+func (pl *pool) modelOf(ctx context.Context, x *upstreamRequest) string {
 	model := x.model.Load()
 	if model == nil {
 		return ""
 	}
 	if pl.open && !pl.knows(*model) { // else guard has asked them
-		pl.refresh(&x.life)
+		pl.refresh(ctx)
 	}
 	return *model
 }
-
-// moveTo has the request be at o's member, which has counted it in.
-func (x *exchange) moveTo(o *offer, out *http.Request, choice string) {
-	x.leave()
-	x.at = o
-	o.pool.p.Recorder.UpstreamEntered(o.number, choice)
-	x.target.Scheme, x.target.Host = o.url.Scheme, o.url.Host
-	out.Body = x.body.readCloser()
-}
-
-// leave has the exchange be nowhere.
-func (x *exchange) leave() {
-	if x.at != nil {
-		x.at.leave()
-		x.at.pool.p.Recorder.UpstreamDone(x.at.number)
-		x.at = nil
-	}
-}
-
-// repeatable reports whether the request can be sent once more.
-func (x *exchange) repeatable() bool { return x.body.large == nil }
 
 // keep reads what a busy member says, so that its connection is free. If that is
 // of unknown length, or long, keep returns nil and has done nothing. If it breaks

@@ -34,7 +34,6 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.clientErr()
 	var refused *refusal
 	var noList noListError
-	var naming *namingError
 	switch cause := x.life.ended(); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
@@ -48,8 +47,8 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{*refused, outcomeRefused, ""}
 	case errors.As(err, &noList), errors.As(clientErr, &noList):
 		return failure{refusal{status: http.StatusBadGateway, message: noList.message()}, outcomeUpstreamError, noList.kind()}
-	case errors.As(err, &naming):
-		return failure{refusal{status: http.StatusBadRequest, reason: reasonRoute, message: naming.Error()}, outcomeRefused, ""}
+	case errors.Is(err, errRemote):
+		return failure{*errCloud, outcomeRefused, ""}
 	case errors.Is(err, errNoSlot):
 		return failure{refusal{http.StatusServiceUnavailable, reasonOverload, errNoSlot.Error() + ", try again", 1}, outcomeRefused, ""}
 	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
@@ -100,7 +99,7 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 	if cause := x.life.ended(); cause != nil {
 		err = cause // it made the connection fail
 	}
-	if number, ok := p.pool.numberOf(x); ok {
+	if number, ok := p.pool.numberOf(&x.upstreamRequest); ok {
 		p.Recorder.UpstreamFailed(number, f.kind)
 	}
 	var theirs *ollamaError

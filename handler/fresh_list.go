@@ -48,7 +48,7 @@ func (e noListError) kind() string {
 // lists reports whether the model is in a list of those to whom the request may
 // go, and no request has changed any since. Such a list also says whether the
 // model is one of ollama.com's.
-func (pl *pool) lists(x *exchange, model string) bool {
+func (pl *pool) lists(x *upstreamRequest, model string) bool {
 	found := false
 	for _, o := range pl.roster.Load().models[model] {
 		if x.named != "" && o.name != x.named {
@@ -68,14 +68,14 @@ func (pl *pool) changed() { pl.altered.Store(pl.clock.Add(1)) }
 
 // readLists has the lists of models read anew of all to whom the request may go,
 // and waits for that. If nobody can be asked, the error is a noListError, or
-// errNoSlot; if the request's client leaves, its context's.
-func (pl *pool) readLists(x *exchange) error {
+// errNoSlot; if the context ends first, its own.
+func (pl *pool) readLists(ctx context.Context, x *upstreamRequest) error {
 	if x.named == "" {
-		return pl.probe.wait(&x.life, probeTimeout, pl.readAll)
+		return pl.probe.wait(ctx, probeTimeout, pl.readAll)
 	}
 	for _, o := range pl.roster.Load().any {
 		if m := o.member; m.name == x.named {
-			return m.probe.wait(&x.life, probeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, m)) })
+			return m.probe.wait(ctx, probeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, m)) })
 		}
 	}
 	return nil // relay says that there is no such Ollama

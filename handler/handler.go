@@ -150,7 +150,7 @@ func New(o Options) *Proxy {
 		o.StallTimeout = 5 * time.Minute
 	}
 	p := &Proxy{Options: o, bodies: room{max: maxBodies}}
-	p.pool = newPool(p, alone)
+	p.pool = newPool(poolOptions{o.Recorder, o.Log, o.Resolver, o.AllowCloud}, o.Upstreams, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

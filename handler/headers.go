@@ -6,6 +6,11 @@ import (
 	"strings"
 )
 
+// upstreamHeader names an Ollama. In a request with an ADMIN key it says which
+// one is to have it; in the answer to one, which one it came from. Other keys'
+// requests and answers carry no such thing, and Ollama never sees it.
+const upstreamHeader = "X-Ollama-Proxy-Upstream"
+
 // isHopByHop tells the headers that are about one connection only.
 func isHopByHop(name string) bool {
 	switch name {

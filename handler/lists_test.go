@@ -14,7 +14,7 @@ func TestListsCountUntilARequestChangesThem(t *testing.T) {
 	take := func(m *member) { m.taken.Store(pl.clock.Add(1)) }
 	check := func(when, named, model string, want bool) {
 		t.Helper()
-		if got := pl.lists(&exchange{named: named}, model); got != want {
+		if got := pl.lists(&upstreamRequest{named: named}, model); got != want {
 			t.Errorf("%s, %s, of %q: %t", when, model, named, got)
 		}
 	}

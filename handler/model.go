@@ -109,7 +109,7 @@ func (p *Proxy) guard(x *exchange, m mentions, unreadable bool) error {
 			case name == "" || p.AllowCloud:
 			case p.pool.isRemote(name):
 				return errCloud
-			case one.isUsed() && !p.pool.lists(x, name):
+			case one.isUsed() && !p.pool.lists(&x.upstreamRequest, name):
 				unlisted = true
 			}
 		}
@@ -138,7 +138,7 @@ func notFor(canonical string) *refusal {
 // lists have been read anew. What is still in none of them, Ollama does not have
 // either, and says so.
 func (p *Proxy) guardUnlisted(x *exchange, m mentions) error {
-	if err := p.pool.readLists(x); err != nil {
+	if err := p.pool.readLists(&x.life, &x.upstreamRequest); err != nil {
 		return err
 	}
 	for _, one := range m.all[:m.n] {

@@ -2,8 +2,10 @@ package handler
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,9 +17,8 @@ import (
 // is the proxy's own and soft: replicas do not talk, and what one forgets it
 // learns again.
 type pool struct {
-	p     *Proxy
+	poolOptions
 	alone bool // it is one Ollama, and will not be more: there is nothing to choose
-	open  bool // models of ollama.com may pass
 	only  int  // its number, for the recorder
 
 	roster  atomic.Pointer[roster]
@@ -50,9 +51,17 @@ type roster struct {
 	models  map[string][]*offer
 }
 
-func newPool(p *Proxy, alone bool) *pool {
+// poolOptions say what a pool works with.
+type poolOptions struct {
+	recorder upstreamRecorder
+	logger   *slog.Logger
+	resolver *net.Resolver // nil: the system's
+	open     bool          // models of ollama.com may pass
+}
+
+func newPool(o poolOptions, upstreams []Upstream, alone bool) *pool {
 	pl := &pool{
-		p: p, alone: alone, open: p.AllowCloud, renamed: make(chan struct{}, 1),
+		poolOptions: o, alone: alone, renamed: make(chan struct{}, 1),
 		numbers: map[string]int{}, addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
 	}
 	if !alone {
@@ -60,7 +69,7 @@ func newPool(p *Proxy, alone bool) *pool {
 	}
 	pl.slots.patience, pl.slots.spare = slotPatience, pl.closeIdle
 	pl.roster.Store(&roster{})
-	pl.set(p.Upstreams)
+	pl.set(upstreams)
 	if alone {
 		pl.only = pl.members[0].number
 	}
@@ -91,12 +100,12 @@ func (pl *pool) number() {
 	for name, number := range pl.numbers {
 		if !slices.ContainsFunc(pl.entries, func(e Upstream) bool { return e.Name == name }) {
 			delete(pl.numbers, name)
-			pl.p.Recorder.UpstreamLeft(number)
+			pl.recorder.UpstreamLeft(number)
 		}
 	}
 	for _, e := range pl.entries {
 		if _, ok := pl.numbers[e.Name]; !ok {
-			pl.numbers[e.Name] = pl.p.Recorder.UpstreamJoined(e.Name)
+			pl.numbers[e.Name] = pl.recorder.UpstreamJoined(e.Name)
 		}
 	}
 }
@@ -275,7 +284,7 @@ func (pl *pool) isRemote(model string) bool {
 
 // numberOf is the recorder's number of the Ollama that the request is at, if it is
 // at any.
-func (pl *pool) numberOf(x *exchange) (int, bool) {
+func (pl *pool) numberOf(x *upstreamRequest) (int, bool) {
 	switch {
 	case x.at != nil:
 		return x.at.number, true
@@ -295,17 +304,14 @@ type UpstreamState struct {
 	Loaded   []string // of these, that are in its memory or on their way there
 }
 
-// UpstreamStates tells what is known of each Ollama, in the order of their names.
-func (p *Proxy) UpstreamStates() []UpstreamState {
-	pl := p.pool
+// states tells what is known of each Ollama, in the order of their names. What one
+// alone has in flight it does not know.
+func (pl *pool) states() []UpstreamState {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	all := make([]UpstreamState, 0, len(pl.members))
 	for _, m := range pl.members {
 		s := UpstreamState{Name: m.name, Up: m.seen && m.up.Load(), Weight: int(m.weight.Load()), InFlight: int(m.inFlight.Load())}
-		if pl.alone {
-			s.InFlight = p.running.len()
-		}
 		for _, model := range slices.Sorted(maps.Keys(m.offers)) {
 			if model == "" {
 				continue

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"hash/maphash"
 	"sync/atomic"
-
-	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 const (
@@ -56,13 +54,10 @@ func (t *talks) served(k talk, id uint16) {
 	}
 }
 
-// of tells which conversation a request belongs to: each of its requests repeats
-// how it began. What begins alike under one key is taken for the same, which
+// of tells which conversation a request for a chat belongs to: each of its requests
+// repeats how it began. What begins alike under one key is taken for the same, which
 // does no harm: it has the same prompt cache.
-func (t *talks) of(x *exchange) talk {
-	if x.route.class != signer.Chat {
-		return 0
-	}
+func (t *talks) of(x *upstreamRequest, key [16]byte) talk {
 	opening := opening(x.body.small.first)
 	model := x.model.Load()
 	if opening == nil || model == nil {
@@ -70,7 +65,7 @@ func (t *talks) of(x *exchange) talk {
 	}
 	var h maphash.Hash
 	h.SetSeed(t.seed)
-	h.Write(x.key.ID[:])
+	h.Write(key[:])
 	h.WriteString(*model)
 	h.WriteByte(0)
 	h.Write(opening)

@@ -19,7 +19,7 @@ import (
 // order of the names and without doubles: of those the first member's stands. A
 // member that does not answer within lookTimeout is left out; if none gives a
 // list, the client gets what the first has said instead.
-func (pl *pool) union(x *exchange, out *http.Request) (*http.Response, error) {
+func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
 	var merged map[string]json.RawMessage
 	lists := map[string]*modelList{}
@@ -126,10 +126,10 @@ type answerOf struct {
 
 // askAll has every member answer the request, in order of their names. Those that
 // are down are not asked, and those that take longer than the limit have failed.
-func (pl *pool) askAll(x *exchange, out *http.Request, method string, limit time.Duration) []answerOf {
+func (pl *pool) askAll(x *upstreamRequest, out *http.Request, method string, limit time.Duration) []answerOf {
 	members := pl.roster.Load().members
 	answers := make([]answerOf, len(members))
-	ctx, cancel := context.WithTimeout(&x.life, limit)
+	ctx, cancel := context.WithTimeout(out.Context(), limit)
 	defer cancel()
 	var all sync.WaitGroup
 	for i, m := range members {
@@ -142,15 +142,6 @@ func (pl *pool) askAll(x *exchange, out *http.Request, method string, limit time
 	}
 	all.Wait()
 	return answers
-}
-
-// copyFor is the request as it goes to one of several members.
-func (x *exchange) copyFor(ctx context.Context, m *member, out *http.Request, method string) *http.Request {
-	r := out.Clone(ctx)
-	r.Method = method
-	r.URL.Scheme, r.URL.Host = m.url.Scheme, m.url.Host
-	r.Body = x.body.readCloser()
-	return r
 }
 
 func (pl *pool) askWhole(r *http.Request, m *member) (*http.Response, []byte, error) {
@@ -176,7 +167,7 @@ func (pl *pool) askMember(r *http.Request, m *member) (*http.Response, error) {
 		m.serves()
 	case isRefused(err) && r.Context().Err() == nil:
 		pl.went(m, err, false)
-		pl.p.Recorder.UpstreamFailed(m.number, upstreamDial)
+		pl.recorder.UpstreamFailed(m.number, upstreamDial)
 	}
 	return res, err
 }

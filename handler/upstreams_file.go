@@ -2,7 +2,6 @@ package handler
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -74,16 +73,4 @@ func readUpstreams(text string) (all []Upstream, err error) {
 		return nil, errors.New("it lists no Ollama")
 	}
 	return all, nil
-}
-
-// ReloadUpstreams has the proxy follow the file. Ollamas that are no longer
-// listed finish what they have; those that still are keep what is known of them.
-func (p *Proxy) ReloadUpstreams(f *UpstreamsFile) Reload {
-	return Reload{Name: "upstreams", Load: func(context.Context, bool) (bool, error) {
-		all, err := f.Load()
-		if all != nil {
-			p.pool.set(all)
-		}
-		return all != nil, err
-	}}
 }

@@ -48,11 +48,10 @@ const (
 	maxKnown = 1000
 )
 
-// WatchUpstreams asks every Ollama for its models, at once and then time and
+// watch asks every Ollama for its models, at once and then time and
 // again until the context ends, and logs when one comes and goes. Requests do not
 // wait for that: each finds out for itself.
-func (p *Proxy) WatchUpstreams(ctx context.Context) {
-	pl := p.pool
+func (pl *pool) watch(ctx context.Context) {
 	pl.mu.Lock()
 	pl.looking = ctx
 	for _, m := range pl.members {
@@ -158,9 +157,9 @@ func (pl *pool) went(m *member, err error, first bool) {
 	m.forget()
 	m.lookSoon()
 	if pl.alone {
-		pl.p.Log.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", m.url.Redacted(), "error", err)
+		pl.logger.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", m.url.Redacted(), "error", err)
 	} else {
-		pl.p.Log.Warn("an Ollama cannot be reached: requests go to others", "upstream", m.name, "error", err)
+		pl.logger.Warn("an Ollama cannot be reached: requests go to others", "upstream", m.name, "error", err)
 	}
 }
 
@@ -181,7 +180,7 @@ func (pl *pool) came(m *member, first bool) {
 	if pl.alone {
 		name = m.url.Redacted()
 	}
-	pl.p.Log.Info("Ollama answers", "upstream", name, "models", len(m.offers)-1)
+	pl.logger.Info("Ollama answers", "upstream", name, "models", len(m.offers)-1)
 }
 
 // busy is how many requests the others have for each unit of weight, times m's.
@@ -206,7 +205,7 @@ func (pl *pool) reportUp(m *member) {
 	if m.left {
 		return
 	}
-	pl.p.Recorder.UpstreamUp(m.number, slices.ContainsFunc(pl.members, func(o *member) bool { return o.number == m.number && o.up.Load() }))
+	pl.recorder.UpstreamUp(m.number, slices.ContainsFunc(pl.members, func(o *member) bool { return o.number == m.number && o.up.Load() }))
 }
 
 // miss is a look at all members because a request named a model that none has.

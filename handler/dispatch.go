@@ -1,0 +1,76 @@
+package handler
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// roundTrip sends the request to Ollama, or to those of several whom it concerns.
+// If it names one that is not there, or none where it must, the error is a
+// *refusal.
+func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
+	switch pl := p.pool; {
+	case x.named != "":
+		res, err := pl.askNamed(&x.upstreamRequest, out, x.route.class == signer.Admin)
+		if err == errNoSuchName {
+			err = &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "there is no Ollama of that name, only " + pl.names()}
+		}
+		return res, err
+	case pl.alone:
+		out.Body = x.body.readCloser()
+		return p.Transport.RoundTrip(out)
+	case x.route.reach == theNamed:
+		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,
+			message: "there are several Ollamas: say which one with the header " + upstreamHeader + ", " + pl.names()}
+	case x.route.reach == theBest:
+		talk := talk(0)
+		if x.route.class == signer.Chat {
+			talk = pl.talks.of(&x.upstreamRequest, x.key.ID)
+		}
+		return pl.askBest(&x.upstreamRequest, out, talk)
+	case x.route.models == inAnswer:
+		return pl.union(&x.upstreamRequest, out)
+	case x.route.name == "/api/pull":
+		return pl.pull(&x.upstreamRequest, out)
+	default:
+		return pl.change(&x.upstreamRequest, out)
+	}
+}
+
+// tellUpstream says in the answer's head where it comes from, to those who manage
+// the Ollamas and nobody else.
+func (x *exchange) tellUpstream() {
+	h := x.w.Header()
+	delete(h, upstreamHeader)
+	if x.key.Admin && x.at != nil {
+		h[upstreamHeader] = []string{x.at.name}
+	}
+}
+
+// WatchUpstreams asks every Ollama for its models, at once and then time and again
+// until the context ends, and logs when one comes and goes. Requests do not wait for
+// that: each finds out for itself.
+func (p *Proxy) WatchUpstreams(ctx context.Context) { p.pool.watch(ctx) }
+
+// UpstreamStates tells what is known of each Ollama, in the order of their names.
+func (p *Proxy) UpstreamStates() []UpstreamState {
+	all := p.pool.states()
+	if p.pool.alone {
+		all[0].InFlight = p.running.len()
+	}
+	return all
+}
+
+// ReloadUpstreams has the proxy follow the file. Ollamas that are no longer
+// listed finish what they have; those that still are keep what is known of them.
+func (p *Proxy) ReloadUpstreams(f *UpstreamsFile) Reload {
+	return Reload{Name: "upstreams", Load: func(context.Context, bool) (bool, error) {
+		all, err := f.Load()
+		if all != nil {
+			p.pool.set(all)
+		}
+		return all != nil, err
+	}}
+}
