@@ -55,7 +55,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
 	case x.r.Context().Err() != nil, isDisconnect(clientErr):
-		return failure{refusal{status: statusClientGone}, outcomeClientGone, ""}
+		return failure{refusal{status: StatusClientGone}, outcomeClientGone, ""}
 	case clientErr != nil, errors.Is(err, errUnreadable):
 		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: errUnreadable.Error()}, outcomeRefused, ""}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// statusClientGone is what nginx logs, and we count, when the client left
+// StatusClientGone is what nginx logs, and we count, when the client left
 // before the end of its answer. It is never sent.
-const statusClientGone = 499
+const StatusClientGone = 499
 
 // observe reports each exchange to the recorder and the log, also when the
 // answer is broken off: http.ErrAbortHandler passes through the deferred call.
@@ -33,7 +33,7 @@ func (p *Proxy) report(x *exchange) {
 	code := x.status
 	switch x.outcome {
 	case outcomeClientGone:
-		code = statusClientGone
+		code = StatusClientGone
 	case outcomeUpstreamError:
 		code = http.StatusBadGateway
 	case outcomeStalled:

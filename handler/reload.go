@@ -2,11 +2,8 @@ package handler
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
-
-	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 // Reload keeps something fresh that lives outside the process: secrets, or the
@@ -70,7 +67,7 @@ func (s *Server) keep(ctx context.Context, r Reload, asked <-chan struct{}) {
 			failing = ""
 		}
 		if changed {
-			s.Proxy.cutRevoked()
+			s.Proxy.CutRevoked()
 		}
 		select {
 		case <-ticker.C:
@@ -79,18 +76,6 @@ func (s *Server) keep(ctx context.Context, r Reload, asked <-chan struct{}) {
 			force = true
 		case <-ctx.Done():
 			return
-		}
-	}
-}
-
-// cutRevoked ends what runs under keys that are genuine no longer. A key that
-// has expired meanwhile may finish: it was good when it was asked.
-func (p *Proxy) cutRevoked() {
-	p.cuts.Add(1) // before it looks: see admit
-	for _, x := range p.running.all() {
-		_, err := p.Keys.Verify(x.keyText, x.arrived)
-		if errors.Is(err, signer.ErrRevoked) || errors.Is(err, signer.ErrBadSignature) {
-			x.end(errRevoked)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func TestAKeyRevokedWhileItIsVerified(t *testing.T) {
 			return nil, http.ErrServerClosed
 		}),
 	})
-	keys.after = p.cutRevoked
+	keys.after = p.CutRevoked
 	r := httptest.NewRequest(http.MethodGet, "/api/tags", nil)
 	r.Header.Set("Authorization", "Bearer key")
 	w := httptest.NewRecorder()

@@ -132,7 +132,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 		return err
 	case <-ctx.Done():
 	}
-	s.Proxy.running.leaving.Store(true)
+	s.Proxy.Leave()
 	select {
 	case err := <-failed:
 		return err
@@ -155,9 +155,8 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 // public listener stays open meanwhile: a 503 that says when to come back helps
 // a client more than a refused connection.
 func (s *Server) drain() {
-	running := &s.Proxy.running
 	s.Proxy.Log.Info("shutting down: running requests may finish", "grace", s.Grace)
-	empty := running.drain()
+	empty := s.Proxy.Drain()
 	grace := time.NewTimer(s.Grace)
 	defer grace.Stop()
 	select {
@@ -166,7 +165,7 @@ func (s *Server) drain() {
 	case <-grace.C:
 	}
 	s.Proxy.Log.Warn("the grace is over: cutting what still runs")
-	running.cut(errShutdown)
+	s.Proxy.CutAll()
 	grace.Reset(2 * cutGrace)
 	select {
 	case <-empty:
@@ -226,7 +225,7 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 		io.WriteString(w, "ok\n")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if s.Proxy.running.leaving.Load() {
+		if s.Proxy.Leaving() {
 			http.Error(w, errDraining.Error(), http.StatusServiceUnavailable)
 			return
 		}

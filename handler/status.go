@@ -69,7 +69,7 @@ type Running struct {
 	ID     string  `json:"id"`     // the key's, which tells whose label it is
 	Route  string  `json:"route"`
 	Model  string  `json:"model"` // empty: not known
-	State  string  `json:"state"` // see stateOf
+	State  string  `json:"state"` // see InFlight.State
 	Age    float64 `json:"age"`   // seconds since it arrived
 	Quiet  float64 `json:"quiet"` // seconds since anything moved
 	Bytes  int64   `json:"bytes"` // of the answer that have passed
@@ -159,7 +159,7 @@ func (w *watcher) look() Status {
 		Version:  s.Version,
 		Now:      now,
 		Started:  w.started,
-		Draining: p.running.leaving.Load(),
+		Draining: p.Leaving(),
 		Hour:     w.past.hour(markOf(t), t.FirstByteBounds),
 
 		Models:      modelTotals(t),
@@ -185,61 +185,34 @@ func (w *watcher) look() Status {
 
 // lookAtRunning fills in what is in flight. The set lists the newest first.
 func (w *watcher) lookAtRunning(st *Status, since time.Duration) {
-	p := w.server.Proxy
-	all := p.running.all()
+	all := w.server.Proxy.InFlight()
 	passed := make(map[uint64]int64, len(all))
 	st.Requests = len(all)
 	st.Running = make([]Running, 0, min(len(all), maxShown))
 	for _, x := range slices.Backward(all) {
-		state := p.stateOf(x)
-		if state == stateStreaming {
+		state := x.State()
+		if state == StateStreaming {
 			st.Streams++
 		}
-		bytes := x.sent.Load()
-		passed[x.number] = bytes
+		bytes := x.Sent()
+		passed[x.Number()] = bytes
 		if len(st.Running) == maxShown {
 			continue
 		}
-		age := st.Now.Sub(x.arrived)
-		before, seen := w.passed[x.number]
+		age := st.Now.Sub(x.Arrived())
+		before, seen := w.passed[x.Number()]
 		over := age
 		if seen {
 			over = since
 		}
 		r := Running{
-			Number: x.number, Key: x.key.Label(), ID: x.key.ID.String(), Route: nameOf(x.route), State: state,
-			Age: age.Seconds(), Quiet: max(0, age-time.Duration(x.dog.last.Load())).Seconds(),
+			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().ID.String(), Route: x.Route(), Model: x.Model(), State: state,
+			Age: age.Seconds(), Quiet: max(0, age-x.Moved()).Seconds(),
 			Bytes: bytes, Rate: float64(bytes-before) / max(over, time.Millisecond).Seconds(),
-		}
-		if model := x.model.Load(); model != nil {
-			r.Model = *model
 		}
 		st.Running = append(st.Running, r)
 	}
 	w.passed = passed
-}
-
-// What a request in flight is doing.
-const (
-	stateArriving  = "arriving"  // its body is being read
-	stateWaiting   = "waiting"   // for Ollama's answer to begin
-	stateAnswering = "answering" // in one piece
-	stateStreaming = "streaming"
-	stateEnding    = "ending"
-)
-
-func (p *Proxy) stateOf(x *exchange) string {
-	switch x.dog.phase.Load() {
-	case &p.uploading:
-		return stateArriving
-	case &p.waiting:
-		return stateWaiting
-	case &p.passing:
-		return stateAnswering
-	case &p.streaming:
-		return stateStreaming
-	}
-	return stateEnding
 }
 
 func upstreams(states []UpstreamState) []UpstreamStatus {

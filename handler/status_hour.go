@@ -51,7 +51,7 @@ func markOf(t Totals) mark {
 		switch {
 		case code >= 500:
 			m.failed += n
-		case code == statusClientGone:
+		case code == StatusClientGone:
 			m.left += n
 		}
 	}
