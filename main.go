@@ -385,7 +385,7 @@ func serve(c *cli.Context) error {
 		Heartbeat:        c.Duration("heartbeat"),
 	})
 	if file != nil {
-		reloads = append(reloads, proxy.ReloadUpstreams(file))
+		reloads = append(reloads, handler.Reload{Name: "upstreams", Load: proxy.ReloadUpstreams(file)})
 	}
 	server := &handler.Server{
 		Proxy:          proxy,

@@ -63,14 +63,16 @@ func (p *Proxy) UpstreamStates() []UpstreamState {
 	return all
 }
 
-// ReloadUpstreams has the proxy follow the file. Ollamas that are no longer
-// listed finish what they have; those that still are keep what is known of them.
-func (p *Proxy) ReloadUpstreams(f *UpstreamsFile) Reload {
-	return Reload{Name: "upstreams", Load: func(context.Context, bool) (bool, error) {
+// ReloadUpstreams returns what has the proxy follow the file, for a server to call
+// now and then: it reports whether there were others than before. Ollamas that are no
+// longer listed finish what they have; those that still are keep what is known of
+// them.
+func (p *Proxy) ReloadUpstreams(f *UpstreamsFile) func(context.Context, bool) (bool, error) {
+	return func(context.Context, bool) (bool, error) {
 		all, err := f.Load()
 		if all != nil {
 			p.pool.set(all)
 		}
 		return all != nil, err
-	}}
+	}
 }

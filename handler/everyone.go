@@ -131,7 +131,7 @@ func (d *done) whole(out *http.Request) *http.Response {
 		status = http.StatusInternalServerError
 	}
 	res := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
-	return inMemory(res, encode(d.line()), out)
+	return inMemory(res, encodeLine(d.line()), out)
 }
 
 func anyUp(members []*member) bool {
@@ -163,7 +163,7 @@ type lineWriter struct {
 func (w *lineWriter) write(v any) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, err := w.to.Write(append(encode(v), '\n'))
+	_, err := w.to.Write(append(encodeLine(v), '\n'))
 	return err
 }
 
@@ -188,9 +188,9 @@ func (pl *pool) pullOn(r *http.Request, m *member, w *lineWriter) error {
 		}
 		status := text("status")
 		whole = whole || status == "success"
-		line["status"], line["upstream"] = encode(m.name+": "+status), encode(m.name)
+		line["status"], line["upstream"] = encodeLine(m.name+": "+status), encodeLine(m.name)
 		if digest := text("digest"); digest != "" {
-			line["digest"] = encode(digest + "@" + m.name)
+			line["digest"] = encodeLine(digest + "@" + m.name)
 		}
 		if err := w.write(line); err != nil {
 			return err
@@ -230,7 +230,7 @@ func (pl *pool) change(x *upstreamRequest, out *http.Request) (*http.Response, e
 			d.add(a.member.name, errors.New(errorOf(a.body, status)))
 		default:
 			d.add(a.member.name, nil)
-			lines.Write(append(encode(progress{Status: a.member.name + ": done", Upstream: a.member.name}), '\n'))
+			lines.Write(append(encodeLine(progress{Status: a.member.name + ": done", Upstream: a.member.name}), '\n'))
 		}
 	}
 	switch {
@@ -240,11 +240,20 @@ func (pl *pool) change(x *upstreamRequest, out *http.Request) (*http.Response, e
 		return nil, errNobody
 	case len(d.failed) > 0:
 		res := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
-		return inMemory(res, encode(d.line()), out), nil
+		return inMemory(res, encodeLine(d.line()), out), nil
 	}
-	lines.Write(append(encode(d.line()), '\n'))
+	lines.Write(append(encodeLine(d.line()), '\n'))
 	res := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/x-ndjson"}}}
 	return inMemory(res, lines.Bytes(), out), nil
+}
+
+// encodeLine writes JSON. What it is given always encodes.
+func encodeLine(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
 }
 
 // errorOf is what an error answer of Ollama's native routes says.

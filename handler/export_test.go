@@ -51,7 +51,7 @@ func NewSocket(c net.Conn) net.Conn { return newSocket(c) }
 
 // Watch looks at a server as its page does; remember marks each minute.
 func Watch(s *Server) (look func() Status, remember func(context.Context)) {
-	w := newWatcher(s)
+	w := newWatcher(s.watched())
 	return w.look, w.remember
 }
 

@@ -1,11 +1,10 @@
 package handler
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
-	"io"
-	"net/http"
+	"slices"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -15,69 +14,101 @@ const maxList = 16 << 20
 
 var errBadList = errors.New("the list of models cannot be read")
 
-// filterModels takes out of a list of models those that the key is not for.
-// Whatever else the answer holds stays as it is. If the answer is no list, it is
-// not passed on, and filterModels returns an error.
-func filterModels(res *http.Response, limits signer.Limits) error {
-	if res.StatusCode != http.StatusOK {
-		return nil
+// listFields are where an answer lists models: on /api, and on /v1.
+var listFields = [...]string{"models", "data"}
+
+// modelLists is an answer that lists models. Whatever else it holds stays as it
+// is.
+type modelLists struct {
+	fields map[string]json.RawMessage
+	lists  map[string][]listedModel // by field
+}
+
+// listedModel is one entry of a list.
+type listedModel struct {
+	text  json.RawMessage
+	names []string // each name that it goes by, as it stands there
+}
+
+// readLists reads the body of an answer. If it is no JSON object, or what should be
+// a list is none, readLists returns errBadList. An entry that is no object is left
+// out.
+func readLists(body []byte) (*modelLists, error) {
+	l := &modelLists{lists: map[string][]listedModel{}}
+	if json.Unmarshal(body, &l.fields) != nil {
+		return nil, errBadList
 	}
-	res.Header.Del("Content-Length") // of a HEAD's answer, too: it counts what is left out
-	if res.Request != nil && res.Request.Method == http.MethodHead {
-		res.ContentLength = -1
-		return nil
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxList+1))
-	if err != nil {
-		return err
-	}
-	var list map[string]json.RawMessage
-	if len(body) > maxList || json.Unmarshal(body, &list) != nil {
-		return errBadList
-	}
-	for _, field := range []string{"models", "data"} { // /api, /v1
-		if list[field] == nil {
+	for _, field := range listFields {
+		if l.fields[field] == nil {
 			continue
 		}
 		var entries []json.RawMessage
-		if json.Unmarshal(list[field], &entries) != nil {
-			return errBadList
+		if json.Unmarshal(l.fields[field], &entries) != nil {
+			return nil, errBadList
 		}
-		kept := make([]json.RawMessage, 0, len(entries))
-		for _, entry := range entries {
-			if listed(entry, limits) {
-				kept = append(kept, entry)
+		l.lists[field] = make([]listedModel, 0, len(entries))
+		for _, text := range entries {
+			var e struct{ Model, Name, ID string }
+			if json.Unmarshal(text, &e) != nil {
+				continue
 			}
-		}
-		if list[field], err = json.Marshal(kept); err != nil {
-			return errBadList
+			names := slices.DeleteFunc([]string{e.Model, e.Name, e.ID}, func(name string) bool { return name == "" })
+			l.lists[field] = append(l.lists[field], listedModel{text, names})
 		}
 	}
-	if body, err = json.Marshal(list); err != nil {
-		return errBadList
-	}
-	res.Body.Close()
-	res.Body = io.NopCloser(bytes.NewReader(body))
-	res.ContentLength = int64(len(body))
-	return nil
+	return l, nil
 }
 
-// listed reports whether the key is for every model that the entry names.
-func listed(entry json.RawMessage, limits signer.Limits) bool {
-	var e struct{ Model, Name, ID string }
-	if json.Unmarshal(entry, &e) != nil {
-		return false
+// filter takes out every model that the key is not for, under whichever of its
+// names.
+func (l *modelLists) filter(limits signer.Limits) {
+	for field, models := range l.lists {
+		l.lists[field] = slices.DeleteFunc(models, func(m listedModel) bool {
+			return len(m.names) == 0 || slices.ContainsFunc(m.names, func(name string) bool {
+				canonical, ok := signer.CanonicalName(name)
+				return !ok || !limits.AllowsModel(canonical)
+			})
+		})
 	}
-	named := false
-	for _, name := range []string{e.Model, e.Name, e.ID} {
-		if name == "" {
-			continue
+}
+
+// mergeLists makes one answer of several, of which there is at least one: its lists
+// hold the models of all, in the order of their names and each once, as the first
+// that has it says. The rest of the answer is the first one's.
+func mergeLists(all []*modelLists) *modelLists {
+	merged := &modelLists{fields: all[0].fields, lists: map[string][]listedModel{}}
+	for _, l := range all {
+		for field, models := range l.lists {
+			merged.lists[field] = append(merged.lists[field], models...)
 		}
-		canonical, ok := signer.CanonicalName(name)
-		if !ok || !limits.AllowsModel(canonical) {
-			return false
-		}
-		named = true
 	}
-	return named
+	for field, models := range merged.lists {
+		slices.SortStableFunc(models, func(a, b listedModel) int { return cmp.Compare(a.name(), b.name()) })
+		merged.lists[field] = slices.CompactFunc(models, func(a, b listedModel) bool { return a.name() == b.name() })
+	}
+	return merged
+}
+
+// name is the first of its names, in canonical spelling if it has one.
+func (m listedModel) name() string {
+	if len(m.names) == 0 {
+		return ""
+	}
+	if canonical, ok := signer.CanonicalName(m.names[0]); ok {
+		return canonical
+	}
+	return m.names[0]
+}
+
+// json is the answer's body. Whatever has been read as JSON can be written.
+func (l *modelLists) json() []byte {
+	for field, models := range l.lists {
+		texts := make([]json.RawMessage, 0, len(models))
+		for _, m := range models {
+			texts = append(texts, m.text)
+		}
+		l.fields[field], _ = json.Marshal(texts)
+	}
+	body, _ := json.Marshal(l.fields)
+	return body
 }

@@ -25,7 +25,7 @@ func isHopByHop(name string) bool {
 // in, what Ollama would refuse the client for, and what a client could forge.
 func isPrivate(name string) bool {
 	switch name {
-	case "Authorization", apiKeyHeader, "Cookie", "Origin", upstreamHeader, "Forwarded", "X-Real-Ip",
+	case "Authorization", "X-Api-Key", "Cookie", "Origin", upstreamHeader, "Forwarded", "X-Real-Ip",
 		"Content-Length", // the transport frames the body anew
 		"Expect",         // answered here
 		"Host":           // HTTP/2 lets it stand among the others

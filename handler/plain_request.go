@@ -14,6 +14,9 @@ import (
 // maxPlainHeaders is how many headers a plain request or response may have.
 const maxPlainHeaders = 32
 
+// maxPlainBody is the most that a plain request may announce: 1 MiB.
+const maxPlainBody = 1 << 20
+
 // ordinaryHeaders is how many they have mostly.
 const ordinaryHeaders = 6
 
@@ -171,7 +174,7 @@ func (r *plainRequest) take(name, value string) bool {
 			return false
 		}
 		length, err := strconv.ParseUint(value, 10, 32)
-		if err != nil || length > smallBody {
+		if err != nil || length > maxPlainBody {
 			return false
 		}
 		r.ContentLength = int64(length)

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/url"
@@ -46,6 +47,36 @@ func (p *Proxy) relay(x *exchange) {
 		}
 	}
 	p.pass(x, res)
+}
+
+// filterModels takes out of a list of models those that the key is not for. If the
+// answer is no list, it is not passed on, and filterModels returns an error.
+func filterModels(res *http.Response, limits signer.Limits) error {
+	if res.StatusCode != http.StatusOK {
+		return nil
+	}
+	res.Header.Del("Content-Length") // of a HEAD's answer, too: it counts what is left out
+	if res.Request != nil && res.Request.Method == http.MethodHead {
+		res.ContentLength = -1
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxList+1))
+	if err != nil {
+		return err
+	}
+	if len(body) > maxList {
+		return errBadList
+	}
+	lists, err := readLists(body)
+	if err != nil {
+		return err
+	}
+	lists.filter(limits)
+	body = lists.json()
+	res.Body.Close()
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.ContentLength = int64(len(body))
+	return nil
 }
 
 // outgoing is the request that Ollama sees: our path, its own Host, and of the

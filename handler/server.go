@@ -216,7 +216,7 @@ func endUnclear(next http.Handler) http.Handler {
 func (s *Server) operations(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	if s.Totals != nil {
-		w := newWatcher(s)
+		w := newWatcher(s.watched())
 		w.serve(mux)
 		go w.remember(ctx)
 	}
@@ -232,6 +232,15 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 		io.WriteString(w, "ok\n")
 	})
 	return mux
+}
+
+// watched is what the page shows.
+func (s *Server) watched() watcherOptions {
+	o := watcherOptions{proxy: s.Proxy, totals: s.Totals, inForce: s.InForce, version: s.Version, hosts: s.MetricsHosts}
+	if s.Certificates != nil {
+		o.certificateEnds = s.Certificates.NotAfter
+	}
+	return o
 }
 
 // errorLog takes what net/http has to say. Clients that break the protocol are

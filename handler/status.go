@@ -125,11 +125,11 @@ const (
 	statusAge = 900 * time.Millisecond
 )
 
-// watcher looks at a server for those who want to see it. While nobody does, it
+// watcher looks at a proxy for those who want to see it. While nobody does, it
 // reads a few counters once a minute, so that there is a past to show, and
 // nothing else.
 type watcher struct {
-	server  *Server
+	watcherOptions
 	started time.Time
 
 	mu     sync.Mutex
@@ -138,9 +138,20 @@ type watcher struct {
 	passed map[uint64]int64 // bytes at the last look, by number
 }
 
-func newWatcher(s *Server) *watcher {
-	w := &watcher{server: s, started: time.Now()}
-	w.past.begin(markOf(s.Totals()))
+// watcherOptions say what a watcher looks at.
+type watcherOptions struct {
+	proxy   *Proxy
+	totals  func() Totals
+	inForce InForce
+	version string
+	hosts   []string // by which the page may be asked for, beside its address
+
+	certificateEnds func() time.Time // nil: there is none
+}
+
+func newWatcher(o watcherOptions) *watcher {
+	w := &watcher{watcherOptions: o, started: time.Now()}
+	w.past.begin(markOf(o.totals()))
 	return w
 }
 
@@ -153,29 +164,28 @@ func (w *watcher) look() Status {
 	if since < statusAge {
 		return w.last
 	}
-	s, p := w.server, w.server.Proxy
-	t := s.Totals()
+	t := w.totals()
 	st := Status{
-		Version:  s.Version,
+		Version:  w.version,
 		Now:      now,
 		Started:  w.started,
-		Draining: p.Leaving(),
+		Draining: w.proxy.Leaving(),
 		Hour:     w.past.hour(markOf(t), t.FirstByteBounds),
 
 		Models:      modelTotals(t),
 		Keys:        keyTotals(t),
 		KeysCounted: t.KeyRequests != nil,
-		Upstreams:   upstreams(p.UpstreamStates()),
+		Upstreams:   upstreams(w.proxy.UpstreamStates()),
 
-		Revocations:       s.InForce.Revocations(),
-		RevocationsHash:   fmt.Sprintf("%012x", s.InForce.RevocationsHash()),
-		SecretFingerprint: fmt.Sprintf("%012x", s.InForce.SecretFingerprint()),
+		Revocations:       w.inForce.Revocations(),
+		RevocationsHash:   fmt.Sprintf("%012x", w.inForce.RevocationsHash()),
+		SecretFingerprint: fmt.Sprintf("%012x", w.inForce.SecretFingerprint()),
 	}
 	for _, source := range slices.Sorted(maps.Keys(t.ReloadOK)) {
 		st.Reloads = append(st.Reloads, Reloaded{source, t.ReloadOK[source], t.ReloadedAt[source]})
 	}
-	if s.Certificates != nil {
-		ends := s.Certificates.NotAfter()
+	if w.certificateEnds != nil {
+		ends := w.certificateEnds()
 		st.CertificateEnds = &ends
 	}
 	w.lookAtRunning(&st, since)
@@ -185,7 +195,7 @@ func (w *watcher) look() Status {
 
 // lookAtRunning fills in what is in flight. The set lists the newest first.
 func (w *watcher) lookAtRunning(st *Status, since time.Duration) {
-	all := w.server.Proxy.InFlight()
+	all := w.proxy.InFlight()
 	passed := make(map[uint64]int64, len(all))
 	st.Requests = len(all)
 	st.Running = make([]Running, 0, min(len(all), maxShown))

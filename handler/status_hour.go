@@ -144,7 +144,7 @@ func (w *watcher) remember(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		m := markOf(w.server.Totals())
+		m := markOf(w.totals())
 		w.mu.Lock()
 		w.past.begin(m)
 		w.mu.Unlock()

@@ -27,7 +27,7 @@ var statusPage string
 // All three are for those on the machine and in its network, not for web pages
 // of others, see [ownNames.check].
 func (w *watcher) serve(mux *http.ServeMux) {
-	own := ownNames(w.server.MetricsHosts).only
+	own := ownNames(w.hosts).only
 	viewers := make(chan struct{}, maxViewers)
 	mux.Handle("GET /{$}", own(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html; charset=utf-8")

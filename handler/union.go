@@ -3,16 +3,12 @@ package handler
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 // union asks every member for its list of models and makes one of them, in the
@@ -21,9 +17,8 @@ import (
 // list, the client gets what the first has said instead.
 func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
-	var merged map[string]json.RawMessage
-	lists := map[string]*modelList{}
-	var first *http.Response
+	var lists []*modelLists
+	var first *http.Response // that gives a list, or else at all
 	err := errNobody
 	for _, a := range answers {
 		if errors.Is(a.err, errNoSlot) {
@@ -32,77 +27,24 @@ func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, er
 		if a.err != nil {
 			continue
 		}
-		var fields map[string]json.RawMessage
-		if a.res.StatusCode != http.StatusOK || json.Unmarshal(a.body, &fields) != nil {
+		l, unread := readLists(a.body)
+		if a.res.StatusCode != http.StatusOK || unread != nil {
 			err = errBadList
 			first = cmp.Or(first, a.res)
 			continue
 		}
-		if merged == nil {
-			first, merged = a.res, fields
+		if lists == nil {
+			first = a.res
 		}
-		for _, name := range [...]string{"models", "data"} { // /api, /v1
-			if fields[name] == nil {
-				continue
-			}
-			if lists[name] == nil {
-				lists[name] = &modelList{entries: []json.RawMessage{}, seen: map[string]bool{}}
-			}
-			lists[name].add(fields[name])
-		}
+		lists = append(lists, l)
 	}
 	switch {
-	case merged == nil && first == nil:
+	case lists == nil && first == nil:
 		return nil, err
-	case merged == nil:
+	case lists == nil:
 		return first, nil
 	}
-	for name, l := range lists {
-		merged[name] = l.json()
-	}
-	return inMemory(first, encode(merged), out), nil
-}
-
-// modelList is one of several lists of models.
-type modelList struct {
-	entries []json.RawMessage
-	names   []string
-	seen    map[string]bool
-}
-
-// add adds the entries that are not there yet.
-func (l *modelList) add(text json.RawMessage) {
-	var entries []json.RawMessage
-	if json.Unmarshal(text, &entries) != nil {
-		return
-	}
-	for _, entry := range entries {
-		var e struct{ Model, Name, ID string }
-		if json.Unmarshal(entry, &e) != nil {
-			continue
-		}
-		name := cmp.Or(e.Model, e.Name, e.ID)
-		if canonical, ok := signer.CanonicalName(name); ok {
-			name = canonical
-		}
-		if !l.seen[name] {
-			l.seen[name] = true
-			l.entries, l.names = append(l.entries, entry), append(l.names, name)
-		}
-	}
-}
-
-func (l *modelList) json() json.RawMessage {
-	order := make([]int, len(l.entries))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(l.names[a], l.names[b]) })
-	sorted := make([]json.RawMessage, 0, len(order))
-	for _, i := range order {
-		sorted = append(sorted, l.entries[i])
-	}
-	return encode(sorted)
+	return inMemory(first, mergeLists(lists).json(), out), nil
 }
 
 // inMemory is an answer like res with another body.

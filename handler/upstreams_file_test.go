@@ -79,7 +79,7 @@ func TestOllamasComeAndGoWithTheFile(t *testing.T) {
 	stream := w.begun("POST")
 
 	list(one, two)
-	if changed, err := reload.Load(context.Background(), true); !changed || err != nil {
+	if changed, err := reload(context.Background(), true); !changed || err != nil {
 		t.Fatal(changed, err)
 	}
 	if a := s.ask(t, "POST", "/api/chat", forModel("other:1b")); a.status != 200 || two.requests() != 1 {
@@ -89,10 +89,10 @@ func TestOllamasComeAndGoWithTheFile(t *testing.T) {
 		t.Errorf("%+v", states)
 	}
 	list(two)
-	if changed, err := reload.Load(context.Background(), false); !changed || err != nil {
+	if changed, err := reload(context.Background(), false); !changed || err != nil {
 		t.Fatal(changed, err)
 	}
-	if changed, err := reload.Load(context.Background(), false); changed || err != nil {
+	if changed, err := reload(context.Background(), false); changed || err != nil {
 		t.Error(changed, err)
 	}
 	before := one.looks.Load()
