@@ -102,9 +102,10 @@ func (s *clients) charge(c *client, known bool, change func(*held)) {
 }
 
 // makeRoom closes connections while all together hold too much, with the lock held.
-// Those that hold the most for the longest make way: the measure is the product of
-// the two. So neither many that hold little, nor few that come anew all the time, can
-// keep out a client that needs a moment to show its key.
+// Those that hold the most for the longest make way: the measure is the time, times
+// the square of what they hold. So neither many that hold little, nor few that come
+// anew all the time, all at once even, can keep out a client that needs a moment to
+// show its key.
 func (s *clients) makeRoom() {
 	for s.held > maxHeld {
 		greediest := s.greediest()
@@ -171,11 +172,15 @@ func (s *clients) greediest() (found *client) {
 	now, most := time.Now(), -1.0
 	for class := range s.ranks {
 		e := s.ranks[class].Front()
+		for e != nil && e.Value.(*client).busy.Load() > 0 { // it is just showing its key
+			e = e.Next()
+		}
 		if e == nil {
 			continue
 		}
 		c := e.Value.(*client)
-		if product := float64(c.held.sum()) * float64(now.Sub(c.held.since)); product > most {
+		sum := float64(c.held.sum())
+		if product := sum * sum * float64(now.Sub(c.held.since)); product > most {
 			found, most = c, product
 		}
 	}
