@@ -192,6 +192,7 @@ func TestLongHeadsHaveABound(t *testing.T) {
 	s := start(t, config{server: handler.WaitForHeads})
 	long := head("GET", "/api/version", bearer(s.key), "X-Long: "+strings.Repeat("a", 60<<10))
 	passes := func(w *wire) bool {
+		w.SetDeadline(time.Now().Add(patience))
 		w.write("%s\r\n", long)
 		res, err := http.ReadResponse(w.r, nil)
 		if err != nil || res.StatusCode != 200 {
@@ -267,6 +268,7 @@ func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
 	s := start(t, config{cors: cors})
 	page, long := s.dial(t), "X-Long: "+strings.Repeat("a", 60<<10)
 	for i := range 300 { // 18 MB
+		page.SetDeadline(time.Now().Add(patience))
 		page.send("OPTIONS", "/api/chat", "", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST", long)
 		if got := page.answer("OPTIONS"); got.status != 204 {
 			t.Fatalf("preflight %d: %s", i, got)

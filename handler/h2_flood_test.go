@@ -89,7 +89,7 @@ func TestFloods(t *testing.T) {
 // handlers sees them. Those who come with a key get in.
 func TestShutWindows(t *testing.T) {
 	t.Parallel()
-	const many, mostOpen = 60, 28 // 56 MiB, at 2 MiB each
+	const many, mostOpen = 40, 28 // 56 MiB, at 2 MiB each
 	via := bytes.Repeat([]byte{0x80 | 60}, 2500)
 	for name, fields := range map[string]int{"401": 1700, "431": 2500} {
 		t.Run(name, func(t *testing.T) {
