@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"cmp"
 	"container/list"
 	"context"
 	"log/slog"
@@ -75,16 +74,20 @@ type client struct {
 	place *list.Element // in one of home's lists, whose lock guards it; nil: in none
 }
 
-// bounded makes the public listener one of clients, and sees to it that there
-// is always a descriptor left for Ollama, of those that the process may have.
-func (s *Server) bounded(public net.Listener, descriptors int) *clients {
-	running := &s.Proxy.running
-	b := boundsFor(descriptors, cmp.Or(s.MaxConnections, maxConnections), running.max)
-	running.max = b.requests
-	if b.upstream > 0 {
-		s.Proxy.pool.slots.bound(b.upstream)
+// clientOptions say how a listener treats clients. All are needed.
+type clientOptions struct {
+	connections int           // at once
+	stalled     time.Duration // a client with a key may pause for so long
+	secure      bool          // they speak TLS
+	log         *slog.Logger
+}
+
+// newClients makes a listener one of clients.
+func newClients(l net.Listener, o clientOptions) *clients {
+	c := &clients{
+		Listener: l, max: o.connections, useful: o.connections - min(o.connections/8, maxSpare),
+		stalled: o.stalled, secure: o.secure, log: o.log,
 	}
-	c := &clients{Listener: public, max: b.connections, useful: b.connections - min(b.connections/8, maxSpare), stalled: s.Proxy.StallTimeout, secure: s.Certificates != nil, log: s.Proxy.Log}
 	c.freed.L = &c.mu
 	return c
 }

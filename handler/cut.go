@@ -32,3 +32,17 @@ func (p *Proxy) Drain() <-chan struct{} { return p.running.drain() }
 // CutAll ends every request in flight, as one that a shutdown does not wait for.
 // Each client is told so if that is still possible within cutGrace.
 func (p *Proxy) CutAll() { p.running.cut(errShutdown) }
+
+// LimitInFlight bounds how many requests may be in flight at once, and how many
+// connections there may be to several Ollamas together. 0 is no bound. It is called
+// before the first request.
+func (p *Proxy) LimitInFlight(requests, connections int) {
+	p.running.max = requests
+	if connections > 0 {
+		p.pool.slots.bound(connections)
+	}
+}
+
+// IdleConnections is how many connections to Ollamas there may be that no request
+// uses, while requests use as many as there may be of those to one Ollama.
+func (p *Proxy) IdleConnections() int { return maxIdle * (len(p.Upstreams) - 1) }

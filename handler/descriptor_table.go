@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"cmp"
 	"log/slog"
 )
 
@@ -23,16 +22,6 @@ const (
 	// a thousand times as many files.
 	maxTable = 1 << 20
 )
-
-// mostDescriptors returns how many descriptors a Server may come to have, whose
-// clients have so many connections at most. A connection of HTTP/1.1 carries one
-// request at a time, which needs one to Ollama. HTTP/2 may carry more, and if
-// MaxInFlight does not say how many, the table may still have to grow for them.
-func (s *Server) mostDescriptors(connections int) int {
-	requests := cmp.Or(s.Proxy.MaxInFlight, connections)
-	idle := maxIdle * (len(s.Proxy.Upstreams) - 1) // kept by those that are not asked just then
-	return min(connections, maxTable) + min(requests, maxTable) + idle + otherDescriptors
-}
 
 // growDescriptorTable makes the process's table of descriptors large enough for
 // so many, or for as many as it may open. It returns when that is done. A table

@@ -151,6 +151,23 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	return nil
 }
 
+// bounded makes the public listener one that bounds clients, and sees to it that
+// there is always a descriptor left for Ollama, of those that the process may have.
+func (s *Server) bounded(public net.Listener, descriptors int) *clients {
+	b := boundsFor(descriptors, cmp.Or(s.MaxConnections, maxConnections), s.Proxy.MaxInFlight)
+	s.Proxy.LimitInFlight(b.requests, b.upstream)
+	return newClients(public, clientOptions{b.connections, s.Proxy.StallTimeout, s.Certificates != nil, s.Proxy.Log})
+}
+
+// mostDescriptors returns how many descriptors a Server may come to have, whose
+// clients have so many connections at most. A connection of HTTP/1.1 carries one
+// request at a time, which needs one to Ollama. HTTP/2 may carry more, and if
+// MaxInFlight does not say how many, the table may still have to grow for them.
+func (s *Server) mostDescriptors(connections int) int {
+	requests := cmp.Or(s.Proxy.MaxInFlight, connections)
+	return min(connections, maxTable) + min(requests, maxTable) + s.Proxy.IdleConnections() + otherDescriptors
+}
+
 // drain waits for what runs, and cuts what is left when the grace is over. The
 // public listener stays open meanwhile: a 503 that says when to come back helps
 // a client more than a refused connection.
