@@ -19,11 +19,6 @@ import (
 // requests do.
 func InMemory(text string) io.ReadCloser { return newMemory(content{first: []byte(text)}) }
 
-// TransportOver is what NewTransport returns, but for how it dials.
-func TransportOver(dial func(context.Context) (net.Conn, error)) http.RoundTripper {
-	return &transport{dial: dial}
-}
-
 // Decoders is how many bodies are decoded at once.
 func Decoders() int { return allDecoders.max }
 
@@ -92,11 +87,6 @@ func BoundSlots(p *Proxy, n int) { p.pool.slots.bound(n) }
 func WaitForSlots(p *Proxy)      { p.pool.slots.patience = time.Hour }
 func SlotsTaken(p *Proxy) int    { return len(p.pool.slots.taken) }
 
-// FailDials has a transport get no new connections.
-func FailDials(t http.RoundTripper, err error) {
-	t.(*transport).dial = func(context.Context) (net.Conn, error) { return nil, err }
-}
-
 // Bounded is a public listener as a Server makes it.
 func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l, descriptors()) }
 
@@ -105,9 +95,6 @@ func Watched(c net.Conn) { c.(*client).watched() }
 
 // WaitForHeads gives every client an hour for a request's head.
 func WaitForHeads(s *Server) { s.headTime = time.Hour }
-
-// LimitBodies bounds the memory that bodies may take beyond what is ordinary.
-func LimitBodies(p *Proxy, bytes int64) { p.bodies.max = bytes }
 
 // BodiesTake is how much of it they take.
 func BodiesTake(p *Proxy) int64 { return p.bodies.used.Load() }

@@ -34,6 +34,7 @@
 package handler
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"net/http"
@@ -77,6 +78,10 @@ type Options struct {
 	// MaxBody is the most bytes that a request's body may have, uploads of
 	// blobs apart. 0 means 64 MiB.
 	MaxBody int64
+
+	// MaxBodyMemory bounds the memory that all bodies together take beyond what
+	// is ordinary. 0 means 256 MiB.
+	MaxBodyMemory int64
 
 	// MaxInFlight is the most requests that may be in flight at once; more
 	// get 503. 0 means no bound but the one that a Server sets, see
@@ -149,7 +154,7 @@ func New(o Options) *Proxy {
 	if o.StallTimeout == 0 {
 		o.StallTimeout = 5 * time.Minute
 	}
-	p := &Proxy{Options: o, bodies: room{max: maxBodies}}
+	p := &Proxy{Options: o, bodies: room{max: cmp.Or(o.MaxBodyMemory, maxBodies)}}
 	p.pool = newPool(poolOptions{o.Recorder, o.Log, o.Resolver, o.AllowCloud}, o.Upstreams, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)

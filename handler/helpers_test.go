@@ -80,7 +80,7 @@ type config struct {
 	cors     func(http.Handler) http.Handler
 
 	connections  int   // at once
-	bodies       int64 // bytes that they may take in memory, see handler.LimitBodies
+	bodies       int64 // bytes that they may take in memory
 	certificates handler.Certificates
 	log          func(io.Writer) slog.Handler
 }
@@ -133,6 +133,8 @@ func start(t *testing.T, c config) *site {
 		Recorder:  s.spy,
 		Log:       slog.New(c.log(s.log)),
 		Transport: transport,
+
+		MaxBodyMemory: c.bodies,
 	}
 	if c.proxy != nil {
 		c.proxy(&o)
@@ -154,9 +156,6 @@ func start(t *testing.T, c config) *site {
 		MaxConnections: c.connections,
 	}
 	s.proxy = server.Proxy
-	if c.bodies > 0 {
-		handler.LimitBodies(s.proxy, c.bodies)
-	}
 	if c.server != nil {
 		c.server(server)
 	}

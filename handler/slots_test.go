@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -100,7 +101,9 @@ func TestNoDescriptorLeft(t *testing.T) {
 	t.Parallel()
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
 		s := start(t, config{proxy: func(o *handler.Options) {
-			handler.FailDials(o.Transport, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", errno)})
+			o.Transport = handler.TransportOver(func(context.Context) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", errno)}
+			})
 		}})
 		for _, c := range chats {
 			got := s.ask(t, "POST", c.path, c.ask("tiny", true))

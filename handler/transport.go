@@ -68,6 +68,11 @@ func newTransport(upstream *url.URL, address string) *transport {
 	return t
 }
 
+// TransportOver is NewTransport for an Ollama that is reached by dial.
+func TransportOver(dial func(context.Context) (net.Conn, error)) http.RoundTripper {
+	return &transport{dial: dial}
+}
+
 // transport keeps connections to one Ollama. They are lent to one request at a
 // time, the last one returned first.
 type transport struct {
