@@ -58,7 +58,7 @@ func TestAlmostAKey(t *testing.T) {
 	} {
 		requests = append(requests, head("GET", "/api/tags"+target+key)+"\r\n", head("GET", "http://"+key+"@x/api/tags"+target)+"\r\n", head("GET", "http://x:"+key+"@x/api/tags"+target)+"\r\n")
 	}
-	for i, got := range s.knock(t, "GET", requests) {
+	for i, got := range knock(s, t, "GET", requests) {
 		if got != 401 && got != 400 {
 			t.Errorf("%q: %d", requests[i], got)
 		}
@@ -174,7 +174,7 @@ func TestAnAddressInAHeader(t *testing.T) {
 			requests = append(requests, head("GET", "/api/tags", key, name+": "+value)+"\r\n")
 		}
 	}
-	for i, got := range s.knock(t, "GET", requests) {
+	for i, got := range knock(s, t, "GET", requests) {
 		if got != 403 {
 			t.Errorf("%q: %d", requests[i], got)
 		}

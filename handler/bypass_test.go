@@ -12,7 +12,7 @@ import (
 
 // knock sends requests one after the other, on as few connections as they allow,
 // and returns the statuses of the answers.
-func (s *site) knock(t *testing.T, method string, requests []string) (statuses []int) {
+func knock(s *site, t *testing.T, method string, requests []string) (statuses []int) {
 	t.Helper()
 	var w *wire
 	for _, request := range requests {
@@ -64,7 +64,7 @@ func TestOtherMethods(t *testing.T) {
 				}
 			}
 		}
-		for i, got := range s.knock(t, "POST", requests) {
+		for i, got := range knock(s, t, "POST", requests) {
 			if got != want[i] {
 				t.Errorf("%.40q: %d, not %d", requests[i], got, want[i])
 			}
@@ -135,7 +135,7 @@ func TestAlmostAPath(t *testing.T) {
 				for _, path := range almost(p.path) {
 					requests = append(requests, head(p.method, path, key)+"\r\n")
 				}
-				for i, got := range s.knock(t, p.method, requests) {
+				for i, got := range knock(s, t, p.method, requests) {
 					if !slices.Contains(want, got) {
 						t.Errorf("%.100q: %d", requests[i], got)
 					}
@@ -155,7 +155,7 @@ func TestTheSegmentOfAPath(t *testing.T) {
 	for _, path := range almost("/v1/models/tiny") {
 		requests = append(requests, head("GET", path, bearer(s.key))+"\r\n")
 	}
-	s.knock(t, "GET", requests)
+	knock(s, t, "GET", requests)
 	arrived := tap.take(t, s.upstream)
 	if len(arrived) < 10 { // most are no model's name
 		t.Errorf("%d requests reached Ollama", len(arrived))

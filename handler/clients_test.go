@@ -19,7 +19,7 @@ import (
 )
 
 // use has a request with a key answered on the connection.
-func (s *site) use(t *testing.T, w *wire) {
+func useKey(s *site, t *testing.T, w *wire) {
 	t.Helper()
 	w.send("GET", "/api/version", "", bearer(s.key))
 	if got := w.answer("GET"); got.status != 200 || got.err != nil {
@@ -29,7 +29,7 @@ func (s *site) use(t *testing.T, w *wire) {
 
 // isOpen reports whether the proxy has left the connection open: one with half
 // a head is.
-func (w *wire) isOpen() bool {
+func isOpen(w *wire) bool {
 	w.t.Helper()
 	w.SetReadDeadline(time.Now().Add(brief))
 	_, err := w.r.Peek(1)
@@ -44,13 +44,13 @@ func TestStrangersMakeWay(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{connections: 6})
 	known := []*wire{s.dial(t)}
-	s.use(t, known[0])
+	useKey(s, t, known[0])
 	for round, opening := range []string{"", "GET /api/tags HTTP/1.1\r\n", head("GET", "/api/tags") + "\r\n"} {
 		var strangers []*wire
 		for i := range 9 {
 			if i == 4 {
 				w := s.dial(t) // pushes a stranger out, and then it is known
-				s.use(t, w)
+				useKey(s, t, w)
 				known = append(known, w)
 			}
 			w := s.dial(t)
@@ -65,13 +65,13 @@ func TestStrangersMakeWay(t *testing.T) {
 		for i, w := range strangers {
 			if i < 9-(4-round) { // each round there is one more who is known
 				w.closed()
-			} else if !w.isOpen() {
+			} else if !isOpen(w) {
 				t.Errorf("after %q: stranger %d of 9 is gone", opening, i)
 			}
 		}
 	}
 	for _, w := range known {
-		s.use(t, w)
+		useKey(s, t, w)
 	}
 }
 
@@ -83,7 +83,7 @@ func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
 	var known []*wire
 	for range 16 {
 		w := s.dial(t)
-		s.use(t, w)
+		useKey(s, t, w)
 		known = append(known, w)
 	}
 	var strangers []*wire
@@ -94,14 +94,14 @@ func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
 		if i < 2 {
 			w.closed()
 		} else {
-			s.use(t, w)
+			useKey(s, t, w)
 		}
 	}
 	for i, w := range known {
 		if i < 3 {
 			w.closed()
 		} else {
-			s.use(t, w)
+			useKey(s, t, w)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 	}
 	first, idle, last := s.dial(t), s.dial(t), s.dial(t)
 	stream(first)
-	s.use(t, idle)
+	useKey(s, t, idle)
 	stream(last)
 
 	stranger := s.dial(t) // while there is a stranger he is who makes way
@@ -136,7 +136,7 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 			t.Errorf("%q, %v", tailOf(string(body)), err)
 		}
 	}
-	s.use(t, s.dial(t))
+	useKey(s, t, s.dial(t))
 	if text, _ := s.log.look(); strings.Count(text, "as many connections as there may be") != 1 {
 		t.Error("the log does not say once that there are too many connections")
 	}
@@ -175,7 +175,7 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 			t.Errorf("%q, %v", tailOf(string(body)), err)
 		}
 	}
-	s.use(t, s.dial(t))
+	useKey(s, t, s.dial(t))
 	s.spy.await(t, "Refused", turnedAway)
 	if reasons := s.spy.texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("%d were turned away, and recorded as %q", turnedAway, reasons)
@@ -218,7 +218,7 @@ func TestLongHeadsHaveABound(t *testing.T) {
 		var looking sync.WaitGroup
 		for _, w := range halves {
 			looking.Go(func() {
-				if w.isOpen() {
+				if isOpen(w) {
 					open.Add(1)
 				}
 			})
@@ -238,10 +238,10 @@ func TestLongHeadsHaveABound(t *testing.T) {
 		io.WriteString(w, head("GET", "/api/version", "X-Long: "+strings.Repeat("a", 5<<10)))
 		halves = append(halves, w)
 	}
-	halves[len(halves)-1].isOpen()
+	isOpen(halves[len(halves)-1])
 	regular.SetDeadline(time.Now().Add(patience))
-	s.use(t, s.dial(t))
-	s.use(t, regular)
+	useKey(s, t, s.dial(t))
+	useKey(s, t, regular)
 	for _, w := range []*wire{s.dial(t), regular} {
 		w.send("POST", "/api/chat", chats[0].ask("tiny", false)+strings.Repeat(" ", 7<<10), bearer(s.key))
 		if got := w.answer("POST"); got.status != 200 {

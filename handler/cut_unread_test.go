@@ -121,7 +121,7 @@ func TestSlowReadersCannotOutstayACut(t *testing.T) {
 						s.Reloads = []handler.Reload{{Name: "revocations", Load: func(context.Context, bool) (bool, error) { return keys.revoked.Load(), nil }}}
 					},
 				})
-				c := s.narrow(t)
+				c := narrowKey(s, t)
 				reader.begin(t, c, s.mint(false, "streams=1"))
 				s.spy.await(t, "FirstByte", 1)
 				if got := handler.Places(s.proxy); got != [2]int{1, 1} {

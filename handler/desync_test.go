@@ -142,14 +142,14 @@ func TestEachGetsItsOwnAnswer(t *testing.T) {
 			w := s.dial(t)
 			defer w.Close()
 			w.send(b.method, "/api/version?"+b.query(), "", bearer(s.key))
-			got, alive := w.parseAnswer(b.method)
+			got, alive := parseAnswer(w, b.method)
 			if got != b.gets {
 				t.Errorf("the client got %.200q, not %q", got, b.gets)
 			}
 			own := fmt.Sprint("n", 2*i)
 			if alive {
 				w.send("GET", "/api/version?"+own, "", bearer(s.key))
-				if got, _ := w.parseAnswer("GET"); got != "200 this is "+own {
+				if got, _ := parseAnswer(w, "GET"); got != "200 this is "+own {
 					t.Errorf("on the same connection the client got %.200q", got)
 				}
 				w.CloseWrite()
@@ -170,7 +170,7 @@ func TestEachGetsItsOwnAnswer(t *testing.T) {
 // parseAnswer reads an answer as no two clients could read it differently, by no
 // code of net/http's. It returns the status and the body, and whether there may
 // be another answer on the connection.
-func (w *wire) parseAnswer(method string) (got string, alive bool) {
+func parseAnswer(w *wire, method string) (got string, alive bool) {
 	w.t.Helper()
 	line := func() string {
 		text, err := w.r.ReadString('\n')
@@ -266,8 +266,8 @@ func TestLeftoversUnderLoad(t *testing.T) {
 		w := s.dial(t)
 		running.Go(func() {
 			for i := range each {
-				w.asksFor(fmt.Sprint("x", c*each+i), s.key)
-				w.asksFor(fmt.Sprint("n", c*each+i), s.key)
+				asksFor(w, fmt.Sprint("x", c*each+i), s.key)
+				asksFor(w, fmt.Sprint("n", c*each+i), s.key)
 			}
 		})
 	}
@@ -277,7 +277,7 @@ func TestLeftoversUnderLoad(t *testing.T) {
 
 // asksFor asks for an answer by its name, and fails the test if it gets another
 // one that has a body.
-func (w *wire) asksFor(name, key string) {
+func asksFor(w *wire, name, key string) {
 	w.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(w, "%s\r\n", head("GET", "/api/version?"+name, bearer(key)))
 	res, err := http.ReadResponse(w.r, nil)

@@ -51,7 +51,7 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	}
 	expect := func(want string) {
 		t.Helper()
-		s.eventually(t, func() bool { return known() == want })
+		eventually(s, t, func() bool { return known() == want })
 	}
 	expect("gpus@127.0.0.2true [] gpus@127.0.0.3true [tiny:latest]")
 	for range 10 {
@@ -75,7 +75,7 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	n.set(dnsmessage.RCodeSuccess, "127.0.0.2")
 	handler.LookUp(s.proxy)
 	expect("gpus@127.0.0.2true []")
-	if a := s.manage(t, "POST", "/api/chat", forModel("tiny"), naming+": gpus@127.0.0.2"); a.status != 200 || a.header.Get(naming) != "gpus@127.0.0.2" {
+	if a := asManager(s, t, "POST", "/api/chat", forModel("tiny"), naming+": gpus@127.0.0.2"); a.status != 200 || a.header.Get(naming) != "gpus@127.0.0.2" {
 		t.Errorf("%v %s", a, a.body)
 	}
 }

@@ -34,10 +34,10 @@ func TestAPullGoesToAll(t *testing.T) {
 	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
 	two := newBox(t, "two", standin.Options{Models: []string{"tiny", "fresh"}})
 	s := startPool(t, config{}, one, two)
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"fresh"}`); a.status != 200 {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"fresh"}`); a.status != 200 {
 		t.Fatalf("%v %s", a, a.body)
 	}
-	a := s.manage(t, "POST", "/api/pull", `{"model":"fresh"}`)
+	a := asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`)
 	if a.status != 200 || a.err != nil || a.header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%v %v", a, a.header)
 	}
@@ -51,11 +51,11 @@ func TestAPullGoesToAll(t *testing.T) {
 		}
 	}
 	for _, b := range []*box{one, two} {
-		if !slices.Contains(b.has(t), "fresh:latest") {
+		if !slices.Contains(hasModel(b, t), "fresh:latest") {
 			t.Errorf("%s has not pulled it", b.name)
 		}
 	}
-	if a := s.manage(t, "POST", "/api/pull", `{"model":"fresh","stream":false}`); a.status != 200 || a.body != `{"status":"success"}` {
+	if a := asManager(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`); a.status != 200 || a.body != `{"status":"success"}` {
 		t.Errorf("%v %s", a, a.body)
 	}
 }
@@ -79,20 +79,20 @@ func TestAPullThatFailsSomewhere(t *testing.T) {
 			t.Errorf("the end is %q", last)
 		}
 	}
-	check(s.manage(t, "POST", "/api/pull", `{"model":"fresh"}`), "pull model manifest: file does not exist")
-	a := s.manage(t, "POST", "/api/pull", `{"model":"fresh","stream":false}`)
+	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "pull model manifest: file does not exist")
+	a := asManager(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`)
 	if a.status != 500 || !strings.Contains(a.body, "done on one") {
 		t.Errorf("%v %s", a, a.body)
 	}
 	two.fails(breaks)
-	check(s.manage(t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
+	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
 	two.fails(func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte(`{"status":"pulling manifest"}` + "\n"))
 	})
-	check(s.manage(t, "POST", "/api/pull", `{"model":"fresh"}`), "broke off")
+	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "broke off")
 	two.close()
 	s.ask(t, "GET", "/api/tags", "")
-	check(s.manage(t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
+	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
 	two.reopen()
 }
 
@@ -122,33 +122,33 @@ func TestACopyAndADeleteGoToAll(t *testing.T) {
 	two := newBox(t, "two", standin.Options{Models: []string{"other:1b", "shared"}})
 	s := startPool(t, config{}, one, two)
 	both := `{"status":"one: done","upstream":"one"}` + "\n" + `{"status":"two: done","upstream":"two"}` + "\n" + `{"status":"success"}` + "\n"
-	if a := s.manage(t, "POST", "/api/copy", `{"source":"shared","destination":"again"}`); a.status != 200 || a.body != both {
+	if a := asManager(s, t, "POST", "/api/copy", `{"source":"shared","destination":"again"}`); a.status != 200 || a.body != both {
 		t.Errorf("%v %s", a, a.body)
 	}
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"again"}`); a.status != 200 || a.body != both {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"again"}`); a.status != 200 || a.body != both {
 		t.Errorf("%v %s", a, a.body)
 	}
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.status != 200 || strings.Contains(a.body, "two") {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.status != 200 || strings.Contains(a.body, "two") {
 		t.Errorf("%v %s", a, a.body)
 	}
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.status != 404 || a.body != `{"error":"model 'tiny' not found"}` {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.status != 404 || a.body != `{"error":"model 'tiny' not found"}` {
 		t.Errorf("%v %s", a, a.body)
 	}
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"shared"}`, naming+": two"); a.status != 200 || a.body != "" {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`, naming+": two"); a.status != 200 || a.body != "" {
 		t.Errorf("%v %s", a, a.body)
 	}
-	if !slices.Equal(one.has(t), []string{"shared:latest"}) || !slices.Equal(two.has(t), []string{"other:1b"}) {
-		t.Errorf("left are %v and %v", one.has(t), two.has(t))
+	if !slices.Equal(hasModel(one, t), []string{"shared:latest"}) || !slices.Equal(hasModel(two, t), []string{"other:1b"}) {
+		t.Errorf("left are %v and %v", hasModel(one, t), hasModel(two, t))
 	}
 	two.fails(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(500)
 		w.Write([]byte(`{"error":"read-only file system"}`))
 	})
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"shared"}`); a.status != 500 || a.body != `{"error":"two: read-only file system; done on one"}` {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.status != 500 || a.body != `{"error":"two: read-only file system; done on one"}` {
 		t.Errorf("%v %s", a, a.body)
 	}
 	two.close()
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"shared"}`); a.status != 502 || a.body != `{"error":"two: cannot be reached"}` {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.status != 502 || a.body != `{"error":"two: cannot be reached"}` {
 		t.Errorf("%v %s", a, a.body)
 	}
 	two.reopen()

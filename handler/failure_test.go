@@ -35,7 +35,7 @@ type blame struct {
 	kind    string // of UpstreamFailed, "" if it is not called
 }
 
-func (s *site) blames(t *testing.T, want blame, streamed bool) {
+func blames(s *site, t *testing.T, want blame, streamed bool) {
 	t.Helper()
 	if code := s.spy.ended(t, 1); code != want.code {
 		t.Errorf("recorded as %d, not %d", code, want.code)
@@ -88,7 +88,7 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 				if message, _ := errorIn(t, chat.path, got.body); message != c.message {
 					t.Errorf("the client reads %q", message)
 				}
-				s.blames(t, c.blame, false)
+				blames(s, t, c.blame, false)
 				if c.config.address == "" && c.blame.kind != "timeout" {
 					s.arrival(t, 1) // where time ran out, it may have done so before
 				}
@@ -162,7 +162,7 @@ func TestFailuresMidway(t *testing.T) {
 						t.Errorf("the client reads %q", message)
 					}
 				}
-				s.blames(t, c.blame, stream)
+				blames(s, t, c.blame, stream)
 				await(t, s.arrival(t, 1).Done, "Ollama to be let go")
 			})
 		})
@@ -265,7 +265,7 @@ func TestABrokenChunk(t *testing.T) {
 	w := s.dial(t)
 	w.send("POST", "/api/chat", "{}", bearer(s.key))
 	brokenOff(t, w, chats[0], w.begun("POST"))
-	s.blames(t, blame{502, "upstream_error", "other"}, true)
+	blames(s, t, blame{502, "upstream_error", "other"}, true)
 }
 
 // TestABrokenAnswerToAnOldClient, who speaks HTTP/1.0: an orderly close would
@@ -321,7 +321,7 @@ func TestAClientThatStopsReading(t *testing.T) {
 	w.send("POST", "/api/chat", "{}", bearer(s.key))
 	res := w.begun("POST")
 	await(t, gone, "Ollama to be let go")
-	s.blames(t, blame{504, "stalled", ""}, true)
+	blames(s, t, blame{504, "stalled", ""}, true)
 	brokenOff(t, w, chats[0], res)
 }
 
@@ -350,7 +350,7 @@ func TestAClientThatStopsSending(t *testing.T) {
 					t.Errorf("the client reads %q", message)
 				}
 				w.closed()
-				s.blames(t, blame{504, "stalled", ""}, false)
+				blames(s, t, blame{504, "stalled", ""}, false)
 				if !chunked || size > 1<<20 {
 					await(t, s.arrival(t, 1).Gone, "Ollama to be let go")
 				} else {

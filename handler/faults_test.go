@@ -116,7 +116,7 @@ func TestFaultsBeforeTheAnswer(t *testing.T) {
 			if message, _ := errorIn(t, c.path, got.body); message != f.message {
 				t.Errorf("%s: the client reads %q", c.path, message)
 			}
-			s.blames(t, f.blame, false)
+			blames(s, t, f.blame, false)
 		})
 	}
 }
@@ -143,7 +143,7 @@ func TestFaultsMidway(t *testing.T) {
 			if message := errorEvent(t, c.path, body); message != f.message || !strings.HasPrefix(body, first(c)) {
 				t.Errorf("%s: the client reads %q", c.path, body)
 			}
-			s.blames(t, f.blame, true)
+			blames(s, t, f.blame, true)
 		})
 	}
 }

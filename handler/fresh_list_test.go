@@ -53,7 +53,7 @@ func TestWhatARequestHasChanged(t *testing.T) {
 	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
 		t.Fatal(a)
 	}
-	if a := s.manage(t, "POST", "/api/pull", `{"model":"other:1b"}`); a.status != 200 {
+	if a := asManager(s, t, "POST", "/api/pull", `{"model":"other:1b"}`); a.status != 200 {
 		t.Fatal(a)
 	}
 	s.spy.await(t, "RequestEnded", 2)
@@ -190,7 +190,7 @@ func TestOneLookForAllWhoWait(t *testing.T) {
 	}
 	s.spy.await(t, "RequestStarted", 32)
 	leaver.Close() // its wait is over, with the look that is running
-	s.ended499(t)
+	ended499(s, t)
 
 	h.reply <- `{"models":[]}`
 	if a := await(t, answers, "the first answer"); a.status != 200 {
@@ -215,7 +215,7 @@ func TestOneLookForAllWhoWait(t *testing.T) {
 }
 
 // ended499 waits for a request whose client left.
-func (s *site) ended499(t *testing.T) {
+func ended499(s *site, t *testing.T) {
 	t.Helper()
 	if code := s.spy.ended(t, 1); code != 499 {
 		t.Errorf("the first to end has %d", code)

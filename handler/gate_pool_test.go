@@ -49,12 +49,12 @@ func TestSeveralOllamasAreAskedForWhatNoneHas(t *testing.T) {
 		t.Errorf("what is at ollama.com: %d %s", a.status, a.body)
 	}
 	for _, name := range []string{"one", "two"} {
-		if a := s.manage(t, "POST", "/api/chat", forModel("mine"), naming+": "+name); a.status != 403 {
+		if a := asManager(s, t, "POST", "/api/chat", forModel("mine"), naming+": "+name); a.status != 403 {
 			t.Errorf("the same, of %s: %d %s", name, a.status, a.body)
 		}
 	}
 	two.ollama.Install("more", true)
-	if a := s.manage(t, "POST", "/api/chat", forModel("more"), naming+": two"); a.status != 403 {
+	if a := asManager(s, t, "POST", "/api/chat", forModel("more"), naming+": two"); a.status != 403 {
 		t.Errorf("what is at ollama.com since a moment ago, of the one that has it: %d %s", a.status, a.body)
 	}
 
@@ -65,7 +65,7 @@ func TestSeveralOllamasAreAskedForWhatNoneHas(t *testing.T) {
 			t.Errorf("what the other one does not have: %d %s", a.status, a.body)
 		}
 	}
-	if a := s.manage(t, "POST", "/api/chat", forModel("nobody"), naming+": two"); a.status != 502 {
+	if a := asManager(s, t, "POST", "/api/chat", forModel("nobody"), naming+": two"); a.status != 502 {
 		t.Errorf("of one that is not there: %d %s", a.status, a.body)
 	}
 	one.close()

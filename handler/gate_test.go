@@ -90,7 +90,7 @@ func TestTheGateReadsNamesAsOllamaDoes(t *testing.T) {
 				s, ollama := startBefore(t, config{}, standin.Options{Models: []string{"tiny", "qwen3:8b"}, Remote: []string{"mine"}})
 				for _, key := range []string{s.admin, s.mint(true, "models=tiny,qwen3:*")} {
 					for _, n := range namers {
-						s.tryName(t, ollama, n, name, key)
+						tryName(s, t, ollama, n, name, key)
 						ollama.Install("tiny", false) // if it was deleted
 						ollama.Install("mine", true)
 					}
@@ -101,7 +101,7 @@ func TestTheGateReadsNamesAsOllamaDoes(t *testing.T) {
 }
 
 // tryName asks for a model by a name, and looks at what has reached Ollama.
-func (s *site) tryName(t *testing.T, ollama *standin.Ollama, n namer, name, key string) {
+func tryName(s *site, t *testing.T, ollama *standin.Ollama, n namer, name, key string) {
 	t.Helper()
 	quoted, _ := json.Marshal(name)
 	path, body, header := n.path, fmt.Sprintf(n.body, quoted), "X-None: 1"

@@ -47,7 +47,7 @@ func TestFloods(t *testing.T) {
 		t.Run(flood.name, func(t *testing.T) {
 			t.Parallel()
 			s, tap := startSecure(t, config{})
-			h := s.dialH2(t)
+			h := dialH2(s, t)
 			h.conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
 			flood.begin(h)
 			var wave bytes.Buffer
@@ -69,7 +69,7 @@ func TestFloods(t *testing.T) {
 			if ended := n < flood.most; ended != flood.ends {
 				t.Errorf("the server took %d of %d", n, flood.most)
 			}
-			another := s.dialH2(t)
+			another := dialH2(s, t)
 			another.all(1, another.encode(request2{}.fields(s.key)...))
 			if got := another.end(1); got != "200" {
 				t.Errorf("another client: %q", got)
@@ -97,7 +97,7 @@ func TestShutWindows(t *testing.T) {
 			s := start(t, config{certificates: loadCertificate(t), proxy: func(o *options) { o.StallTimeout = time.Hour }})
 			var all []*h2
 			for range many {
-				h := s.dialH2(t)
+				h := dialH2(s, t)
 				h.set(http2.SettingInitialWindowSize, 0)
 				for i := range uint32(100) {
 					h.raw(http2.FrameHeaders, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, 2*i+1, append(h.encode(request2{}.fields("x")...), via[:fields]...))
@@ -131,7 +131,7 @@ func TestShutWindows(t *testing.T) {
 			if open > mostOpen || open < 1 {
 				t.Errorf("%d of %d connections are open", open, many)
 			}
-			another := s.dialH2(t)
+			another := dialH2(s, t)
 			another.all(1, another.encode(request2{}.fields(s.key)...))
 			if got := another.end(1); got != "200" {
 				t.Errorf("another client: %q", got)
@@ -168,7 +168,7 @@ func TestRapidReset(t *testing.T) {
 	s := start(t, config{certificates: loadCertificate(t), proxy: func(o *options) {
 		c.Recorder, o.Recorder = o.Recorder, c
 	}})
-	h := s.dialH2(t)
+	h := dialH2(s, t)
 	ask := func(stream uint32) {
 		body := chats[0].ask("hang", true)
 		h.open(stream, h.encode(request2{lines: []string{":path: /api/chat"}}.fields(s.key)...))

@@ -142,7 +142,7 @@ func TestFramesThatNoClientSends(t *testing.T) {
 			s, tap := startSecure(t, config{})
 			for i := group; i < len(frames); i += groups {
 				f := frames[i]
-				h := s.dialH2(t)
+				h := dialH2(s, t)
 				f.send(h, h.encode(request2{}.fields(s.key)...))
 				ends := h.end(1)
 				if f.ends != "*" && ends != f.ends {

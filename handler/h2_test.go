@@ -42,7 +42,7 @@ func loadCertificate(t *testing.T) *handler.Certificate {
 	return certificate
 }
 
-func (s *site) dialH2(t *testing.T) *h2 {
+func dialH2(s *site, t *testing.T) *h2 {
 	t.Helper()
 	c, err := tls.Dial("tcp", s.public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	if err != nil {
@@ -179,7 +179,7 @@ func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 	for _, r := range requests2 {
 		for _, key := range []string{s.key, "OLLAMA-" + s.admin[13:]} {
 			t.Run(r.name, func(t *testing.T) {
-				h := s.dialH2(t)
+				h := dialH2(s, t)
 				defer h.conn.Close()
 				h.head(1, r.body == "" && r.trailer == nil, r.fields(key)...)
 				if r.body != "" {

@@ -257,7 +257,7 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 			requests += 2
 			s.spy.ended(t, requests)
 			s.stop()
-			s.returned(t)
+			serveReturned(s, t)
 
 			log, _ := s.log.look()
 			secrets := []string{planted, strings.ToUpper(planted), s.key, s.admin, s.key[len(s.key)-43:], s.admin[len(s.admin)-43:]}
@@ -300,7 +300,7 @@ func TestABugIsReported(t *testing.T) {
 		t.Errorf("recorded as %d", code)
 	}
 	s.stop()
-	s.returned(t)
+	serveReturned(s, t)
 	log, _ := s.log.look()
 	if !strings.Contains(log, "a bug") || !strings.Contains(log, `"level":"ERROR"`) || strings.Contains(log, s.key) {
 		t.Errorf("the log: %s", log)

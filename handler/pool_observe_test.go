@@ -18,7 +18,7 @@ func TestWhereARequestWentIsTold(t *testing.T) {
 		s.ask(t, "POST", "/api/chat", body)
 	}
 	s.ask(t, "POST", "/api/generate", `{"model":"tiny"}`)
-	s.manage(t, "POST", "/api/chat", forModel("tiny"), naming+": one")
+	asManager(s, t, "POST", "/api/chat", forModel("tiny"), naming+": one")
 	s.spy.await(t, "UpstreamDone", 5)
 	one.close()
 	s.ask(t, "POST", "/api/chat", forModel("tiny"))

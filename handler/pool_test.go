@@ -212,13 +212,13 @@ func TestARefusedRequestGoesElsewhere(t *testing.T) {
 	}
 	boxes[0].reopen()
 	boxes[2].close()
-	s.eventually(t, func() bool { return s.ask(t, "POST", "/api/chat", forModel("tiny")).status == 200 })
+	eventually(s, t, func() bool { return s.ask(t, "POST", "/api/chat", forModel("tiny")).status == 200 })
 	boxes[1].reopen()
 	boxes[2].reopen()
 }
 
 // eventually tries until it is so.
-func (s *site) eventually(t *testing.T, so func() bool) {
+func eventually(s *site, t *testing.T, so func() bool) {
 	t.Helper()
 	late := time.After(patience)
 	for n := len(s.spy.all("UpstreamUp")); !so(); n++ {
@@ -360,9 +360,9 @@ func TestADownBoxMayStillAnswer(t *testing.T) {
 		return n
 	}
 	before := looks()
-	s.eventually(t, func() bool { return looks() >= before+2 })
+	eventually(s, t, func() bool { return looks() >= before+2 })
 	one.reopen()
-	s.eventually(t, func() bool { return s.ask(t, "POST", "/api/chat", forModel("tiny")).status == 200 })
+	eventually(s, t, func() bool { return s.ask(t, "POST", "/api/chat", forModel("tiny")).status == 200 })
 }
 
 // TestAllAreDown: the client is told at once.
@@ -400,7 +400,7 @@ func TestWhatIsKnownOfEachOllama(t *testing.T) {
 	s := startPool(t, config{}, two, one)
 	two.close()
 	s.ask(t, "POST", "/api/chat", forModel("shared"))
-	s.eventually(t, func() bool {
+	eventually(s, t, func() bool {
 		return fmt.Sprint(s.proxy.UpstreamStates()) == "[{one true 1 0 [other:1b tiny:latest] [other:1b]} {two false 1 0 [shared:latest] []}]"
 	})
 	two.reopen()

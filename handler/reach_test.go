@@ -14,7 +14,7 @@ import (
 const naming = "X-Ollama-Proxy-Upstream"
 
 // manage sends a request with the ADMIN key.
-func (s *site) manage(t *testing.T, method, path, body string, headers ...string) answer {
+func asManager(s *site, t *testing.T, method, path, body string, headers ...string) answer {
 	t.Helper()
 	w := s.dial(t)
 	defer w.Close()
@@ -23,7 +23,7 @@ func (s *site) manage(t *testing.T, method, path, body string, headers ...string
 }
 
 // has lists the models of a box.
-func (b *box) has(t *testing.T) []string {
+func hasModel(b *box, t *testing.T) []string {
 	t.Helper()
 	res, err := http.Get("http://" + b.at + "/v1/models")
 	if err != nil {
@@ -59,7 +59,7 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 				if path == "/api/chat" {
 					method, body = "POST", forModel("tiny")
 				}
-				a := s.manage(t, method, path, body, naming+": "+b.name)
+				a := asManager(s, t, method, path, body, naming+": "+b.name)
 				if a.status != 200 || a.header.Get(naming) != b.name {
 					t.Errorf("%s on %s: %v %s, from %q", path, b.name, a, a.body, a.header.Get(naming))
 				}
@@ -70,7 +70,7 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"three", "ONE", "one,two", "127.0.0.1"} {
-		a := s.manage(t, "POST", "/api/chat", forModel("tiny"), naming+": "+name)
+		a := asManager(s, t, "POST", "/api/chat", forModel("tiny"), naming+": "+name)
 		if a.status != 400 || !strings.Contains(a.body, "one, two") {
 			t.Errorf("%s: %v %s", name, a, a.body)
 		}
@@ -112,7 +112,7 @@ func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
 	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.header.Get(naming) != "" {
 		t.Errorf("%v", a.header)
 	}
-	if a := s.manage(t, "POST", "/api/chat", forModel("tiny")); a.header.Get(naming) == "evil" {
+	if a := asManager(s, t, "POST", "/api/chat", forModel("tiny")); a.header.Get(naming) == "evil" {
 		t.Errorf("%v", a.header)
 	}
 }
@@ -121,11 +121,11 @@ func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
 func TestTheOneOllamaHasANameToo(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{})
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": gpu2"); a.status != 400 || !strings.Contains(a.body, s.upstream) {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": gpu2"); a.status != 400 || !strings.Contains(a.body, s.upstream) {
 		t.Errorf("%v %s", a, a.body)
 	}
 	s.nothingArrived(t)
-	if a := s.manage(t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": "+s.upstream); a.status != 200 {
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": "+s.upstream); a.status != 200 {
 		t.Errorf("%v %s", a, a.body)
 	}
 }
@@ -140,7 +140,7 @@ func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
 		{"POST", "/api/create", `{"model":"made","from":"tiny"}`},
 		{"POST", blob, "blob"},
 	} {
-		a := s.manage(t, c.method, c.path, c.body)
+		a := asManager(s, t, c.method, c.path, c.body)
 		if a.status != 400 || !strings.Contains(a.body, naming) || !strings.Contains(a.body, "one, two") {
 			t.Errorf("%s: %v %s", c.path, a, a.body)
 		}
@@ -148,13 +148,13 @@ func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
 	if n := one.requests() + two.requests(); n != 0 {
 		t.Errorf("%d requests reached them", n)
 	}
-	if a := s.manage(t, "POST", "/api/create", `{"model":"made","from":"tiny"}`, naming+": two"); a.status != 200 {
+	if a := asManager(s, t, "POST", "/api/create", `{"model":"made","from":"tiny"}`, naming+": two"); a.status != 200 {
 		t.Errorf("%v %s", a, a.body)
 	}
-	if slices.Contains(one.has(t), "made:latest") || !slices.Contains(two.has(t), "made:latest") {
+	if slices.Contains(hasModel(one, t), "made:latest") || !slices.Contains(hasModel(two, t), "made:latest") {
 		t.Error("the model was made elsewhere")
 	}
-	if a := s.manage(t, "POST", "/api/push", `{"model":"made"}`); a.status != 200 || !strings.Contains(a.body, `"success"`) || a.header.Get(naming) != "two" {
+	if a := asManager(s, t, "POST", "/api/push", `{"model":"made"}`); a.status != 200 || !strings.Contains(a.body, `"success"`) || a.header.Get(naming) != "two" {
 		t.Errorf("push: %v %s", a, a.body)
 	}
 }

@@ -134,7 +134,7 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 					t.Errorf("%s: %s %q", c.path, got, got.body)
 				}
 				if i == 0 {
-					s.blames(t, want, false)
+					blames(s, t, want, false)
 				}
 			}
 			n.set(dnsmessage.RCodeSuccess, "127.0.0.1")

@@ -18,7 +18,7 @@ import (
 
 // begin sends a request but for the last byte of its body, and waits until the
 // proxy has all of that.
-func (s *site) begin(t *testing.T, path, body string, headers ...string) *wire {
+func beginRequest(s *site, t *testing.T, path, body string, headers ...string) *wire {
 	t.Helper()
 	uploaded := s.spy.sum("Uploaded")
 	w := s.dial(t)
@@ -45,12 +45,12 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	const formType = "Content-Type: multipart/form-data; boundary=x"
 	packed := farReaching(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
 
-	first := s.begin(t, "/v1/chat/completions", body(1<<20))
+	first := beginRequest(s, t, "/v1/chat/completions", body(1<<20))
 	if took := handler.BodiesTake(s.proxy); took < 1<<20-16<<10 || took > 1<<20 {
 		t.Errorf("a body of 1 MiB takes %d bytes", took)
 	}
 	// There are 16 KiB left.
-	small, large := s.begin(t, "/v1/chat/completions", body(16<<10)), s.begin(t, "/v1/chat/completions", body(100<<10))
+	small, large := beginRequest(s, t, "/v1/chat/completions", body(16<<10)), beginRequest(s, t, "/v1/chat/completions", body(100<<10))
 	for _, c := range []struct{ path, body, header string }{
 		{"/v1/audio/transcriptions", form, formType}, {"/v1/chat/completions", packed, compressed}, {"/v1/messages", packed, compressed},
 	} {

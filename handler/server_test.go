@@ -15,7 +15,7 @@ import (
 )
 
 // operate asks the listener for those who operate the proxy.
-func (s *site) operate(t *testing.T, method, path string) answer {
+func operate(s *site, t *testing.T, method, path string) answer {
 	t.Helper()
 	w := dial(t, s.private)
 	defer w.Close()
@@ -24,10 +24,10 @@ func (s *site) operate(t *testing.T, method, path string) answer {
 }
 
 // drain begins the drain and waits until it has.
-func (s *site) drain(t *testing.T) {
+func drainSite(s *site, t *testing.T) {
 	t.Helper()
 	s.stop()
-	for until := time.Now().Add(patience); s.operate(t, "GET", "/readyz").status != 503; {
+	for until := time.Now().Add(patience); operate(s, t, "GET", "/readyz").status != 503; {
 		if time.Now().After(until) {
 			t.Fatal("the drain does not begin")
 		}
@@ -35,7 +35,7 @@ func (s *site) drain(t *testing.T) {
 }
 
 // returned waits for Serve to return nil, and sees that nobody listens any more.
-func (s *site) returned(t *testing.T) {
+func serveReturned(s *site, t *testing.T) {
 	t.Helper()
 	if err := await(t, s.served, "Serve to return"); err != nil {
 		t.Errorf("Serve: %v", err)
@@ -66,10 +66,10 @@ func TestDrain(t *testing.T) {
 		w.send("POST", c.path, c.ask("tiny", true), bearer(s.key))
 		begun = append(begun, w.begun("POST"))
 	}
-	if got := s.operate(t, "GET", "/readyz"); got.status != 200 {
+	if got := operate(s, t, "GET", "/readyz"); got.status != 200 {
 		t.Errorf("ready: %s", got)
 	}
-	s.drain(t)
+	drainSite(s, t)
 
 	for name, w := range map[string]*wire{"a new": s.dial(t), "an unused": unused, "an idle": idle} {
 		w.send("POST", "/v1/messages", "{}", bearer(s.key))
@@ -83,7 +83,7 @@ func TestDrain(t *testing.T) {
 		w.closed()
 	}
 	for path, status := range map[string]int{"/readyz": 503, "/healthz": 200, "/metrics": 200} {
-		if got := s.operate(t, "GET", path); got.status != status {
+		if got := operate(s, t, "GET", path); got.status != status {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
@@ -100,7 +100,7 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%s: %q, %v", c.path, tailOf(string(body)), err)
 		}
 	}
-	s.returned(t)
+	serveReturned(s, t)
 	if outcomes := s.spy.texts("StreamEnded"); !slices.Equal(slices.Compact(outcomes), []string{"complete"}) {
 		t.Errorf("recorded as %q", outcomes)
 	}
@@ -115,8 +115,8 @@ func TestTheDelayOfADrain(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{delay: time.Hour})
 	kept := s.dial(t)
-	s.use(t, kept)
-	s.drain(t)
+	useKey(s, t, kept)
+	drainSite(s, t)
 	for name, w := range map[string]*wire{"a kept": kept, "a new": s.dial(t)} {
 		w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
 		got := w.answer("POST")
@@ -125,7 +125,7 @@ func TestTheDelayOfADrain(t *testing.T) {
 		}
 		w.closed()
 	}
-	if got := s.operate(t, "GET", "/healthz"); got.status != 200 {
+	if got := operate(s, t, "GET", "/healthz"); got.status != 200 {
 		t.Errorf("alive: %s", got)
 	}
 	s.listeners[0].Close()
@@ -148,7 +148,7 @@ func TestTheEndOfTheDelay(t *testing.T) {
 		}
 	}
 	w.Close()
-	s.returned(t)
+	serveReturned(s, t)
 }
 
 // TestDrainOfNothing takes no time.
@@ -159,7 +159,7 @@ func TestDrainOfNothing(t *testing.T) {
 	w.send("GET", "/api/version", "", bearer(s.key))
 	w.answer("GET")
 	s.stop()
-	s.returned(t)
+	serveReturned(s, t)
 	w.closed()
 }
 
@@ -200,7 +200,7 @@ func TestTheEndOfTheGrace(t *testing.T) {
 		}
 		w.closed()
 	}
-	s.returned(t)
+	serveReturned(s, t)
 	for i := range n + 2 {
 		if code := s.spy.ended(t, i+1); code != 503 {
 			t.Errorf("recorded as %d", code)
@@ -236,7 +236,7 @@ func TestTheGraceOfAClientThatDoesNotRead(t *testing.T) {
 	res := w.begun("POST")
 	await(t, full, "Ollama to send 6 MiB")
 	s.stop()
-	s.returned(t)
+	serveReturned(s, t)
 	brokenOff(t, w, chats[0], res)
 	if got := s.spy.texts("StreamEnded"); !slices.Equal(got, []string{"shutdown"}) {
 		t.Errorf("recorded as %q", got)
@@ -291,10 +291,10 @@ func TestThePrivateListener(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{})
 	for path, body := range map[string]string{"/metrics": "the metrics\n", "/healthz": "ok\n", "/readyz": "ok\n"} {
-		if got := s.operate(t, "GET", path); got.status != 200 || got.body != body {
+		if got := operate(s, t, "GET", path); got.status != 200 || got.body != body {
 			t.Errorf("%s: %s %q", path, got, got.body)
 		}
-		if got := s.operate(t, "POST", path); got.status != 405 {
+		if got := operate(s, t, "POST", path); got.status != 405 {
 			t.Errorf("POST %s: %s", path, got)
 		}
 		if got := s.ask(t, "GET", path, ""); got.status != 404 || strings.Contains(got.body, body) {
@@ -302,7 +302,7 @@ func TestThePrivateListener(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/api/tags", "/v1/models", "/debug/pprof/", "/debug/vars"} {
-		if got := s.operate(t, "GET", path); got.status != 404 {
+		if got := operate(s, t, "GET", path); got.status != 404 {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
@@ -318,7 +318,7 @@ func TestALostListener(t *testing.T) {
 	} {
 		s := start(t, config{ollama: standin.Options{Step: make(chan struct{})}})
 		idle, running := s.dial(t), s.dial(t)
-		s.use(t, idle)
+		useKey(s, t, idle)
 		running.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
 		res := running.begun("POST")
 		lose(s).Close()

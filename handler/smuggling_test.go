@@ -100,11 +100,11 @@ func TestNoRequestIsSmuggled(t *testing.T) {
 			t.Parallel()
 			s, tap := startTapped(t, config{})
 			for _, a := range attacks {
-				for _, keys := range s.keysToTry(t) {
+				for _, keys := range makeKeysToTry(s, t) {
 					raw := with(with(a.raw, K, keys.outer), I, keys.inner)
 					before, after, _ := strings.Cut(a.answers, "|")
 					t.Run(a.name+", "+keys.name, func(t *testing.T) {
-						got := s.launch(t, tap, raw, len(strings.Fields(before)))
+						got := launch(s, t, tap, raw, len(strings.Fields(before)))
 						got.check(t, raw, s.key, s.admin)
 						if !keys.exact {
 							return
@@ -139,7 +139,7 @@ type keysToTry struct {
 	exact              bool // these are the keys of an attack's answers and arrives
 }
 
-func (s *site) keysToTry(t *testing.T) []keysToTry {
+func makeKeysToTry(s *site, t *testing.T) []keysToTry {
 	t.Helper()
 	stranger, _ := signer.NewSecret()
 	key, err := signer.Mint(stranger, true)
@@ -167,7 +167,7 @@ type launched struct {
 // launch writes an attack, waits for as many answers, says that no more will
 // come, and waits for the connection's end. It fails the test if the connection
 // does not end, or if Ollama reads something else than the proxy has written.
-func (s *site) launch(t *testing.T, tap *tap, raw string, wait int) (l launched) {
+func launch(s *site, t *testing.T, tap *tap, raw string, wait int) (l launched) {
 	t.Helper()
 	seen, handled := len(s.ollama.Seen()), len(s.spy.all("RequestStarted"))
 	w := s.dial(t)

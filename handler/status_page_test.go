@@ -13,7 +13,7 @@ import (
 )
 
 // look asks the private listener as a browser might.
-func (s *site) look(t *testing.T, target, host string, headers ...string) answer {
+func lookAt(s *site, t *testing.T, target, host string, headers ...string) answer {
 	t.Helper()
 	w := dial(t, s.private)
 	defer w.Close()
@@ -28,7 +28,7 @@ func (s *site) look(t *testing.T, target, host string, headers ...string) answer
 func TestThePageIsItsOwn(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{server: seen})
-	a := s.look(t, "/", "127.0.0.1:9464")
+	a := lookAt(s, t, "/", "127.0.0.1:9464")
 	if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Fatalf("%s", a)
 	}
@@ -112,7 +112,7 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 		{"another port's script", s.private, []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"}, 403, 403},
 	} {
 		for target, want := range map[string]int{"/": c.page, "/status": c.data, "/events": c.data, "/metrics": c.page, "/healthz": 200, "/readyz": 200} {
-			a := s.look(t, target, c.host, c.headers...)
+			a := lookAt(s, t, target, c.host, c.headers...)
 			if a.status != want {
 				t.Errorf("%s: GET %s is answered with %d", c.what, target, a.status)
 			}
@@ -138,7 +138,7 @@ func TestThePrivateListenerServesNothingElse(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{server: seen})
 	for _, target := range []string{"/index.html", "/status/", "/events/", "/favicon.ico", "/api/tags", "/v1/models"} {
-		if a := s.look(t, target, "localhost"); a.status != 404 {
+		if a := lookAt(s, t, target, "localhost"); a.status != 404 {
 			t.Errorf("%s: %s", target, a)
 		}
 	}
@@ -150,13 +150,13 @@ func TestThePrivateListenerServesNothingElse(t *testing.T) {
 	if a := s.ask(t, "GET", "/status", ""); a.status != 404 {
 		t.Errorf("on the public listener: %s", a)
 	}
-	if a := start(t, config{}).look(t, "/status", "localhost"); a.status != 404 {
+	if a := lookAt(start(t, config{}), t, "/status", "localhost"); a.status != 404 {
 		t.Errorf("there is nothing to see, and yet: %s", a)
 	}
 }
 
 // viewer looks on, and gives each event as it comes.
-func (s *site) viewer(t *testing.T) *wire {
+func openViewer(s *site, t *testing.T) *wire {
 	t.Helper()
 	w := dial(t, s.private)
 	w.write("GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
@@ -167,7 +167,7 @@ func (s *site) viewer(t *testing.T) *wire {
 }
 
 // event reads the next event's data.
-func (w *wire) event(t *testing.T) (st handler.Status) {
+func nextEvent(w *wire, t *testing.T) (st handler.Status) {
 	t.Helper()
 	for {
 		line, err := w.r.ReadString('\n')
@@ -186,14 +186,14 @@ func (w *wire) event(t *testing.T) (st handler.Status) {
 func TestEventsComeAtOnceAndGoOn(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{server: seen})
-	w := s.viewer(t)
-	first := w.event(t)
+	w := openViewer(s, t)
+	first := nextEvent(w, t)
 	hanging := s.dial(t)
 	hanging.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.key))
 	s.arrival(t, 1)
-	next := w.event(t)
+	next := nextEvent(w, t)
 	for n := 0; next.Requests != 1 && n < 5; n++ {
-		next = w.event(t)
+		next = nextEvent(w, t)
 	}
 	if first.Requests != 0 || next.Requests != 1 || !next.Now.After(first.Now) {
 		t.Errorf("%d requests at %v, and then %d at %v", first.Requests, first.Now, next.Requests, next.Now)
@@ -225,9 +225,9 @@ func TestAViewerThatDoesNotRead(t *testing.T) {
 	if res := deaf.begun("GET"); res.StatusCode != 200 {
 		t.Fatalf("status %d", res.StatusCode)
 	}
-	w := s.viewer(t)
+	w := openViewer(s, t)
 	for n := range 3 {
-		if st := w.event(t); n == 2 && len(st.Models) != 0 {
+		if st := nextEvent(w, t); n == 2 && len(st.Models) != 0 {
 			t.Error("the long event is still there")
 		}
 		if a := s.ask(t, "POST", "/api/chat", chats[0].ask("tiny", true)); a.status != 200 || a.err != nil {
@@ -245,9 +245,9 @@ func TestThereAreNotManyViewers(t *testing.T) {
 	s := start(t, config{server: seen})
 	var all []*wire
 	for range 32 {
-		all = append(all, s.viewer(t))
+		all = append(all, openViewer(s, t))
 	}
-	a := s.look(t, "/status", "localhost")
+	a := lookAt(s, t, "/status", "localhost")
 	w := dial(t, s.private)
 	w.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if more := w.answer("GET"); more.status != http.StatusServiceUnavailable || a.status != 200 {

@@ -30,16 +30,16 @@ func totals() handler.Totals { return handler.Totals{FirstByteBounds: []float64{
 func seen(s *handler.Server) { s.Totals, s.InForce, s.Version = totals, inForce{}, "v1.2.3" }
 
 // status asks the private listener for all there is to see.
-func (s *site) status(t *testing.T) (st handler.Status) {
+func statusOf(s *site, t *testing.T) (st handler.Status) {
 	t.Helper()
-	if err := strict(s.private200(t, "/status"), &st); err != nil {
+	if err := strict(private200(s, t, "/status"), &st); err != nil {
 		t.Fatal(err)
 	}
 	return st
 }
 
 // private200 is what the private listener answers.
-func (s *site) private200(t *testing.T, path string) string {
+func private200(s *site, t *testing.T, path string) string {
 	t.Helper()
 	w := dial(t, s.private)
 	defer w.Close()
@@ -62,7 +62,7 @@ func TestStatusTellsWhatRuns(t *testing.T) {
 	res := w.begun("POST")
 	s.spy.await(t, "Passed", 1)
 
-	st := s.status(t)
+	st := statusOf(s, t)
 	if st.Requests != 1 || st.Streams != 1 || len(st.Running) != 1 {
 		t.Fatalf("%d requests, %d streams, %d shown", st.Requests, st.Streams, len(st.Running))
 	}
@@ -92,9 +92,9 @@ func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
 	sends := s.dial(t)
 	sends.write("%s", head("POST", "/api/chat", bearer(s.key), "Content-Length: 1000")+"\r\n{")
 	s.spy.await(t, "KeySeen", 2)
-	for w := s.viewer(t); ; { // until its deadline
+	for w := openViewer(s, t); ; { // until its deadline
 		states := map[string]bool{}
-		for _, r := range w.event(t).Running {
+		for _, r := range nextEvent(w, t).Running {
 			states[r.State] = true
 		}
 		if states["waiting"] && states["arriving"] {
@@ -112,7 +112,7 @@ func TestStatusShowsTheOldestOfMany(t *testing.T) {
 		w.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.mint(false, fmt.Sprintf("label=key %d", i))))
 		s.arrival(t, i+1)
 	}
-	st := s.status(t)
+	st := statusOf(s, t)
 	if st.Requests != n || len(st.Running) != 100 || st.Running[0].Key != "key 0" || st.Running[99].Key != "key 99" {
 		t.Errorf("of %d, %d are shown, from %+v on", st.Requests, len(st.Running), st.Running[0])
 	}
@@ -141,7 +141,7 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	events := viewer.begun("GET")
 	event := make([]byte, 1<<16)
 	n, _ := events.Body.Read(event)
-	all := s.private200(t, "/") + s.private200(t, "/status") + string(event[:n])
+	all := private200(s, t, "/") + private200(s, t, "/status") + string(event[:n])
 	if id := s.key[len("OLLAMA-") : len("OLLAMA-")+36]; !strings.Contains(all, `"alice"`) || !strings.Contains(all, `"`+id+`"`) {
 		t.Error("the keys' names are not there: there is nothing to see")
 	}

@@ -21,7 +21,7 @@ const endedEarly = "Ollama ended its answer before it was whole"
 
 // asked asks with a key of the site's and returns the answer with the connection,
 // which is still open if the answer is whole.
-func (s *site) asked(t *testing.T, path, body string) (answer, *wire) {
+func askedFor(s *site, t *testing.T, path, body string) (answer, *wire) {
 	t.Helper()
 	w := s.dial(t)
 	w.send("POST", path, body, bearer(s.admin))
@@ -69,7 +69,7 @@ func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
 					if sameButTimes(string(body)) != sameButTimes(string(sent)) || err != nil || res.StatusCode != 200 {
 						t.Errorf("%s %v: the client got %q, Ollama sent %q", res.Status, err, tailOf(string(body)), tailOf(string(sent)))
 					}
-					s.blames(t, reported, true)
+					blames(s, t, reported, true)
 					w.send("GET", "/api/version", "", bearer(s.key))
 					if got := w.answer("GET"); got.status != 200 {
 						t.Errorf("the connection was not kept: %s", got)
@@ -79,7 +79,7 @@ func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
 					if message := errorEvent(t, c.path, body); message != endedEarly {
 						t.Errorf("the client reads %q", message)
 					}
-					s.blames(t, truncated, true)
+					blames(s, t, truncated, true)
 				}
 				line := s.lines(t, 1)[0]
 				if reason, _ := line["error"].(string); !strings.HasPrefix(reason, "the stream ended with") {
@@ -161,7 +161,7 @@ func TestAStreamOfKnownLength(t *testing.T) {
 		s := start(t, config{address: scripted(t, func(conn *tcpConn, r *http.Request) {
 			fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n%s", okEvents, len(c.body), c.body)
 		})})
-		got, _ := s.asked(t, "/v1/completions", `{"model":"tiny","stream":true}`)
+		got, _ := askedFor(s, t, "/v1/completions", `{"model":"tiny","stream":true}`)
 		if got.status != 200 || (got.err == nil) != c.whole || !strings.HasPrefix(got.body, c.body) ||
 			strings.Contains(got.body, endedEarly) != (!c.whole && !strings.HasSuffix(c.body, "{")) {
 			t.Errorf("%q became %s %q", c.body, got, got.body)
@@ -198,9 +198,9 @@ func TestOthersStreams(t *testing.T) {
 				t.Errorf("%s %q", got, got.body)
 			}
 			if c.kind == "" {
-				s.blames(t, blame{200, "complete", ""}, true)
+				blames(s, t, blame{200, "complete", ""}, true)
 			} else {
-				s.blames(t, blame{502, "upstream_error", c.kind}, true)
+				blames(s, t, blame{502, "upstream_error", c.kind}, true)
 			}
 		})
 	}
@@ -222,7 +222,7 @@ func TestATruncatedAnswerInOtherProtocols(t *testing.T) {
 	}
 
 	secure, _ := startSecure(t, config{})
-	h := secure.dialH2(t)
+	h := dialH2(secure, t)
 	h.head(1, false, ":method: POST", ":scheme: https", ":path: "+c.path, ":authority: x", "authorization: Bearer "+secure.key)
 	h.body(1, true, body)
 	var read strings.Builder
@@ -245,7 +245,7 @@ func TestATruncatedAnswerInOtherProtocols(t *testing.T) {
 	if message := errorEvent(t, c.path, read.String()); message != endedEarly {
 		t.Errorf("HTTP/2: %q", message)
 	}
-	secure.blames(t, truncated, true)
+	blames(secure, t, truncated, true)
 }
 
 // TestPullsFromSeveral: the merged stream has a last word of its own, and what a
@@ -265,7 +265,7 @@ func TestPullsFromSeveral(t *testing.T) {
 		{`{"model":"repeat"}`, "upstream_error", 502},
 		{`{"model":"runner-killed"}`, "upstream_error", 502},
 	} {
-		a := s.manage(t, "POST", "/api/pull", c.ask)
+		a := asManager(s, t, "POST", "/api/pull", c.ask)
 		if a.status != 200 || a.err != nil || strings.Contains(a.body, endedEarly) || strings.HasSuffix(a.body, `{"status":"success"}`+"\n") != (c.code == 200) {
 			t.Errorf("%s: %s %q", c.ask, a, tailOf(a.body))
 		}
@@ -276,7 +276,7 @@ func TestPullsFromSeveral(t *testing.T) {
 			t.Errorf("%s is recorded as %s", c.ask, got)
 		}
 	}
-	a := s.manage(t, "POST", "/api/create", `{"model":"repeat","from":"tiny"}`, naming+": two")
+	a := asManager(s, t, "POST", "/api/create", `{"model":"repeat","from":"tiny"}`, naming+": two")
 	if a.err == nil || errorEvent(t, "/api/create", a.body) != endedEarly {
 		t.Errorf("%s %q", a, tailOf(a.body))
 	}

@@ -40,7 +40,7 @@ func TestClientsThatNeverRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, config{cors: cors, upstream: short, proxy: func(o *options) { o.StallTimeout = ample }})
-			w := s.narrow(t)
+			w := narrowKey(s, t)
 			for {
 				_, err := io.WriteString(w, request(s)+"\r\n")
 				if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
@@ -55,7 +55,7 @@ func TestClientsThatNeverRead(t *testing.T) {
 }
 
 // narrow connects such that next to nothing can be on its way.
-func (s *site) narrow(t *testing.T) net.Conn {
+func narrowKey(s *site, t *testing.T) net.Conn {
 	t.Helper()
 	shrink := func(raw syscall.RawConn, option int) error {
 		return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, option, 1<<10) })
@@ -150,7 +150,7 @@ func TestAConnectionOfHTTP2ThatTakesNothing(t *testing.T) {
 			}
 		}),
 	})
-	c := s.narrow(t)
+	c := narrowKey(s, t)
 	f := framesOf(t, c, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
 	if err := ask(f, 1, "/api/version", s.key); err != nil {
 		t.Fatal(err)
