@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 const ninetyDays = 90 * 24 * time.Hour
@@ -301,8 +302,8 @@ func TestACMEHandshakes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "gpu.example.com"), kept, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{certificates: c})
-	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+	s := handlertest.Start(t, handlertest.Config{Certificates: c})
+	for deadline := time.Now().Add(handlertest.Patience); ; runtime.Gosched() {
 		_, err := c.Reload(context.Background(), false)
 		if c.NotAfter().After(time.Now()) && err != nil { // the one is there, the other cannot be had
 			break
@@ -331,7 +332,7 @@ func TestACMEHandshakes(t *testing.T) {
 		{"..", []string{"h2"}, ""},
 		{"../acme_account+key", []string{"acme-tls/1"}, ""},
 	} {
-		leaf, protocol, err := handshake(s.public, row.name, row.protocols...)
+		leaf, protocol, err := handshake(s.Public, row.name, row.protocols...)
 		if (err == nil) != (row.want != "") || protocol != row.want {
 			t.Errorf("%q %v: %q, %v", row.name, row.protocols, protocol, err)
 		}

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // TestTheLongestBody is bound by MaxBody and not by one byte less. Of what is
@@ -18,53 +21,53 @@ func TestTheLongestBody(t *testing.T) {
 	for _, limit := range []int{100, 1 << 20, 2 << 20} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{proxy: func(o *options) { o.MaxBody = int64(limit) }})
+			s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxBody = int64(limit) }})
 			requests, arrived, refused := 0, 0, 0
 			for _, size := range []int{limit - 1, limit, limit + 1, limit + 1<<19} {
 				for _, chunked := range []bool{false, true} {
-					for _, c := range []chat{chats[0], chats[2], chats[5]} {
-						if limit > 100 && c.path != "/v1/messages" {
+					for _, c := range []handlertest.Chat{handlertest.Chats[0], handlertest.Chats[2], handlertest.Chats[5]} {
+						if limit > 100 && c.Path != "/v1/messages" {
 							continue // takes long and shows nothing new
 						}
-						what := fmt.Sprintf("%d bytes to %s, chunked=%t", size, c.path, chunked)
-						body := []byte(c.ask("tiny", true))
+						what := fmt.Sprintf("%d bytes to %s, chunked=%t", size, c.Path, chunked)
+						body := []byte(c.Ask("tiny", true))
 						body = append(body, bytes.Repeat([]byte(" "), max(0, size-len(body)))...)[:size]
-						w := s.dial(t)
+						w := s.Dial(t)
 						if chunked {
-							w.write("%s\r\n%x\r\n", head("POST", c.path, bearer(s.key), "Transfer-Encoding: chunked"), size)
+							w.Writef("%s\r\n%x\r\n", handlertest.Head("POST", c.Path, handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), size)
 						} else {
-							w.write("%s\r\n", head("POST", c.path, bearer(s.key), fmt.Sprint("Content-Length: ", size)))
+							w.Writef("%s\r\n", handlertest.Head("POST", c.Path, handlertest.Bearer(s.Key), fmt.Sprint("Content-Length: ", size)))
 						}
 						w.Write(body) // the proxy may have answered and closed before all is written
 						if chunked {
 							io.WriteString(w, "\r\n0\r\n\r\n")
 						}
-						got := w.answer("POST")
+						got := w.Answer("POST")
 						w.Close()
 						requests++
-						code := s.spy.ended(t, requests)
+						code := s.Spy.Ended(t, requests)
 						if size <= limit {
 							arrived++
-							if seen := s.arrival(t, arrived); got.status == 413 || seen.BodySum != sha256.Sum256(body) {
+							if seen := s.Arrival(t, arrived); got.Status == 413 || seen.BodySum != sha256.Sum256(body) {
 								t.Errorf("%s: %s, %d bytes arrived", what, got, seen.BodyLen)
 							}
 							continue
 						}
 						refused++
-						if got.status != 413 || got.err != nil || code != 413 {
+						if got.Status != 413 || got.Err != nil || code != 413 {
 							t.Errorf("%s: %s, recorded as %d", what, got, code)
 						}
-						message, kind := errorIn(t, c.path, got.body)
+						message, kind := handlertest.ErrorIn(t, c.Path, got.Body)
 						if want := fmt.Sprintf("the request body is larger than the %d bytes allowed here", limit); message != want {
 							t.Errorf("%s: %q", what, message)
 						}
-						if c.path == "/v1/messages" && kind != "request_too_large" {
+						if c.Path == "/v1/messages" && kind != "request_too_large" {
 							t.Errorf("%s: a %s", what, kind)
 						}
 						if chunked && limit > 1<<20 { // found out when Ollama has some of it
 							arrived++
-							seen := s.arrival(t, arrived)
-							await(t, seen.Gone, "Ollama to be let go")
+							seen := s.Arrival(t, arrived)
+							handlertest.Await(t, seen.Gone, "Ollama to be let go")
 							if seen.BodyLen > int64(limit) {
 								t.Errorf("%s: %d bytes arrived", what, seen.BodyLen)
 							}
@@ -72,10 +75,10 @@ func TestTheLongestBody(t *testing.T) {
 					}
 				}
 			}
-			if n := len(s.ollama.Seen()); n != arrived {
+			if n := len(s.Ollama.Seen()); n != arrived {
 				t.Errorf("%d requests reached Ollama, not %d", n, arrived)
 			}
-			if reasons := s.spy.texts("Refused"); len(reasons) != refused || !slices.Equal(slices.Compact(reasons), []string{"body"}) {
+			if reasons := s.Spy.Texts("Refused"); len(reasons) != refused || !slices.Equal(slices.Compact(reasons), []string{"body"}) {
 				t.Errorf("recorded as %q", reasons)
 			}
 		})
@@ -85,36 +88,36 @@ func TestTheLongestBody(t *testing.T) {
 // TestBlobsHaveNoBound: a model's files stream to Ollama's disk.
 func TestBlobsHaveNoBound(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{proxy: func(o *options) { o.MaxBody = 100 }})
+	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxBody = 100 }})
 	for i, size := range []int{101, 4 << 20} {
 		blob := bytes.Repeat([]byte("model"), size/5+1)[:size]
 		path := fmt.Sprintf("/api/blobs/sha256:%x", sha256.Sum256(blob))
-		w := s.dial(t)
-		w.send("POST", path, string(blob), bearer(s.admin))
-		if got := w.answer("POST"); got.status != 201 {
-			t.Errorf("%d bytes: %s %s", size, got, got.body)
+		w := s.Dial(t)
+		w.Send("POST", path, string(blob), handlertest.Bearer(s.Admin))
+		if got := w.Answer("POST"); got.Status != 201 {
+			t.Errorf("%d bytes: %s %s", size, got, got.Body)
 		}
-		w.write("%s\r\n%x\r\n%s\r\n0\r\n\r\n", head("POST", path, bearer(s.admin), "Transfer-Encoding: chunked"), size, blob)
-		if got := w.answer("POST"); got.status != 200 {
-			t.Errorf("%d bytes in a chunk: %s %s", size, got, got.body)
+		w.Writef("%s\r\n%x\r\n%s\r\n0\r\n\r\n", handlertest.Head("POST", path, handlertest.Bearer(s.Admin), "Transfer-Encoding: chunked"), size, blob)
+		if got := w.Answer("POST"); got.Status != 200 {
+			t.Errorf("%d bytes in a chunk: %s %s", size, got, got.Body)
 		}
-		if seen := s.arrival(t, 2*i+2); seen.BodySum != sha256.Sum256(blob) || seen.URI != path {
+		if seen := s.Arrival(t, 2*i+2); seen.BodySum != sha256.Sum256(blob) || seen.URI != path {
 			t.Errorf("%d bytes arrived at %s", seen.BodyLen, seen.URI)
 		}
 	}
-	arrived := len(s.ollama.Seen())
-	if got := s.ask(t, "POST", "/api/blobs/sha256:00", strings.Repeat("x", 1000)); got.status != 403 {
+	arrived := len(s.Ollama.Seen())
+	if got := s.Ask(t, "POST", "/api/blobs/sha256:00", strings.Repeat("x", 1000)); got.Status != 403 {
 		t.Errorf("an ordinary key: %s", got)
 	}
-	if got := s.ask(t, "POST", "/api/create", strings.Repeat("x", 1000), "X-Unused: 1"); got.status != 403 {
+	if got := s.Ask(t, "POST", "/api/create", strings.Repeat("x", 1000), "X-Unused: 1"); got.Status != 403 {
 		t.Errorf("an ordinary key: %s", got)
 	}
-	w := s.dial(t)
-	w.send("POST", "/api/create", strings.Repeat("x", 1000), bearer(s.admin))
-	if got := w.answer("POST"); got.status != 413 {
+	w := s.Dial(t)
+	w.Send("POST", "/api/create", strings.Repeat("x", 1000), handlertest.Bearer(s.Admin))
+	if got := w.Answer("POST"); got.Status != 413 {
 		t.Errorf("another admin route: %s", got)
 	}
-	if len(s.ollama.Seen()) != arrived {
+	if len(s.Ollama.Seen()) != arrived {
 		t.Error("a refused request reached Ollama")
 	}
 }
@@ -123,7 +126,7 @@ func TestBlobsHaveNoBound(t *testing.T) {
 // before and after the upload to Ollama has begun.
 func TestBodiesThatAreNone(t *testing.T) {
 	t.Parallel()
-	megabytes := fmt.Sprintf("%x\r\n%s\r\n", 2<<20, text(2<<20))
+	megabytes := fmt.Sprintf("%x\r\n%s\r\n", 2<<20, handlertest.Text(2<<20))
 	for name, body := range map[string]string{
 		"no number":      "xyz\r\n{}\r\n0\r\n\r\n",
 		"negative":       "-1\r\n{}\r\n0\r\n\r\n",
@@ -136,28 +139,28 @@ func TestBodiesThatAreNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{})
-			w := s.dial(t)
-			w.write("%s\r\n", head("POST", "/v1/messages", bearer(s.key), "Transfer-Encoding: chunked"))
+			s := handlertest.Start(t, handlertest.Config{})
+			w := s.Dial(t)
+			w.Writef("%s\r\n", handlertest.Head("POST", "/v1/messages", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"))
 			io.WriteString(w, body)
-			got := w.answer("POST")
-			if message, kind := errorIn(t, "/v1/messages", got.body); got.status != 400 || message != "the request body cannot be read" || kind != "invalid_request_error" {
-				t.Errorf("%s %q", got, got.body)
+			got := w.Answer("POST")
+			if message, kind := handlertest.ErrorIn(t, "/v1/messages", got.Body); got.Status != 400 || message != "the request body cannot be read" || kind != "invalid_request_error" {
+				t.Errorf("%s %q", got, got.Body)
 			}
-			w.closed()
-			if code := s.spy.ended(t, 1); code != 400 {
+			w.Closed()
+			if code := s.Spy.Ended(t, 1); code != 400 {
 				t.Errorf("recorded as %d", code)
 			}
-			if got := s.spy.texts("Refused"); !slices.Equal(got, []string{"body"}) {
+			if got := s.Spy.Texts("Refused"); !slices.Equal(got, []string{"body"}) {
 				t.Errorf("recorded as %q", got)
 			}
-			if got := s.spy.texts("UpstreamFailed"); len(got) != 0 {
+			if got := s.Spy.Texts("UpstreamFailed"); len(got) != 0 {
 				t.Errorf("put down to Ollama: %q", got)
 			}
 			if len(body) > 1<<20 {
-				await(t, s.arrival(t, 1).Gone, "Ollama to be let go")
+				handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to be let go")
 			} else {
-				s.nothingArrived(t)
+				s.NothingArrived(t)
 			}
 		})
 	}
@@ -189,13 +192,13 @@ func TestNoRequestHidesInAnother(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{})
-			w := s.dial(t)
-			w.write("POST /api/show HTTP/1.1\r\nHost: x\r\n%s\r\n%s", bearer(s.admin), request)
+			s := handlertest.Start(t, handlertest.Config{})
+			w := s.Dial(t)
+			w.Writef("POST /api/show HTTP/1.1\r\nHost: x\r\n%s\r\n%s", handlertest.Bearer(s.Admin), request)
 			w.CloseWrite()
-			io.Copy(io.Discard, w.r)
-			s.spy.idle(t)
-			for _, seen := range s.ollama.Seen() {
+			io.Copy(io.Discard, w.R)
+			s.Spy.Idle(t)
+			for _, seen := range s.Ollama.Seen() {
 				if seen.URI != "/api/show" || seen.Method != "POST" {
 					t.Errorf("%s %s reached Ollama", seen.Method, seen.URI)
 				}
@@ -213,9 +216,9 @@ func TestAnEarlyAnswer(t *testing.T) {
 		for _, rest := range []string{"sent", "held back"} {
 			t.Run(name+" the rest is "+rest, func(t *testing.T) {
 				t.Parallel()
-				s := start(t, config{})
-				w := s.dial(t)
-				w.write("%s\r\n", head("POST", "/api/generate", bearer(s.key), framing))
+				s := handlertest.Start(t, handlertest.Config{})
+				w := s.Dial(t)
+				w.Writef("%s\r\n", handlertest.Head("POST", "/api/generate", handlertest.Bearer(s.Key), framing))
 				part := first + strings.Repeat(" ", 2_900_000-len(first))
 				if name == "chunked" {
 					part = fmt.Sprintf("%x\r\n%s\r\n", len(part), part)
@@ -228,9 +231,9 @@ func TestAnEarlyAnswer(t *testing.T) {
 					}
 					go io.WriteString(w, end) // into a connection that may be closed by now
 				}
-				got := w.answer("POST")
-				if got.status != 400 || got.err != nil || got.body != `{"error":"refused before the body was read"}` {
-					t.Errorf("%s %q", got, got.body)
+				got := w.Answer("POST")
+				if got.Status != 400 || got.Err != nil || got.Body != `{"error":"refused before the body was read"}` {
+					t.Errorf("%s %q", got, got.Body)
 				}
 			})
 		}
@@ -247,8 +250,8 @@ func TestAStreamThatIsTooSoon(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{
-				upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := handlertest.Start(t, handlertest.Config{
+				Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					c := http.NewResponseController(w)
 					c.EnableFullDuplex()
 					w.Header().Set("Content-Type", "application/x-ndjson")
@@ -257,14 +260,14 @@ func TestAStreamThatIsTooSoon(t *testing.T) {
 					io.Copy(io.Discard, r.Body)
 					<-r.Context().Done()
 				}),
-				proxy: func(o *options) { o.MaxBody = 3 << 20 },
+				Proxy: func(o *handler.Options) { o.MaxBody = 3 << 20 },
 			})
-			w := s.dial(t)
-			w.write("%s\r\n%x\r\n%s\r\n", head("POST", "/api/chat", bearer(s.key), "Transfer-Encoding: chunked"), 5<<19, text(5<<19))
-			s.spy.await(t, "StreamStarted", 1)
+			w := s.Dial(t)
+			w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), 5<<19, handlertest.Text(5<<19))
+			s.Spy.Await(t, "StreamStarted", 1)
 			io.WriteString(w, end)
-			brokenOff(t, w, chats[0], w.begun("POST"))
-			if code := s.spy.ended(t, 1); code == 200 {
+			brokenOff(t, w, handlertest.Chats[0], w.Begun("POST"))
+			if code := s.Spy.Ended(t, 1); code == 200 {
 				t.Error("recorded as 200")
 			}
 		})

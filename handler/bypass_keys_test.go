@@ -6,14 +6,16 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // TestAlmostAKey: what is not a key byte for byte is none, however much it looks
 // like one, and wherever it stands.
 func TestAlmostAKey(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	key := s.key
+	s := handlertest.Start(t, handlertest.Config{})
+	key := s.Key
 	uuid, tag := key[len("OLLAMA-"):len("OLLAMA-")+36], key[len(key)-43:]
 	var lines []string
 	for _, almost := range []string{
@@ -48,43 +50,43 @@ func TestAlmostAKey(t *testing.T) {
 	}
 	var requests []string
 	for _, line := range lines {
-		requests = append(requests, head("GET", "/api/tags", line)+"\r\n")
+		requests = append(requests, handlertest.Head("GET", "/api/tags", line)+"\r\n")
 	}
 	for _, name := range []string{"Authorization ", "Authorization\t", " Authorization", "Authorization\x00", "Author\u0131zation", "Authorization\u00a0", "X-Api-Key ", "X-Api\u2010Key"} {
-		requests = append(requests, head("GET", "/api/tags", name+": Bearer "+key)+"\r\n")
+		requests = append(requests, handlertest.Head("GET", "/api/tags", name+": Bearer "+key)+"\r\n")
 	}
 	for _, target := range []string{
 		"?authorization=Bearer%20", "?Authorization=", "?x-api-key=", "?api_key=", "?api-key=", "?apikey=", "?key=", "?token=", "?access_token=", "?auth=", "?bearer=", "?", "?a=b&key=", "#", ";key=", "/", "%20", "/../?key=",
 	} {
-		requests = append(requests, head("GET", "/api/tags"+target+key)+"\r\n", head("GET", "http://"+key+"@x/api/tags"+target)+"\r\n", head("GET", "http://x:"+key+"@x/api/tags"+target)+"\r\n")
+		requests = append(requests, handlertest.Head("GET", "/api/tags"+target+key)+"\r\n", handlertest.Head("GET", "http://"+key+"@x/api/tags"+target)+"\r\n", handlertest.Head("GET", "http://x:"+key+"@x/api/tags"+target)+"\r\n")
 	}
 	for i, got := range knock(s, t, "GET", requests) {
 		if got != 401 && got != 400 {
 			t.Errorf("%q: %d", requests[i], got)
 		}
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestAKeyInAFoldedLine is one: RFC 9112 section 5.2 lets a line go on in the
 // next, and to net/http both together are "Bearer", a space, and the key.
 func TestAKeyInAFoldedLine(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for line, want := range map[string]int{
-		"Authorization:\r\n Bearer " + s.key:                       200,
-		"Authorization: Bearer\r\n " + s.key:                       200,
-		"Authorization: Bearer\r\n\t " + s.key:                     200,
-		"Authorization: Bearer \r\n " + s.key:                      200,
-		"Authorization: Bearer " + s.key[:9] + "\r\n " + s.key[9:]: 401,
-		"Authorization: Bea\r\n rer " + s.key:                      401,
-		"X: y\r\n Authorization: Bearer " + s.key:                  401,
-		"X-Api-Key:\r\n " + s.key:                                  200,
-		"X-Api-Key: x\r\n " + s.key:                                401,
+		"Authorization:\r\n Bearer " + s.Key:                       200,
+		"Authorization: Bearer\r\n " + s.Key:                       200,
+		"Authorization: Bearer\r\n\t " + s.Key:                     200,
+		"Authorization: Bearer \r\n " + s.Key:                      200,
+		"Authorization: Bearer " + s.Key[:9] + "\r\n " + s.Key[9:]: 401,
+		"Authorization: Bea\r\n rer " + s.Key:                      401,
+		"X: y\r\n Authorization: Bearer " + s.Key:                  401,
+		"X-Api-Key:\r\n " + s.Key:                                  200,
+		"X-Api-Key: x\r\n " + s.Key:                                401,
 	} {
-		w := s.dial(t)
-		w.write("%s\r\n", head("GET", "/api/tags", line))
-		if got := w.answer("GET"); got.status != want {
+		w := s.Dial(t)
+		w.Writef("%s\r\n", handlertest.Head("GET", "/api/tags", line))
+		if got := w.Answer("GET"); got.Status != want {
 			t.Errorf("%q: %s", line, got)
 		}
 	}
@@ -95,11 +97,11 @@ func TestAKeyInAFoldedLine(t *testing.T) {
 // ordinary key.
 func TestAnOrdinaryKeyIsNoAdmins(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	type parts struct{ uuid, tag string }
 	split := func(key string) parts { return parts{key[len(key)-80 : len(key)-44], key[len(key)-43:]} }
-	key, admin := split(s.key), split(s.admin)
-	narrowed := s.mint(false, "label=x")
+	key, admin := split(s.Key), split(s.Admin)
+	narrowed := s.Mint(false, "label=x")
 	mac := func(with, text string) string {
 		raw, err := base64.RawURLEncoding.DecodeString(with)
 		if err != nil {
@@ -140,38 +142,38 @@ func TestAnOrdinaryKeyIsNoAdmins(t *testing.T) {
 		"the caveat's tag in place of the key's":   "OLLAMA-" + key.uuid + narrowed[len(narrowed)-44:],
 	} {
 		for _, c := range []struct{ method, path string }{{"GET", "/api/tags"}, {"POST", "/api/pull"}, {"DELETE", "/api/delete"}} {
-			w := s.dial(t)
-			w.send(c.method, c.path, tiny, bearer(forged))
-			if got := w.answer(c.method); got.status != 401 {
+			w := s.Dial(t)
+			w.Send(c.method, c.path, tiny, handlertest.Bearer(forged))
+			if got := w.Answer(c.method); got.Status != 401 {
 				t.Errorf("%s: %s %s: %s", name, c.method, c.path, got)
 			}
 		}
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 	// What a holder may chain takes rights away, and gives none.
-	if got := s.ask(t, "POST", "/api/pull", tiny); got.status != 403 {
+	if got := s.Ask(t, "POST", "/api/pull", tiny); got.Status != 403 {
 		t.Errorf("the key itself: %s", got)
 	}
 	for _, caveat := range []string{"routes=admin", "routes=chat,embed,models,admin", "models=*", "from=0.0.0.0/0,::/0", "streams=1000000", "rpm=1000000", "label=admin", "label=x.OLLAMA-ADMIN-" + key.uuid} {
-		w := s.dial(t)
-		w.send("POST", "/api/pull", tiny, bearer(chain(caveat)))
-		if got := w.answer("POST"); got.status != 403 {
+		w := s.Dial(t)
+		w.Send("POST", "/api/pull", tiny, handlertest.Bearer(chain(caveat)))
+		if got := w.Answer("POST"); got.Status != 403 {
 			t.Errorf("with %s: %s", caveat, got)
 		}
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestAnAddressInAHeader: a key for one network is not for all who say that they
 // are there.
 func TestAnAddressInAHeader(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	key := bearer(s.mint(false, "from=10.0.0.0/8"))
+	s := handlertest.Start(t, handlertest.Config{})
+	key := handlertest.Bearer(s.Mint(false, "from=10.0.0.0/8"))
 	var requests []string
 	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "X-Client-Ip", "Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip", "X-Cluster-Client-Ip", "X-Originating-Ip", "X-Remote-Ip", "X-Remote-Addr", "Via", "Remote-Addr", "X-Envoy-External-Address", "X-Appengine-User-Ip"} {
 		for _, value := range []string{"10.0.0.1", "for=10.0.0.1", "10.0.0.1, 127.0.0.1", "127.0.0.1, 10.0.0.1"} {
-			requests = append(requests, head("GET", "/api/tags", key, name+": "+value)+"\r\n")
+			requests = append(requests, handlertest.Head("GET", "/api/tags", key, name+": "+value)+"\r\n")
 		}
 	}
 	for i, got := range knock(s, t, "GET", requests) {
@@ -179,5 +181,5 @@ func TestAnAddressInAHeader(t *testing.T) {
 			t.Errorf("%q: %d", requests[i], got)
 		}
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }

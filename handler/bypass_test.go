@@ -8,20 +8,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // knock sends requests one after the other, on as few connections as they allow,
 // and returns the statuses of the answers.
-func knock(s *site, t *testing.T, method string, requests []string) (statuses []int) {
+func knock(s *handlertest.Site, t *testing.T, method string, requests []string) (statuses []int) {
 	t.Helper()
-	var w *wire
+	var w *handlertest.Wire
 	for _, request := range requests {
 		if w == nil {
-			w = s.dial(t)
+			w = s.Dial(t)
 		}
-		w.SetDeadline(time.Now().Add(patience))
-		w.write("%s", request)
-		res := w.begun(method)
+		w.SetDeadline(time.Now().Add(handlertest.Patience))
+		w.Writef("%s", request)
+		res := w.Begun(method)
 		if _, err := io.Copy(io.Discard, res.Body); err != nil {
 			t.Errorf("%.200q: %v", request, err)
 		}
@@ -43,19 +45,19 @@ var otherMethods = []string{
 // TestOtherMethods do not get in anywhere, whatever key they bring.
 func TestOtherMethods(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	paths := []string{"/nowhere", "/api/me"}
 	for _, p := range policy {
 		paths = append(paths, p.path)
 	}
-	for _, key := range []string{"X-No: key", bearer("OLLAMA-" + s.admin[13:]), bearer(s.key), bearer(s.admin)} {
+	for _, key := range []string{"X-No: key", handlertest.Bearer("OLLAMA-" + s.Admin[13:]), handlertest.Bearer(s.Key), handlertest.Bearer(s.Admin)} {
 		var requests []string
 		var want []int
 		for i, path := range paths {
 			for _, method := range otherMethods {
-				requests = append(requests, head(method, path, key)+"\r\n")
+				requests = append(requests, handlertest.Head(method, path, key)+"\r\n")
 				switch {
-				case key != bearer(s.key) && key != bearer(s.admin):
+				case key != handlertest.Bearer(s.Key) && key != handlertest.Bearer(s.Admin):
 					want = append(want, 401)
 				case i < 2:
 					want = append(want, 404)
@@ -70,21 +72,21 @@ func TestOtherMethods(t *testing.T) {
 			}
 		}
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestMethodsAndRoutesInHeaders: some servers let a client say again what it
 // wants. It is what the request line says that is checked, and what is sent.
 func TestMethodsAndRoutesInHeaders(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for i, h := range []string{
 		"X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE", "X-Method-Override: DELETE", "X-Original-Method: DELETE",
 		"X-Original-URL: /api/delete", "X-Rewrite-URL: /api/delete", "X-Override-URL: /api/delete", "X-Original-URI: /api/delete", "X-Accel-Redirect: /api/delete",
 		"X-Forwarded-Uri: /api/delete", "X-Forwarded-Prefix: /api/delete?", "Destination: /api/delete", "Content-Location: /api/delete", "Referer: /api/delete",
 	} {
-		got := s.ask(t, "GET", "/api/tags?_method=DELETE&path=/api/delete", "", h)
-		if seen := s.arrival(t, i+1); got.status != 200 || seen.Method != "GET" || seen.URI != "/api/tags?_method=DELETE&path=/api/delete" {
+		got := s.Ask(t, "GET", "/api/tags?_method=DELETE&path=/api/delete", "", h)
+		if seen := s.Arrival(t, i+1); got.Status != 200 || seen.Method != "GET" || seen.URI != "/api/tags?_method=DELETE&path=/api/delete" {
 			t.Errorf("%s: %s, arrived as %s %s", h, got, seen.Method, seen.URI)
 		}
 	}
@@ -129,11 +131,11 @@ func TestAlmostAPath(t *testing.T) {
 	} {
 		t.Run(p.path, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{})
-			for key, want := range map[string][]int{"X-No: key": {400, 401}, bearer(s.admin): {400, 404, 405}} {
+			s := handlertest.Start(t, handlertest.Config{})
+			for key, want := range map[string][]int{"X-No: key": {400, 401}, handlertest.Bearer(s.Admin): {400, 404, 405}} {
 				var requests []string
 				for _, path := range almost(p.path) {
-					requests = append(requests, head(p.method, path, key)+"\r\n")
+					requests = append(requests, handlertest.Head(p.method, path, key)+"\r\n")
 				}
 				for i, got := range knock(s, t, p.method, requests) {
 					if !slices.Contains(want, got) {
@@ -141,7 +143,7 @@ func TestAlmostAPath(t *testing.T) {
 					}
 				}
 			}
-			s.nothingArrived(t)
+			s.NothingArrived(t)
 		})
 	}
 }
@@ -150,13 +152,13 @@ func TestAlmostAPath(t *testing.T) {
 // nothing in it can be taken for more, also once it is decoded.
 func TestTheSegmentOfAPath(t *testing.T) {
 	t.Parallel()
-	s, tap := startTapped(t, config{})
+	s, tap := startTapped(t, handlertest.Config{})
 	var requests []string
 	for _, path := range almost("/v1/models/tiny") {
-		requests = append(requests, head("GET", path, bearer(s.key))+"\r\n")
+		requests = append(requests, handlertest.Head("GET", path, handlertest.Bearer(s.Key))+"\r\n")
 	}
 	knock(s, t, "GET", requests)
-	arrived := tap.take(t, s.upstream)
+	arrived := tap.take(t, s.Upstream)
 	if len(arrived) < 10 { // most are no model's name
 		t.Errorf("%d requests reached Ollama", len(arrived))
 	}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -83,11 +84,11 @@ func TestStreamsOverHTTP2AndANewCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	step := make(chan struct{})
-	s := start(t, config{ollama: standin.Options{Step: step}, certificates: certificate})
+	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Certificates: certificate})
 	ask := func(client *http.Client, model string) *http.Response {
 		t.Helper()
-		r, _ := http.NewRequest("POST", "https://"+s.public+"/v1/chat/completions", strings.NewReader(chats[2].ask(model, true)))
-		r.Header.Set("Authorization", "Bearer "+s.key)
+		r, _ := http.NewRequest("POST", "https://"+s.Public+"/v1/chat/completions", strings.NewReader(handlertest.Chats[2].Ask(model, true)))
+		r.Header.Set("Authorization", "Bearer "+s.Key)
 		res, err := client.Do(r)
 		if err != nil {
 			t.Fatal(err)
@@ -112,8 +113,8 @@ func TestStreamsOverHTTP2AndANewCertificate(t *testing.T) {
 		t.Errorf("the same again: %v, %v", changed, err)
 	}
 	other, newSerial := tlsClient(t)
-	r, _ := http.NewRequest("GET", "https://"+s.public+"/api/version", nil)
-	r.Header.Set("Authorization", "Bearer "+s.key)
+	r, _ := http.NewRequest("GET", "https://"+s.Public+"/api/version", nil)
+	r.Header.Set("Authorization", "Bearer "+s.Key)
 	if got, err := other.Do(r); err != nil || got.StatusCode != 200 || newSerial() != 2 {
 		t.Errorf("%v, %v, certificate %d", got, err, newSerial())
 	}
@@ -135,23 +136,23 @@ func TestLeavingOverHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{certificates: certificate})
+	s := handlertest.Start(t, handlertest.Config{Certificates: certificate})
 	client, _ := tlsClient(t)
 	ctx, leave := context.WithCancel(context.Background())
-	r, _ := http.NewRequestWithContext(ctx, "POST", "https://"+s.public+"/api/chat", strings.NewReader(chats[0].ask("hang", true)))
-	r.Header.Set("Authorization", "Bearer "+s.key)
+	r, _ := http.NewRequestWithContext(ctx, "POST", "https://"+s.Public+"/api/chat", strings.NewReader(handlertest.Chats[0].Ask("hang", true)))
+	r.Header.Set("Authorization", "Bearer "+s.Key)
 	failed := make(chan error, 1)
 	go func() {
 		_, err := client.Do(r)
 		failed <- err
 	}()
-	seen := s.arrival(t, 1)
+	seen := s.Arrival(t, 1)
 	leave()
-	await(t, seen.Gone, "Ollama to be let go")
-	if err := await(t, failed, "the client to fail"); err == nil {
+	handlertest.Await(t, seen.Gone, "Ollama to be let go")
+	if err := handlertest.Await(t, failed, "the client to fail"); err == nil {
 		t.Error("an answer, after all")
 	}
-	if code := s.spy.ended(t, 1); code != 499 {
+	if code := s.Spy.Ended(t, 1); code != 499 {
 		t.Errorf("recorded as %d", code)
 	}
 }
@@ -191,14 +192,14 @@ func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{certificates: certificate})
+	s := handlertest.Start(t, handlertest.Config{Certificates: certificate})
 	for size, want := range map[uint32]http2.ErrCode{16 << 10: http2.ErrCodeProtocol, 16<<10 + 1: http2.ErrCodeFrameSize} {
-		c, err := tls.Dial("tcp", s.public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		c, err := tls.Dial("tcp", s.Public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(patience))
+		c.SetDeadline(time.Now().Add(handlertest.Patience))
 		io.WriteString(c, http2.ClientPreface)
 		frames := http2.NewFramer(c, c)
 		frames.WriteSettings()
@@ -227,11 +228,11 @@ func TestASpaceInAQuery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{certificates: certificate})
+	s := handlertest.Start(t, handlertest.Config{Certificates: certificate})
 	client, _ := tlsClient(t)
-	r, _ := http.NewRequest("GET", "https://"+s.public+"/api/version", nil)
+	r, _ := http.NewRequest("GET", "https://"+s.Public+"/api/version", nil)
 	r.URL.RawQuery = "a HTTP/1.1 b"
-	r.Header.Set("Authorization", "Bearer "+s.key)
+	r.Header.Set("Authorization", "Bearer "+s.Key)
 	res, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +241,7 @@ func TestASpaceInAQuery(t *testing.T) {
 	if res.ProtoMajor != 2 || res.StatusCode != 200 {
 		t.Fatalf("HTTP/%d, %s", res.ProtoMajor, res.Status)
 	}
-	if got := s.arrival(t, 1).URI; got != "/api/version?a%20HTTP/1.1%20b" {
+	if got := s.Arrival(t, 1).URI; got != "/api/version?a%20HTTP/1.1%20b" {
 		t.Errorf("Ollama saw %s", got)
 	}
 }

@@ -15,25 +15,26 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
 // use has a request with a key answered on the connection.
-func useKey(s *site, t *testing.T, w *wire) {
+func useKey(s *handlertest.Site, t *testing.T, w *handlertest.Wire) {
 	t.Helper()
-	w.send("GET", "/api/version", "", bearer(s.key))
-	if got := w.answer("GET"); got.status != 200 || got.err != nil {
+	w.Send("GET", "/api/version", "", handlertest.Bearer(s.Key))
+	if got := w.Answer("GET"); got.Status != 200 || got.Err != nil {
 		t.Fatal(got)
 	}
 }
 
 // isOpen reports whether the proxy has left the connection open: one with half
 // a head is.
-func isOpen(w *wire) bool {
-	w.t.Helper()
+func isOpen(w *handlertest.Wire) bool {
+	w.T.Helper()
 	w.SetReadDeadline(time.Now().Add(brief))
-	_, err := w.r.Peek(1)
-	w.SetReadDeadline(time.Now().Add(patience))
+	_, err := w.R.Peek(1)
+	w.SetReadDeadline(time.Now().Add(handlertest.Patience))
 	late := net.Error(nil)
 	return errors.As(err, &late) && late.Timeout()
 }
@@ -42,21 +43,21 @@ func isOpen(w *wire) bool {
 // those whom they push out are the oldest of themselves.
 func TestStrangersMakeWay(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{connections: 6})
-	known := []*wire{s.dial(t)}
+	s := handlertest.Start(t, handlertest.Config{Connections: 6})
+	known := []*handlertest.Wire{s.Dial(t)}
 	useKey(s, t, known[0])
-	for round, opening := range []string{"", "GET /api/tags HTTP/1.1\r\n", head("GET", "/api/tags") + "\r\n"} {
-		var strangers []*wire
+	for round, opening := range []string{"", "GET /api/tags HTTP/1.1\r\n", handlertest.Head("GET", "/api/tags") + "\r\n"} {
+		var strangers []*handlertest.Wire
 		for i := range 9 {
 			if i == 4 {
-				w := s.dial(t) // pushes a stranger out, and then it is known
+				w := s.Dial(t) // pushes a stranger out, and then it is known
 				useKey(s, t, w)
 				known = append(known, w)
 			}
-			w := s.dial(t)
-			w.write("%s", opening)
+			w := s.Dial(t)
+			w.Writef("%s", opening)
 			if strings.HasSuffix(opening, "\r\n\r\n") {
-				if got := w.answer("GET"); got.status != 401 {
+				if got := w.Answer("GET"); got.Status != 401 {
 					t.Fatal(got)
 				}
 			}
@@ -64,7 +65,7 @@ func TestStrangersMakeWay(t *testing.T) {
 		}
 		for i, w := range strangers {
 			if i < 9-(4-round) { // each round there is one more who is known
-				w.closed()
+				w.Closed()
 			} else if !isOpen(w) {
 				t.Errorf("after %q: stranger %d of 9 is gone", opening, i)
 			}
@@ -79,27 +80,27 @@ func TestStrangersMakeWay(t *testing.T) {
 // whoever has just come could never show a key.
 func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{connections: 16})
-	var known []*wire
+	s := handlertest.Start(t, handlertest.Config{Connections: 16})
+	var known []*handlertest.Wire
 	for range 16 {
-		w := s.dial(t)
+		w := s.Dial(t)
 		useKey(s, t, w)
 		known = append(known, w)
 	}
-	var strangers []*wire
+	var strangers []*handlertest.Wire
 	for range 5 {
-		strangers = append(strangers, s.dial(t))
+		strangers = append(strangers, s.Dial(t))
 	}
 	for i, w := range strangers {
 		if i < 2 {
-			w.closed()
+			w.Closed()
 		} else {
 			useKey(s, t, w)
 		}
 	}
 	for i, w := range known {
 		if i < 3 {
-			w.closed()
+			w.Closed()
 		} else {
 			useKey(s, t, w)
 		}
@@ -111,33 +112,33 @@ func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
 func TestWhatRunsNeverMakesWay(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := start(t, config{connections: 3, ollama: standin.Options{Step: step}})
+	s := handlertest.Start(t, handlertest.Config{Connections: 3, Ollama: standin.Options{Step: step}})
 	var running []*http.Response
-	stream := func(w *wire) {
-		w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
-		running = append(running, w.begun("POST"))
+	stream := func(w *handlertest.Wire) {
+		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
+		running = append(running, w.Begun("POST"))
 	}
-	first, idle, last := s.dial(t), s.dial(t), s.dial(t)
+	first, idle, last := s.Dial(t), s.Dial(t), s.Dial(t)
 	stream(first)
 	useKey(s, t, idle)
 	stream(last)
 
-	stranger := s.dial(t) // while there is a stranger he is who makes way
-	idle.closed()
-	w := s.dial(t)
-	stranger.closed()
+	stranger := s.Dial(t) // while there is a stranger he is who makes way
+	idle.Closed()
+	w := s.Dial(t)
+	stranger.Closed()
 	stream(w)
 
-	s.dial(t).closed()
-	s.dial(t).closed()
+	s.Dial(t).Closed()
+	s.Dial(t).Closed()
 	close(step)
 	for _, res := range running {
-		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), chats[0].end) {
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), handlertest.Chats[0].End) {
 			t.Errorf("%q, %v", tailOf(string(body)), err)
 		}
 	}
-	useKey(s, t, s.dial(t))
-	if text, _ := s.log.look(); strings.Count(text, "as many connections as there may be") != 1 {
+	useKey(s, t, s.Dial(t))
+	if text, _ := s.Log.Look(); strings.Count(text, "as many connections as there may be") != 1 {
 		t.Error("the log does not say once that there are too many connections")
 	}
 }
@@ -147,40 +148,40 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 func TestWhereAllConnectionsAreInUse(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := start(t, config{connections: 24, ollama: standin.Options{Step: step}})
+	s := handlertest.Start(t, handlertest.Config{Connections: 24, Ollama: standin.Options{Step: step}})
 	var running []*http.Response
 	begin := func() {
-		w := s.dial(t)
-		w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
-		running = append(running, w.begun("POST"))
+		w := s.Dial(t)
+		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
+		running = append(running, w.Begun("POST"))
 	}
 	for range 21 {
 		begin()
 	}
 	turnedAway := 0
 	for range 10 { // more than there are connections left
-		for _, c := range chats {
-			w := s.dial(t)
-			w.send("POST", c.path, c.ask("tiny", true), bearer(s.key))
-			got := w.answer("POST")
-			if message, _ := errorIn(t, c.path, got.body); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") != "1" || message != "too many requests in flight, try again" {
-				t.Fatalf("%s: %s %s", c.path, got, got.body)
+		for _, c := range handlertest.Chats {
+			w := s.Dial(t)
+			w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key))
+			got := w.Answer("POST")
+			if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); got.Status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") != "1" || message != "too many requests in flight, try again" {
+				t.Fatalf("%s: %s %s", c.Path, got, got.Body)
 			}
 			turnedAway++
 		}
 	}
 	close(step)
 	for _, res := range running {
-		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), chats[0].end) {
+		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), handlertest.Chats[0].End) {
 			t.Errorf("%q, %v", tailOf(string(body)), err)
 		}
 	}
-	useKey(s, t, s.dial(t))
-	s.spy.await(t, "Refused", turnedAway)
-	if reasons := s.spy.texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
+	useKey(s, t, s.Dial(t))
+	s.Spy.Await(t, "Refused", turnedAway)
+	if reasons := s.Spy.Texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("%d were turned away, and recorded as %q", turnedAway, reasons)
 	}
-	if text, _ := s.log.look(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"msg":"as many connections carry requests as may: further ones get 503","connections":21`) {
+	if text, _ := s.Log.Look(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"msg":"as many connections carry requests as may: further ones get 503","connections":21`) {
 		t.Errorf("the log does not say once that there is no room: %s", text)
 	}
 }
@@ -189,27 +190,27 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 // neither do long ones once those that came to nothing are over.
 func TestLongHeadsHaveABound(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: handler.WaitForHeads})
-	long := head("GET", "/api/version", bearer(s.key), "X-Long: "+strings.Repeat("a", 60<<10))
-	passes := func(w *wire) bool {
-		w.SetDeadline(time.Now().Add(patience))
-		w.write("%s\r\n", long)
-		res, err := http.ReadResponse(w.r, nil)
+	s := handlertest.Start(t, handlertest.Config{Server: handler.WaitForHeads})
+	long := handlertest.Head("GET", "/api/version", handlertest.Bearer(s.Key), "X-Long: "+strings.Repeat("a", 60<<10))
+	passes := func(w *handlertest.Wire) bool {
+		w.SetDeadline(time.Now().Add(handlertest.Patience))
+		w.Writef("%s\r\n", long)
+		res, err := http.ReadResponse(w.R, nil)
 		if err != nil || res.StatusCode != 200 {
 			return false
 		}
 		io.Copy(io.Discard, res.Body)
 		return true
 	}
-	regular := s.dial(t)
+	regular := s.Dial(t)
 	for i := range 300 { // 18 MB, but one after the other
 		if !passes(regular) {
 			t.Fatalf("long head %d does not pass", i)
 		}
 	}
-	var halves []*wire
+	var halves []*handlertest.Wire
 	for len(halves) < 400 {
-		w := s.dial(t)
+		w := s.Dial(t)
 		io.WriteString(w, long) // without its end; the proxy may have closed
 		halves = append(halves, w)
 	}
@@ -227,31 +228,31 @@ func TestLongHeadsHaveABound(t *testing.T) {
 		return int(open.Load()) * len(long)
 	}
 	bytes := held()
-	for until := time.Now().Add(patience); bytes > 2<<20 && time.Now().Before(until); {
+	for until := time.Now().Add(handlertest.Patience); bytes > 2<<20 && time.Now().Before(until); {
 		bytes = held() // what has been sent may not have been read yet
 	}
 	if bytes < 1<<20 || bytes > 2<<20 {
 		t.Errorf("%d bytes of heads are held", bytes)
 	}
 	for range 100 { // that leave no room at all
-		w := s.dial(t)
-		io.WriteString(w, head("GET", "/api/version", "X-Long: "+strings.Repeat("a", 5<<10)))
+		w := s.Dial(t)
+		io.WriteString(w, handlertest.Head("GET", "/api/version", "X-Long: "+strings.Repeat("a", 5<<10)))
 		halves = append(halves, w)
 	}
 	isOpen(halves[len(halves)-1])
-	regular.SetDeadline(time.Now().Add(patience))
-	useKey(s, t, s.dial(t))
+	regular.SetDeadline(time.Now().Add(handlertest.Patience))
+	useKey(s, t, s.Dial(t))
 	useKey(s, t, regular)
-	for _, w := range []*wire{s.dial(t), regular} {
-		w.send("POST", "/api/chat", chats[0].ask("tiny", false)+strings.Repeat(" ", 7<<10), bearer(s.key))
-		if got := w.answer("POST"); got.status != 200 {
+	for _, w := range []*handlertest.Wire{s.Dial(t), regular} {
+		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", false)+strings.Repeat(" ", 7<<10), handlertest.Bearer(s.Key))
+		if got := w.Answer("POST"); got.Status != 200 {
 			t.Errorf("a body that comes with a short head: %s", got)
 		}
 	}
 	for _, w := range halves {
 		w.Close()
 	}
-	for until := time.Now().Add(patience); !passes(s.dial(t)); {
+	for until := time.Now().Add(handlertest.Patience); !passes(s.Dial(t)); {
 		if time.Now().After(until) {
 			t.Fatal("long heads do not pass any more")
 		}
@@ -265,16 +266,16 @@ func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{cors: cors})
-	page, long := s.dial(t), "X-Long: "+strings.Repeat("a", 60<<10)
+	s := handlertest.Start(t, handlertest.Config{Cors: cors})
+	page, long := s.Dial(t), "X-Long: "+strings.Repeat("a", 60<<10)
 	for i := range 300 { // 18 MB
-		page.SetDeadline(time.Now().Add(patience))
-		page.send("OPTIONS", "/api/chat", "", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST", long)
-		if got := page.answer("OPTIONS"); got.status != 204 {
+		page.SetDeadline(time.Now().Add(handlertest.Patience))
+		page.Send("OPTIONS", "/api/chat", "", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST", long)
+		if got := page.Answer("OPTIONS"); got.Status != 204 {
 			t.Fatalf("preflight %d: %s", i, got)
 		}
 	}
-	if got := s.ask(t, "GET", "/api/version", "", long); got.status != 200 {
+	if got := s.Ask(t, "GET", "/api/version", "", long); got.Status != 200 {
 		t.Error(got)
 	}
 }
@@ -284,8 +285,8 @@ func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
 func TestWhatIsSaidBetweenRequestsSetsNoDeadline(t *testing.T) {
 	t.Parallel()
 	p := handler.New(handler.Options{Upstream: &url.URL{}, Recorder: deaf{}, StallTimeout: brief, Log: slog.New(slog.DiscardHandler)})
-	l := handler.Bounded(&handler.Server{Proxy: p}, listen(t))
-	dial(t, l.Addr().String())
+	l := handler.Bounded(&handler.Server{Proxy: p}, handlertest.Listen(t))
+	handlertest.Dial(t, l.Addr().String())
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -335,8 +336,8 @@ func TestMaxInFlightHoldsWithoutADescriptorLimit(t *testing.T) {
 		{0, 3, 3}, {0, 0, 0}, {1 << 20, 3, 3}, {100, 1000, 38},
 	} {
 		upstream := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
-		s := &handler.Server{Proxy: handler.New(handler.Options{Upstream: upstream, MaxInFlight: row.said, Recorder: newSpy(), Log: slog.New(slog.DiscardHandler)})}
-		if got := handler.BoundWith(s, listen(t), row.descriptors); got != row.want {
+		s := &handler.Server{Proxy: handler.New(handler.Options{Upstream: upstream, MaxInFlight: row.said, Recorder: handlertest.NewSpy(), Log: slog.New(slog.DiscardHandler)})}
+		if got := handler.BoundWith(s, handlertest.Listen(t), row.descriptors); got != row.want {
 			t.Errorf("%d descriptors (0: not known) and --max-in-flight %d: %d requests at once, not %d", row.descriptors, row.said, got, row.want)
 		}
 	}

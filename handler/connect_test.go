@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -32,7 +33,7 @@ import (
 // connected is a connector that serves on a real port.
 type connected struct {
 	address string // host:port
-	log     *syncBuffer
+	log     *handlertest.SyncBuffer
 	stop    context.CancelFunc
 	served  <-chan error
 }
@@ -45,7 +46,7 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &connected{log: &syncBuffer{}}
+	c := &connected{log: &handlertest.SyncBuffer{}}
 	h, err := handler.NewConnector(handler.ConnectOptions{
 		Remote:    u,
 		Key:       key,
@@ -70,8 +71,8 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	}()
 	t.Cleanup(func() {
 		c.stop()
-		await(t, over, "ServeConnector to return")
-		if text, _ := c.log.look(); strings.Contains(text, key) {
+		handlertest.Await(t, over, "ServeConnector to return")
+		if text, _ := c.log.Look(); strings.Contains(text, key) {
 			t.Errorf("the log shows the key: %s", text)
 		}
 	})
@@ -80,8 +81,8 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 
 // connectSend sends a request as a client does that takes the connector for
 // its local Ollama. A Host among the headers takes the place of localhost.
-func connectSend(w *wire, method, target, body string, headers ...string) {
-	w.t.Helper()
+func connectSend(w *handlertest.Wire, method, target, body string, headers ...string) {
+	w.T.Helper()
 	if !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Host:") }) {
 		headers = append(headers, "Host: localhost:11434")
 	}
@@ -89,26 +90,26 @@ func connectSend(w *wire, method, target, body string, headers ...string) {
 		headers = append(headers, "Content-Length: "+strconv.Itoa(len(body)))
 	}
 	lines := append([]string{method + " " + target + " HTTP/1.1"}, headers...)
-	w.write("%s\r\n\r\n%s", strings.Join(lines, "\r\n"), body)
+	w.Writef("%s\r\n\r\n%s", strings.Join(lines, "\r\n"), body)
 }
 
-func (c *connected) ask(t *testing.T, method, target, body string, headers ...string) answer {
+func (c *connected) ask(t *testing.T, method, target, body string, headers ...string) handlertest.Answer {
 	t.Helper()
-	w := dial(t, c.address)
+	w := handlertest.Dial(t, c.address)
 	defer w.Close()
 	connectSend(w, method, target, body, headers...)
-	return w.answer(method)
+	return w.Answer(method)
 }
 
 func (c *connected) logged(what string) int {
-	text, _ := c.log.look()
+	text, _ := c.log.Look()
 	return strings.Count(text, what)
 }
 
 // eachConnectRemote runs a test against a proxy that speaks HTTP/1.1, and
 // against one that speaks HTTP/2 over TLS. Each has an Ollama of its own, which
 // waits for step before each chunk if stepped is set.
-func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *site, c *connected, step chan<- struct{})) {
+func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *handlertest.Site, c *connected, step chan<- struct{})) {
 	ollama := func() (o standin.Options, step chan struct{}) {
 		if stepped {
 			step = make(chan struct{})
@@ -118,14 +119,14 @@ func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *site,
 	t.Run("HTTP/1.1", func(t *testing.T) {
 		t.Parallel()
 		o, step := ollama()
-		s := start(t, config{ollama: o})
-		f(t, s, connectTo(t, "http://"+s.public, s.key, 0, nil), step)
+		s := handlertest.Start(t, handlertest.Config{Ollama: o})
+		f(t, s, connectTo(t, "http://"+s.Public, s.Key, 0, nil), step)
 	})
 	t.Run("HTTP/2", func(t *testing.T) {
 		t.Parallel()
 		o, step := ollama()
 		var proxy http.Handler
-		s := start(t, config{ollama: o, proxy: func(o *handler.Options) { proxy = handler.New(*o) }})
+		s := handlertest.Start(t, handlertest.Config{Ollama: o, Proxy: func(o *handler.Options) { proxy = handler.New(*o) }})
 		var older atomic.Bool
 		front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.ProtoMajor != 2 {
@@ -136,7 +137,7 @@ func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *site,
 		front.EnableHTTP2 = true
 		front.StartTLS()
 		t.Cleanup(front.Close)
-		f(t, s, connectTo(t, front.URL, s.key, 0, front.Client().Transport), step)
+		f(t, s, connectTo(t, front.URL, s.Key, 0, front.Client().Transport), step)
 		if older.Load() {
 			t.Error("not asked in HTTP/2")
 		}
@@ -147,13 +148,13 @@ func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *site,
 // client has got the one before.
 func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, chat := range chats {
-		t.Run(chat.path, func(t *testing.T) {
+	for _, chat := range handlertest.Chats {
+		t.Run(chat.Path, func(t *testing.T) {
 			t.Parallel()
-			eachConnectRemote(t, true, func(t *testing.T, _ *site, c *connected, step chan<- struct{}) {
-				w := dial(t, c.address)
-				connectSend(w, "POST", chat.path, chat.ask("tiny", true))
-				res := w.begun("POST")
+			eachConnectRemote(t, true, func(t *testing.T, _ *handlertest.Site, c *connected, step chan<- struct{}) {
+				w := handlertest.Dial(t, c.address)
+				connectSend(w, "POST", chat.Path, chat.Ask("tiny", true))
+				res := w.Begun("POST")
 				if res.StatusCode != 200 || !slices.Equal(res.TransferEncoding, []string{"chunked"}) {
 					t.Errorf("%s, %v", res.Status, res.TransferEncoding)
 				}
@@ -163,20 +164,20 @@ func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 				for {
 					n, err := res.Body.Read(buffer)
 					text.Write(buffer[:n])
-					if err != nil || strings.Contains(text.String(), chat.end) {
+					if err != nil || strings.Contains(text.String(), chat.End) {
 						break
 					}
 					chunks++
 					select {
 					case step <- struct{}{}:
-					case <-time.After(patience):
+					case <-time.After(handlertest.Patience):
 						t.Fatalf("after %d chunks Ollama does not go on", chunks)
 					}
 				}
 				if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
 					t.Errorf("after the end %q, %v", rest, err)
 				}
-				if chunks < 20 || !strings.Contains(text.String(), chat.end) {
+				if chunks < 20 || !strings.Contains(text.String(), chat.End) {
 					t.Errorf("%d chunks, %d bytes", chunks, text.Len())
 				}
 			})
@@ -199,17 +200,17 @@ func TestConnectCancels(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			eachConnectRemote(t, false, func(t *testing.T, s *site, c *connected, _ chan<- struct{}) {
-				w := dial(t, c.address)
-				connectSend(w, "POST", "/api/chat", chats[0].ask(tt.model, tt.stream))
-				seen := s.arrival(t, 1)
+			eachConnectRemote(t, false, func(t *testing.T, s *handlertest.Site, c *connected, _ chan<- struct{}) {
+				w := handlertest.Dial(t, c.address)
+				connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask(tt.model, tt.stream))
+				seen := s.Arrival(t, 1)
 				if tt.begun {
-					if _, err := w.begun("POST").Body.Read(make([]byte, 1)); err != nil {
+					if _, err := w.Begun("POST").Body.Read(make([]byte, 1)); err != nil {
 						t.Error(err)
 					}
 				}
 				w.Close()
-				await(t, seen.Gone, "Ollama to see the client leave")
+				handlertest.Await(t, seen.Gone, "Ollama to see the client leave")
 				if n := c.logged("WARN"); n != 0 {
 					t.Errorf("%d warnings because of a client that left", n)
 				}
@@ -232,19 +233,19 @@ func TestConnectUploads(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{})
-			c := connectTo(t, "http://"+s.public, s.admin, 0, nil)
+			s := handlertest.Start(t, handlertest.Config{})
+			c := connectTo(t, "http://"+s.Public, s.Admin, 0, nil)
 			target := fmt.Sprintf("http://%s/api/blobs/sha256:%x", c.address, sum)
 			res, err := http.Post(target, "application/octet-stream", tt.body)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			seen := s.arrival(t, 1)
+			seen := s.Arrival(t, 1)
 			if res.StatusCode != http.StatusCreated || seen.BodyLen != int64(len(blob)) || seen.BodySum != sum {
 				t.Errorf("%s; %d bytes arrived, the same: %t", res.Status, seen.BodyLen, seen.BodySum == sum)
 			}
-			if res := c.ask(t, "HEAD", fmt.Sprintf("/api/blobs/sha256:%x", sum), ""); res.status != 200 {
+			if res := c.ask(t, "HEAD", fmt.Sprintf("/api/blobs/sha256:%x", sum), ""); res.Status != 200 {
 				t.Errorf("then HEAD: %v", res)
 			}
 		})
@@ -265,17 +266,17 @@ func TestConnectDoesNotHoldUploads(t *testing.T) {
 	}))
 	t.Cleanup(remote.Close)
 	c := connectTo(t, remote.URL, connectKey(t), 0, nil)
-	w := dial(t, c.address)
+	w := handlertest.Dial(t, c.address)
 	connectSend(w, "POST", "/api/blobs/sha256:00", "", "Content-Length: 10")
-	w.write("start")
-	if text := await(t, got, "the start of the body"); text != "start" {
+	w.Writef("start")
+	if text := handlertest.Await(t, got, "the start of the body"); text != "start" {
 		t.Errorf("%q", text)
 	}
-	w.write("after")
-	if text := await(t, got, "the rest of the body"); text != "after" {
+	w.Writef("after")
+	if text := handlertest.Await(t, got, "the rest of the body"); text != "after" {
 		t.Errorf("%q", text)
 	}
-	if a := w.answer("POST"); a.status != 200 {
+	if a := w.Answer("POST"); a.Status != 200 {
 		t.Error(a)
 	}
 }
@@ -296,8 +297,8 @@ func TestConnectReadsNoBodyThatIsClosed(t *testing.T) {
 			io.Copy(io.Discard, r.Body)
 			return body.of(r)
 		}))
-		if a := c.ask(t, "POST", "/api/chat", chats[0].ask("tiny", true)); a.err != nil || a.body != body.text {
-			t.Errorf("%v: %q", a, a.body)
+		if a := c.ask(t, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true)); a.Err != nil || a.Body != body.text {
+			t.Errorf("%v: %q", a, a.Body)
 		}
 	})
 	t.Run("of a body that is not needed", func(t *testing.T) {
@@ -316,10 +317,10 @@ func TestConnectReadsNoBodyThatIsClosed(t *testing.T) {
 			}
 		}}
 		c := connectTo(t, "http://127.0.0.1:1", connectKey(t), 0, connectTransport(body.of))
-		if a := c.ask(t, "POST", "/api/chat", chats[0].ask("tiny", true)); a.err != nil || a.body != body.text {
-			t.Errorf("%v: %q", a, a.body)
+		if a := c.ask(t, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true)); a.Err != nil || a.Body != body.text {
+			t.Errorf("%v: %q", a, a.Body)
 		}
-		if err := await(t, read, "the read to end"); err == nil || err == io.EOF {
+		if err := handlertest.Await(t, read, "the read to end"); err == nil || err == io.EOF {
 			t.Errorf("the unread body gives %v", err)
 		}
 	})
@@ -354,25 +355,25 @@ func (f connectReader) Read(p []byte) (int, error) { return f(p) }
 // gets it from the remote, or learns that the key does not do.
 func TestConnectExpectContinue(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	blob := strings.Repeat("x", 2<<20)
 	target := fmt.Sprintf("/api/blobs/sha256:%x", sha256.Sum256([]byte(blob)))
 	length := "Content-Length: " + strconv.Itoa(len(blob))
 
-	w := dial(t, connectTo(t, "http://"+s.public, s.admin, 0, nil).address)
+	w := handlertest.Dial(t, connectTo(t, "http://"+s.Public, s.Admin, 0, nil).address)
 	connectSend(w, "POST", target, "", "Expect: 100-continue", length)
-	if line, err := w.r.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+	if line, err := w.R.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 100 ") {
 		t.Errorf("%q, %v", line, err)
 	}
-	w.r.ReadString('\n') // the end of the 100
-	w.write("%s", blob)
-	if a := w.answer("POST"); a.status != http.StatusCreated {
+	w.R.ReadString('\n') // the end of the 100
+	w.Writef("%s", blob)
+	if a := w.Answer("POST"); a.Status != http.StatusCreated {
 		t.Error(a)
 	}
 
-	w = dial(t, connectTo(t, "http://"+s.public, s.key, 0, nil).address)
+	w = handlertest.Dial(t, connectTo(t, "http://"+s.Public, s.Key, 0, nil).address)
 	connectSend(w, "POST", target, "", "Expect: 100-continue", length)
-	if line, err := w.r.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 403 ") {
+	if line, err := w.R.ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 403 ") {
 		t.Errorf("for a key that may not upload: %q, %v", line, err)
 	}
 }
@@ -392,7 +393,7 @@ func TestConnectWhatTheRemoteSees(t *testing.T) {
 		"X-Forwarded-For: 10.0.0.1", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "X-Forwarded-Port: 1",
 		"Forwarded: for=10.0.0.1", "X-Real-Ip: 10.0.0.1", "Te: trailers", "Upgrade: websocket",
 		"Connection: close, Upgrade, Authorization, X-Listed", "X-Listed: yes", "Proxy-Authorization: Basic eDp5")
-	r := await(t, seen, "the request")
+	r := handlertest.Await(t, seen, "the request")
 	want := http.Header{
 		"Authorization": {"Bearer " + key}, "Content-Length": {"2"}, "Content-Type": {"application/json"}, "X-Mine": {"yes"},
 	}
@@ -415,7 +416,7 @@ func TestConnectKeepsThePath(t *testing.T) {
 			"/", "/api/tags", "/v1/models/a%2Fb", "/v1/models/a%2fb%3A1", "/api/%74ags", "//api/tags", "/v1/../api/tags", "/api/tags?x=%zz&y=1",
 		} {
 			c.ask(t, "GET", target, "")
-			if got, want := await(t, seen, target), strings.TrimSuffix(prefix, "/")+target; got != want {
+			if got, want := handlertest.Await(t, seen, target), strings.TrimSuffix(prefix, "/")+target; got != want {
 				t.Errorf("%q below %q: the remote sees %q", target, prefix, got)
 			}
 		}
@@ -425,19 +426,19 @@ func TestConnectKeepsThePath(t *testing.T) {
 // TestConnectTellsTheCommandThatThereIsNoCloud: the proxy does, through it.
 func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
 	t.Parallel()
-	eachConnectRemote(t, false, func(t *testing.T, s *site, c *connected, _ chan<- struct{}) {
-		if a := c.ask(t, "GET", "/api/status", ""); a.status != 200 || a.body != `{"cloud":{"disabled":true,"source":"config"}}` {
-			t.Errorf("%d %s", a.status, a.body)
+	eachConnectRemote(t, false, func(t *testing.T, s *handlertest.Site, c *connected, _ chan<- struct{}) {
+		if a := c.ask(t, "GET", "/api/status", ""); a.Status != 200 || a.Body != `{"cloud":{"disabled":true,"source":"config"}}` {
+			t.Errorf("%d %s", a.Status, a.Body)
 		}
-		s.nothingArrived(t)
+		s.NothingArrived(t)
 	})
 }
 
 // TestConnectServesItsOwnMachineOnly is what keeps web pages out.
 func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	c := connectTo(t, "http://"+s.public, s.key, 0, nil)
+	s := handlertest.Start(t, handlertest.Config{})
+	c := connectTo(t, "http://"+s.Public, s.Key, 0, nil)
 
 	for _, headers := range [][]string{
 		{"Host: evil.example"},
@@ -464,18 +465,18 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 	} {
 		for _, method := range []string{"GET", "POST", "OPTIONS"} {
 			a := c.ask(t, method, "/api/tags", "", headers...)
-			if a.status != http.StatusForbidden || a.header.Get("Content-Type") != "application/json" {
+			if a.Status != http.StatusForbidden || a.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s with %q: %v", method, headers, a)
 				continue
 			}
-			errorIn(t, "/api/tags", a.body)
+			handlertest.ErrorIn(t, "/api/tags", a.Body)
 		}
 	}
 	// The same by the request line, which wins over Host.
-	if a := c.ask(t, "GET", "http://evil.example/api/tags", ""); a.status != http.StatusForbidden {
+	if a := c.ask(t, "GET", "http://evil.example/api/tags", ""); a.Status != http.StatusForbidden {
 		t.Error(a)
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 
 	for _, headers := range [][]string{
 		{"Host: localhost"},
@@ -495,40 +496,40 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 		{"Authorization: Bearer ollama"},
 		{"Authorization: Bearer a", "Authorization: Bearer b", "X-Api-Key: c"},
 	} {
-		if a := c.ask(t, "GET", "/api/tags", "", headers...); a.status != 200 || !strings.Contains(a.body, "tiny") {
+		if a := c.ask(t, "GET", "/api/tags", "", headers...); a.Status != 200 || !strings.Contains(a.Body, "tiny") {
 			t.Errorf("with %q: %v", headers, a)
 		}
 	}
-	w := dial(t, c.address)
-	w.write("GET /api/tags HTTP/1.0\r\n\r\n")
-	if a := w.answer("GET"); a.status != 200 {
+	w := handlertest.Dial(t, c.address)
+	w.Writef("GET /api/tags HTTP/1.0\r\n\r\n")
+	if a := w.Answer("GET"); a.Status != 200 {
 		t.Errorf("HTTP/1.0 without a Host: %v", a)
 	}
 }
 
 func TestConnectRemoteDown(t *testing.T) {
 	t.Parallel()
-	silent := scripted(t, func(*net.TCPConn, *http.Request) {})
-	garbled := scripted(t, func(c *net.TCPConn, r *http.Request) {
+	silent := handlertest.Scripted(t, func(*net.TCPConn, *http.Request) {})
+	garbled := handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
 		fmt.Fprintf(c, "%s\r\n\r\n", r.Header.Get("Authorization"))
 	})
 	for _, tt := range []struct{ name, remote, message string }{
-		{"nobody listens", nobody, " cannot be reached"},
+		{"nobody listens", handlertest.Nobody, " cannot be reached"},
 		{"no answer", silent, "no proper answer from "},
 		{"no HTTP", garbled, "no proper answer from "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := connectTo(t, "http://"+tt.remote, connectKey(t), 0, nil)
-			for i, chat := range chats {
-				a := c.ask(t, "POST", chat.path, chat.ask("tiny", true))
-				if a.status != http.StatusBadGateway || a.header.Get("Content-Type") != "application/json" {
-					t.Errorf("%s: %v", chat.path, a)
+			for i, chat := range handlertest.Chats {
+				a := c.ask(t, "POST", chat.Path, chat.Ask("tiny", true))
+				if a.Status != http.StatusBadGateway || a.Header.Get("Content-Type") != "application/json" {
+					t.Errorf("%s: %v", chat.Path, a)
 				}
-				if message, _ := errorIn(t, chat.path, a.body); !strings.Contains(message, tt.message) || !strings.Contains(message, tt.remote) {
-					t.Errorf("%s: %q", chat.path, message)
+				if message, _ := handlertest.ErrorIn(t, chat.Path, a.Body); !strings.Contains(message, tt.message) || !strings.Contains(message, tt.remote) {
+					t.Errorf("%s: %q", chat.Path, message)
 				}
-				if n := c.logged("\n"); n != i+1 || c.logged(a.header.Get("X-Request-Id")) != 1 {
+				if n := c.logged("\n"); n != i+1 || c.logged(a.Header.Get("X-Request-Id")) != 1 {
 					t.Errorf("%d lines in the log after %d requests", n, i+1)
 				}
 			}
@@ -538,18 +539,18 @@ func TestConnectRemoteDown(t *testing.T) {
 
 func TestConnectAKeyThatTheRemoteRefuses(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	c := connectTo(t, "http://"+s.public, connectKey(t), 0, nil)
-	for _, chat := range chats {
-		a := c.ask(t, "POST", chat.path, chat.ask("tiny", true))
-		if message, _ := errorIn(t, chat.path, a.body); a.status != 401 || message != "missing or invalid API key" {
-			t.Errorf("%s: %v, %q", chat.path, a, message)
+	s := handlertest.Start(t, handlertest.Config{})
+	c := connectTo(t, "http://"+s.Public, connectKey(t), 0, nil)
+	for _, chat := range handlertest.Chats {
+		a := c.ask(t, "POST", chat.Path, chat.Ask("tiny", true))
+		if message, _ := handlertest.ErrorIn(t, chat.Path, a.Body); a.Status != 401 || message != "missing or invalid API key" {
+			t.Errorf("%s: %v, %q", chat.Path, a, message)
 		}
 	}
 	if n := c.logged("the remote refuses the key"); n != 1 || c.logged("\n") != 1 {
 		t.Errorf("logged %d times", n)
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestConnectAnswersThatBreakOff must not look whole to anyone.
@@ -558,15 +559,15 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 	for _, model := range []string{"dies-between", "dies-mid-line", "short"} {
 		t.Run(model, func(t *testing.T) {
 			t.Parallel()
-			eachConnectRemote(t, false, func(t *testing.T, s *site, c *connected, _ chan<- struct{}) {
-				a := c.ask(t, "POST", "/v1/chat/completions", chats[2].ask(model, true))
-				if a.status != 200 || a.body == "" || a.err == nil {
+			eachConnectRemote(t, false, func(t *testing.T, s *handlertest.Site, c *connected, _ chan<- struct{}) {
+				a := c.ask(t, "POST", "/v1/chat/completions", handlertest.Chats[2].Ask(model, true))
+				if a.Status != 200 || a.Body == "" || a.Err == nil {
 					t.Error(a)
 				}
-				w := dial(t, c.address)
-				body := chats[0].ask(model, true)
-				w.write("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-				if err := w.end(); !errors.Is(err, syscall.ECONNRESET) {
+				w := handlertest.Dial(t, c.address)
+				body := handlertest.Chats[0].Ask(model, true)
+				w.Writef("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+				if err := w.End(); !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("to a client of HTTP/1.0: %v", err)
 				}
 			})
@@ -575,14 +576,14 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 	t.Run("the proxy dies", func(t *testing.T) {
 		t.Parallel()
 		die := make(chan struct{})
-		remote := scripted(t, func(c *net.TCPConn, _ *http.Request) {
+		remote := handlertest.Scripted(t, func(c *net.TCPConn, _ *http.Request) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
 			<-die
 		})
 		c := connectTo(t, "http://"+remote, connectKey(t), 0, nil)
-		w := dial(t, c.address)
-		connectSend(w, "POST", "/api/chat", chats[0].ask("tiny", true))
-		res := w.begun("POST")
+		w := handlertest.Dial(t, c.address)
+		connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true))
+		res := w.Begun("POST")
 		if _, err := io.ReadFull(res.Body, make([]byte, 3)); err != nil {
 			t.Error(err)
 		}
@@ -608,14 +609,14 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 	}))
 	t.Cleanup(remote.Close)
 	c := connectTo(t, remote.URL, connectKey(t), 0, nil)
-	w := dial(t, c.address)
+	w := handlertest.Dial(t, c.address)
 	connectSend(w, "POST", "/api/blobs/sha256:00", "", "Content-Length: 1000000")
-	w.write("start")
-	await(t, begun, "the upload to begin")
+	w.Writef("start")
+	handlertest.Await(t, begun, "the upload to begin")
 	w.Close()
-	await(t, gone, "the remote to see the client leave")
+	handlertest.Await(t, gone, "the remote to see the client leave")
 	c.stop()
-	if err := await(t, c.served, "ServeConnector to return"); err != nil {
+	if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
 		t.Error(err)
 	}
 	if n := c.logged("\n"); n != 0 {
@@ -628,11 +629,11 @@ func TestConnectABodyThatCannotBeRead(t *testing.T) {
 	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 	t.Cleanup(remote.Close)
 	c := connectTo(t, remote.URL, connectKey(t), 0, nil)
-	w := dial(t, c.address)
+	w := handlertest.Dial(t, c.address)
 	connectSend(w, "POST", "/v1/messages", "", "Transfer-Encoding: chunked")
-	w.write("no length\r\n")
-	a := w.answer("POST")
-	if _, kind := errorIn(t, "/v1/messages", a.body); a.status != 400 || kind != "invalid_request_error" {
+	w.Writef("no length\r\n")
+	a := w.Answer("POST")
+	if _, kind := handlertest.ErrorIn(t, "/v1/messages", a.Body); a.Status != 400 || kind != "invalid_request_error" {
 		t.Errorf("%v, %s", a, kind)
 	}
 }
@@ -642,11 +643,11 @@ func TestConnectStops(t *testing.T) {
 	t.Run("what runs may finish", func(t *testing.T) {
 		t.Parallel()
 		step := make(chan struct{})
-		s := start(t, config{ollama: standin.Options{Step: step}})
-		c := connectTo(t, "http://"+s.public, s.key, patience, nil)
-		w := dial(t, c.address)
-		connectSend(w, "POST", "/api/chat", chats[0].ask("tiny", true))
-		res := w.begun("POST")
+		s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})
+		c := connectTo(t, "http://"+s.Public, s.Key, handlertest.Patience, nil)
+		w := handlertest.Dial(t, c.address)
+		connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true))
+		res := w.Begun("POST")
 		c.stop()
 		for {
 			// The port closes as soon as the drain begins.
@@ -660,19 +661,19 @@ func TestConnectStops(t *testing.T) {
 		if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), `"done":true`) {
 			t.Errorf("%d bytes, %v", len(text), err)
 		}
-		if err := await(t, c.served, "ServeConnector to return"); err != nil {
+		if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("and is cut when the grace is over", func(t *testing.T) {
 		t.Parallel()
-		s := start(t, config{})
-		c := connectTo(t, "http://"+s.public, s.key, time.Millisecond, nil)
-		body := chats[0].ask("hang-mid", true)
-		newer, older := dial(t, c.address), dial(t, c.address)
+		s := handlertest.Start(t, handlertest.Config{})
+		c := connectTo(t, "http://"+s.Public, s.Key, time.Millisecond, nil)
+		body := handlertest.Chats[0].Ask("hang-mid", true)
+		newer, older := handlertest.Dial(t, c.address), handlertest.Dial(t, c.address)
 		connectSend(newer, "POST", "/api/chat", body)
-		older.write("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		first, second := newer.begun("POST"), older.begun("POST")
+		older.Writef("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		first, second := newer.Begun("POST"), older.Begun("POST")
 		c.stop()
 		if _, err := io.ReadAll(first.Body); err == nil {
 			t.Error("the stream ends properly")
@@ -681,9 +682,9 @@ func TestConnectStops(t *testing.T) {
 			t.Errorf("to a client of HTTP/1.0: %v", err)
 		}
 		for n := range 2 {
-			await(t, s.arrival(t, n+1).Gone, "Ollama to see the client leave")
+			handlertest.Await(t, s.Arrival(t, n+1).Gone, "Ollama to see the client leave")
 		}
-		if err := await(t, c.served, "ServeConnector to return"); err != nil {
+		if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -695,7 +696,7 @@ func TestConnectStops(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := listen(t)
+		l := handlertest.Listen(t)
 		l.Close()
 		if err := handler.ServeConnector(t.Context(), h, l, 0); err == nil {
 			t.Error("no error")

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 func TestCORS(t *testing.T) {
@@ -14,13 +15,13 @@ func TestCORS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed, s := start(t, config{}), start(t, config{cors: wrap})
+	closed, s := handlertest.Start(t, handlertest.Config{}), handlertest.Start(t, handlertest.Config{Cors: wrap})
 	preflight := func(origin string) []string {
 		return []string{"Origin: " + origin, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,content-type,x-stainless-lang"}
 	}
 	for _, row := range []struct {
 		name    string
-		s       *site
+		s       *handlertest.Site
 		method  string
 		headers []string
 		status  int
@@ -34,24 +35,24 @@ func TestCORS(t *testing.T) {
 		{"null", s, "OPTIONS", preflight("null"), 403, ""},
 		{"OPTIONS that is no preflight", s, "OPTIONS", []string{"Origin: https://chat.example.com"}, 401, "https://chat.example.com"},
 		{"no key", s, "POST", []string{"Origin: https://chat.example.com"}, 401, "https://chat.example.com"},
-		{"a key", s, "POST", []string{"Origin: https://chat.example.com", bearer(s.key)}, 200, "https://chat.example.com"},
-		{"a key, another origin", s, "POST", []string{"Origin: https://evil.example", bearer(s.key)}, 200, ""},
+		{"a key", s, "POST", []string{"Origin: https://chat.example.com", handlertest.Bearer(s.Key)}, 200, "https://chat.example.com"},
+		{"a key, another origin", s, "POST", []string{"Origin: https://evil.example", handlertest.Bearer(s.Key)}, 200, ""},
 		{"nothing allowed", closed, "OPTIONS", preflight("https://chat.example.com"), 401, ""},
-		{"nothing allowed, a key", closed, "POST", []string{"Origin: https://chat.example.com", bearer(closed.key)}, 200, ""},
+		{"nothing allowed, a key", closed, "POST", []string{"Origin: https://chat.example.com", handlertest.Bearer(closed.Key)}, 200, ""},
 	} {
-		w := row.s.dial(t)
-		w.send(row.method, "/api/chat", chats[0].ask("llama3.2", false), row.headers...)
-		got := w.answer(row.method)
-		if got.status != row.status && !(row.status == 204 && got.status == http.StatusOK) {
+		w := row.s.Dial(t)
+		w.Send(row.method, "/api/chat", handlertest.Chats[0].Ask("llama3.2", false), row.headers...)
+		got := w.Answer(row.method)
+		if got.Status != row.status && !(row.status == 204 && got.Status == http.StatusOK) {
 			t.Errorf("%s: %s", row.name, got)
 		}
-		if allowed := got.header.Get("Access-Control-Allow-Origin"); allowed != row.allowed {
+		if allowed := got.Header.Get("Access-Control-Allow-Origin"); allowed != row.allowed {
 			t.Errorf("%s: allowed for %q", row.name, allowed)
 		}
-		if got.header.Get("Access-Control-Allow-Credentials") != "" {
+		if got.Header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s: cookies are asked for", row.name)
 		}
-		for _, seen := range row.s.ollama.Seen() {
+		for _, seen := range row.s.Ollama.Seen() {
 			if seen.Header.Get("Origin") != "" {
 				t.Errorf("%s: Ollama sees the origin", row.name)
 			}
@@ -69,7 +70,7 @@ func TestPreflightsOfClients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := start(t, config{cors: wrap})
+		s := handlertest.Start(t, handlertest.Config{Cors: wrap})
 		for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
 			for _, asked := range []string{
 				"authorization", "content-type", "x-api-key",
@@ -78,26 +79,26 @@ func TestPreflightsOfClients(t *testing.T) {
 				"anthropic-beta,anthropic-dangerous-direct-browser-access,anthropic-version,content-type,x-api-key,x-stainless-helper-method",
 				"x-of-our-own",
 			} {
-				w := s.dial(t)
-				w.send("OPTIONS", "/v1/messages", "", "Origin: "+origin, "Access-Control-Request-Method: "+method, "Access-Control-Request-Headers: "+asked)
-				got := w.answer("OPTIONS")
-				if !permits(got.header, origin, method, asked) {
-					t.Errorf("%s %s from %s: %s %v", method, asked, allow, got, got.header)
+				w := s.Dial(t)
+				w.Send("OPTIONS", "/v1/messages", "", "Origin: "+origin, "Access-Control-Request-Method: "+method, "Access-Control-Request-Headers: "+asked)
+				got := w.Answer("OPTIONS")
+				if !permits(got.Header, origin, method, asked) {
+					t.Errorf("%s %s from %s: %s %v", method, asked, allow, got, got.Header)
 				}
 			}
 		}
-		w := s.dial(t)
-		w.send("OPTIONS", "/v1/messages", "", "Origin: "+origin, "Access-Control-Request-Method: PUT")
-		if got := w.answer("OPTIONS"); permits(got.header, origin, "PUT", "") {
-			t.Errorf("PUT from %s: %s %v", allow, got, got.header)
+		w := s.Dial(t)
+		w.Send("OPTIONS", "/v1/messages", "", "Origin: "+origin, "Access-Control-Request-Method: PUT")
+		if got := w.Answer("OPTIONS"); permits(got.Header, origin, "PUT", "") {
+			t.Errorf("PUT from %s: %s %v", allow, got, got.Header)
 		}
-		w = s.dial(t)
-		w.send("POST", "/v1/messages", "{}", "Origin: "+origin)
-		got := w.answer("POST")
-		if shown := got.header.Get("Access-Control-Expose-Headers"); !permits(got.header, origin, "", "") || !lists(shown, "x-request-id") || !lists(shown, "retry-after") {
-			t.Errorf("from %s: %s %v", allow, got, got.header)
+		w = s.Dial(t)
+		w.Send("POST", "/v1/messages", "{}", "Origin: "+origin)
+		got := w.Answer("POST")
+		if shown := got.Header.Get("Access-Control-Expose-Headers"); !permits(got.Header, origin, "", "") || !lists(shown, "x-request-id") || !lists(shown, "retry-after") {
+			t.Errorf("from %s: %s %v", allow, got, got.Header)
 		}
-		s.nothingArrived(t)
+		s.NothingArrived(t)
 	}
 }
 
@@ -135,22 +136,22 @@ func TestWebSocketsOfPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{cors: wrap})
+	s := handlertest.Start(t, handlertest.Config{Cors: wrap})
 	for _, origin := range []string{"https://chat.example.com", "https://evil.example"} {
 		upgrade := []string{"Origin: " + origin, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}
 		for _, path := range []string{"/", "/api/tags", "/api/chat", "/v1/chat/completions", "/v1/realtime"} {
-			w := s.dial(t)
-			w.send("GET", path, "", upgrade...)
-			if got := w.answer("GET"); got.status != http.StatusUnauthorized {
+			w := s.Dial(t)
+			w.Send("GET", path, "", upgrade...)
+			if got := w.Answer("GET"); got.Status != http.StatusUnauthorized {
 				t.Errorf("%s from %s: %s", path, origin, got)
 			}
 		}
-		s.nothingArrived(t)
+		s.NothingArrived(t)
 	}
 	// With a key, which no page can send in this way, it is a request like others.
-	w := s.dial(t)
-	w.send("GET", "/api/tags", "", "Origin: https://evil.example", "Connection: Upgrade", "Upgrade: websocket", bearer(s.key))
-	if got := w.answer("GET"); got.status != http.StatusOK || got.header.Get("Upgrade") != "" || s.arrival(t, 1).Header.Get("Upgrade") != "" {
+	w := s.Dial(t)
+	w.Send("GET", "/api/tags", "", "Origin: https://evil.example", "Connection: Upgrade", "Upgrade: websocket", handlertest.Bearer(s.Key))
+	if got := w.Answer("GET"); got.Status != http.StatusOK || got.Header.Get("Upgrade") != "" || s.Arrival(t, 1).Header.Get("Upgrade") != "" {
 		t.Errorf("with a key: %s", got)
 	}
 }

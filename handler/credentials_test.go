@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -15,9 +16,9 @@ import (
 // the others.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	key := s.key
-	another := s.mint(false)
+	s := handlertest.Start(t, handlertest.Config{})
+	key := s.Key
+	another := s.Mint(false)
 	past := fmt.Sprint("exp=", time.Now().Add(-time.Second).Unix())
 	future := fmt.Sprint("exp=", time.Now().Add(time.Hour).Unix())
 	stranger, _ := signer.NewSecret()
@@ -44,17 +45,17 @@ func TestCredentials(t *testing.T) {
 		{"x-api-key", []string{"x-api-key: " + key}, 200, ""},
 		{"both, the same", []string{"Authorization: Bearer " + key, "x-api-key: " + key}, 200, ""},
 		{"space around the value", []string{"Authorization:   Bearer " + key + " \t"}, 200, ""},
-		{"not yet expired", []string{bearer(s.mint(false, future, "label=alice"))}, 200, ""},
-		{"admin", []string{bearer(s.admin)}, 200, ""},
+		{"not yet expired", []string{handlertest.Bearer(s.Mint(false, future, "label=alice"))}, 200, ""},
+		{"admin", []string{handlertest.Bearer(s.Admin)}, 200, ""},
 
 		{"both, different", []string{"Authorization: Bearer " + key, "x-api-key: " + another}, 400, "ambiguous"},
 		{"both, one empty", []string{"Authorization: Bearer " + key, "x-api-key:"}, 400, "ambiguous"},
 		{"both, the other empty", []string{"Authorization:", "x-api-key: " + key}, 400, "ambiguous"},
 		{"both, one forged", []string{"Authorization: Bearer " + bent, "x-api-key: " + key}, 400, "ambiguous"},
 		{"basic and x-api-key", []string{"Authorization: Basic eDp5", "x-api-key: " + key}, 400, "ambiguous"},
-		{"Authorization twice", []string{bearer(key), bearer(another)}, 400, "ambiguous"},
-		{"Authorization twice, the same", []string{bearer(key), bearer(key)}, 400, "ambiguous"},
-		{"Authorization twice, one empty", []string{bearer(key), "Authorization:"}, 400, "ambiguous"},
+		{"Authorization twice", []string{handlertest.Bearer(key), handlertest.Bearer(another)}, 400, "ambiguous"},
+		{"Authorization twice, the same", []string{handlertest.Bearer(key), handlertest.Bearer(key)}, 400, "ambiguous"},
+		{"Authorization twice, one empty", []string{handlertest.Bearer(key), "Authorization:"}, 400, "ambiguous"},
 		{"x-api-key twice", []string{"x-api-key: " + key, "X-Api-Key: " + another}, 400, "ambiguous"},
 		{"x-api-key twice, the same", []string{"x-api-key: " + key, "X-Api-Key: " + key}, 400, "ambiguous"},
 
@@ -74,39 +75,39 @@ func TestCredentials(t *testing.T) {
 		{"two in one line", []string{"Authorization: Bearer " + key + ", Bearer " + another}, 401, "malformed"},
 		{"a scheme in x-api-key", []string{"x-api-key: Bearer " + key}, 401, "malformed"},
 		{"an empty x-api-key", []string{"x-api-key:"}, 401, "malformed"},
-		{"upper case", []string{bearer(strings.ToUpper(key))}, 401, "malformed"},
-		{"cut short", []string{bearer(key[:len(key)-1])}, 401, "malformed"},
-		{"one character more", []string{bearer(key + "A")}, 401, "malformed"},
-		{"no tag", []string{bearer(key[:43])}, 401, "malformed"},
-		{"endless", []string{bearer(strings.Repeat("OLLAMA-", 5000))}, 401, "malformed"},
-		{"one character changed", []string{bearer(bent)}, 401, "bad_signature"},
-		{"called an admin's", []string{bearer(promoted)}, 401, "bad_signature"},
-		{"under another secret", []string{bearer(forged)}, 401, "bad_signature"},
-		{"expired", []string{bearer(s.mint(true, past))}, 401, "expired"},
-		{"expired, and not", []string{bearer(s.mint(false, future, past, future))}, 401, "expired"},
+		{"upper case", []string{handlertest.Bearer(strings.ToUpper(key))}, 401, "malformed"},
+		{"cut short", []string{handlertest.Bearer(key[:len(key)-1])}, 401, "malformed"},
+		{"one character more", []string{handlertest.Bearer(key + "A")}, 401, "malformed"},
+		{"no tag", []string{handlertest.Bearer(key[:43])}, 401, "malformed"},
+		{"endless", []string{handlertest.Bearer(strings.Repeat("OLLAMA-", 5000))}, 401, "malformed"},
+		{"one character changed", []string{handlertest.Bearer(bent)}, 401, "bad_signature"},
+		{"called an admin's", []string{handlertest.Bearer(promoted)}, 401, "bad_signature"},
+		{"under another secret", []string{handlertest.Bearer(forged)}, 401, "bad_signature"},
+		{"expired", []string{handlertest.Bearer(s.Mint(true, past))}, 401, "expired"},
+		{"expired, and not", []string{handlertest.Bearer(s.Mint(false, future, past, future))}, 401, "expired"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := s.spy.texts("Refused")
-			arrived := len(s.ollama.Seen())
-			w := s.dial(t)
+			before := s.Spy.Texts("Refused")
+			arrived := len(s.Ollama.Seen())
+			w := s.Dial(t)
 			defer w.Close()
-			w.send("GET", "/api/tags", "", c.headers...)
-			got := w.answer("GET")
-			if got.status != c.status || got.err != nil {
+			w.Send("GET", "/api/tags", "", c.headers...)
+			got := w.Answer("GET")
+			if got.Status != c.status || got.Err != nil {
 				t.Errorf("%s", got)
 			}
-			s.spy.idle(t)
+			s.Spy.Idle(t)
 			var want []string
 			if c.reason != "" {
 				want = []string{c.reason}
 			}
-			if reasons := s.spy.texts("Refused")[len(before):]; !slices.Equal(reasons, want) {
+			if reasons := s.Spy.Texts("Refused")[len(before):]; !slices.Equal(reasons, want) {
 				t.Errorf("recorded as %q", reasons)
 			}
-			if reached := len(s.ollama.Seen()) - arrived; reached != 1 && c.status == 200 || reached != 0 && c.status != 200 {
+			if reached := len(s.Ollama.Seen()) - arrived; reached != 1 && c.status == 200 || reached != 0 && c.status != 200 {
 				t.Errorf("%d requests reached Ollama", reached)
 			}
-			challenge := got.header.Values("WWW-Authenticate")
+			challenge := got.Header.Values("WWW-Authenticate")
 			if c.status == 401 && !slices.Equal(challenge, []string{"Bearer"}) || c.status != 401 && challenge != nil {
 				t.Errorf("WWW-Authenticate %q", challenge)
 			}
@@ -117,45 +118,45 @@ func TestCredentials(t *testing.T) {
 // TestAKeyInAnotherPlaceIsNone: where keys end up in logs, they do not count.
 func TestAKeyInAnotherPlaceIsNone(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for _, target := range []string{"/api/tags?key=", "/api/tags?api_key=", "/api/tags?access_token=", "/api/tags?Authorization=Bearer+", "/api/tags/"} {
-		w := s.dial(t)
-		w.send("GET", target+s.key, "")
-		if got := w.answer("GET"); got.status != 401 {
+		w := s.Dial(t)
+		w.Send("GET", target+s.Key, "")
+		if got := w.Answer("GET"); got.Status != 401 {
 			t.Errorf("%s: %s", target, got)
 		}
 	}
-	w := s.dial(t)
-	w.send("POST", "/api/chat", "access_token="+s.key, "Content-Type: application/x-www-form-urlencoded")
-	if got := w.answer("POST"); got.status != 401 {
+	w := s.Dial(t)
+	w.Send("POST", "/api/chat", "access_token="+s.Key, "Content-Type: application/x-www-form-urlencoded")
+	if got := w.Answer("POST"); got.Status != 401 {
 		t.Errorf("in a form: %s", got)
 	}
-	w = s.dial(t)
-	w.write("%s\r\n2\r\n{}\r\n0\r\n%s\r\n\r\n", head("POST", "/api/chat", "Transfer-Encoding: chunked", "Trailer: Authorization"), bearer(s.key))
-	if got := w.answer("POST"); got.status != 401 {
+	w = s.Dial(t)
+	w.Writef("%s\r\n2\r\n{}\r\n0\r\n%s\r\n\r\n", handlertest.Head("POST", "/api/chat", "Transfer-Encoding: chunked", "Trailer: Authorization"), handlertest.Bearer(s.Key))
+	if got := w.Answer("POST"); got.Status != 401 {
 		t.Errorf("in a trailer: %s", got)
 	}
-	w = s.dial(t)
-	w.write("GET http://user:%s@proxy.example/api/tags HTTP/1.1\r\nHost: proxy.example\r\n\r\n", s.key)
-	if got := w.answer("GET"); got.status != 401 {
+	w = s.Dial(t)
+	w.Writef("GET http://user:%s@proxy.example/api/tags HTTP/1.1\r\nHost: proxy.example\r\n\r\n", s.Key)
+	if got := w.Answer("GET"); got.Status != 401 {
 		t.Errorf("in the target: %s", got)
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestRefusalsSpeakTheDialect of the path, so that the clients' own libraries
 // show our message. All 401s of one are the same, whatever the reason.
 func TestRefusalsSpeakTheDialect(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	expired := s.mint(false, "exp=1")
+	s := handlertest.Start(t, handlertest.Config{})
+	expired := s.Mint(false, "exp=1")
 	for path, kinds := range map[string]map[int]string{
 		"/api/chat":            {400: "", 401: "", 403: "", 404: "", 405: ""},
 		"/v1/chat/completions": {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 405: "invalid_request_error"},
 		"/v1/responses":        {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 405: "invalid_request_error"},
 		"/v1/messages":         {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 405: "invalid_request_error"},
 	} {
-		first := answer{}
+		first := handlertest.Answer{}
 		for _, c := range []struct {
 			method, path string
 			status       int
@@ -163,90 +164,90 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 			headers      []string
 		}{
 			{"POST", path, 401, "missing or invalid API key", nil},
-			{"POST", path, 401, "missing or invalid API key", []string{bearer("OLLAMA-nonsense")}},
-			{"POST", path, 401, "missing or invalid API key", []string{bearer(strings.Replace(s.key, "-", "-ADMIN-", 1))}},
-			{"POST", path, 401, "missing or invalid API key", []string{bearer(expired)}},
+			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer("OLLAMA-nonsense")}},
+			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(strings.Replace(s.Key, "-", "-ADMIN-", 1))}},
+			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(expired)}},
 			{"POST", path, 401, "missing or invalid API key", []string{"Authorization: Basic eDp5"}},
 			{"GET", path + "/x", 401, "missing or invalid API key", nil},
-			{"POST", path, 400, "send one API key, in one header", []string{bearer(s.key), bearer(s.key)}},
-			{"POST", path + "/x", 404, "no such route", []string{bearer(s.key)}},
-			{"GET", path, 405, "use POST on this route", []string{bearer(s.key)}},
+			{"POST", path, 400, "send one API key, in one header", []string{handlertest.Bearer(s.Key), handlertest.Bearer(s.Key)}},
+			{"POST", path + "/x", 404, "no such route", []string{handlertest.Bearer(s.Key)}},
+			{"GET", path, 405, "use POST on this route", []string{handlertest.Bearer(s.Key)}},
 		} {
-			w := s.dial(t)
-			w.send(c.method, c.path, "", c.headers...)
-			got := w.answer(c.method)
+			w := s.Dial(t)
+			w.Send(c.method, c.path, "", c.headers...)
+			got := w.Answer(c.method)
 			w.Close()
-			if got.status != c.status || got.header.Get("Content-Type") != "application/json" {
-				t.Errorf("%s %s %.30q: %s, %v", c.method, c.path, c.headers, got, got.header)
+			if got.Status != c.status || got.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s %s %.30q: %s, %v", c.method, c.path, c.headers, got, got.Header)
 			}
-			message, kind := errorIn(t, path, got.body)
+			message, kind := handlertest.ErrorIn(t, path, got.Body)
 			if message != c.message || kind != kinds[c.status] {
 				t.Errorf("%s %s: %q of the type %q", c.method, c.path, message, kind)
 			}
-			if got.status != 401 {
+			if got.Status != 401 {
 				continue
 			}
-			if id := got.header.Get("X-Request-Id"); id == "" || strings.HasPrefix(path, "/v1/messages") && !strings.Contains(got.body, id) {
-				t.Errorf("%s: request %q, %s", path, id, got.body)
+			if id := got.Header.Get("X-Request-Id"); id == "" || strings.HasPrefix(path, "/v1/messages") && !strings.Contains(got.Body, id) {
+				t.Errorf("%s: request %q, %s", path, id, got.Body)
 			}
 			got = anonymous(got)
-			if first.status == 0 {
+			if first.Status == 0 {
 				first = got
 			}
-			if got.body != first.body || !maps.EqualFunc(got.header, first.header, slices.Equal) {
-				t.Errorf("%s %.30q: %q %v differs from %q %v", c.path, c.headers, got.body, got.header, first.body, first.header)
+			if got.Body != first.Body || !maps.EqualFunc(got.Header, first.Header, slices.Equal) {
+				t.Errorf("%s %.30q: %q %v differs from %q %v", c.path, c.headers, got.Body, got.Header, first.Body, first.Header)
 			}
 		}
 	}
-	got := s.ask(t, "POST", "/api/pull", "{}")
-	if message, _ := errorIn(t, "/api/pull", got.body); got.status != 403 || message != "this route needs an OLLAMA-ADMIN- key" {
+	got := s.Ask(t, "POST", "/api/pull", "{}")
+	if message, _ := handlertest.ErrorIn(t, "/api/pull", got.Body); got.Status != 403 || message != "this route needs an OLLAMA-ADMIN- key" {
 		t.Errorf("%s, %q", got, message)
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestARefusalReachesWhoSends: most clients read nothing before they have sent
 // all of their body, and a connection that is reset meanwhile loses the answer.
 func TestARefusalReachesWhoSends(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for _, size := range []int{1, 5_000, 200_000, 2 << 20} {
 		for range 3 {
-			for key, want := range map[string]int{"X-No: key": 401, bearer(s.key): 404} {
-				w := s.dial(t)
-				w.write("%s\r\n", head("POST", "/api/me", key, fmt.Sprint("Content-Length: ", size)))
+			for key, want := range map[string]int{"X-No: key": 401, handlertest.Bearer(s.Key): 404} {
+				w := s.Dial(t)
+				w.Writef("%s\r\n", handlertest.Head("POST", "/api/me", key, fmt.Sprint("Content-Length: ", size)))
 				for part := range slices.Chunk(make([]byte, size), 64<<10) {
 					if _, err := w.Write(part); err != nil {
 						break
 					}
 				}
-				if got := w.answer("POST"); got.status != want || got.err != nil {
+				if got := w.Answer("POST"); got.Status != want || got.Err != nil {
 					t.Errorf("%d bytes: %s", size, got)
 				}
 				w.Close()
 			}
 		}
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestARefusalDoesNotWaitForTheBody: whoever has no key must not be able to
 // hold a connection by announcing a body and never sending it.
 func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	waiting := map[string]*wire{}
+	s := handlertest.Start(t, handlertest.Config{})
+	waiting := map[string]*handlertest.Wire{}
 	for _, framing := range []string{"Content-Length: 100", "Content-Length: 200000", "Content-Length: 1000000", "Transfer-Encoding: chunked", "Content-Length: 100\r\nExpect: 100-continue"} {
-		waiting[framing] = s.dial(t)
-		waiting[framing].write("%s\r\n", head("POST", "/api/chat", framing))
+		waiting[framing] = s.Dial(t)
+		waiting[framing].Writef("%s\r\n", handlertest.Head("POST", "/api/chat", framing))
 	}
 	for framing, w := range waiting {
-		if got := w.answer("POST"); got.status != 401 || got.err != nil {
+		if got := w.Answer("POST"); got.Status != 401 || got.Err != nil {
 			t.Errorf("%s: %s", framing, got)
 		}
-		if raw := w.raw.String(); strings.Contains(raw, "100 Continue") {
+		if raw := w.Raw.String(); strings.Contains(raw, "100 Continue") {
 			t.Errorf("%s: the client was asked for its body: %q", framing, raw)
 		}
-		w.closed()
+		w.Closed()
 	}
 }

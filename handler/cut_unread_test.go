@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -80,7 +81,7 @@ var slowReaders = []struct {
 
 func askSecurely(t *testing.T, c net.Conn, key string) {
 	t.Helper()
-	if _, err := io.WriteString(tls.Client(c, &tls.Config{InsecureSkipVerify: true}), head("GET", "/api/version", bearer(key))+"\r\n"); err != nil {
+	if _, err := io.WriteString(tls.Client(c, &tls.Config{InsecureSkipVerify: true}), handlertest.Head("GET", "/api/version", handlertest.Bearer(key))+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -106,42 +107,42 @@ func TestSlowReadersCannotOutstayACut(t *testing.T) {
 				t.Parallel()
 				keys := &revocable{}
 				now := make(chan os.Signal, 1)
-				s := start(t, config{
-					certificates: certificate,
-					grace:        time.Millisecond,
-					upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				s := handlertest.Start(t, handlertest.Config{
+					Certificates: certificate,
+					Grace:        time.Millisecond,
+					Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						line := []byte(strings.Repeat("a", 64<<10))
 						for r.Context().Err() == nil {
 							w.Write(line)
 						}
 					}),
-					proxy: func(o *options) { keys.KeyVerifier, o.Keys = o.Keys, keys },
-					server: func(s *handler.Server) {
+					Proxy: func(o *handler.Options) { keys.KeyVerifier, o.Keys = o.Keys, keys },
+					Server: func(s *handler.Server) {
 						s.ReloadNow, s.ReloadInterval = now, time.Hour
 						s.Reloads = []handler.Reload{{Name: "revocations", Load: func(context.Context, bool) (bool, error) { return keys.revoked.Load(), nil }}}
 					},
 				})
 				c := narrowKey(s, t)
-				reader.begin(t, c, s.mint(false, "streams=1"))
-				s.spy.await(t, "FirstByte", 1)
-				if got := handler.Places(s.proxy); got != [2]int{1, 1} {
+				reader.begin(t, c, s.Mint(false, "streams=1"))
+				s.Spy.Await(t, "FirstByte", 1)
+				if got := handler.Places(s.Proxy); got != [2]int{1, 1} {
 					t.Fatalf("it takes %v", got)
 				}
 				if cut == "revoked" {
 					keys.revoked.Store(true)
 					now <- os.Interrupt
 				} else {
-					s.stop()
+					s.Stop()
 				}
-				s.spy.idle(t)
-				if outcome := s.spy.texts("RequestEnded"); len(outcome) != 1 {
+				s.Spy.Idle(t)
+				if outcome := s.Spy.Texts("RequestEnded"); len(outcome) != 1 {
 					t.Errorf("recorded as %q", outcome)
 				}
-				if got := handler.Places(s.proxy); got != [2]int{} {
+				if got := handler.Places(s.Proxy); got != [2]int{} {
 					t.Errorf("afterwards it takes %v", got)
 				}
 				if cut == "shutdown" {
-					await(t, s.served, "Serve to return")
+					handlertest.Await(t, s.Served, "Serve to return")
 				}
 			})
 		}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // recorded is an answer of Ollama's as it stands on the wire. Its Ollama dies
@@ -114,23 +116,23 @@ func TestOllamaDiesAtEveryByte(t *testing.T) {
 	t.Parallel()
 	room := make(chan struct{}, 200) // bounds how many sockets are in use
 	var all sync.WaitGroup
-	var sites []*site
+	var sites []*handlertest.Site
 	for _, r := range recordings {
 		// A reset may overtake what was sent before it, so what comes of one
 		// is not quite certain.
 		for _, reset := range []bool{false, true} {
-			s := start(t, config{address: scripted(t, func(conn *tcpConn, req *http.Request) { r.die(conn, req, reset) })})
-			key := s.key
+			s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, req *http.Request) { r.die(conn, req, reset) })})
+			key := s.Key
 			if r.limited {
-				key = s.mint(false, "models=tiny")
+				key = s.Mint(false, "models=tiny")
 			} else if r.path == "/api/pull" {
-				key = s.mint(true)
+				key = s.Mint(true)
 			}
 			for cut := range len(r.raw) + 1 {
 				room <- struct{}{}
 				all.Go(func() {
 					defer func() { <-room }()
-					if err := r.ask(s.public, key, cut, reset); err != nil {
+					if err := r.ask(s.Public, key, cut, reset); err != nil {
 						t.Errorf("%s %s: Ollama died after %d bytes of %d, %q, reset %t: %v",
 							r.path, r.name, cut, len(r.raw), r.raw[max(0, cut-20):cut], reset, err)
 					}
@@ -148,7 +150,7 @@ func TestOllamaDiesAtEveryByte(t *testing.T) {
 }
 
 // die sends as much of the answer as the request says.
-func (r *recorded) die(conn *tcpConn, req *http.Request, reset bool) {
+func (r *recorded) die(conn *net.TCPConn, req *http.Request, reset bool) {
 	cut, err := strconv.Atoi(req.Header.Get("X-Cut"))
 	if err != nil {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nalive")
@@ -162,7 +164,7 @@ func (r *recorded) die(conn *tcpConn, req *http.Request, reset bool) {
 
 // audit sees that the recorder and the log know of each death, and that the log
 // quotes nothing.
-func (r *recorded) audit(t *testing.T, s *site) {
+func (r *recorded) audit(t *testing.T, s *handlertest.Site) {
 	broken, truncated := 0, 0
 	for cut := range len(r.raw) + 1 {
 		switch {
@@ -174,13 +176,13 @@ func (r *recorded) audit(t *testing.T, s *site) {
 			broken++
 		}
 	}
-	s.spy.idle(t)
+	s.Spy.Idle(t)
 	want := append(slices.Repeat([]string{"reset"}, broken-truncated), slices.Repeat([]string{"truncated"}, truncated)...)
-	if kinds := slices.Sorted(slices.Values(s.spy.texts("UpstreamFailed"))); !slices.Equal(kinds, want) {
+	if kinds := slices.Sorted(slices.Values(s.Spy.Texts("UpstreamFailed"))); !slices.Equal(kinds, want) {
 		t.Errorf("%s %s: after %d deaths the recorder knows of %d: %q", r.path, r.name, broken, len(kinds), kinds)
 	}
-	s.lines(t, len(s.spy.all("RequestEnded")))
-	log, _ := s.log.look()
+	s.Lines(t, len(s.Spy.All("RequestEnded")))
+	log, _ := s.Log.Look()
 	if n := strings.Count(log, `"outcome":"upstream_error"`); n != broken || strings.Contains(log, "planted") {
 		t.Errorf("%s %s: after %d deaths the log tells of %d; it quotes Ollama: %t", r.path, r.name, broken, n, strings.Contains(log, "planted"))
 	}
@@ -212,20 +214,20 @@ func (r *recorded) ask(proxy, key string, cut int, reset bool) error {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(handlertest.Patience))
 	var raw strings.Builder
 	in := bufio.NewReader(io.TeeReader(conn, &raw))
 	method := "POST"
 	if r.limited {
 		method = "GET"
 	}
-	io.WriteString(conn, head(method, r.path, bearer(key), fmt.Sprint("X-Cut: ", cut), "Content-Length: 2")+"\r\n{}")
+	io.WriteString(conn, handlertest.Head(method, r.path, handlertest.Bearer(key), fmt.Sprint("X-Cut: ", cut), "Content-Length: 2")+"\r\n{}")
 	res, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return fmt.Errorf("no answer, %w", err)
 	}
 	body, err := io.ReadAll(res.Body)
-	got := answer{res.StatusCode, res.Header, string(body), err}
+	got := handlertest.Answer{Status: res.StatusCode, Header: res.Header, Body: string(body), Err: err}
 	if err == nil {
 		err = alive(conn, in, key)
 	} else if strings.HasSuffix(raw.String(), "\r\n0\r\n\r\n") {
@@ -240,7 +242,7 @@ func (r *recorded) ask(proxy, key string, cut int, reset bool) error {
 
 // alive asks for something else on the same connection.
 func alive(conn net.Conn, in *bufio.Reader, key string) error {
-	io.WriteString(conn, head("GET", "/api/version", bearer(key))+"\r\n")
+	io.WriteString(conn, handlertest.Head("GET", "/api/version", handlertest.Bearer(key))+"\r\n")
 	res, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return fmt.Errorf("the connection is of no more use: %w", err)
@@ -252,7 +254,7 @@ func alive(conn net.Conn, in *bufio.Reader, key string) error {
 }
 
 // judge says what is wrong with an answer that the client got.
-func (r *recorded) judge(got answer, cut int, reset bool) error {
+func (r *recorded) judge(got handlertest.Answer, cut int, reset bool) error {
 	sent := r.passed[cut]
 	whole := r.isWhole(cut, reset)
 	begun := cut >= len(r.head) && (sent > 0 || strings.Contains(r.head, "chunked") || r.closed)
@@ -262,28 +264,28 @@ func (r *recorded) judge(got answer, cut int, reset bool) error {
 	var status int
 	fmt.Sscanf(r.head[strings.LastIndex(r.head, "HTTP/"):], "HTTP/1.%d %d", new(int), &status)
 	switch {
-	case whole && got.status == status && got.err == nil:
+	case whole && got.Status == status && got.Err == nil:
 		want := r.body[:sent]
 		if r.limited {
 			want = map[string]string{"/api/tags": `{"models":[{"name":"tiny"}]}`, "/v1/models": `{"data":[{"id":"tiny"}]}`}[r.path]
 		}
-		if got.body != want {
-			return fmt.Errorf("the answer became %q", got.body)
+		if got.Body != want {
+			return fmt.Errorf("the answer became %q", got.Body)
 		}
 		return nil
 	case whole && !reset:
 		return fmt.Errorf("the answer was whole, the client got %s", got)
-	case got.status == 502 && got.err == nil && (!begun || reset):
-		if !strings.Contains(got.body, `Ollama broke off its answer`) || !strings.HasSuffix(got.body, "}") {
-			return fmt.Errorf("the client reads %q", got.body)
+	case got.Status == 502 && got.Err == nil && (!begun || reset):
+		if !strings.Contains(got.Body, `Ollama broke off its answer`) || !strings.HasSuffix(got.Body, "}") {
+			return fmt.Errorf("the client reads %q", got.Body)
 		}
 		return nil
 	case !begun:
 		return fmt.Errorf("nothing of the answer should pass: %s", got)
-	case got.status != status || !errors.Is(got.err, io.ErrUnexpectedEOF) && !errors.Is(got.err, syscall.ECONNRESET):
-		return fmt.Errorf("no broken answer: %s %q", got, got.body)
+	case got.Status != status || !errors.Is(got.Err, io.ErrUnexpectedEOF) && !errors.Is(got.Err, syscall.ECONNRESET):
+		return fmt.Errorf("no broken answer: %s %q", got, got.Body)
 	}
-	passed, event := got.body, ""
+	passed, event := got.Body, ""
 	if i := strings.Index(passed, errorMarks[r.path]); i >= 0 {
 		passed, event = passed[:i], passed[i:]
 		if !strings.HasPrefix(r.body[:sent], passed) {
@@ -291,7 +293,7 @@ func (r *recorded) judge(got answer, cut int, reset bool) error {
 		}
 	}
 	if !strings.HasPrefix(r.body[:sent], passed) || !reset && len(passed) != sent {
-		return fmt.Errorf("Ollama sent %q, the client got %q", r.body[:sent], got.body)
+		return fmt.Errorf("Ollama sent %q, the client got %q", r.body[:sent], got.Body)
 	}
 	stream := r.isStream()
 	atLine := passed == "" || strings.HasSuffix(passed, "\n")

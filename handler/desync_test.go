@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // bad is an answer of an Ollama that is out of its mind, or in other hands.
@@ -60,7 +62,7 @@ func (h *hostile) end(name string) {
 // serve lets it listen, and returns where.
 func (h *hostile) serve(t *testing.T) string {
 	t.Helper()
-	l := listen(t)
+	l := handlertest.Listen(t)
 	var running sync.WaitGroup
 	over, end := context.WithCancel(context.Background())
 	running.Go(func() {
@@ -96,7 +98,7 @@ func (h *hostile) talk(c net.Conn) {
 			h.mistakes = append(h.mistakes, fmt.Sprintf("%s: the connection carries %s", last.name, request.RequestURI))
 			h.mu.Unlock()
 		}
-		if isWatch(request) {
+		if handlertest.IsWatch(request) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 			continue
 		}
@@ -136,31 +138,31 @@ func proper(name string) string {
 func TestEachGetsItsOwnAnswer(t *testing.T) {
 	t.Parallel()
 	h := newHostile(badAnswers...)
-	s := start(t, config{address: h.serve(t)})
+	s := handlertest.Start(t, handlertest.Config{Address: h.serve(t)})
 	for i, b := range badAnswers {
 		t.Run(b.name, func(t *testing.T) {
-			w := s.dial(t)
+			w := s.Dial(t)
 			defer w.Close()
-			w.send(b.method, "/api/version?"+b.query(), "", bearer(s.key))
+			w.Send(b.method, "/api/version?"+b.query(), "", handlertest.Bearer(s.Key))
 			got, alive := parseAnswer(w, b.method)
 			if got != b.gets {
 				t.Errorf("the client got %.200q, not %q", got, b.gets)
 			}
 			own := fmt.Sprint("n", 2*i)
 			if alive {
-				w.send("GET", "/api/version?"+own, "", bearer(s.key))
+				w.Send("GET", "/api/version?"+own, "", handlertest.Bearer(s.Key))
 				if got, _ := parseAnswer(w, "GET"); got != "200 this is "+own {
 					t.Errorf("on the same connection the client got %.200q", got)
 				}
 				w.CloseWrite()
 			}
-			w.closed()
+			w.Closed()
 			if !b.again {
-				await(t, h.ended[b.query()], "the connection to Ollama to end")
+				handlertest.Await(t, h.ended[b.query()], "the connection to Ollama to end")
 			}
 			other := fmt.Sprint("n", 2*i+1)
-			if got := s.ask(t, "GET", "/api/version?"+other, ""); got.body != "this is "+other || got.err != nil {
-				t.Errorf("another client got %s, %.200q", got, got.body)
+			if got := s.Ask(t, "GET", "/api/version?"+other, ""); got.Body != "this is "+other || got.Err != nil {
+				t.Errorf("another client got %s, %.200q", got, got.Body)
 			}
 		})
 	}
@@ -170,19 +172,19 @@ func TestEachGetsItsOwnAnswer(t *testing.T) {
 // parseAnswer reads an answer as no two clients could read it differently, by no
 // code of net/http's. It returns the status and the body, and whether there may
 // be another answer on the connection.
-func parseAnswer(w *wire, method string) (got string, alive bool) {
-	w.t.Helper()
+func parseAnswer(w *handlertest.Wire, method string) (got string, alive bool) {
+	w.T.Helper()
 	line := func() string {
-		text, err := w.r.ReadString('\n')
+		text, err := w.R.ReadString('\n')
 		line, ok := strings.CutSuffix(text, "\r\n")
 		if err != nil || !ok || strings.ContainsFunc(strings.ReplaceAll(line, "\t", ""), isControl) {
-			w.t.Errorf("the line %.200q, %v", text, err)
+			w.T.Errorf("the line %.200q, %v", text, err)
 		}
 		return line
 	}
 	words := strings.SplitN(line(), " ", 3)
 	if len(words) != 3 || words[0] != "HTTP/1.1" || len(words[1]) != 3 || strings.Trim(words[1], "0123456789") != "" || words[1] < "200" {
-		w.t.Errorf("the status line %q", words)
+		w.T.Errorf("the status line %q", words)
 		return "", false
 	}
 	got, alive = words[1], true
@@ -194,28 +196,28 @@ func parseAnswer(w *wire, method string) (got string, alive bool) {
 		}
 		name, value, ok := strings.Cut(text, ": ")
 		if !ok || !isToken(name) {
-			w.t.Errorf("the header %q", text)
+			w.T.Errorf("the header %q", text)
 		}
 		switch strings.ToLower(name) {
 		case "content-length":
 			n, err := strconv.Atoi(value)
 			if err != nil || length >= 0 || got == "204" || got == "304" {
-				w.t.Errorf("%s with the length %q", got, value)
+				w.T.Errorf("%s with the length %q", got, value)
 			}
 			length = n
 		case "transfer-encoding":
 			chunked = value == "chunked"
 			if !chunked || got == "204" || got == "304" {
-				w.t.Errorf("%s with the coding %q", got, value)
+				w.T.Errorf("%s with the coding %q", got, value)
 			}
 		case "connection":
 			alive = value != "close"
 		case "set-cookie", "keep-alive", "proxy-authenticate", "te", "trailer", "upgrade":
-			w.t.Errorf("the header %q", text)
+			w.T.Errorf("the header %q", text)
 		}
 	}
 	if chunked && length >= 0 {
-		w.t.Error("two framings")
+		w.T.Error("two framings")
 	}
 	var body []byte
 	whole := true
@@ -224,20 +226,20 @@ func parseAnswer(w *wire, method string) (got string, alive bool) {
 	case chunked:
 		var raw bytes.Buffer
 		for n := 0; n == 0 && whole; {
-			b, err := w.r.ReadByte()
+			b, err := w.R.ReadByte()
 			whole = err == nil
 			raw.WriteByte(b)
 			var text string
 			if text, n, err = parseChunks(raw.Bytes()); err != nil {
-				w.t.Error(err)
+				w.T.Error(err)
 			}
 			body = []byte(text)
 		}
 	case length >= 0:
-		body, _ = io.ReadAll(io.LimitReader(w.r, int64(length)))
+		body, _ = io.ReadAll(io.LimitReader(w.R, int64(length)))
 		whole = len(body) == length
 	default:
-		w.t.Error("no framing")
+		w.T.Error("no framing")
 	}
 	if got[0] == '5' {
 		body = nil // the proxy's own words
@@ -260,14 +262,14 @@ func TestLeftoversUnderLoad(t *testing.T) {
 		answers = append(answers, bad{name: name, raw: []string{proper(name), "HTTP/1.1 204 No Content\r\n\r\n"}[i%2] + evil})
 	}
 	h := newHostile(answers...)
-	s := start(t, config{address: h.serve(t)})
+	s := handlertest.Start(t, handlertest.Config{Address: h.serve(t)})
 	var running sync.WaitGroup
 	for c := range clients {
-		w := s.dial(t)
+		w := s.Dial(t)
 		running.Go(func() {
 			for i := range each {
-				asksFor(w, fmt.Sprint("x", c*each+i), s.key)
-				asksFor(w, fmt.Sprint("n", c*each+i), s.key)
+				asksFor(w, fmt.Sprint("x", c*each+i), s.Key)
+				asksFor(w, fmt.Sprint("n", c*each+i), s.Key)
 			}
 		})
 	}
@@ -277,16 +279,16 @@ func TestLeftoversUnderLoad(t *testing.T) {
 
 // asksFor asks for an answer by its name, and fails the test if it gets another
 // one that has a body.
-func asksFor(w *wire, name, key string) {
-	w.SetDeadline(time.Now().Add(patience))
-	fmt.Fprintf(w, "%s\r\n", head("GET", "/api/version?"+name, bearer(key)))
-	res, err := http.ReadResponse(w.r, nil)
+func asksFor(w *handlertest.Wire, name, key string) {
+	w.SetDeadline(time.Now().Add(handlertest.Patience))
+	fmt.Fprintf(w, "%s\r\n", handlertest.Head("GET", "/api/version?"+name, handlertest.Bearer(key)))
+	res, err := http.ReadResponse(w.R, nil)
 	if err != nil {
-		w.t.Errorf("%s: %v", name, err)
+		w.T.Errorf("%s: %v", name, err)
 		return
 	}
 	body, err := io.ReadAll(res.Body)
 	if res.StatusCode != 204 && string(body) != "this is "+name || err != nil {
-		w.t.Errorf("%s: status %d, %q, %v", name, res.StatusCode, body, err)
+		w.T.Errorf("%s: status %d, %q, %v", name, res.StatusCode, body, err)
 	}
 }

@@ -10,20 +10,21 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
 // nodes runs boxes on addresses of their own with the same port.
-func nodes(t *testing.T, addresses ...string) (all []*box, port string) {
+func nodes(t *testing.T, addresses ...string) (all []*handlertest.Box, port string) {
 	t.Helper()
 	for _, a := range addresses {
-		b := newBox(t, a, standin.Options{Models: []string{"tiny"}})
-		b.close()
+		b := handlertest.NewBox(t, a, standin.Options{Models: []string{"tiny"}})
+		b.Close()
 		if port == "" {
-			_, port, _ = net.SplitHostPort(b.at)
+			_, port, _ = net.SplitHostPort(b.At)
 		}
-		b.at = net.JoinHostPort(a, port)
-		b.reopen()
+		b.At = net.JoinHostPort(a, port)
+		b.Reopen()
 		all = append(all, b)
 	}
 	return all, port
@@ -34,17 +35,17 @@ func nodes(t *testing.T, addresses ...string) (all []*box, port string) {
 func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	t.Parallel()
 	boxes, port := nodes(t, "127.0.0.2", "127.0.0.3", "127.0.0.4")
-	boxes[1].load("tiny")
+	boxes[1].Load("tiny")
 	n := &names{}
 	n.set(dnsmessage.RCodeSuccess, "127.0.0.3", "127.0.0.2", "::1")
 	host := "ollama.internal:" + port
-	s := start(t, config{proxy: func(o *handler.Options) {
+	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
 		o.Upstreams = []handler.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: host}, Weight: 1, Discover: true}}
 		o.Resolver = n.resolver()
 	}})
 	known := func() string {
 		var all []string
-		for _, u := range s.proxy.UpstreamStates() {
+		for _, u := range s.Proxy.UpstreamStates() {
 			all = append(all, fmt.Sprint(u.Name, u.Up, u.Loaded))
 		}
 		return strings.Join(all, " ")
@@ -55,28 +56,28 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	}
 	expect("gpus@127.0.0.2true [] gpus@127.0.0.3true [tiny:latest]")
 	for range 10 {
-		if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
-			t.Fatalf("%v %s", a, a.body)
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
+			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	if boxes[1].requests() != 10 {
-		t.Errorf("%d requests where the model is loaded", boxes[1].requests())
+	if boxes[1].Requests() != 10 {
+		t.Errorf("%d requests where the model is loaded", boxes[1].Requests())
 	}
-	if seen := boxes[1].ollama.Seen()[2]; seen.Host != host {
+	if seen := boxes[1].Ollama.Seen()[2]; seen.Host != host {
 		t.Errorf("the Host is %q", seen.Host)
 	}
 
 	n.set(dnsmessage.RCodeSuccess, "127.0.0.4", "127.0.0.3")
-	handler.LookUp(s.proxy)
+	handler.LookUp(s.Proxy)
 	expect("gpus@127.0.0.3true [tiny:latest] gpus@127.0.0.4true []")
 	n.set(dnsmessage.RCodeServerFailure)
-	handler.LookUp(s.proxy)
+	handler.LookUp(s.Proxy)
 	expect("gpus@127.0.0.3true [tiny:latest] gpus@127.0.0.4true []")
 	n.set(dnsmessage.RCodeSuccess, "127.0.0.2")
-	handler.LookUp(s.proxy)
+	handler.LookUp(s.Proxy)
 	expect("gpus@127.0.0.2true []")
-	if a := asManager(s, t, "POST", "/api/chat", forModel("tiny"), naming+": gpus@127.0.0.2"); a.status != 200 || a.header.Get(naming) != "gpus@127.0.0.2" {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), naming+": gpus@127.0.0.2"); a.Status != 200 || a.Header.Get(naming) != "gpus@127.0.0.2" {
+		t.Errorf("%v %s", a, a.Body)
 	}
 }
 
@@ -86,16 +87,16 @@ func TestANameThatIsNotThereYet(t *testing.T) {
 	boxes, port := nodes(t, "127.0.0.5")
 	n := &names{}
 	n.set(dnsmessage.RCodeNameError)
-	s := start(t, config{proxy: func(o *handler.Options) {
+	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
 		o.Upstreams = []handler.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: "ollama.internal:" + port}, Weight: 1, Discover: true}}
 		o.Resolver = n.resolver()
 	}})
-	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 502 {
-		t.Errorf("%v %s", a, a.body)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 502 {
+		t.Errorf("%v %s", a, a.Body)
 	}
 	n.set(dnsmessage.RCodeSuccess, "127.0.0.5")
-	handler.LookUp(s.proxy)
-	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 || boxes[0].requests() != 1 {
-		t.Errorf("%v %s", a, a.body)
+	handler.LookUp(s.Proxy)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 || boxes[0].Requests() != 1 {
+		t.Errorf("%v %s", a, a.Body)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -31,17 +32,17 @@ func progressIn(t *testing.T, body string) (all []progress) {
 // client goes by.
 func TestAPullGoesToAll(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny", "fresh"}})
-	s := startPool(t, config{}, one, two)
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"fresh"}`); a.status != 200 {
-		t.Fatalf("%v %s", a, a.body)
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny", "fresh"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"fresh"}`); a.Status != 200 {
+		t.Fatalf("%v %s", a, a.Body)
 	}
 	a := asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`)
-	if a.status != 200 || a.err != nil || a.header.Get("Content-Type") != "application/x-ndjson" {
-		t.Errorf("%v %v", a, a.header)
+	if a.Status != 200 || a.Err != nil || a.Header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("%v %v", a, a.Header)
 	}
-	all := progressIn(t, a.body)
+	all := progressIn(t, a.Body)
 	for i, p := range all {
 		last := i == len(all)-1
 		name := p.Upstream
@@ -50,13 +51,13 @@ func TestAPullGoesToAll(t *testing.T) {
 			t.Errorf("line %d of %d: %+v", i, len(all), p)
 		}
 	}
-	for _, b := range []*box{one, two} {
+	for _, b := range []*handlertest.Box{one, two} {
 		if !slices.Contains(hasModel(b, t), "fresh:latest") {
-			t.Errorf("%s has not pulled it", b.name)
+			t.Errorf("%s has not pulled it", b.Name)
 		}
 	}
-	if a := asManager(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`); a.status != 200 || a.body != `{"status":"success"}` {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`); a.Status != 200 || a.Body != `{"status":"success"}` {
+		t.Errorf("%v %s", a, a.Body)
 	}
 }
 
@@ -64,12 +65,12 @@ func TestAPullGoesToAll(t *testing.T) {
 // where it failed, and where not.
 func TestAPullThatFailsSomewhere(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-	s := startPool(t, config{}, one, two)
-	check := func(a answer, reason string) {
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	check := func(a handlertest.Answer, reason string) {
 		t.Helper()
-		all := progressIn(t, a.body)
+		all := progressIn(t, a.Body)
 		for i, p := range all {
 			if (p.Error != "") != (i == len(all)-1) {
 				t.Errorf("an error that is not at the end: %+v", p)
@@ -81,75 +82,75 @@ func TestAPullThatFailsSomewhere(t *testing.T) {
 	}
 	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "pull model manifest: file does not exist")
 	a := asManager(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`)
-	if a.status != 500 || !strings.Contains(a.body, "done on one") {
-		t.Errorf("%v %s", a, a.body)
+	if a.Status != 500 || !strings.Contains(a.Body, "done on one") {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	two.fails(breaks)
+	two.Fails(handlertest.Breaks)
 	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
-	two.fails(func(w http.ResponseWriter, r *http.Request) {
+	two.Fails(func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte(`{"status":"pulling manifest"}` + "\n"))
 	})
 	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "broke off")
-	two.close()
-	s.ask(t, "GET", "/api/tags", "")
+	two.Close()
+	s.Ask(t, "GET", "/api/tags", "")
 	check(asManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
-	two.reopen()
+	two.Reopen()
 }
 
 // TestWhoLeavesAPullEndsIt everywhere.
 func TestWhoLeavesAPullEndsIt(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}, Step: make(chan struct{})})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}, Step: make(chan struct{})})
-	s := startPool(t, config{}, one, two)
-	w := s.dial(t)
-	w.send("POST", "/api/pull", `{"model":"tiny"}`, bearer(s.admin))
-	w.begun("POST")
-	w.r.ReadString('\n')
-	<-one.asked
-	<-two.asked
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}, Step: make(chan struct{})})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}, Step: make(chan struct{})})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	w := s.Dial(t)
+	w.Send("POST", "/api/pull", `{"model":"tiny"}`, handlertest.Bearer(s.Admin))
+	w.Begun("POST")
+	w.R.ReadString('\n')
+	<-one.Asked
+	<-two.Asked
 	w.Close()
-	for _, b := range []*box{one, two} {
-		all := b.ollama.Seen()
-		await(t, all[len(all)-1].Gone, b.name+" to hear of it")
+	for _, b := range []*handlertest.Box{one, two} {
+		all := b.Ollama.Seen()
+		handlertest.Await(t, all[len(all)-1].Gone, b.Name+" to hear of it")
 	}
 }
 
 // TestACopyAndADeleteGoToAll that have the model.
 func TestACopyAndADeleteGoToAll(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"other:1b", "shared"}})
-	s := startPool(t, config{}, one, two)
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b", "shared"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	both := `{"status":"one: done","upstream":"one"}` + "\n" + `{"status":"two: done","upstream":"two"}` + "\n" + `{"status":"success"}` + "\n"
-	if a := asManager(s, t, "POST", "/api/copy", `{"source":"shared","destination":"again"}`); a.status != 200 || a.body != both {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "POST", "/api/copy", `{"source":"shared","destination":"again"}`); a.Status != 200 || a.Body != both {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"again"}`); a.status != 200 || a.body != both {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"again"}`); a.Status != 200 || a.Body != both {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.status != 200 || strings.Contains(a.body, "two") {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.Status != 200 || strings.Contains(a.Body, "two") {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.status != 404 || a.body != `{"error":"model 'tiny' not found"}` {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.Status != 404 || a.Body != `{"error":"model 'tiny' not found"}` {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`, naming+": two"); a.status != 200 || a.body != "" {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`, naming+": two"); a.Status != 200 || a.Body != "" {
+		t.Errorf("%v %s", a, a.Body)
 	}
 	if !slices.Equal(hasModel(one, t), []string{"shared:latest"}) || !slices.Equal(hasModel(two, t), []string{"other:1b"}) {
 		t.Errorf("left are %v and %v", hasModel(one, t), hasModel(two, t))
 	}
-	two.fails(func(w http.ResponseWriter, r *http.Request) {
+	two.Fails(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(500)
 		w.Write([]byte(`{"error":"read-only file system"}`))
 	})
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.status != 500 || a.body != `{"error":"two: read-only file system; done on one"}` {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.Status != 500 || a.Body != `{"error":"two: read-only file system; done on one"}` {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	two.close()
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.status != 502 || a.body != `{"error":"two: cannot be reached"}` {
-		t.Errorf("%v %s", a, a.body)
+	two.Close()
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.Status != 502 || a.Body != `{"error":"two: cannot be reached"}` {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	two.reopen()
+	two.Reopen()
 }

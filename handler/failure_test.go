@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -35,9 +37,9 @@ type blame struct {
 	kind    string // of UpstreamFailed, "" if it is not called
 }
 
-func blames(s *site, t *testing.T, want blame, streamed bool) {
+func blames(s *handlertest.Site, t *testing.T, want blame, streamed bool) {
 	t.Helper()
-	if code := s.spy.ended(t, 1); code != want.code {
+	if code := s.Spy.Ended(t, 1); code != want.code {
 		t.Errorf("recorded as %d, not %d", code, want.code)
 	}
 	var kinds, outcomes []string
@@ -47,13 +49,13 @@ func blames(s *site, t *testing.T, want blame, streamed bool) {
 	if streamed {
 		outcomes = []string{want.outcome}
 	}
-	if got := s.spy.texts("UpstreamFailed"); !slices.Equal(got, kinds) {
+	if got := s.Spy.Texts("UpstreamFailed"); !slices.Equal(got, kinds) {
 		t.Errorf("UpstreamFailed %q, not %q", got, kinds)
 	}
-	if got := s.spy.texts("StreamEnded"); !slices.Equal(got, outcomes) {
+	if got := s.Spy.Texts("StreamEnded"); !slices.Equal(got, outcomes) {
 		t.Errorf("StreamEnded %q, not %q", got, outcomes)
 	}
-	line := s.lines(t, 1)[0]
+	line := s.Lines(t, 1)[0]
 	if line["outcome"] != want.outcome || line["status"] != float64(want.code) {
 		t.Errorf("the access log says status %v, outcome %v; not %d, %s", line["status"], line["outcome"], want.code, want.outcome)
 	}
@@ -65,35 +67,35 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, model string
-		config      config
+		config      handlertest.Config
 		status      int
 		message     string
 		blame       blame
 	}{
-		{"refused", "tiny", config{address: nobody}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
-		{"silent", "hang", config{proxy: func(o *options) { o.FirstByteTimeout = brief }}, 504, "Ollama sent nothing within 30ms", blame{504, "stalled", "timeout"}},
-		{"reset", "reset", config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
-		{"close", "close", config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
-		{"garbage", "garbage", config{}, 502, "Ollama's answer cannot be understood", blame{502, "upstream_error", "other"}},
-		{"huge-header", "huge-header", config{}, 502, "Ollama's answer cannot be understood", blame{502, "upstream_error", "other"}},
-		{"switch", "switch", config{}, 502, "Ollama's answer cannot be understood", blame{502, "upstream_error", "other"}},
+		{"refused", "tiny", handlertest.Config{Address: handlertest.Nobody}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
+		{"silent", "hang", handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = brief }}, 504, "Ollama sent nothing within 30ms", blame{504, "stalled", "timeout"}},
+		{"reset", "reset", handlertest.Config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
+		{"close", "close", handlertest.Config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
+		{"garbage", "garbage", handlertest.Config{}, 502, "Ollama's answer cannot be understood", blame{502, "upstream_error", "other"}},
+		{"huge-header", "huge-header", handlertest.Config{}, 502, "Ollama's answer cannot be understood", blame{502, "upstream_error", "other"}},
+		{"switch", "switch", handlertest.Config{}, 502, "Ollama's answer cannot be understood", blame{502, "upstream_error", "other"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			eachChat(t, func(t *testing.T, chat chat, stream bool) {
-				s := start(t, c.config)
-				got := s.ask(t, "POST", chat.path, chat.ask(c.model, stream))
-				if got.status != c.status || got.err != nil || got.header.Get("Content-Type") != "application/json" || got.header.Get("X-Request-Id") == "" {
-					t.Errorf("%s %v", got, got.header)
+			handlertest.EachChat(t, func(t *testing.T, chat handlertest.Chat, stream bool) {
+				s := handlertest.Start(t, c.config)
+				got := s.Ask(t, "POST", chat.Path, chat.Ask(c.model, stream))
+				if got.Status != c.status || got.Err != nil || got.Header.Get("Content-Type") != "application/json" || got.Header.Get("X-Request-Id") == "" {
+					t.Errorf("%s %v", got, got.Header)
 				}
-				if message, _ := errorIn(t, chat.path, got.body); message != c.message {
+				if message, _ := handlertest.ErrorIn(t, chat.Path, got.Body); message != c.message {
 					t.Errorf("the client reads %q", message)
 				}
 				blames(s, t, c.blame, false)
-				if c.config.address == "" && c.blame.kind != "timeout" {
-					s.arrival(t, 1) // where time ran out, it may have done so before
+				if c.config.Address == "" && c.blame.kind != "timeout" {
+					s.Arrival(t, 1) // where time ran out, it may have done so before
 				}
-				for _, seen := range s.ollama.Seen() {
-					await(t, seen.Done, "Ollama to be let go")
+				for _, seen := range s.Ollama.Seen() {
+					handlertest.Await(t, seen.Done, "Ollama to be let go")
 				}
 			})
 		})
@@ -102,15 +104,15 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 
 // brokenOff reads what is left of a broken-off answer and fails the test if it
 // could pass for a whole one.
-func brokenOff(t *testing.T, w *wire, c chat, res *http.Response) (body string) {
+func brokenOff(t *testing.T, w *handlertest.Wire, c handlertest.Chat, res *http.Response) (body string) {
 	t.Helper()
 	b, err := io.ReadAll(res.Body)
 	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client read %q, %v: no broken answer", tailOf(string(b)), err)
 	}
-	w.closed()
-	raw := w.raw.String()
-	if strings.HasSuffix(raw, "\r\n0\r\n\r\n") || res.ContentLength < 0 && strings.Contains(raw, c.end) {
+	w.Closed()
+	raw := w.Raw.String()
+	if strings.HasSuffix(raw, "\r\n0\r\n\r\n") || res.ContentLength < 0 && strings.Contains(raw, c.End) {
 		t.Errorf("it looks whole: %q", tailOf(raw))
 	}
 	return string(b)
@@ -123,27 +125,27 @@ func TestFailuresMidway(t *testing.T) {
 	t.Parallel()
 	broke := blame{502, "upstream_error", "reset"}
 	stalled := blame{504, "stalled", ""}
-	quick := config{proxy: func(o *options) { o.StallTimeout = ample }}
+	quick := handlertest.Config{Proxy: func(o *handler.Options) { o.StallTimeout = ample }}
 	for _, c := range []struct {
 		model   string
-		config  config
+		config  handlertest.Config
 		message string // "" where the last line was cut
 		blame   blame
 	}{
-		{"dies-between", config{}, "Ollama broke off its answer", broke},
-		{"dies-mid-line", config{}, "", broke},
-		{"short", config{}, "Ollama broke off its answer", broke},
+		{"dies-between", handlertest.Config{}, "Ollama broke off its answer", broke},
+		{"dies-mid-line", handlertest.Config{}, "", broke},
+		{"short", handlertest.Config{}, "Ollama broke off its answer", broke},
 		{"hang-mid", quick, "nothing moved for 200ms", stalled},
 	} {
 		t.Run(c.model, func(t *testing.T) {
-			eachChat(t, func(t *testing.T, chat chat, stream bool) {
+			handlertest.EachChat(t, func(t *testing.T, chat handlertest.Chat, stream bool) {
 				if stream && c.model == "short" {
 					return // the same as dies-between
 				}
-				s := start(t, c.config)
-				w := s.dial(t)
-				w.send("POST", chat.path, chat.ask(c.model, stream), bearer(s.key))
-				res := w.begun("POST")
+				s := handlertest.Start(t, c.config)
+				w := s.Dial(t)
+				w.Send("POST", chat.Path, chat.Ask(c.model, stream), handlertest.Bearer(s.Key))
+				res := w.Begun("POST")
 				if res.StatusCode != 200 {
 					t.Fatal(res.Status)
 				}
@@ -158,12 +160,12 @@ func TestFailuresMidway(t *testing.T) {
 						t.Errorf("something was put into the midst of a line: %q", tailOf(body))
 					}
 				default:
-					if message := errorEvent(t, chat.path, body); message != c.message {
+					if message := errorEvent(t, chat.Path, body); message != c.message {
 						t.Errorf("the client reads %q", message)
 					}
 				}
 				blames(s, t, c.blame, stream)
-				await(t, s.arrival(t, 1).Done, "Ollama to be let go")
+				handlertest.Await(t, s.Arrival(t, 1).Done, "Ollama to be let go")
 			})
 		})
 	}
@@ -179,7 +181,7 @@ func errorEvent(t *testing.T, path, body string) (message string) {
 			t.Errorf("%s: no line at the end of %q", path, tailOf(body))
 			return ""
 		}
-		message, _ = errorIn(t, path, lines[len(lines)-2])
+		message, _ = handlertest.ErrorIn(t, path, lines[len(lines)-2])
 		return message
 	}
 	events := strings.Split(body, "\n\n")
@@ -196,10 +198,10 @@ func errorEvent(t *testing.T, path, body string) (message string) {
 			Sequence            *int `json:"sequence_number"`
 			Error               json.RawMessage
 		}
-		if err := strict(data, &e); err != nil || name != "event: error\n" || e.Type != "error" || e.Code == "" {
+		if err := handlertest.Strict(data, &e); err != nil || name != "event: error\n" || e.Type != "error" || e.Code == "" {
 			t.Errorf("%s: the event %q %q: %v", path, name, data, err)
 		}
-		if message, _ := errorIn(t, path, `{"error":`+string(e.Error)+`}`); message != e.Message {
+		if message, _ := handlertest.ErrorIn(t, path, `{"error":`+string(e.Error)+`}`); message != e.Message {
 			t.Errorf("%s: %q in the event, %q in its error", path, e.Message, message)
 		}
 		if next := strings.Count(body, `"sequence_number":`) - 1; e.Sequence == nil || *e.Sequence != next {
@@ -215,7 +217,7 @@ func errorEvent(t *testing.T, path, body string) (message string) {
 			t.Errorf("%s: the event is called %q", path, name)
 		}
 	}
-	message, _ = errorIn(t, path, data)
+	message, _ = handlertest.ErrorIn(t, path, data)
 	return message
 }
 
@@ -240,15 +242,15 @@ func TestWhereTheErrorEventGoes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{address: scripted(t, func(conn *tcpConn, _ *http.Request) {
+			s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
 				fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\n", c.head)
 				if c.sent != "" {
 					fmt.Fprintf(conn, "%x\r\n%s\r\n", len(c.sent), c.sent)
 				}
 			})})
-			w := s.dial(t)
-			w.send("POST", "/v1/chat/completions", "{}", bearer(s.key))
-			if got := brokenOff(t, w, chats[2], w.begun("POST")); got != c.want {
+			w := s.Dial(t)
+			w.Send("POST", "/v1/chat/completions", "{}", handlertest.Bearer(s.Key))
+			if got := brokenOff(t, w, handlertest.Chats[2], w.Begun("POST")); got != c.want {
 				t.Errorf("the client got %q, not %q", got, c.want)
 			}
 		})
@@ -259,12 +261,12 @@ func TestWhereTheErrorEventGoes(t *testing.T) {
 // off.
 func TestABrokenChunk(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{address: scripted(t, func(conn *tcpConn, _ *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\nno number\r\n")
 	})})
-	w := s.dial(t)
-	w.send("POST", "/api/chat", "{}", bearer(s.key))
-	brokenOff(t, w, chats[0], w.begun("POST"))
+	w := s.Dial(t)
+	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
+	brokenOff(t, w, handlertest.Chats[0], w.Begun("POST"))
 	blames(s, t, blame{502, "upstream_error", "other"}, true)
 }
 
@@ -272,29 +274,29 @@ func TestABrokenChunk(t *testing.T) {
 // be the proper end of the answer, so there must be none.
 func TestABrokenAnswerToAnOldClient(t *testing.T) {
 	t.Parallel()
-	for _, c := range chats {
+	for _, c := range handlertest.Chats {
 		for _, model := range []string{"dies-between", "dies-mid-line", "reset", "hang-mid"} {
-			if model == "hang-mid" && c.path != "/api/chat" {
+			if model == "hang-mid" && c.Path != "/api/chat" {
 				continue // takes long and shows nothing new
 			}
-			t.Run(c.path+" "+model, func(t *testing.T) {
+			t.Run(c.Path+" "+model, func(t *testing.T) {
 				t.Parallel()
-				s := start(t, config{proxy: func(o *options) { o.StallTimeout = ample }})
-				body := c.ask(model, true)
-				w := s.dial(t)
-				w.write("POST %s HTTP/1.0\r\n%s\r\nContent-Length: %d\r\n\r\n%s", c.path, bearer(s.key), len(body), body)
+				s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
+				body := c.Ask(model, true)
+				w := s.Dial(t)
+				w.Writef("POST %s HTTP/1.0\r\n%s\r\nContent-Length: %d\r\n\r\n%s", c.Path, handlertest.Bearer(s.Key), len(body), body)
 				if model == "reset" {
-					if got := w.answer("POST"); got.status != 502 || got.err != nil {
+					if got := w.Answer("POST"); got.Status != 502 || got.Err != nil {
 						t.Error(got)
 					}
 					return
 				}
 				// A reset may overtake all that was sent before it.
-				if _, err := io.Copy(io.Discard, w.r); !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("after %q the connection ended with %v", tailOf(w.raw.String()), err)
+				if _, err := io.Copy(io.Discard, w.R); !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("after %q the connection ended with %v", tailOf(w.Raw.String()), err)
 				}
-				if strings.Contains(w.raw.String(), c.end) {
-					t.Errorf("it looks whole: %q", w.raw)
+				if strings.Contains(w.Raw.String(), c.End) {
+					t.Errorf("it looks whole: %q", w.Raw)
 				}
 			})
 		}
@@ -306,8 +308,8 @@ func TestABrokenAnswerToAnOldClient(t *testing.T) {
 func TestAClientThatStopsReading(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
-	s := start(t, config{
-		upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{
+		Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer close(gone)
 			w.Header().Set("Content-Type", "application/x-ndjson")
 			line := []byte(strings.Repeat("a", 64<<10-1) + "\n")
@@ -315,46 +317,46 @@ func TestAClientThatStopsReading(t *testing.T) {
 				w.Write(line)
 			}
 		}),
-		proxy: func(o *options) { o.StallTimeout = ample },
+		Proxy: func(o *handler.Options) { o.StallTimeout = ample },
 	})
-	w := s.dial(t)
-	w.send("POST", "/api/chat", "{}", bearer(s.key))
-	res := w.begun("POST")
-	await(t, gone, "Ollama to be let go")
+	w := s.Dial(t)
+	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
+	res := w.Begun("POST")
+	handlertest.Await(t, gone, "Ollama to be let go")
 	blames(s, t, blame{504, "stalled", ""}, true)
-	brokenOff(t, w, chats[0], res)
+	brokenOff(t, w, handlertest.Chats[0], res)
 }
 
 // TestAClientThatStopsSending is not waited for either; what it sent never
 // reaches Ollama as a whole request.
 func TestAClientThatStopsSending(t *testing.T) {
 	t.Parallel()
-	for framing, c := range map[string]chat{"Content-Length: 3000000": chats[0], "Transfer-Encoding: chunked": chats[5]} {
+	for framing, c := range map[string]handlertest.Chat{"Content-Length: 3000000": handlertest.Chats[0], "Transfer-Encoding: chunked": handlertest.Chats[5]} {
 		for _, size := range []int{0, 1000, 1_200_000} {
 			t.Run(fmt.Sprint(framing, " after ", size), func(t *testing.T) {
 				t.Parallel()
-				s := start(t, config{proxy: func(o *options) { o.StallTimeout = ample }})
-				w := s.dial(t)
-				w.write("%s\r\n", head("POST", c.path, bearer(s.key), framing))
+				s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
+				w := s.Dial(t)
+				w.Writef("%s\r\n", handlertest.Head("POST", c.Path, handlertest.Bearer(s.Key), framing))
 				chunked := strings.HasSuffix(framing, "chunked")
-				part := text(size)
+				part := handlertest.Text(size)
 				if chunked && size > 0 {
 					part = fmt.Sprintf("%x\r\n%s\r\n", size, part)
 				}
-				w.write("%s", part)
-				got := w.answer("POST")
-				if got.status != 504 || got.err != nil {
+				w.Writef("%s", part)
+				got := w.Answer("POST")
+				if got.Status != 504 || got.Err != nil {
 					t.Error(got)
 				}
-				if message, _ := errorIn(t, c.path, got.body); message != "nothing moved for 200ms" {
+				if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "nothing moved for 200ms" {
 					t.Errorf("the client reads %q", message)
 				}
-				w.closed()
+				w.Closed()
 				blames(s, t, blame{504, "stalled", ""}, false)
 				if !chunked || size > 1<<20 {
-					await(t, s.arrival(t, 1).Gone, "Ollama to be let go")
+					handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to be let go")
 				} else {
-					s.nothingArrived(t)
+					s.NothingArrived(t)
 				}
 			})
 		}
@@ -363,16 +365,16 @@ func TestAClientThatStopsSending(t *testing.T) {
 
 // bubble runs one request against a Proxy with the limits of its defaults, a
 // made-up Ollama, and a clock that does not wait: see testing/synctest.
-func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
+func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	return bubbleAt(t, "/api/generate", 0, body, ollama)
 }
 
 // bubbleAt is bubble for any path, with heartbeats.
-func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
+func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	return bubbleOver(t, path, heartbeat, body, func(r *http.Request) (*http.Response, error) {
-		if isWatch(r) {
+		if handlertest.IsWatch(r) {
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"models":[]}`))}, nil
 		}
 		return ollama(r)
@@ -380,19 +382,19 @@ func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader
 }
 
 // bubbleBefore is bubble for an Ollama that answers the proxy's own questions, too.
-func bubbleBefore(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
+func bubbleBefore(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	return bubbleOver(t, "/api/generate", 0, body, ollama)
 }
 
-func bubbleOver(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (answer, *spy) {
+func bubbleOver(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	secret, _ := signer.NewSecret()
 	key, err := signer.Mint(secret, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSpy()
+	s := handlertest.NewSpy()
 	p := handler.New(handler.Options{
 		Upstream:  &url.URL{Scheme: "http", Host: "ollama"},
 		Keys:      signer.NewVerifier(secret),
@@ -404,16 +406,16 @@ func bubbleOver(t *testing.T, path string, heartbeat time.Duration, body io.Read
 	r := httptest.NewRequest("POST", path, body)
 	r.Header.Set("Authorization", "Bearer "+key)
 	w := httptest.NewRecorder()
-	var a answer
+	var a handlertest.Answer
 	func() {
 		defer func() {
 			if v := recover(); v != nil {
-				a.err = v.(error)
+				a.Err = v.(error)
 			}
 		}()
 		p.ServeHTTP(w, r)
 	}()
-	a.status, a.header, a.body = w.Code, w.Header(), w.Body.String()
+	a.Status, a.Header, a.Body = w.Code, w.Header(), w.Body.String()
 	return a, s
 }
 
@@ -475,8 +477,8 @@ func TestASlowUploadIsNoStall(t *testing.T) {
 			}
 			return streamed(strings.NewReader(whole)), nil
 		})
-		if got.status != 200 || got.body != whole || got.err != nil {
-			t.Errorf("%s %q", got, got.body)
+		if got.Status != 200 || got.Body != whole || got.Err != nil {
+			t.Errorf("%s %q", got, got.Body)
 		}
 	})
 }
@@ -490,8 +492,8 @@ func TestASlowStreamIsNoStall(t *testing.T) {
 		got, _ := bubble(t, strings.NewReader(`{"model":"tiny"}`), func(r *http.Request) (*http.Response, error) {
 			return streamed(drip(text, 4*time.Minute)), nil
 		})
-		if got.body != text || got.err != nil {
-			t.Errorf("%s %q", got, got.body)
+		if got.Body != text || got.Err != nil {
+			t.Errorf("%s %q", got, got.Body)
 		}
 	})
 }
@@ -506,8 +508,8 @@ func TestALoadingModelIsNoStall(t *testing.T) {
 			time.Sleep(14 * time.Minute)
 			return streamed(strings.NewReader(whole)), nil
 		})
-		if got.body != whole || got.err != nil {
-			t.Errorf("%s %q", got, got.body)
+		if got.Body != whole || got.Err != nil {
+			t.Errorf("%s %q", got, got.Body)
 		}
 	})
 }
@@ -539,13 +541,13 @@ func TestTheLimitsUnlessOthersAreSet(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				got, spy := bubble(t, strings.NewReader(`{"model":"tiny"}`), c.ollama)
-				if got.status != c.status || got.body != c.body || got.err != c.err {
-					t.Errorf("%s %q", got, got.body)
+				if got.Status != c.status || got.Body != c.body || got.Err != c.err {
+					t.Errorf("%s %q", got, got.Body)
 				}
 				if took := time.Since(began); took < c.after || took > c.after+time.Second {
 					t.Errorf("after %v", took)
 				}
-				if code := spy.all("RequestEnded")[0].n; code != 504 {
+				if code := spy.All("RequestEnded")[0].N; code != 504 {
 					t.Errorf("recorded as %d", code)
 				}
 			})
@@ -569,10 +571,10 @@ func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
 		if took := time.Since(began).Round(time.Minute); took != 5*time.Minute {
 			t.Errorf("cut after %v: the stream stood still for 5m0s", took)
 		}
-		if !strings.Contains(got.body, "nothing moved") {
-			t.Errorf("the client reads %q", got.body)
+		if !strings.Contains(got.Body, "nothing moved") {
+			t.Errorf("the client reads %q", got.Body)
 		}
-		if kinds := spy.texts("UpstreamFailed"); len(kinds) != 0 {
+		if kinds := spy.Texts("UpstreamFailed"); len(kinds) != 0 {
 			t.Errorf("recorded as %q", kinds)
 		}
 	})
@@ -582,12 +584,12 @@ func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
 // came before the answer, and the next request gets through.
 func TestAFailureEndsNothingElse(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	w := s.dial(t)
+	s := handlertest.Start(t, handlertest.Config{})
+	w := s.Dial(t)
 	for _, model := range []string{"reset", "close", "garbage", "huge-header", "switch"} {
 		for want, ask := range map[int]string{502: model, 200: "tiny"} {
-			w.send("POST", "/api/chat", chats[0].ask(ask, true), bearer(s.key))
-			if got := w.answer("POST"); got.status != want || got.err != nil {
+			w.Send("POST", "/api/chat", handlertest.Chats[0].Ask(ask, true), handlertest.Bearer(s.Key))
+			if got := w.Answer("POST"); got.Status != want || got.Err != nil {
 				t.Errorf("%s: %s", ask, got)
 			}
 		}
@@ -597,13 +599,13 @@ func TestAFailureEndsNothingElse(t *testing.T) {
 // TestErrorsDoNotQuoteOllama: what it sent instead of HTTP may hold anything.
 func TestErrorsDoNotQuoteOllama(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{address: scripted(t, func(conn *tcpConn, _ *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
 		io.WriteString(conn, "a-secret-prompt and no HTTP\r\n\r\n")
 	})})
-	got := s.ask(t, "POST", "/api/chat", "{}")
-	s.lines(t, 1)
-	if log, _ := s.log.look(); got.status != 502 || strings.Contains(got.body+log, "a-secret-prompt") {
-		t.Errorf("%s %q, %s", got, got.body, log)
+	got := s.Ask(t, "POST", "/api/chat", "{}")
+	s.Lines(t, 1)
+	if log, _ := s.Log.Look(); got.Status != 502 || strings.Contains(got.Body+log, "a-secret-prompt") {
+		t.Errorf("%s %q, %s", got, got.Body, log)
 	}
 }
 

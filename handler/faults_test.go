@@ -3,41 +3,45 @@ package handler_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // fault is what an Ollama does in place of answering, and what comes of it.
 // What it sends holds the word "planted".
 type fault struct {
 	name    string
-	ollama  func(conn *tcpConn)
+	ollama  func(conn *net.TCPConn)
 	message string // for the client
 	blame   blame
 	log     string // "error" of the access log
 }
 
 // dialects has one route of each.
-var dialects = []chat{chats[0], chats[2], chats[4], chats[5]}
+var dialects = []handlertest.Chat{handlertest.Chats[0], handlertest.Chats[2], handlertest.Chats[4], handlertest.Chats[5]}
 
 // say sends text, and waits until the proxy has had enough.
-func say(text string) func(*tcpConn) {
-	return func(conn *tcpConn) {
+func say(text string) func(*net.TCPConn) {
+	return func(conn *net.TCPConn) {
 		io.WriteString(conn, text)
 		io.Copy(io.Discard, conn)
 	}
 }
 
 // sayAndHangUp sends text and closes.
-func sayAndHangUp(text string) func(*tcpConn) {
-	return func(conn *tcpConn) { io.WriteString(conn, text) }
+func sayAndHangUp(text string) func(*net.TCPConn) {
+	return func(conn *net.TCPConn) { io.WriteString(conn, text) }
 }
 
 // goOn sends text, and then more over and over until the proxy has had enough.
-func goOn(text, more string, pause time.Duration) func(*tcpConn) {
-	return func(conn *tcpConn) {
+func goOn(text, more string, pause time.Duration) func(*net.TCPConn) {
+	return func(conn *net.TCPConn) {
 		io.WriteString(conn, text)
 		for _, err := io.WriteString(conn, more); err == nil; _, err = io.WriteString(conn, more) {
 			time.Sleep(pause)
@@ -63,9 +67,9 @@ var (
 // faultsBeforeTheAnswer are beside those of the stand-in, for which see
 // TestFailuresBeforeTheAnswer.
 var faultsBeforeTheAnswer = []fault{
-	{"half-closed", func(c *tcpConn) { c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
-	{"half-closed in its head", func(c *tcpConn) { io.WriteString(c, "HTTP/1.1 2"); c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
-	{"reset in its head", func(c *tcpConn) { io.WriteString(c, okJSON+"X: planted"); c.SetLinger(0) }, brokeOff, reset, "connection reset by peer"},
+	{"half-closed", func(c *net.TCPConn) { c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
+	{"half-closed in its head", func(c *net.TCPConn) { io.WriteString(c, "HTTP/1.1 2"); c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
+	{"reset in its head", func(c *net.TCPConn) { io.WriteString(c, okJSON+"X: planted"); c.SetLinger(0) }, brokeOff, reset, "connection reset by peer"},
 	{"a head that drips", goOn("HTTP/1.1 200 OK\r\nX: planted", "x", time.Millisecond), notInTime, silent, "no first byte in time"},
 	{"a line without end", goOn("HTTP/1.1 200 OK\r\nX: planted", strings.Repeat("x", 8<<10), 0), nonsense, odd, "not a proper HTTP answer"},
 	{"lines without end", goOn("HTTP/1.1 200 OK\r\n", strings.Repeat("X: planted\r\n", 999), 0), nonsense, odd, "not a proper HTTP answer"},
@@ -95,9 +99,9 @@ var faultsMidway = []fault{
 	{"a chunk's line without end", goOn("1;planted", strings.Repeat("x", 999), 0), brokeOff, odd, "not a proper HTTP answer"},
 	{"a trailer without end", goOn("0\r\nX: planted", strings.Repeat("x", 999), 0), brokeOff, odd, "not a proper HTTP answer"},
 	{"a trailer that is none", say("0\r\nplanted\r\n\r\n"), brokeOff, odd, "not a proper HTTP answer"},
-	{"half-closed", func(c *tcpConn) { c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
-	{"half-closed in its last line", func(c *tcpConn) { io.WriteString(c, "0\r\n\r"); c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
-	{"reset", func(c *tcpConn) { c.SetLinger(0) }, brokeOff, reset, "connection reset by peer"},
+	{"half-closed", func(c *net.TCPConn) { c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
+	{"half-closed in its last line", func(c *net.TCPConn) { io.WriteString(c, "0\r\n\r"); c.CloseWrite(); io.Copy(io.Discard, c) }, brokeOff, reset, "unexpected EOF"},
+	{"reset", func(c *net.TCPConn) { c.SetLinger(0) }, brokeOff, reset, "connection reset by peer"},
 	{"silence", say(""), nothingNew, stalled, ""},
 	{"silence before the last line", say("0\r\n"), nothingNew, stalled, ""},
 }
@@ -108,13 +112,13 @@ var faultsMidway = []fault{
 func TestFaultsBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, f := range faultsBeforeTheAnswer {
-		f.inEachDialect(t, func(chat) string { return "" }, func(t *testing.T, c chat, s *site, w *wire) {
-			got := w.answer("POST")
-			if got.status != f.blame.code || got.err != nil || got.header.Get("Content-Type") != "application/json" || strings.Contains(fmt.Sprint(got.header), "planted") {
-				t.Errorf("%s: %s %v", c.path, got, got.header)
+		f.inEachDialect(t, func(handlertest.Chat) string { return "" }, func(t *testing.T, c handlertest.Chat, s *handlertest.Site, w *handlertest.Wire) {
+			got := w.Answer("POST")
+			if got.Status != f.blame.code || got.Err != nil || got.Header.Get("Content-Type") != "application/json" || strings.Contains(fmt.Sprint(got.Header), "planted") {
+				t.Errorf("%s: %s %v", c.Path, got, got.Header)
 			}
-			if message, _ := errorIn(t, c.path, got.body); message != f.message {
-				t.Errorf("%s: the client reads %q", c.path, message)
+			if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != f.message {
+				t.Errorf("%s: the client reads %q", c.Path, message)
 			}
 			blames(s, t, f.blame, false)
 		})
@@ -124,24 +128,24 @@ func TestFaultsBeforeTheAnswer(t *testing.T) {
 // TestFaultsMidway: the stream's last event says so, and its connection breaks.
 func TestFaultsMidway(t *testing.T) {
 	t.Parallel()
-	first := func(c chat) string {
-		if c.path == "/api/chat" {
+	first := func(c handlertest.Chat) string {
+		if c.Path == "/api/chat" {
 			return "{\"planted\":1}\n"
 		}
 		return "data: {\"planted\":1}\n\n"
 	}
-	begin := func(c chat) string {
+	begin := func(c handlertest.Chat) string {
 		head := okEvents
-		if c.path == "/api/chat" {
+		if c.Path == "/api/chat" {
 			head = okLines
 		}
 		return fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", head, len(first(c)), first(c))
 	}
 	for _, f := range faultsMidway {
-		f.inEachDialect(t, begin, func(t *testing.T, c chat, s *site, w *wire) {
-			body := brokenOff(t, w, c, w.begun("POST"))
-			if message := errorEvent(t, c.path, body); message != f.message || !strings.HasPrefix(body, first(c)) {
-				t.Errorf("%s: the client reads %q", c.path, body)
+		f.inEachDialect(t, begin, func(t *testing.T, c handlertest.Chat, s *handlertest.Site, w *handlertest.Wire) {
+			body := brokenOff(t, w, c, w.Begun("POST"))
+			if message := errorEvent(t, c.Path, body); message != f.message || !strings.HasPrefix(body, first(c)) {
+				t.Errorf("%s: the client reads %q", c.Path, body)
 			}
 			blames(s, t, f.blame, true)
 		})
@@ -150,18 +154,18 @@ func TestFaultsMidway(t *testing.T) {
 
 // inEachDialect runs a site for each, whose Ollama says how its answer begins and
 // then has the fault, and asks all of them before it looks at what comes back.
-func (f fault) inEachDialect(t *testing.T, begin func(chat) string, look func(*testing.T, chat, *site, *wire)) {
+func (f fault) inEachDialect(t *testing.T, begin func(handlertest.Chat) string, look func(*testing.T, handlertest.Chat, *handlertest.Site, *handlertest.Wire)) {
 	t.Run(f.name, func(t *testing.T) {
 		t.Parallel()
-		var sites []*site
-		var wires []*wire
+		var sites []*handlertest.Site
+		var wires []*handlertest.Wire
 		for i, c := range dialects {
-			sites = append(sites, start(t, config{
-				address: scripted(t, func(conn *tcpConn, _ *http.Request) {
+			sites = append(sites, handlertest.Start(t, handlertest.Config{
+				Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
 					io.WriteString(conn, begin(c))
 					f.ollama(conn)
 				}),
-				proxy: func(o *options) {
+				Proxy: func(o *handler.Options) {
 					switch f.message {
 					case notInTime:
 						o.FirstByteTimeout = ample
@@ -170,8 +174,8 @@ func (f fault) inEachDialect(t *testing.T, begin func(chat) string, look func(*t
 					}
 				},
 			}))
-			wires = append(wires, sites[i].dial(t))
-			wires[i].send("POST", c.path, c.ask("planted", true), bearer(sites[i].key))
+			wires = append(wires, sites[i].Dial(t))
+			wires[i].Send("POST", c.Path, c.Ask("planted", true), handlertest.Bearer(sites[i].Key))
 		}
 		for i, c := range dialects {
 			look(t, c, sites[i], wires[i])
@@ -180,13 +184,13 @@ func (f fault) inEachDialect(t *testing.T, begin func(chat) string, look func(*t
 	})
 }
 
-func (f fault) isLogged(t *testing.T, s *site) {
+func (f fault) isLogged(t *testing.T, s *handlertest.Site) {
 	t.Helper()
-	said, _ := s.lines(t, 1)[0]["error"].(string)
+	said, _ := s.Lines(t, 1)[0]["error"].(string)
 	if !strings.HasSuffix(said, f.log) {
 		t.Errorf("the log says %q, not %q", said, f.log)
 	}
-	log, _ := s.log.look()
+	log, _ := s.Log.Look()
 	if n := strings.Count(log, "planted"); n > 1 || n == 1 && !strings.Contains(log, `"model":"planted:latest"`) {
 		t.Errorf("the log quotes what was sent: %s", log)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -21,21 +22,21 @@ import (
 // and does not if it is at ollama.com.
 func TestWhatWasMadeAMomentAgo(t *testing.T) {
 	t.Parallel()
-	s, ollama := startBefore(t, config{}, standin.Options{Models: []string{"tiny"}})
-	s.spy.await(t, "UpstreamUp", 1) // the list has been read
-	for i, c := range chats {
+	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny"}})
+	s.Spy.Await(t, "UpstreamUp", 1) // the list has been read
+	for i, c := range handlertest.Chats {
 		here, remote := fmt.Sprintf("here%d", i), fmt.Sprintf("remote%d:8b", i)
-		if a := s.ask(t, "POST", c.path, c.ask(here, false)); a.status != 404 {
-			t.Errorf("%s, what nobody has: %d %s", c.path, a.status, a.body)
+		if a := s.Ask(t, "POST", c.Path, c.Ask(here, false)); a.Status != 404 {
+			t.Errorf("%s, what nobody has: %d %s", c.Path, a.Status, a.Body)
 		}
 		ollama.Install(here, false)
 		ollama.Install(remote, true)
-		if a := s.ask(t, "POST", c.path, c.ask(here, false)); a.status != 200 {
-			t.Errorf("%s, what is here: %d %s", c.path, a.status, a.body)
+		if a := s.Ask(t, "POST", c.Path, c.Ask(here, false)); a.Status != 200 {
+			t.Errorf("%s, what is here: %d %s", c.Path, a.Status, a.Body)
 		}
-		a := s.ask(t, "POST", c.path, c.ask("x:///library/"+remote, false))
-		if message, _ := errorIn(t, c.path, a.body); a.status != 403 || !strings.Contains(message, "ollama.com") {
-			t.Errorf("%s, what is at ollama.com: %d %s", c.path, a.status, a.body)
+		a := s.Ask(t, "POST", c.Path, c.Ask("x:///library/"+remote, false))
+		if message, _ := handlertest.ErrorIn(t, c.Path, a.Body); a.Status != 403 || !strings.Contains(message, "ollama.com") {
+			t.Errorf("%s, what is at ollama.com: %d %s", c.Path, a.Status, a.Body)
 		}
 	}
 	for _, seen := range seenBy(ollama) {
@@ -48,18 +49,18 @@ func TestWhatWasMadeAMomentAgo(t *testing.T) {
 // TestWhatARequestHasChanged is looked at again: a model may have become another.
 func TestWhatARequestHasChanged(t *testing.T) {
 	t.Parallel()
-	s, ollama := startBefore(t, config{}, standin.Options{Models: []string{"tiny", "other:1b"}})
-	s.spy.await(t, "UpstreamUp", 1)
-	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
+	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny", "other:1b"}})
+	s.Spy.Await(t, "UpstreamUp", 1)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
 		t.Fatal(a)
 	}
-	if a := asManager(s, t, "POST", "/api/pull", `{"model":"other:1b"}`); a.status != 200 {
+	if a := asManager(s, t, "POST", "/api/pull", `{"model":"other:1b"}`); a.Status != 200 {
 		t.Fatal(a)
 	}
-	s.spy.await(t, "RequestEnded", 2)
+	s.Spy.Await(t, "RequestEnded", 2)
 	ollama.Install("tiny", true)
-	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 403 {
-		t.Errorf("what has become remote: %d %s", a.status, a.body)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 403 {
+		t.Errorf("what has become remote: %d %s", a.Status, a.Body)
 	}
 }
 
@@ -67,16 +68,16 @@ func TestWhatARequestHasChanged(t *testing.T) {
 // that it knows nothing of, and everything to those that are there once Ollama is.
 func TestColdStart(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
+	l := handlertest.Listen(t)
 	l.Close()
-	s := start(t, config{address: l.Addr().String()})
-	if a := s.ask(t, "POST", "/api/chat", forModel("mine")); a.status != 502 {
-		t.Errorf("without Ollama: %d %s", a.status, a.body)
+	s := handlertest.Start(t, handlertest.Config{Address: l.Addr().String()})
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("mine")); a.Status != 502 {
+		t.Errorf("without Ollama: %d %s", a.Status, a.Body)
 	}
 	ollama := standin.New(standin.Options{Models: []string{"tiny"}, Remote: []string{"mine"}})
 	server := httptest.NewUnstartedServer(ollama)
 	server.Listener.Close()
-	server.Listener = listenAt(t, l.Addr().String())
+	server.Listener = handlertest.ListenAt(t, l.Addr().String())
 	server.Start()
 	t.Cleanup(server.Close)
 	var all sync.WaitGroup
@@ -86,8 +87,8 @@ func TestColdStart(t *testing.T) {
 			if i%2 == 0 {
 				model, want = "tiny", 200
 			}
-			if a := s.ask(t, "POST", "/api/chat", forModel(model)); a.status != want {
-				t.Errorf("%s: %d %s", model, a.status, a.body)
+			if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel(model)); a.Status != want {
+				t.Errorf("%s: %d %s", model, a.Status, a.Body)
 			}
 		})
 	}
@@ -116,7 +117,7 @@ func TestOllamaThatCannotBeAskedGetsNothing(t *testing.T) {
 	} {
 		var passed atomic.Int32
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if isWatch(r) {
+			if handlertest.IsWatch(r) {
 				w.WriteHeader(row.status)
 				io.WriteString(w, row.list)
 				return
@@ -125,21 +126,21 @@ func TestOllamaThatCannotBeAskedGetsNothing(t *testing.T) {
 			io.WriteString(w, "{}")
 		}))
 		t.Cleanup(server.Close)
-		s := start(t, config{address: server.Listener.Addr().String()})
-		for _, c := range chats {
-			a := s.ask(t, "POST", c.path, c.ask("tiny", false))
-			if a.status != row.want {
-				t.Errorf("%s, a list of %d %q: %d %s", c.path, row.status, row.list, a.status, a.body)
+		s := handlertest.Start(t, handlertest.Config{Address: server.Listener.Addr().String()})
+		for _, c := range handlertest.Chats {
+			a := s.Ask(t, "POST", c.Path, c.Ask("tiny", false))
+			if a.Status != row.want {
+				t.Errorf("%s, a list of %d %q: %d %s", c.Path, row.status, row.list, a.Status, a.Body)
 			}
 			if row.want != 200 {
-				errorIn(t, c.path, a.body)
+				handlertest.ErrorIn(t, c.Path, a.Body)
 			}
 		}
 		if n := passed.Load(); (n > 0) != (row.want == 200) {
 			t.Errorf("a list of %d %q: %d requests passed", row.status, row.list, n)
 		}
-		if a := s.ask(t, "POST", "/api/chat", `{}`); a.status != 200 {
-			t.Errorf("no model, a list of %d: %d", row.status, a.status)
+		if a := s.Ask(t, "POST", "/api/chat", `{}`); a.Status != 200 {
+			t.Errorf("no model, a list of %d: %d", row.status, a.Status)
 		}
 	}
 }
@@ -154,7 +155,7 @@ func (h heldLists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/api/ps":
 		io.WriteString(w, `{}`)
-	case isWatch(r):
+	case handlertest.IsWatch(r):
 		h.asked <- struct{}{}
 		select {
 		case text := <-h.reply:
@@ -174,38 +175,38 @@ func TestOneLookForAllWhoWait(t *testing.T) {
 	h := heldLists{make(chan struct{}, 100), make(chan string)}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	s := start(t, config{address: server.Listener.Addr().String()})
-	await(t, h.asked, "the look of the beginning")
+	s := handlertest.Start(t, handlertest.Config{Address: server.Listener.Addr().String()})
+	handlertest.Await(t, h.asked, "the look of the beginning")
 	h.reply <- `{}`
-	s.spy.await(t, "UpstreamUp", 1)
+	s.Spy.Await(t, "UpstreamUp", 1)
 
-	answers := make(chan answer, 50)
-	ask := func() { answers <- s.ask(t, "POST", "/api/chat", forModel("mine")) }
+	answers := make(chan handlertest.Answer, 50)
+	ask := func() { answers <- s.Ask(t, "POST", "/api/chat", handlertest.ForModel("mine")) }
 	go ask()
-	await(t, h.asked, "a look")
-	leaver := s.dial(t)
-	leaver.send("POST", "/api/chat", forModel("mine"), bearer(s.key))
+	handlertest.Await(t, h.asked, "a look")
+	leaver := s.Dial(t)
+	leaver.Send("POST", "/api/chat", handlertest.ForModel("mine"), handlertest.Bearer(s.Key))
 	for range 30 {
 		go ask()
 	}
-	s.spy.await(t, "RequestStarted", 32)
+	s.Spy.Await(t, "RequestStarted", 32)
 	leaver.Close() // its wait is over, with the look that is running
 	ended499(s, t)
 
 	h.reply <- `{"models":[]}`
-	if a := await(t, answers, "the first answer"); a.status != 200 {
-		t.Errorf("what is in no list: %d %s", a.status, a.body)
+	if a := handlertest.Await(t, answers, "the first answer"); a.Status != 200 {
+		t.Errorf("what is in no list: %d %s", a.Status, a.Body)
 	}
-	await(t, h.asked, "the next look")
+	handlertest.Await(t, h.asked, "the next look")
 	// Of the 30, those that had asked by then wait for this one, and the others for one more.
 	for n := 0; n < 30; {
 		select {
 		case h.reply <- `{"models":[{"name":"mine","remote_host":"x"}]}`:
 		case a := <-answers:
-			if n++; a.status != 403 {
-				t.Errorf("what has come to be at ollama.com meanwhile: %d %s", a.status, a.body)
+			if n++; a.Status != 403 {
+				t.Errorf("what has come to be at ollama.com meanwhile: %d %s", a.Status, a.Body)
 			}
-		case <-time.After(patience):
+		case <-time.After(handlertest.Patience):
 			t.Fatal("they wait in vain")
 		}
 	}
@@ -215,9 +216,9 @@ func TestOneLookForAllWhoWait(t *testing.T) {
 }
 
 // ended499 waits for a request whose client left.
-func ended499(s *site, t *testing.T) {
+func ended499(s *handlertest.Site, t *testing.T) {
 	t.Helper()
-	if code := s.spy.ended(t, 1); code != 499 {
+	if code := s.Spy.Ended(t, 1); code != 499 {
 		t.Errorf("the first to end has %d", code)
 	}
 }
@@ -228,14 +229,14 @@ func TestAListThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		a, _ := bubbleBefore(t, strings.NewReader(`{"model":"tiny"}`), func(r *http.Request) (*http.Response, error) {
-			if !isWatch(r) {
+			if !handlertest.IsWatch(r) {
 				t.Error("it passes")
 			}
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
-		if took := time.Since(begun); a.status != 502 || took > 20*time.Second {
-			t.Errorf("after %v: %d %s", took, a.status, a.body)
+		if took := time.Since(begun); a.Status != 502 || took > 20*time.Second {
+			t.Errorf("after %v: %d %s", took, a.Status, a.Body)
 		}
 	})
 }
@@ -280,7 +281,7 @@ func TestALargeBodyIsAllowedAtItsEnd(t *testing.T) {
 		ended, checked := make(chan error, 1), make(chan struct{}, 10)
 		ollama := standin.New(standin.Options{Models: []string{"tiny"}})
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if isWatch(r) {
+			if handlertest.IsWatch(r) {
 				ollama.ServeHTTP(w, r)
 				checked <- struct{}{}
 				return
@@ -289,27 +290,27 @@ func TestALargeBodyIsAllowedAtItsEnd(t *testing.T) {
 			ended <- err
 		}))
 		t.Cleanup(server.Close)
-		s := start(t, config{address: server.Listener.Addr().String()})
-		s.spy.await(t, "UpstreamUp", 1)
+		s := handlertest.Start(t, handlertest.Config{Address: server.Listener.Addr().String()})
+		s.Spy.Await(t, "UpstreamUp", 1)
 		for len(checked) > 0 {
 			<-checked
 		}
 		body := fmt.Sprintf(`{"pad":%q,"model":"late","input":"x"}`, strings.Repeat("A", 2<<20))
-		w := s.dial(t)
+		w := s.Dial(t)
 		end := " "
 		if chunked {
-			w.write("%s\r\n%x\r\n%s\r\n", head("POST", "/v1/responses", bearer(s.key), "Transfer-Encoding: chunked"), len(body), body)
+			w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/v1/responses", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), len(body), body)
 			end = "0\r\n\r\n"
 		} else {
-			w.write("%s\r\n%s", head("POST", "/v1/responses", bearer(s.key), fmt.Sprintf("Content-Length: %d", len(body)+2)), body+" ")
+			w.Writef("%s\r\n%s", handlertest.Head("POST", "/v1/responses", handlertest.Bearer(s.Key), fmt.Sprintf("Content-Length: %d", len(body)+2)), body+" ")
 		}
-		await(t, checked, "the look at the end of the JSON")
+		handlertest.Await(t, checked, "the look at the end of the JSON")
 		ollama.Install("late", true)
-		w.write("%s", end)
-		if a := w.answer("POST"); a.status != 403 {
-			t.Errorf("chunked %t: %d %s", chunked, a.status, a.body)
+		w.Writef("%s", end)
+		if a := w.Answer("POST"); a.Status != 403 {
+			t.Errorf("chunked %t: %d %s", chunked, a.Status, a.Body)
 		}
-		if err := await(t, ended, "the end of the upload"); err == nil {
+		if err := handlertest.Await(t, ended, "the end of the upload"); err == nil {
 			t.Errorf("chunked %t: Ollama gets the whole body", chunked)
 		}
 	}

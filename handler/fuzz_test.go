@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // The fuzzer's keys are always the same, so that what it has learnt stays good.
@@ -45,15 +47,15 @@ func fuzzServer(f *testing.F, write func(t *testing.T, raw string) written) {
 	for _, attacks := range [][]attack{lengths, codings, chunkings, requestLines, hosts, headers, upgrades, pipelines} {
 		for _, a := range attacks {
 			if len(a.raw) < 4<<10 {
-				f.Add(with(with(a.raw, K, bearer(fuzzOrdinary)), I, bearer(fuzzAdmin)))
+				f.Add(with(with(a.raw, K, handlertest.Bearer(fuzzOrdinary)), I, handlertest.Bearer(fuzzAdmin)))
 			}
 		}
 		for _, other := range []string{fuzzOrdinary, fuzzOrdinary[:len(fuzzOrdinary)-1] + "A", "none"} {
-			f.Add(with(with(attacks[0].raw+hidden, K, bearer(other)), I, bearer(other)))
+			f.Add(with(with(attacks[0].raw+hidden, K, handlertest.Bearer(other)), I, handlertest.Bearer(other)))
 		}
 	}
-	for _, c := range chats {
-		f.Add("POST " + c.path + " HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + fuzzOrdinary + "\r\nContent-Length: 100\r\n\r\n" + c.ask("tiny", true))
+	for _, c := range handlertest.Chats {
+		f.Add("POST " + c.Path + " HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + fuzzOrdinary + "\r\nContent-Length: 100\r\n\r\n" + c.Ask("tiny", true))
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		if len(raw) > 8<<10 {

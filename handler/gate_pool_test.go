@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -18,17 +19,17 @@ func TestANameInAnySpellingReachesTheOllamaThatHasIt(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("%.40q", name), func(t *testing.T) {
 			t.Parallel()
-			one := newBox(t, "one", standin.Options{Models: []string{"other:1b"}})
-			two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-			s := startPool(t, config{}, one, two)
+			one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"other:1b"}})
+			two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+			s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 			quoted, _ := json.Marshal(name)
 			for _, n := range namers[:12] {
-				if a := s.ask(t, n.method, n.path, fmt.Sprintf(n.body, quoted)); a.status != 200 {
-					t.Errorf("%s: %d %s", n.path, a.status, a.body)
+				if a := s.Ask(t, n.method, n.path, fmt.Sprintf(n.body, quoted)); a.Status != 200 {
+					t.Errorf("%s: %d %s", n.path, a.Status, a.Body)
 				}
 			}
-			if one.requests() != 0 || two.requests() != 12 {
-				t.Errorf("%d went to the wrong one, %d to the right one", one.requests(), two.requests())
+			if one.Requests() != 0 || two.Requests() != 12 {
+				t.Errorf("%d went to the wrong one, %d to the right one", one.Requests(), two.Requests())
 			}
 		})
 	}
@@ -38,56 +39,56 @@ func TestANameInAnySpellingReachesTheOllamaThatHasIt(t *testing.T) {
 // request for it.
 func TestSeveralOllamasAreAskedForWhatNoneHas(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{Models: []string{"tiny"}}), newBox(t, "two", standin.Options{Models: []string{"other:1b"}})
-	s := startPool(t, config{}, one, two)
-	two.ollama.Install("here", false)
-	if a := s.ask(t, "POST", "/api/chat", forModel("here")); a.status != 200 || two.requests() != 1 {
-		t.Errorf("what one has just got: %d %s", a.status, a.body)
+	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	two.Ollama.Install("here", false)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("here")); a.Status != 200 || two.Requests() != 1 {
+		t.Errorf("what one has just got: %d %s", a.Status, a.Body)
 	}
-	two.ollama.Install("mine", true)
-	if a := s.ask(t, "POST", "/api/chat", forModel("mine")); a.status != 403 {
-		t.Errorf("what is at ollama.com: %d %s", a.status, a.body)
+	two.Ollama.Install("mine", true)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("mine")); a.Status != 403 {
+		t.Errorf("what is at ollama.com: %d %s", a.Status, a.Body)
 	}
 	for _, name := range []string{"one", "two"} {
-		if a := asManager(s, t, "POST", "/api/chat", forModel("mine"), naming+": "+name); a.status != 403 {
-			t.Errorf("the same, of %s: %d %s", name, a.status, a.body)
+		if a := asManager(s, t, "POST", "/api/chat", handlertest.ForModel("mine"), naming+": "+name); a.Status != 403 {
+			t.Errorf("the same, of %s: %d %s", name, a.Status, a.Body)
 		}
 	}
-	two.ollama.Install("more", true)
-	if a := asManager(s, t, "POST", "/api/chat", forModel("more"), naming+": two"); a.status != 403 {
-		t.Errorf("what is at ollama.com since a moment ago, of the one that has it: %d %s", a.status, a.body)
+	two.Ollama.Install("more", true)
+	if a := asManager(s, t, "POST", "/api/chat", handlertest.ForModel("more"), naming+": two"); a.Status != 403 {
+		t.Errorf("what is at ollama.com since a moment ago, of the one that has it: %d %s", a.Status, a.Body)
 	}
 
-	before := two.requests()
-	two.close()
+	before := two.Requests()
+	two.Close()
 	for range 3 {
-		if a := s.ask(t, "POST", "/api/chat", forModel("nobody")); a.status != 404 {
-			t.Errorf("what the other one does not have: %d %s", a.status, a.body)
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("nobody")); a.Status != 404 {
+			t.Errorf("what the other one does not have: %d %s", a.Status, a.Body)
 		}
 	}
-	if a := asManager(s, t, "POST", "/api/chat", forModel("nobody"), naming+": two"); a.status != 502 {
-		t.Errorf("of one that is not there: %d %s", a.status, a.body)
+	if a := asManager(s, t, "POST", "/api/chat", handlertest.ForModel("nobody"), naming+": two"); a.Status != 502 {
+		t.Errorf("of one that is not there: %d %s", a.Status, a.Body)
 	}
-	one.close()
-	if a := s.ask(t, "POST", "/api/chat", forModel("nobody")); a.status != 502 {
-		t.Errorf("with none there: %d %s", a.status, a.body)
+	one.Close()
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("nobody")); a.Status != 502 {
+		t.Errorf("with none there: %d %s", a.Status, a.Body)
 	}
-	two.ollama.Install("nobody", true)
-	two.reopen()
+	two.Ollama.Install("nobody", true)
+	two.Reopen()
 	for range 20 {
-		if a := s.ask(t, "POST", "/api/chat", forModel("nobody")); a.status != http.StatusForbidden && a.status != http.StatusBadGateway {
-			t.Errorf("at one that has come up: %d %s", a.status, a.body)
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("nobody")); a.Status != http.StatusForbidden && a.Status != http.StatusBadGateway {
+			t.Errorf("at one that has come up: %d %s", a.Status, a.Body)
 		}
 	}
-	one.reopen()
-	for _, b := range []*box{one, two} {
-		for _, seen := range seenBy(b.ollama) {
+	one.Reopen()
+	for _, b := range []*handlertest.Box{one, two} {
+		for _, seen := range seenBy(b.Ollama) {
 			if seen.Account != "" {
-				t.Errorf("%s: %s %s acts with the account", b.name, seen.URI, seen.Model)
+				t.Errorf("%s: %s %s acts with the account", b.Name, seen.URI, seen.Model)
 			}
 		}
 	}
-	if before != two.requests() {
-		t.Errorf("%d requests reached it after it was gone", two.requests()-before)
+	if before != two.Requests() {
+		t.Errorf("%d requests reached it after it was gone", two.Requests()-before)
 	}
 }

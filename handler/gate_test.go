@@ -11,18 +11,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
 // startBefore runs a site before a stand-in that answers everything itself, the
 // proxy's own questions too.
-func startBefore(t *testing.T, c config, o standin.Options) (*site, *standin.Ollama) {
+func startBefore(t *testing.T, c handlertest.Config, o standin.Options) (*handlertest.Site, *standin.Ollama) {
 	t.Helper()
 	ollama := standin.New(o)
 	server := httptest.NewServer(ollama)
 	t.Cleanup(server.Close)
-	c.address = server.Listener.Addr().String()
-	return start(t, c), ollama
+	c.Address = server.Listener.Addr().String()
+	return handlertest.Start(t, c), ollama
 }
 
 // seenBy are the requests that reached a stand-in, but for the proxy's own.
@@ -87,8 +88,8 @@ func TestTheGateReadsNamesAsOllamaDoes(t *testing.T) {
 		for _, name := range spellings(model) {
 			t.Run(fmt.Sprintf("%.40q", name), func(t *testing.T) {
 				t.Parallel()
-				s, ollama := startBefore(t, config{}, standin.Options{Models: []string{"tiny", "qwen3:8b"}, Remote: []string{"mine"}})
-				for _, key := range []string{s.admin, s.mint(true, "models=tiny,qwen3:*")} {
+				s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny", "qwen3:8b"}, Remote: []string{"mine"}})
+				for _, key := range []string{s.Admin, s.Mint(true, "models=tiny,qwen3:*")} {
 					for _, n := range namers {
 						tryName(s, t, ollama, n, name, key)
 						ollama.Install("tiny", false) // if it was deleted
@@ -101,7 +102,7 @@ func TestTheGateReadsNamesAsOllamaDoes(t *testing.T) {
 }
 
 // tryName asks for a model by a name, and looks at what has reached Ollama.
-func tryName(s *site, t *testing.T, ollama *standin.Ollama, n namer, name, key string) {
+func tryName(s *handlertest.Site, t *testing.T, ollama *standin.Ollama, n namer, name, key string) {
 	t.Helper()
 	quoted, _ := json.Marshal(name)
 	path, body, header := n.path, fmt.Sprintf(n.body, quoted), "X-None: 1"
@@ -116,12 +117,12 @@ func tryName(s *site, t *testing.T, ollama *standin.Ollama, n namer, name, key s
 		canSay = !strings.ContainsAny(name, "/\\\x00\t\r\n")
 	}
 	before := len(seenBy(ollama))
-	w := s.dial(t)
+	w := s.Dial(t)
 	defer w.Close()
-	w.send(n.method, path, body, bearer(key), header)
-	a := w.answer(n.method)
+	w.Send(n.method, path, body, handlertest.Bearer(key), header)
+	a := w.Answer(n.method)
 	arrived := seenBy(ollama)[before:]
-	what := fmt.Sprintf("%s %.60s, a key for all: %t", n.method, n.path, key == s.admin)
+	what := fmt.Sprintf("%s %.60s, a key for all: %t", n.method, n.path, key == s.Admin)
 	canonical := standin.Canonical(name)
 	if n.stored {
 		canonical = standin.Stored(name)
@@ -130,18 +131,18 @@ func tryName(s *site, t *testing.T, ollama *standin.Ollama, n namer, name, key s
 		if seen.Account != "" {
 			t.Errorf("%s acts with the account: %s", what, seen.Account)
 		}
-		if canonical == "" || key != s.admin && seen.Model != "tiny:latest" && !strings.HasPrefix(seen.Model, "qwen3:") {
+		if canonical == "" || key != s.Admin && seen.Model != "tiny:latest" && !strings.HasPrefix(seen.Model, "qwen3:") {
 			t.Errorf("%s reaches Ollama, which takes it for %q", what, seen.Model)
 		}
 	}
 	switch {
 	case !canSay:
-	case canonical == "" && (len(arrived) > 0 || a.status != 400):
-		t.Errorf("%s: no name, yet %d", what, a.status)
+	case canonical == "" && (len(arrived) > 0 || a.Status != 400):
+		t.Errorf("%s: no name, yet %d", what, a.Status)
 	case canonical == "tiny:latest" && len(arrived) != 1:
-		t.Errorf("%s does not reach Ollama: %d %s", what, a.status, a.body)
-	case canonical == "mine:latest" && a.status != 403:
-		t.Errorf("%s: %d %s", what, a.status, a.body)
+		t.Errorf("%s does not reach Ollama: %d %s", what, a.Status, a.Body)
+	case canonical == "mine:latest" && a.Status != 403:
+		t.Errorf("%s: %d %s", what, a.Status, a.Body)
 	}
 }
 
@@ -159,8 +160,8 @@ func modelForm(model string) (body, contentType string) {
 // TestLocalIsATagWhereOllamaStoresNames: a key for tiny is none for tiny:local.
 func TestLocalIsATagWhereOllamaStoresNames(t *testing.T) {
 	t.Parallel()
-	s, ollama := startBefore(t, config{}, standin.Options{Models: []string{"tiny", "tiny:local"}})
-	plain, local := s.mint(true, "models=tiny"), s.mint(true, "models=tiny:local")
+	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny", "tiny:local"}})
+	plain, local := s.Mint(true, "models=tiny"), s.Mint(true, "models=tiny:local")
 	for _, row := range []struct {
 		method, path, body, key string
 		status                  int
@@ -178,16 +179,16 @@ func TestLocalIsATagWhereOllamaStoresNames(t *testing.T) {
 		{"POST", "/api/pull", `{"model":"tiny:local"}`, plain, 200},
 		{"DELETE", "/api/delete", `{"model":"tiny:local"}`, local, 403},
 	} {
-		w := s.dial(t)
-		w.send(row.method, row.path, row.body, bearer(row.key))
-		if a := w.answer(row.method); a.status != row.status {
-			t.Errorf("%s %s with the key for tiny:local %t: %d %s", row.path, row.body, row.key == local, a.status, a.body)
+		w := s.Dial(t)
+		w.Send(row.method, row.path, row.body, handlertest.Bearer(row.key))
+		if a := w.Answer(row.method); a.Status != row.status {
+			t.Errorf("%s %s with the key for tiny:local %t: %d %s", row.path, row.body, row.key == local, a.Status, a.Body)
 		}
 	}
-	w := s.dial(t)
-	w.send("GET", "/api/tags", "", bearer(plain))
-	if a := w.answer("GET"); strings.Contains(a.body, "tiny:local") || !strings.Contains(a.body, "tiny:latest") {
-		t.Errorf("the list for tiny is %s", a.body)
+	w := s.Dial(t)
+	w.Send("GET", "/api/tags", "", handlertest.Bearer(plain))
+	if a := w.Answer("GET"); strings.Contains(a.Body, "tiny:local") || !strings.Contains(a.Body, "tiny:latest") {
+		t.Errorf("the list for tiny is %s", a.Body)
 	}
 	for _, seen := range seenBy(ollama) {
 		if seen.Account != "" {
@@ -199,17 +200,17 @@ func TestLocalIsATagWhereOllamaStoresNames(t *testing.T) {
 // TestWhoNamesNoModelHearsFromOllama: there is nothing to check.
 func TestWhoNamesNoModelHearsFromOllama(t *testing.T) {
 	t.Parallel()
-	s, ollama := startBefore(t, config{}, standin.Options{})
+	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{})
 	for i, r := range namers {
 		if r.method == "GET" || r.body == form {
 			continue
 		}
 		for _, body := range []string{"{}", fmt.Sprintf(r.body, `""`), fmt.Sprintf(r.body, "null")} {
 			before := len(seenBy(ollama))
-			w := s.dial(t)
-			w.send(r.method, r.path, body, bearer(s.admin))
-			if a := w.answer(r.method); len(seenBy(ollama)) != before+1 {
-				t.Errorf("%d: %s %s does not reach Ollama: %d %s", i, r.path, body, a.status, a.body)
+			w := s.Dial(t)
+			w.Send(r.method, r.path, body, handlertest.Bearer(s.Admin))
+			if a := w.Answer(r.method); len(seenBy(ollama)) != before+1 {
+				t.Errorf("%d: %s %s does not reach Ollama: %d %s", i, r.path, body, a.Status, a.Body)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -114,34 +115,34 @@ func TestTheModelThatIsCheckedIsTheModelThatRuns(t *testing.T) {
 		for _, size := range []string{"small", "large", "chunked"} {
 			t.Run(row.name+"/"+size, func(t *testing.T) {
 				t.Parallel()
-				s := start(t, config{ollama: standin.Options{Models: []string{"tiny", "other:1b", "qwen3:8b"}}})
+				s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Models: []string{"tiny", "other:1b", "qwen3:8b"}}})
 				body := row.body
 				if size == "large" && strings.HasPrefix(body, "{") {
 					body = `{"images":["` + strings.Repeat("iVBORw0KGgo=", 120_000) + `"],` + strings.TrimPrefix(body, "{")
 					body = strings.Replace(body, ",}", "}", 1)
 				}
-				w := s.dial(t)
-				headers := []string{"Authorization: Bearer " + s.mint(true, "models=tiny,qwen3:*")}
+				w := s.Dial(t)
+				headers := []string{"Authorization: Bearer " + s.Mint(true, "models=tiny,qwen3:*")}
 				if row.header != "" {
 					headers = append(headers, row.header)
 				}
 				if size == "chunked" && body != "" {
-					w.write("%s", head(row.method, row.path, append(headers, "Transfer-Encoding: chunked")...)+"\r\n")
+					w.Writef("%s", handlertest.Head(row.method, row.path, append(headers, "Transfer-Encoding: chunked")...)+"\r\n")
 					half := len(body) / 2
-					w.write("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half, body[:half], len(body)-half, body[half:])
+					w.Writef("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half, body[:half], len(body)-half, body[half:])
 				} else {
-					w.send(row.method, row.path, body, headers...)
+					w.Send(row.method, row.path, body, headers...)
 				}
-				a := w.answer(row.method)
+				a := w.Answer(row.method)
 				ran := ""
-				for _, seen := range s.ollama.Seen() {
+				for _, seen := range s.Ollama.Seen() {
 					ran += seen.Model
 				}
 				if ran != row.runs {
-					t.Errorf("Ollama runs %q, not %q: status %d, %.200s", ran, row.runs, a.status, a.body)
+					t.Errorf("Ollama runs %q, not %q: status %d, %.200s", ran, row.runs, a.Status, a.Body)
 				}
-				if refused := a.status == http.StatusForbidden || a.status == http.StatusBadRequest; row.runs == "" && !refused {
-					t.Errorf("status %d, %.200s", a.status, a.body)
+				if refused := a.Status == http.StatusForbidden || a.Status == http.StatusBadRequest; row.runs == "" && !refused {
+					t.Errorf("status %d, %.200s", a.Status, a.Body)
 				}
 			})
 		}
@@ -168,12 +169,12 @@ func TestCompressedBodiesAreReadAsOllamaDoes(t *testing.T) {
 		ran <- v.Model
 		fmt.Fprint(w, "{}")
 	})
-	s := start(t, config{upstream: ollama})
+	s := handlertest.Start(t, handlertest.Config{Upstream: ollama})
 	compress := func(text string) string {
 		encoder, _ := zstd.NewWriter(nil)
 		return string(encoder.EncodeAll([]byte(text), nil))
 	}
-	limited := s.mint(false, "models=tiny")
+	limited := s.Mint(false, "models=tiny")
 	bomb := compress(`{"x":"` + strings.Repeat("a", 64<<20) + `","model":"tiny"}`)
 	for _, row := range []struct {
 		name, key, path, coding, body, runs string
@@ -181,27 +182,27 @@ func TestCompressedBodiesAreReadAsOllamaDoes(t *testing.T) {
 		{"allowed", limited, "/v1/chat/completions", "zstd", compress(`{"model":"tiny"}`), "tiny"},
 		{"another", limited, "/v1/chat/completions", "zstd", compress(`{"model":"other:1b"}`), ""},
 		{"two frames", limited, "/v1/chat/completions", "zstd", compress(`{"model":"tiny",`) + compress(`"model":"other:1b"}`), ""},
-		{"a cloud model", s.key, "/v1/chat/completions", "zstd", compress(`{"model":"tiny:cloud"}`), ""},
+		{"a cloud model", s.Key, "/v1/chat/completions", "zstd", compress(`{"model":"tiny:cloud"}`), ""},
 		{"not compressed at all", limited, "/v1/chat/completions", "zstd", `{"model":"tiny"}`, ""},
-		{"not compressed at all, any key", s.key, "/v1/chat/completions", "zstd", `{"model":"tiny"}`, ""},
-		{"another coding", s.key, "/v1/chat/completions", "gzip", compress(`{"model":"tiny"}`), ""},
-		{"another spelling of the coding", s.key, "/v1/chat/completions", "ZSTD", compress(`{"model":"tiny:cloud"}`), ""},
+		{"not compressed at all, any key", s.Key, "/v1/chat/completions", "zstd", `{"model":"tiny"}`, ""},
+		{"another coding", s.Key, "/v1/chat/completions", "gzip", compress(`{"model":"tiny"}`), ""},
+		{"another spelling of the coding", s.Key, "/v1/chat/completions", "ZSTD", compress(`{"model":"tiny:cloud"}`), ""},
 		{"where Ollama does not decode", limited, "/api/chat", "zstd", compress(`{"model":"tiny"}`), ""},
-		{"another coding of a large body", s.key, "/v1/chat/completions", "gzip", string(make([]byte, 2<<20)), ""},
-		{"a coding where Ollama does not decode, of a large body", s.key, "/api/chat", "zstd", string(make([]byte, 2<<20)), ""},
-		{"a bomb", s.key, "/v1/chat/completions", "zstd", bomb, ""},
+		{"another coding of a large body", s.Key, "/v1/chat/completions", "gzip", string(make([]byte, 2<<20)), ""},
+		{"a coding where Ollama does not decode, of a large body", s.Key, "/api/chat", "zstd", string(make([]byte, 2<<20)), ""},
+		{"a bomb", s.Key, "/v1/chat/completions", "zstd", bomb, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := s.dial(t)
-			w.send("POST", row.path, row.body, "Authorization: Bearer "+row.key, "Content-Encoding: "+row.coding)
-			a := w.answer("POST")
+			w := s.Dial(t)
+			w.Send("POST", row.path, row.body, "Authorization: Bearer "+row.key, "Content-Encoding: "+row.coding)
+			a := w.Answer("POST")
 			got := ""
 			select {
 			case got = <-ran:
 			default:
 			}
-			if got != row.runs || (row.runs == "" && a.status != http.StatusForbidden && a.status != http.StatusBadRequest) {
-				t.Errorf("Ollama runs %q: status %d, %s", got, a.status, a.body)
+			if got != row.runs || (row.runs == "" && a.Status != http.StatusForbidden && a.Status != http.StatusBadRequest) {
+				t.Errorf("Ollama runs %q: status %d, %s", got, a.Status, a.Body)
 			}
 		})
 	}
@@ -209,8 +210,8 @@ func TestCompressedBodiesAreReadAsOllamaDoes(t *testing.T) {
 
 func TestCloudModelsAreRefusedToEveryone(t *testing.T) {
 	names := []string{"tiny:cloud", "TINY:Cloud", "tiny:latest-cloud", "library/tiny:cloud", " tiny:cloud ", "tiny:cloud:local", "gpt-oss:120b-cloud"}
-	s := start(t, config{})
-	open := start(t, config{proxy: func(o *handler.Options) { o.AllowCloud = true }})
+	s := handlertest.Start(t, handlertest.Config{})
+	open := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }})
 	for _, name := range names {
 		quoted, _ := json.Marshal(name)
 		for path, body := range map[string]string{
@@ -221,28 +222,28 @@ func TestCloudModelsAreRefusedToEveryone(t *testing.T) {
 			"/api/pull":            fmt.Sprintf(`{"model":%s}`, quoted),
 			"/api/create":          fmt.Sprintf(`{"model":"tiny","from":%s}`, quoted),
 		} {
-			w := s.dial(t)
-			w.send("POST", path, body, "Authorization: Bearer "+s.admin)
-			if a := w.answer("POST"); a.status != http.StatusForbidden || !strings.Contains(a.body, "ollama.com") {
-				t.Errorf("%s %s: status %d, %s", path, body, a.status, a.body)
+			w := s.Dial(t)
+			w.Send("POST", path, body, "Authorization: Bearer "+s.Admin)
+			if a := w.Answer("POST"); a.Status != http.StatusForbidden || !strings.Contains(a.Body, "ollama.com") {
+				t.Errorf("%s %s: status %d, %s", path, body, a.Status, a.Body)
 			}
-			w = open.dial(t)
-			w.send("POST", path, body, "Authorization: Bearer "+open.admin)
-			if a := w.answer("POST"); a.status == http.StatusForbidden {
-				t.Errorf("allowed, yet %s %s: %s", path, body, a.body)
+			w = open.Dial(t)
+			w.Send("POST", path, body, "Authorization: Bearer "+open.Admin)
+			if a := w.Answer("POST"); a.Status == http.StatusForbidden {
+				t.Errorf("allowed, yet %s %s: %s", path, body, a.Body)
 			}
 		}
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestModelsByOtherNamesOfTheCloud: Ollama says which they are, and who makes one
 // says so, too.
 func TestModelsByOtherNamesOfTheCloud(t *testing.T) {
-	s := start(t, config{})
-	open := start(t, config{proxy: func(o *handler.Options) { o.AllowCloud = true }})
-	for _, site := range []*site{s, open} {
-		site.spy.await(t, "UpstreamUp", 1)
+	s := handlertest.Start(t, handlertest.Config{})
+	open := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }})
+	for _, site := range []*handlertest.Site{s, open} {
+		site.Spy.Await(t, "UpstreamUp", 1)
 	}
 	for _, row := range []struct{ path, body string }{
 		{"/api/chat", `{"model":"mine"}`},
@@ -253,29 +254,29 @@ func TestModelsByOtherNamesOfTheCloud(t *testing.T) {
 		{"/api/create", `{"model":"yours","from":"gpt-oss:120b","remote_host":"https://ollama.com:443"}`},
 		{"/api/create", `{"model":"yours","REMOTE_HOST":"` + strings.Repeat("x", 5000) + `"}`},
 	} {
-		w := s.dial(t)
-		w.send("POST", row.path, row.body, bearer(s.admin))
-		if a := w.answer("POST"); a.status != http.StatusForbidden || !strings.Contains(a.body, "ollama.com") {
-			t.Errorf("%s %.80s: status %d, %s", row.path, row.body, a.status, a.body)
+		w := s.Dial(t)
+		w.Send("POST", row.path, row.body, handlertest.Bearer(s.Admin))
+		if a := w.Answer("POST"); a.Status != http.StatusForbidden || !strings.Contains(a.Body, "ollama.com") {
+			t.Errorf("%s %.80s: status %d, %s", row.path, row.body, a.Status, a.Body)
 		}
-		w = open.dial(t)
-		w.send("POST", row.path, row.body, bearer(open.admin))
-		if a := w.answer("POST"); a.status == http.StatusForbidden {
-			t.Errorf("allowed, yet %s %.80s: %s", row.path, row.body, a.body)
+		w = open.Dial(t)
+		w.Send("POST", row.path, row.body, handlertest.Bearer(open.Admin))
+		if a := w.Answer("POST"); a.Status == http.StatusForbidden {
+			t.Errorf("allowed, yet %s %.80s: %s", row.path, row.body, a.Body)
 		}
 	}
-	s.nothingArrived(t)
-	w := s.dial(t)
-	w.send("POST", "/api/generate", `{"model":"llama3.2","remote_host":"x","prompt":"x","stream":false}`, bearer(s.key))
-	if a := w.answer("POST"); a.status != http.StatusOK {
-		t.Errorf("what means nothing here: status %d, %s", a.status, a.body)
+	s.NothingArrived(t)
+	w := s.Dial(t)
+	w.Send("POST", "/api/generate", `{"model":"llama3.2","remote_host":"x","prompt":"x","stream":false}`, handlertest.Bearer(s.Key))
+	if a := w.Answer("POST"); a.Status != http.StatusOK {
+		t.Errorf("what means nothing here: status %d, %s", a.Status, a.Body)
 	}
 }
 
 // TestANameThatIsTooLongIsNoWayAround: Ollama takes spaces off a name, however
 // many there are.
 func TestANameThatIsTooLongIsNoWayAround(t *testing.T) {
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	padded := strings.Repeat(" ", 8<<10)
 	for _, body := range []string{
 		`{"model":"` + padded + `tiny:cloud"}`,
@@ -284,14 +285,14 @@ func TestANameThatIsTooLongIsNoWayAround(t *testing.T) {
 		`{"images":["` + strings.Repeat("A", 2<<20) + `"],"model":"` + padded + `tiny:cloud"}`,
 	} {
 		for _, path := range []string{"/api/chat", "/v1/responses", "/api/show", "/api/pull"} {
-			w := s.dial(t)
-			w.send("POST", path, body, "Authorization: Bearer "+s.admin)
-			if a := w.answer("POST"); a.status != http.StatusBadRequest {
-				t.Errorf("%s %.20s…: status %d, %.200s", path, body, a.status, a.body)
+			w := s.Dial(t)
+			w.Send("POST", path, body, "Authorization: Bearer "+s.Admin)
+			if a := w.Answer("POST"); a.Status != http.StatusBadRequest {
+				t.Errorf("%s %.20s…: status %d, %.200s", path, body, a.Status, a.Body)
 			}
 		}
 	}
-	for _, seen := range s.ollama.Seen() {
+	for _, seen := range s.Ollama.Seen() {
 		if seen.Model != "" {
 			t.Errorf("Ollama runs %s", seen.Model)
 		}
@@ -302,49 +303,49 @@ func TestANameThatIsTooLongIsNoWayAround(t *testing.T) {
 // that would complete it.
 func TestOllamaCannotBeginBeforeTheModelIsKnown(t *testing.T) {
 	ended := make(chan error, 1)
-	s := start(t, config{upstream: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var v any
 		ended <- json.NewDecoder(r.Body).Decode(&v)
 	})})
-	w := s.dial(t)
+	w := s.Dial(t)
 	body := `{"images":["` + strings.Repeat("A", 2<<20) + `"],"model":"other:1b"}`
-	w.send("POST", "/api/chat", body, "Authorization: Bearer "+s.mint(false, "models=tiny"))
-	if a := w.answer("POST"); a.status != http.StatusForbidden || !strings.Contains(a.body, "other:1b") {
-		t.Errorf("status %d, %s", a.status, a.body)
+	w.Send("POST", "/api/chat", body, "Authorization: Bearer "+s.Mint(false, "models=tiny"))
+	if a := w.Answer("POST"); a.Status != http.StatusForbidden || !strings.Contains(a.Body, "other:1b") {
+		t.Errorf("status %d, %s", a.Status, a.Body)
 	}
-	if err := await(t, ended, "the end of the body"); err == nil {
+	if err := handlertest.Await(t, ended, "the end of the body"); err == nil {
 		t.Error("Ollama had the whole of it")
 	}
 }
 
 func TestListsShowWhatTheKeyIsFor(t *testing.T) {
-	s := start(t, config{ollama: standin.Options{Models: []string{"tiny", "other:1b", "qwen3:8b"}}})
-	limited := s.mint(false, "models=tiny,qwen3:*")
-	w := s.dial(t)
-	w.send("POST", "/api/generate", `{"model":"tiny","prompt":"x","stream":false}`, "Authorization: Bearer "+s.key)
-	w.answer("POST")
-	w.send("POST", "/api/generate", `{"model":"other:1b","prompt":"x","stream":false}`, "Authorization: Bearer "+s.key)
-	w.answer("POST")
+	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Models: []string{"tiny", "other:1b", "qwen3:8b"}}})
+	limited := s.Mint(false, "models=tiny,qwen3:*")
+	w := s.Dial(t)
+	w.Send("POST", "/api/generate", `{"model":"tiny","prompt":"x","stream":false}`, "Authorization: Bearer "+s.Key)
+	w.Answer("POST")
+	w.Send("POST", "/api/generate", `{"model":"other:1b","prompt":"x","stream":false}`, "Authorization: Bearer "+s.Key)
+	w.Answer("POST")
 	for _, path := range []string{"/v1/models", "/api/tags", "/api/ps"} {
-		w.send("GET", path, "", "Authorization: Bearer "+s.key, "Accept-Encoding: gzip")
-		if a := w.answer("GET"); !strings.Contains(a.body, "other:1b") || !strings.Contains(a.body, "tiny") {
-			t.Errorf("%s, any model: %s", path, a.body)
+		w.Send("GET", path, "", "Authorization: Bearer "+s.Key, "Accept-Encoding: gzip")
+		if a := w.Answer("GET"); !strings.Contains(a.Body, "other:1b") || !strings.Contains(a.Body, "tiny") {
+			t.Errorf("%s, any model: %s", path, a.Body)
 		}
-		w.send("GET", path, "", "Authorization: Bearer "+limited)
-		a := w.answer("GET")
-		if a.status != http.StatusOK || strings.Contains(a.body, "other") || !strings.Contains(a.body, "tiny") {
-			t.Errorf("%s: status %d, %s", path, a.status, a.body)
+		w.Send("GET", path, "", "Authorization: Bearer "+limited)
+		a := w.Answer("GET")
+		if a.Status != http.StatusOK || strings.Contains(a.Body, "other") || !strings.Contains(a.Body, "tiny") {
+			t.Errorf("%s: status %d, %s", path, a.Status, a.Body)
 		}
-		if path != "/api/ps" && !strings.Contains(a.body, "qwen3:8b") {
-			t.Errorf("%s lacks qwen3:8b: %s", path, a.body)
+		if path != "/api/ps" && !strings.Contains(a.Body, "qwen3:8b") {
+			t.Errorf("%s lacks qwen3:8b: %s", path, a.Body)
 		}
-		if !json.Valid([]byte(a.body)) {
-			t.Errorf("%s: %s", path, a.body)
+		if !json.Valid([]byte(a.Body)) {
+			t.Errorf("%s: %s", path, a.Body)
 		}
 	}
-	w.send("HEAD", "/api/tags", "", "Authorization: Bearer "+limited)
-	if a := w.answer("HEAD"); a.status != http.StatusOK || a.header.Get("Content-Length") != "" {
-		t.Errorf("HEAD: status %d, length %s", a.status, a.header.Get("Content-Length"))
+	w.Send("HEAD", "/api/tags", "", "Authorization: Bearer "+limited)
+	if a := w.Answer("HEAD"); a.Status != http.StatusOK || a.Header.Get("Content-Length") != "" {
+		t.Errorf("HEAD: status %d, length %s", a.Status, a.Header.Get("Content-Length"))
 	}
 }
 
@@ -355,18 +356,18 @@ func TestAListThatCannotBeReadIsNotPassedOn(t *testing.T) {
 		"odd models": `{"models":{"name":"other:1b"}}`,
 		"cut short":  `{"models":[{"name":"other:1b"}`,
 	} {
-		s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) })})
-		w := s.dial(t)
-		w.send("GET", "/api/tags", "", "Authorization: Bearer "+s.mint(false, "models=tiny"))
-		if a := w.answer("GET"); a.status != http.StatusBadGateway || strings.Contains(a.body, "other") {
-			t.Errorf("%s: status %d, %s", name, a.status, a.body)
+		s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) })})
+		w := s.Dial(t)
+		w.Send("GET", "/api/tags", "", "Authorization: Bearer "+s.Mint(false, "models=tiny"))
+		if a := w.Answer("GET"); a.Status != http.StatusBadGateway || strings.Contains(a.Body, "other") {
+			t.Errorf("%s: status %d, %s", name, a.Status, a.Body)
 		}
 	}
 	odd := `{"models":[{"name":"tiny"},{"name":"tiny","model":"other:1b"},{"size":1},"other:1b",null],"next":"x"}`
-	s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, odd) })})
-	w := s.dial(t)
-	w.send("GET", "/api/tags", "", "Authorization: Bearer "+s.mint(false, "models=tiny"))
-	if a := w.answer("GET"); a.body != `{"models":[{"name":"tiny"}],"next":"x"}` {
-		t.Errorf("%s", a.body)
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, odd) })})
+	w := s.Dial(t)
+	w.Send("GET", "/api/tags", "", "Authorization: Bearer "+s.Mint(false, "models=tiny"))
+	if a := w.Answer("GET"); a.Body != `{"models":[{"name":"tiny"}],"next":"x"}` {
+		t.Errorf("%s", a.Body)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // TestFloods: what costs a client without a key nothing and the server something
@@ -46,7 +47,7 @@ func TestFloods(t *testing.T) {
 	} {
 		t.Run(flood.name, func(t *testing.T) {
 			t.Parallel()
-			s, tap := startSecure(t, config{})
+			s, tap := startSecure(t, handlertest.Config{})
 			h := dialH2(s, t)
 			h.conn.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
 			flood.begin(h)
@@ -70,14 +71,14 @@ func TestFloods(t *testing.T) {
 				t.Errorf("the server took %d of %d", n, flood.most)
 			}
 			another := dialH2(s, t)
-			another.all(1, another.encode(request2{}.fields(s.key)...))
+			another.all(1, another.encode(request2{}.fields(s.Key)...))
 			if got := another.end(1); got != "200" {
 				t.Errorf("another client: %q", got)
 			}
 			another.conn.Close()
 			h.conn.Close()
-			s.spy.idle(t)
-			if arrived := tap.take(t, s.upstream); len(arrived) != 1 {
+			s.Spy.Idle(t)
+			if arrived := tap.take(t, s.Upstream); len(arrived) != 1 {
 				t.Errorf("sent on %v", arrived)
 			}
 		})
@@ -94,7 +95,7 @@ func TestShutWindows(t *testing.T) {
 	for name, fields := range map[string]int{"401": 1700, "431": 2500} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{certificates: loadCertificate(t), proxy: func(o *options) { o.StallTimeout = time.Hour }})
+			s := handlertest.Start(t, handlertest.Config{Certificates: loadCertificate(t), Proxy: func(o *handler.Options) { o.StallTimeout = time.Hour }})
 			var all []*h2
 			for range many {
 				h := dialH2(s, t)
@@ -125,14 +126,14 @@ func TestShutWindows(t *testing.T) {
 				return open
 			}
 			open := count()
-			for until := time.Now().Add(patience); open > mostOpen && time.Now().Before(until); {
+			for until := time.Now().Add(handlertest.Patience); open > mostOpen && time.Now().Before(until); {
 				open = count() // the closing may be on its way
 			}
 			if open > mostOpen || open < 1 {
 				t.Errorf("%d of %d connections are open", open, many)
 			}
 			another := dialH2(s, t)
-			another.all(1, another.encode(request2{}.fields(s.key)...))
+			another.all(1, another.encode(request2{}.fields(s.Key)...))
 			if got := another.end(1); got != "200" {
 				t.Errorf("another client: %q", got)
 			}
@@ -165,13 +166,13 @@ func TestRapidReset(t *testing.T) {
 	t.Parallel()
 	const atOnce = 100 // on one connection
 	c := &crowd{}
-	s := start(t, config{certificates: loadCertificate(t), proxy: func(o *options) {
+	s := handlertest.Start(t, handlertest.Config{Certificates: loadCertificate(t), Proxy: func(o *handler.Options) {
 		c.Recorder, o.Recorder = o.Recorder, c
 	}})
 	h := dialH2(s, t)
 	ask := func(stream uint32) {
-		body := chats[0].ask("hang", true)
-		h.open(stream, h.encode(request2{lines: []string{":path: /api/chat"}}.fields(s.key)...))
+		body := handlertest.Chats[0].Ask("hang", true)
+		h.open(stream, h.encode(request2{lines: []string{":path: /api/chat"}}.fields(s.Key)...))
 		h.body(stream, true, body)
 	}
 	stream := uint32(1)
@@ -181,7 +182,7 @@ func TestRapidReset(t *testing.T) {
 	if got := h.end(stream - 2); got != "refused" {
 		t.Errorf("the last of too many: %q", got)
 	}
-	s.arrival(t, atOnce)
+	s.Arrival(t, atOnce)
 	for reset := uint32(1); reset < stream; reset += 2 {
 		h.try(h.WriteRSTStream(reset, http2.ErrCodeCancel))
 	}
@@ -191,11 +192,11 @@ func TestRapidReset(t *testing.T) {
 		stream += 2
 	}
 	h.conn.Close()
-	s.spy.idle(t)
+	s.Spy.Idle(t)
 	if most := c.most.Load(); most != atOnce {
 		t.Errorf("%d requests at once", most)
 	}
-	for _, seen := range s.ollama.Seen() {
-		await(t, seen.Gone, "Ollama to be let go")
+	for _, seen := range s.Ollama.Seen() {
+		handlertest.Await(t, seen.Gone, "Ollama to be let go")
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // frames are a request with a valid key, POST /api/show of tiny on stream 1, that
@@ -139,18 +141,18 @@ func TestFramesThatNoClientSends(t *testing.T) {
 	for group := range groups {
 		t.Run(fmt.Sprint(group), func(t *testing.T) {
 			t.Parallel()
-			s, tap := startSecure(t, config{})
+			s, tap := startSecure(t, handlertest.Config{})
 			for i := group; i < len(frames); i += groups {
 				f := frames[i]
 				h := dialH2(s, t)
-				f.send(h, h.encode(request2{}.fields(s.key)...))
+				f.send(h, h.encode(request2{}.fields(s.Key)...))
 				ends := h.end(1)
 				if f.ends != "*" && ends != f.ends {
 					t.Errorf("%s: %q, not %q", f.name, ends, f.ends)
 				}
 				h.conn.Close()
-				s.spy.idle(t)
-				arrived := tap.take(t, s.upstream)
+				s.Spy.Idle(t)
+				arrived := tap.take(t, s.Upstream)
 				if len(arrived) > 1 || ends == "200" && len(arrived) == 0 {
 					t.Errorf("%s: sent on %v", f.name, arrived)
 				}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // h2 is a client's connection of HTTP/2 that sends whatever frames a test likes.
@@ -27,9 +28,9 @@ type h2 struct {
 }
 
 // startSecure starts a site with TLS, and a tap.
-func startSecure(t *testing.T, c config) (*site, *tap) {
+func startSecure(t *testing.T, c handlertest.Config) (*handlertest.Site, *tap) {
 	t.Helper()
-	c.certificates = loadCertificate(t)
+	c.Certificates = loadCertificate(t)
 	return startTapped(t, c)
 }
 
@@ -42,14 +43,14 @@ func loadCertificate(t *testing.T) *handler.Certificate {
 	return certificate
 }
 
-func dialH2(s *site, t *testing.T) *h2 {
+func dialH2(s *handlertest.Site, t *testing.T) *h2 {
 	t.Helper()
-	c, err := tls.Dial("tcp", s.public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	c, err := tls.Dial("tcp", s.Public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(handlertest.Patience))
 	h := newH2(t, c)
 	h.conn = c
 	return h
@@ -175,9 +176,9 @@ func (r request2) fields(key string) []string {
 // refused, or left behind, when it is put into the one from the other.
 func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 	t.Parallel()
-	s, tap := startSecure(t, config{})
+	s, tap := startSecure(t, handlertest.Config{})
 	for _, r := range requests2 {
-		for _, key := range []string{s.key, "OLLAMA-" + s.admin[13:]} {
+		for _, key := range []string{s.Key, "OLLAMA-" + s.Admin[13:]} {
 			t.Run(r.name, func(t *testing.T) {
 				h := dialH2(s, t)
 				defer h.conn.Close()
@@ -190,16 +191,16 @@ func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 				}
 				ends := h.end(1)
 				h.conn.Close()
-				s.spy.idle(t)
+				s.Spy.Idle(t)
 				var arrives []string
-				for _, sent := range tap.take(t, s.upstream) {
+				for _, sent := range tap.take(t, s.Upstream) {
 					arrives = append(arrives, sent.String())
 				}
 				got := strings.Join(arrives, ", ")
-				if key != s.key && (got != "" || ends < "400") {
+				if key != s.Key && (got != "" || ends < "400") {
 					t.Errorf("without a key: %q, and sent on %q", ends, got)
 				}
-				if key == s.key && !(slices.Contains(strings.Split(r.ends, "|"), ends) && slices.Contains(strings.Split(r.arrives, "|"), got)) {
+				if key == s.Key && !(slices.Contains(strings.Split(r.ends, "|"), ends) && slices.Contains(strings.Split(r.arrives, "|"), got)) {
 					t.Errorf("%q, not %q; sent on %q, not %q", ends, r.ends, got, r.arrives)
 				}
 			})
@@ -211,27 +212,27 @@ func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 // comes is read as HTTP/1.1, and that ends it.
 func TestHTTP2WithoutTLS(t *testing.T) {
 	t.Parallel()
-	s, tap := startTapped(t, config{})
+	s, tap := startTapped(t, handlertest.Config{})
 	for name, first := range map[string]string{
 		"at once":    "",
-		"an upgrade": head("GET", "/api/version", bearer(s.key), "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk") + "\r\n",
+		"an upgrade": handlertest.Head("GET", "/api/version", handlertest.Bearer(s.Key), "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk") + "\r\n",
 	} {
-		w := s.dial(t)
-		w.write("%s", first)
+		w := s.Dial(t)
+		w.Writef("%s", first)
 		if first != "" {
-			if got := w.answer("GET"); got.status != 200 || got.header.Get("Upgrade") != "" {
-				t.Errorf("%s: %s %v", name, got, got.header)
+			if got := w.Answer("GET"); got.Status != 200 || got.Header.Get("Upgrade") != "" {
+				t.Errorf("%s: %s %v", name, got, got.Header)
 			}
 		}
 		h := newH2(t, w)
-		h.all(1, h.encode(request2{lines: []string{":path: /api/pull"}}.fields(s.admin)...))
-		if got := w.answer("POST"); got.status != 401 || got.err != nil {
+		h.all(1, h.encode(request2{lines: []string{":path: /api/pull"}}.fields(s.Admin)...))
+		if got := w.Answer("POST"); got.Status != 401 || got.Err != nil {
 			t.Errorf("%s: %s", name, got)
 		}
 		w.CloseWrite()
-		w.end()
-		s.spy.idle(t)
-		for _, sent := range tap.take(t, s.upstream) {
+		w.End()
+		s.Spy.Idle(t)
+		for _, sent := range tap.take(t, s.Upstream) {
 			if sent.target != "/api/version" {
 				t.Errorf("%s: sent on %v", name, sent)
 			}

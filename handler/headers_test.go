@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // stays are headers of a request that are not Ollama's business: what lets
@@ -40,27 +43,29 @@ func TestWhatOllamaSees(t *testing.T) {
 		name, value, _ := strings.Cut(line, ":")
 		want.Add(name, strings.TrimSpace(value))
 	}
-	for name, key := range map[string]func(s *site) []string{
-		"bearer":    func(s *site) []string { return []string{bearer(s.key)} },
-		"x-api-key": func(s *site) []string { return []string{"x-api-key: " + s.key} },
-		"both":      func(s *site) []string { return []string{"authorization: bearer " + s.key, "X-API-KEY: " + s.key} },
+	for name, key := range map[string]func(s *handlertest.Site) []string{
+		"bearer":    func(s *handlertest.Site) []string { return []string{handlertest.Bearer(s.Key)} },
+		"x-api-key": func(s *handlertest.Site) []string { return []string{"x-api-key: " + s.Key} },
+		"both": func(s *handlertest.Site) []string {
+			return []string{"authorization: bearer " + s.Key, "X-API-KEY: " + s.Key}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{})
-			w := s.dial(t)
-			body := chats[0].ask("tiny", false)
-			w.send("POST", "/api/chat", body, slices.Concat(passes, stays, key(s))...)
-			if got := w.answer("POST"); got.status != 200 {
-				t.Fatalf("%s %s", got, got.body)
+			s := handlertest.Start(t, handlertest.Config{})
+			w := s.Dial(t)
+			body := handlertest.Chats[0].Ask("tiny", false)
+			w.Send("POST", "/api/chat", body, slices.Concat(passes, stays, key(s))...)
+			if got := w.Answer("POST"); got.Status != 200 {
+				t.Fatalf("%s %s", got, got.Body)
 			}
 			want := want.Clone()
 			want.Set("Content-Length", fmt.Sprint(len(body)))
-			seen := s.arrival(t, 1)
+			seen := s.Arrival(t, 1)
 			if !maps.EqualFunc(seen.Header, want, slices.Equal) {
 				t.Errorf("Ollama saw\n%v, not\n%v", seen.Header, want)
 			}
-			if seen.Host != s.upstream {
+			if seen.Host != s.Upstream {
 				t.Errorf("Ollama saw the host %s", seen.Host)
 			}
 		})
@@ -70,17 +75,17 @@ func TestWhatOllamaSees(t *testing.T) {
 // TestNothingIsAddedToARequest of a client that sends no more than it must.
 func TestNothingIsAddedToARequest(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for i, request := range []string{
-		head("GET", "/api/tags", bearer(s.key)),
-		head("HEAD", "/", bearer(s.key)),
-		"GET /api/version HTTP/1.0\r\n" + bearer(s.key) + "\r\n",
-		head("GET", "/v1/models", bearer(s.key), "Connection: close"),
+		handlertest.Head("GET", "/api/tags", handlertest.Bearer(s.Key)),
+		handlertest.Head("HEAD", "/", handlertest.Bearer(s.Key)),
+		"GET /api/version HTTP/1.0\r\n" + handlertest.Bearer(s.Key) + "\r\n",
+		handlertest.Head("GET", "/v1/models", handlertest.Bearer(s.Key), "Connection: close"),
 	} {
-		w := s.dial(t)
-		w.write("%s\r\n", request)
-		w.answer(strings.Fields(request)[0])
-		if got := s.arrival(t, i+1).Header; len(got) != 0 {
+		w := s.Dial(t)
+		w.Writef("%s\r\n", request)
+		w.Answer(strings.Fields(request)[0])
+		if got := s.Arrival(t, i+1).Header; len(got) != 0 {
 			t.Errorf("%q arrived with %v", request, got)
 		}
 	}
@@ -94,12 +99,12 @@ func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
 	for _, listed := range []string{"Authorization", "authorization, x-api-key", "Content-Type", "Content-Length", "Host", "Transfer-Encoding", "close, Authorization, X-Foo", "keep-alive,X-Foo,content-type"} {
 		t.Run(listed, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{})
-			w := s.dial(t)
+			s := handlertest.Start(t, handlertest.Config{})
+			w := s.Dial(t)
 			body := `{"model":"tiny"}`
-			w.send("POST", "/api/show", body, bearer(s.key), "Connection: "+listed, "X-Foo: 1", "Content-Type: a/b", "X-Bar: 1")
-			if got := w.answer("POST"); got.status != 200 {
-				t.Fatalf("%s %s", got, got.body)
+			w.Send("POST", "/api/show", body, handlertest.Bearer(s.Key), "Connection: "+listed, "X-Foo: 1", "Content-Type: a/b", "X-Bar: 1")
+			if got := w.Answer("POST"); got.Status != 200 {
+				t.Fatalf("%s %s", got, got.Body)
 			}
 			want := http.Header{"X-Bar": {"1"}, "Content-Length": {fmt.Sprint(len(body))}}
 			if !strings.Contains(strings.ToLower(listed), "content-type") {
@@ -108,37 +113,37 @@ func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
 			if !strings.Contains(listed, "X-Foo") {
 				want.Set("X-Foo", "1")
 			}
-			seen := s.arrival(t, 1)
-			if !maps.EqualFunc(seen.Header, want, slices.Equal) || string(seen.Body) != body || seen.Host != s.upstream {
+			seen := s.Arrival(t, 1)
+			if !maps.EqualFunc(seen.Header, want, slices.Equal) || string(seen.Body) != body || seen.Host != s.Upstream {
 				t.Errorf("Ollama saw %v, %q", seen.Header, seen.Body)
 			}
 		})
 	}
-	s := start(t, config{})
-	w := s.dial(t)
-	w.send("GET", "/api/tags", "", "Connection: Authorization", "Authorization: Bearer not-a-key")
-	if got := w.answer("GET"); got.status != 401 {
+	s := handlertest.Start(t, handlertest.Config{})
+	w := s.Dial(t)
+	w.Send("GET", "/api/tags", "", "Connection: Authorization", "Authorization: Bearer not-a-key")
+	if got := w.Answer("GET"); got.Status != 401 {
 		t.Errorf("a bad key that is called hop-by-hop: %s", got)
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // TestTheHostIsTheProxysOwn: Ollama refuses strange ones.
 func TestTheHostIsTheProxysOwn(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for i, request := range []string{
 		"GET /api/version HTTP/1.1\r\nHost: evil.example\r\n",
 		"GET /api/version HTTP/1.1\r\nHost: 8.8.8.8:80\r\n",
 		"GET /api/version HTTP/1.1\r\nHost:\r\n",
 		"GET http://evil.example/api/version HTTP/1.1\r\nHost: other.example\r\n",
 	} {
-		w := s.dial(t)
-		w.write("%s%s\r\n\r\n", request, bearer(s.key))
-		if got := w.answer("GET"); got.status != 200 {
+		w := s.Dial(t)
+		w.Writef("%s%s\r\n\r\n", request, handlertest.Bearer(s.Key))
+		if got := w.Answer("GET"); got.Status != 200 {
 			t.Errorf("%q: %s", request, got)
 		}
-		if seen := s.arrival(t, i+1); seen.Host != s.upstream || seen.URI != "/api/version" {
+		if seen := s.Arrival(t, i+1); seen.Host != s.Upstream || seen.URI != "/api/version" {
 			t.Errorf("%q arrived for %s, asking %s", request, seen.Host, seen.URI)
 		}
 	}
@@ -147,27 +152,27 @@ func TestTheHostIsTheProxysOwn(t *testing.T) {
 // TestAnAnswersHopByHopHeadersStay behind, and so do those that it lists.
 func TestAnAnswersHopByHopHeadersStay(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{address: scripted(t, func(c *tcpConn, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Passes: 1\r\nX-Passes: 2\r\n"+
 			"Connection: X-Listed, keep-alive\r\nConnection: x-also-listed\r\nX-Listed: 1\r\nX-Also-Listed: 1\r\n"+
 			"Keep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nProxy-Authorization: Basic eDp5\r\nProxy-Connection: keep-alive\r\n"+
 			"TE: trailers\r\nTrailer: X-Trailer\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n")
 	})})
-	got := s.ask(t, "GET", "/api/tags", "")
+	got := s.Ask(t, "GET", "/api/tags", "")
 	want := http.Header{"Content-Type": {"text/plain"}, "Date": {"Sun, 06 Nov 1994 08:49:37 GMT"}, "X-Passes": {"1", "2"}}
-	if !maps.EqualFunc(got.header, want, slices.Equal) || got.body != "ok" || got.err != nil {
-		t.Errorf("the client got %v, %q, %v", got.header, got.body, got.err)
+	if !maps.EqualFunc(got.Header, want, slices.Equal) || got.Body != "ok" || got.Err != nil {
+		t.Errorf("the client got %v, %q, %v", got.Header, got.Body, got.Err)
 	}
 }
 
 // TestOnlyStreamsAskNotToBeBuffered, by an nginx in front.
 func TestOnlyStreamsAskNotToBeBuffered(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	for _, c := range chats {
+	s := handlertest.Start(t, handlertest.Config{})
+	for _, c := range handlertest.Chats {
 		for stream, want := range map[bool]string{true: "no", false: ""} {
-			if got := s.ask(t, "POST", c.path, c.ask("tiny", stream)).header.Get("X-Accel-Buffering"); got != want {
-				t.Errorf("%s stream=%t: X-Accel-Buffering %q", c.path, stream, got)
+			if got := s.Ask(t, "POST", c.Path, c.Ask("tiny", stream)).Header.Get("X-Accel-Buffering"); got != want {
+				t.Errorf("%s stream=%t: X-Accel-Buffering %q", c.Path, stream, got)
 			}
 		}
 	}

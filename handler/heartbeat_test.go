@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -64,19 +66,19 @@ func TestHeartbeats(t *testing.T) {
 					time.Sleep(c.waits)
 					return events(200, "text/event-stream", whole), nil
 				})
-				if want := strings.Repeat(beat, c.beats) + whole; got.status != 200 || got.body != want || got.err != nil {
-					t.Errorf("%s %q, want %q", got, got.body, want)
+				if want := strings.Repeat(beat, c.beats) + whole; got.Status != 200 || got.Body != want || got.Err != nil {
+					t.Errorf("%s %q, want %q", got, got.Body, want)
 				}
-				if got.header.Get("Content-Type") != "text/event-stream" || got.header.Get("X-Accel-Buffering") != "no" {
-					t.Errorf("%v", got.header)
+				if got.Header.Get("Content-Type") != "text/event-stream" || got.Header.Get("X-Accel-Buffering") != "no" {
+					t.Errorf("%v", got.Header)
 				}
-				if first := spy.all("FirstByte")[0].took; first != c.waits {
+				if first := spy.All("FirstByte")[0].Took; first != c.waits {
 					t.Errorf("Ollama's first byte is said to come after %v", first)
 				}
-				if n := spy.sum("Passed"); n != len(whole) {
+				if n := spy.Sum("Passed"); n != len(whole) {
 					t.Errorf("%d bytes of Ollama's were counted, of %d", n, len(whole))
 				}
-				if n := len(spy.all("StreamStarted")); n != 1 {
+				if n := len(spy.All("StreamStarted")); n != 1 {
 					t.Errorf("%d streams", n)
 				}
 			})
@@ -94,8 +96,8 @@ func TestNoHeartbeatWhileTheBodyComes(t *testing.T) {
 			consume(r)
 			return events(200, "text/event-stream", stop), nil
 		})
-		if got.body != stop {
-			t.Errorf("%q", got.body)
+		if got.Body != stop {
+			t.Errorf("%q", got.Body)
 		}
 	})
 }
@@ -109,8 +111,8 @@ func TestNoHeartbeatsUnlessAskedFor(t *testing.T) {
 			time.Sleep(14 * time.Minute)
 			return events(503, "application/json", `{"error":"busy"}`), nil
 		})
-		if got.status != 503 || got.body != `{"error":"busy"}` {
-			t.Errorf("%s %q", got, got.body)
+		if got.Status != 503 || got.Body != `{"error":"busy"}` {
+			t.Errorf("%s %q", got, got.Body)
 		}
 	})
 }
@@ -149,14 +151,14 @@ func TestFailuresBehindAHeartbeat(t *testing.T) {
 					time.Sleep(20 * time.Second)
 					return c.ollama(r)
 				})
-				text := strings.ReplaceAll(got.body, beat, "")
+				text := strings.ReplaceAll(got.Body, beat, "")
 				if i := strings.Index(text, `"request_id":"`); i >= 0 {
 					text = text[:i] + `"request_id":"…"}` + "\n\n"
 				}
-				if got.status != 200 || text != c.event+"\n\n" || !strings.HasPrefix(got.body, beat) || got.err != map[int]error{504: http.ErrAbortHandler}[c.code] {
-					t.Errorf("%s %q, want %q", got, got.body, c.event)
+				if got.Status != 200 || text != c.event+"\n\n" || !strings.HasPrefix(got.Body, beat) || got.Err != map[int]error{504: http.ErrAbortHandler}[c.code] {
+					t.Errorf("%s %q, want %q", got, got.Body, c.event)
 				}
-				if code := spy.all("RequestEnded")[0].n; code != c.code {
+				if code := spy.All("RequestEnded")[0].N; code != c.code {
 					t.Errorf("recorded as %d", code)
 				}
 			})
@@ -168,14 +170,14 @@ func TestFailuresBehindAHeartbeat(t *testing.T) {
 // that follows is byte for byte Ollama's, over HTTP/1 as it stands on the wire.
 func TestHeartbeatsOverASocket(t *testing.T) {
 	t.Parallel()
-	for _, c := range chats[2:] {
-		t.Run(c.path, func(t *testing.T) {
+	for _, c := range handlertest.Chats[2:] {
+		t.Run(c.Path, func(t *testing.T) {
 			t.Parallel()
 			step := make(chan struct{})
-			s := start(t, config{ollama: standin.Options{Step: step}, proxy: func(o *options) { o.Heartbeat = time.Millisecond }})
-			w := s.dial(t)
-			w.send("POST", c.path, c.ask("slow", true), bearer(s.key), "Accept-Encoding: gzip")
-			res := w.begun("POST")
+			s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Proxy: func(o *handler.Options) { o.Heartbeat = time.Millisecond }})
+			w := s.Dial(t)
+			w.Send("POST", c.Path, c.Ask("slow", true), handlertest.Bearer(s.Key), "Accept-Encoding: gzip")
+			res := w.Begun("POST")
 			body := bufio.NewReader(res.Body)
 			for range 3 {
 				if line, err := body.ReadString('\n'); line+"\n" != beat || err != nil {
@@ -186,13 +188,13 @@ func TestHeartbeatsOverASocket(t *testing.T) {
 			close(step)
 			rest, err := io.ReadAll(body)
 			text := strings.ReplaceAll(string(rest), beat, "")
-			if err != nil || !strings.Contains(text, c.end) || strings.Contains(text, ":waiting") {
+			if err != nil || !strings.Contains(text, c.End) || strings.Contains(text, ":waiting") {
 				t.Errorf("%q, %v", text, err)
 			}
-			if n := s.spy.sum("Passed"); n != len(text) {
+			if n := s.Spy.Sum("Passed"); n != len(text) {
 				t.Errorf("Ollama sent %d bytes, %d arrived", n, len(text))
 			}
-			if coding := s.arrival(t, 1).Header.Get("Accept-Encoding"); coding != "" {
+			if coding := s.Arrival(t, 1).Header.Get("Accept-Encoding"); coding != "" {
 				t.Errorf("Ollama may answer in %s", coding)
 			}
 		})
@@ -202,14 +204,14 @@ func TestHeartbeatsOverASocket(t *testing.T) {
 // TestLeavingWhileHearingHeartbeats: a client that leaves stops Ollama.
 func TestLeavingWhileHearingHeartbeats(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{proxy: func(o *options) { o.Heartbeat = time.Millisecond }})
-	w := s.dial(t)
-	w.send("POST", chats[2].path, chats[2].ask("hang", true), bearer(s.key))
-	w.begun("POST")
-	asked := s.arrival(t, 1) // the first beat may come before that
+	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.Heartbeat = time.Millisecond }})
+	w := s.Dial(t)
+	w.Send("POST", handlertest.Chats[2].Path, handlertest.Chats[2].Ask("hang", true), handlertest.Bearer(s.Key))
+	w.Begun("POST")
+	asked := s.Arrival(t, 1) // the first beat may come before that
 	w.Close()
-	await(t, asked.Gone, "Ollama to be let go")
-	if code := s.spy.ended(t, 1); code != 499 {
+	handlertest.Await(t, asked.Gone, "Ollama to be let go")
+	if code := s.Spy.Ended(t, 1); code != 499 {
 		t.Errorf("recorded as %d", code)
 	}
 }

@@ -6,12 +6,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // TestWhatAKeyIsFor lets keys with one caveat each try what it forbids.
 func TestWhatAKeyIsFor(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for _, row := range []struct {
 		caveat, method, path string
 		status               int
@@ -28,21 +31,21 @@ func TestWhatAKeyIsFor(t *testing.T) {
 		{"exp=4102444800", "GET", "/api/tags", 200, ""},
 		{"label=alice", "GET", "/api/tags", 200, ""},
 	} {
-		w := s.dial(t)
-		w.send(row.method, row.path, "", bearer(s.mint(true, row.caveat)))
-		got := w.answer(row.method)
-		if got.status != row.status || !strings.Contains(got.body, row.message) {
-			t.Errorf("%s: %s %s: %s %q", row.caveat, row.method, row.path, got, got.body)
+		w := s.Dial(t)
+		w.Send(row.method, row.path, "", handlertest.Bearer(s.Mint(true, row.caveat)))
+		got := w.Answer(row.method)
+		if got.Status != row.status || !strings.Contains(got.Body, row.message) {
+			t.Errorf("%s: %s %s: %s %q", row.caveat, row.method, row.path, got, got.Body)
 		}
 	}
 }
 
 func TestTheAddressBehindATrustedProxy(t *testing.T) {
 	t.Parallel()
-	near := start(t, config{})
-	behind := start(t, config{proxy: func(o *options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }})
+	near := handlertest.Start(t, handlertest.Config{})
+	behind := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }})
 	for _, row := range []struct {
-		s         *site
+		s         *handlertest.Site
 		forwarded string
 		status    int
 	}{
@@ -53,9 +56,9 @@ func TestTheAddressBehindATrustedProxy(t *testing.T) {
 		{behind, "198.51.100.7, unknown", 403},
 		{behind, "", 403},
 	} {
-		w := row.s.dial(t)
-		w.send("GET", "/api/tags", "", bearer(row.s.mint(false, "from=198.51.100.0/24")), "X-Forwarded-For: "+row.forwarded)
-		if got := w.answer("GET"); got.status != row.status {
+		w := row.s.Dial(t)
+		w.Send("GET", "/api/tags", "", handlertest.Bearer(row.s.Mint(false, "from=198.51.100.0/24")), "X-Forwarded-For: "+row.forwarded)
+		if got := w.Answer("GET"); got.Status != row.status {
 			t.Errorf("%q: %s", row.forwarded, got)
 		}
 	}
@@ -65,46 +68,46 @@ func TestTheAddressBehindATrustedProxy(t *testing.T) {
 // route's own clients, and Ollama hears nothing.
 func TestTooMany(t *testing.T) {
 	t.Parallel()
-	for _, c := range chats {
-		s := start(t, config{})
-		key := s.mint(false, "rpm=1")
-		w := s.dial(t)
-		w.send("POST", c.path, c.ask("tiny", false), bearer(key))
-		if got := w.answer("POST"); got.status != http.StatusNotFound && got.status != http.StatusOK {
-			t.Errorf("%s: the first: %s", c.path, got)
+	for _, c := range handlertest.Chats {
+		s := handlertest.Start(t, handlertest.Config{})
+		key := s.Mint(false, "rpm=1")
+		w := s.Dial(t)
+		w.Send("POST", c.Path, c.Ask("tiny", false), handlertest.Bearer(key))
+		if got := w.Answer("POST"); got.Status != http.StatusNotFound && got.Status != http.StatusOK {
+			t.Errorf("%s: the first: %s", c.Path, got)
 		}
-		w = s.dial(t)
-		w.send("POST", c.path, c.ask("tiny", false), bearer(key))
-		got := w.answer("POST")
-		after, err := strconv.Atoi(got.header.Get("Retry-After"))
-		if got.status != http.StatusTooManyRequests || err != nil || after < 50 || after > 60 {
-			t.Errorf("%s: the second: %s, Retry-After %q", c.path, got, got.header.Get("Retry-After"))
+		w = s.Dial(t)
+		w.Send("POST", c.Path, c.Ask("tiny", false), handlertest.Bearer(key))
+		got := w.Answer("POST")
+		after, err := strconv.Atoi(got.Header.Get("Retry-After"))
+		if got.Status != http.StatusTooManyRequests || err != nil || after < 50 || after > 60 {
+			t.Errorf("%s: the second: %s, Retry-After %q", c.Path, got, got.Header.Get("Retry-After"))
 		}
-		if message, _ := errorIn(t, c.path, got.body); message != "this key has no requests left for now" {
-			t.Errorf("%s: %s", c.path, got.body)
+		if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "this key has no requests left for now" {
+			t.Errorf("%s: %s", c.Path, got.Body)
 		}
-		if n := len(s.ollama.Seen()); n != 1 {
-			t.Errorf("%s: %d requests reached Ollama", c.path, n)
+		if n := len(s.Ollama.Seen()); n != 1 {
+			t.Errorf("%s: %d requests reached Ollama", c.Path, n)
 		}
 	}
 }
 
 func TestTooManyAtOnce(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	key := s.mint(false, "streams=1")
-	first := s.dial(t)
-	first.send("POST", "/api/generate", `{"model":"hang","prompt":"x"}`, bearer(key))
-	s.arrival(t, 1)
-	second := s.dial(t)
-	second.send("GET", "/api/tags", "", bearer(key))
-	if got := second.answer("GET"); got.status != http.StatusTooManyRequests || got.header.Get("Retry-After") != "1" {
+	s := handlertest.Start(t, handlertest.Config{})
+	key := s.Mint(false, "streams=1")
+	first := s.Dial(t)
+	first.Send("POST", "/api/generate", `{"model":"hang","prompt":"x"}`, handlertest.Bearer(key))
+	s.Arrival(t, 1)
+	second := s.Dial(t)
+	second.Send("GET", "/api/tags", "", handlertest.Bearer(key))
+	if got := second.Answer("GET"); got.Status != http.StatusTooManyRequests || got.Header.Get("Retry-After") != "1" {
 		t.Errorf("beside another: %s", got)
 	}
 	first.Close()
-	s.spy.await(t, "RequestEnded", 2)
-	second.send("GET", "/api/tags", "", bearer(key))
-	if got := second.answer("GET"); got.status != http.StatusOK {
+	s.Spy.Await(t, "RequestEnded", 2)
+	second.Send("GET", "/api/tags", "", handlertest.Bearer(key))
+	if got := second.Answer("GET"); got.Status != http.StatusOK {
 		t.Errorf("after the other: %s", got)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -35,7 +36,7 @@ func TestARealOllama(t *testing.T) {
 	proxy := httptest.NewServer(handler.New(handler.Options{
 		Upstream: upstream,
 		Keys:     signer.NewVerifier(secret),
-		Recorder: newSpy(),
+		Recorder: handlertest.NewSpy(),
 		Log:      slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(proxy.Close)

@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 const plainHead = "POST /api/chat HTTP/1.1\r\nHost: gpu.example:8080\r\nAuthorization: Bearer k\r\nContent-Length: 2\r\n"
@@ -220,14 +221,14 @@ func echo(w http.ResponseWriter, r *http.Request) {
 // compared, until the server closes the connection.
 func exchangesOf(t *testing.T, address string, pieces ...string) (all []string) {
 	t.Helper()
-	w := dial(t, address)
+	w := handlertest.Dial(t, address)
 	for _, piece := range pieces {
-		w.write("%s", piece)
+		w.Writef("%s", piece)
 	}
 	w.CloseWrite()
 	for {
 		method := "POST"
-		res, err := http.ReadResponse(w.r, nil)
+		res, err := http.ReadResponse(w.R, nil)
 		if err != nil {
 			return append(all, fmt.Sprint(err == io.EOF || err == io.ErrUnexpectedEOF))
 		}
@@ -250,7 +251,7 @@ func exchangesOf(t *testing.T, address string, pieces ...string) (all []string) 
 func serveBoth(t *testing.T, h http.HandlerFunc) (plain, standard string, handedOver *atomic.Int32) {
 	t.Helper()
 	handedOver = &atomic.Int32{}
-	ours, theirs := listen(t), listen(t)
+	ours, theirs := handlertest.Listen(t), handlertest.Listen(t)
 	rest, stop := handler.ServePlain(ours, h, true)
 	for _, l := range []net.Listener{counting{rest, handedOver}, theirs} {
 		server := &http.Server{Handler: h, DisableGeneralOptionsHandler: true}
@@ -349,23 +350,23 @@ func TestAHeadHasNoMoreTimeForChangingHands(t *testing.T) {
 		"half a later head":    {"GET /known HTTP/1.1\r\nHost: x\r\n", time.Time{}, "\r\n", 1},
 		"what follows a head":  {"GET /known HTTP/1.1\r\nHost: x\r\n\r\n", time.Unix(1, 0), "GET /known HTTP/1.1\r\nHost: x\r\n\r\n", 2},
 	} {
-		l := listen(t)
-		public := handler.Bounded(&handler.Server{Proxy: handler.New(handler.Options{Upstream: &url.URL{}, Recorder: newSpy()})}, l)
-		w := dial(t, l.Addr().String())
+		l := handlertest.Listen(t)
+		public := handler.Bounded(&handler.Server{Proxy: handler.New(handler.Options{Upstream: &url.URL{}, Recorder: handlertest.NewSpy()})}, l)
+		w := handlertest.Dial(t, l.Addr().String())
 		accepted, err := public.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
 		go server.Serve(&one{Listener: l, conn: handler.HandOver(accepted, c.read, c.until)})
 		if c.want == 0 {
-			w.closed()
+			w.Closed()
 			continue
 		}
 		for i := range c.want {
 			if i == c.want-1 {
-				w.write("%s", c.rest)
+				w.Writef("%s", c.rest)
 			}
-			if a := w.answer("GET"); a.status != 200 {
+			if a := w.Answer("GET"); a.Status != 200 {
 				t.Errorf("%s: %v", name, a)
 			}
 		}
@@ -388,14 +389,14 @@ func (l *one) Accept() (c net.Conn, err error) {
 // TestWithoutDepartures net/http serves all.
 func TestWithoutDepartures(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
+	l := handlertest.Listen(t)
 	rest, stop := handler.ServePlain(l, echo, false)
 	server := &http.Server{Handler: http.HandlerFunc(echo)}
 	go server.Serve(rest)
 	defer server.Close()
-	w := dial(t, l.Addr().String())
-	w.send("POST", "/known", "banana")
-	if got := w.answer("POST"); got.status != 200 || got.body != "banana" {
+	w := handlertest.Dial(t, l.Addr().String())
+	w.Send("POST", "/known", "banana")
+	if got := w.Answer("POST"); got.Status != 200 || got.Body != "banana" {
 		t.Error(got)
 	}
 	stop()
@@ -409,9 +410,9 @@ func TestWhoGoesOnSending(t *testing.T) {
 		w.Header().Set("Connection", "close")
 		w.WriteHeader(http.StatusUnauthorized)
 	})
-	w := dial(t, plain)
-	w.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
-	if got := w.answer("POST"); got.status != 401 || got.err != nil {
+	w := handlertest.Dial(t, plain)
+	w.Writef("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+	if got := w.Answer("POST"); got.Status != 401 || got.Err != nil {
 		t.Error(got)
 	}
 	more := make([]byte, 64<<10)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -17,24 +18,24 @@ import (
 // of whatever size.
 func TestRequestsGoWhereTheModelIs(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"other:1b", "shared", "nomic-embed-text"}})
-	s := startPool(t, config{}, one, two)
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b", "shared", "nomic-embed-text"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	ask := func(path, body string) {
 		t.Helper()
 		method := "POST"
 		if body == "" {
 			method = "GET"
 		}
-		if a := s.ask(t, method, path, body); a.status != 200 {
-			t.Errorf("%s: %v %s", path, a, a.body)
+		if a := s.Ask(t, method, path, body); a.Status != 200 {
+			t.Errorf("%s: %v %s", path, a, a.Body)
 		}
 	}
 	for range 10 {
-		for _, c := range chats {
+		for _, c := range handlertest.Chats {
 			for _, stream := range []bool{true, false} {
-				ask(c.path, c.ask("tiny", stream))
-				ask(c.path, c.ask("OTHER:1b", stream))
+				ask(c.Path, c.Ask("tiny", stream))
+				ask(c.Path, c.Ask("OTHER:1b", stream))
 			}
 		}
 	}
@@ -49,10 +50,10 @@ func TestRequestsGoWhereTheModelIs(t *testing.T) {
 	ask("/api/generate", `{"prompt":"`+long+`","model":"tiny","stream":false}`)
 	ask("/api/generate", `{"prompt":"`+long+`","model":"other:1b","stream":false}`)
 
-	for _, b := range []*box{one, two} {
-		for _, seen := range b.ollama.Seen() {
+	for _, b := range []*handlertest.Box{one, two} {
+		for _, seen := range b.Ollama.Seen() {
 			if has := strings.HasPrefix(seen.Model, "tiny"); seen.Model != "" && has != (b == one) {
-				t.Errorf("%s got a request for %s", b.name, seen.Model)
+				t.Errorf("%s got a request for %s", b.Name, seen.Model)
 			}
 		}
 	}
@@ -63,24 +64,24 @@ func TestRequestsGoWhereTheModelIs(t *testing.T) {
 func TestOneLoadIsEnough(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	var boxes []*box
+	var boxes []*handlertest.Box
 	for i := range 4 {
-		boxes = append(boxes, newBox(t, fmt.Sprint("gpu", i), standin.Options{Models: []string{"tiny"}, Step: step}))
+		boxes = append(boxes, handlertest.NewBox(t, fmt.Sprint("gpu", i), standin.Options{Models: []string{"tiny"}, Step: step}))
 	}
-	s := startPool(t, config{}, boxes...)
+	s := handlertest.StartPool(t, handlertest.Config{}, boxes...)
 	var all sync.WaitGroup
 	for range 4 {
-		all.Go(func() { s.ask(t, "POST", "/api/chat", chats[0].ask("tiny", true)) })
+		all.Go(func() { s.Ask(t, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true)) })
 	}
-	s.spy.await(t, "StreamStarted", 4)
+	s.Spy.Await(t, "StreamStarted", 4)
 	close(step)
 	all.Wait()
 	for range 10 {
-		s.ask(t, "POST", "/api/chat", forModel("tiny"))
+		s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	}
 	users := 0
 	for _, b := range boxes {
-		if b.requests() > 0 {
+		if b.Requests() > 0 {
 			users++
 		}
 	}
@@ -93,15 +94,15 @@ func TestOneLoadIsEnough(t *testing.T) {
 // known after a look.
 func TestAModelThatOthersHaveLoadedIsUsed(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-	two.load("tiny")
-	s := startPool(t, config{}, one, two)
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	two.Load("tiny")
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	for range 20 {
-		s.ask(t, "POST", "/api/chat", forModel("tiny"))
+		s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	}
-	if one.requests() != 0 || two.requests() != 20 {
-		t.Errorf("%d and %d requests", one.requests(), two.requests())
+	if one.Requests() != 0 || two.Requests() != 20 {
+		t.Errorf("%d and %d requests", one.Requests(), two.Requests())
 	}
 }
 
@@ -109,20 +110,20 @@ func TestAModelThatOthersHaveLoadedIsUsed(t *testing.T) {
 // well.
 func TestAConversationStays(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-	one.load("tiny")
-	two.load("tiny")
-	s := startPool(t, config{}, one, two)
-	moved, places := 0, map[*box]int{}
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	one.Load("tiny")
+	two.Load("tiny")
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	moved, places := 0, map[*handlertest.Box]int{}
 	for talk := range 20 {
 		history := fmt.Sprintf(`{"role":"system","content":"be \"brief\" [{"},{"role":"user","content":"question %d"}`, talk)
-		var at *box
+		var at *handlertest.Box
 		for turn := range 4 {
-			before := one.requests()
-			s.ask(t, "POST", "/v1/chat/completions", fmt.Sprintf(`{"messages":[%s],"model":"tiny","n":%d}`, history, turn))
+			before := one.Requests()
+			s.Ask(t, "POST", "/v1/chat/completions", fmt.Sprintf(`{"messages":[%s],"model":"tiny","n":%d}`, history, turn))
 			now := two
-			if one.requests() > before {
+			if one.Requests() > before {
 				now = one
 			}
 			if at == nil {
@@ -142,14 +143,14 @@ func TestAConversationStays(t *testing.T) {
 // TestNobodyHasTheModel: the client hears so from an Ollama, in its own words.
 func TestNobodyHasTheModel(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{})
-	s := startPool(t, config{}, one, two)
-	a := s.ask(t, "POST", "/api/chat", forModel("nope"))
-	if a.status != 404 || a.body != `{"error":"model 'nope' not found"}` {
-		t.Errorf("%v %s", a, a.body)
+	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("nope"))
+	if a.Status != 404 || a.Body != `{"error":"model 'nope' not found"}` {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := s.ask(t, "POST", "/api/chat", `{`); a.status != 400 || one.requests()+two.requests() != 2 {
-		t.Errorf("%v %s", a, a.body)
+	if a := s.Ask(t, "POST", "/api/chat", `{`); a.Status != 400 || one.Requests()+two.Requests() != 2 {
+		t.Errorf("%v %s", a, a.Body)
 	}
 }
 
@@ -160,33 +161,33 @@ func TestANewModelIsFound(t *testing.T) {
 	for name, open := range map[string]bool{"default": false, "allow-cloud": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			one := newBox(t, "one", standin.Options{Models: []string{"tiny"}})
-			two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-			s := startPool(t, config{proxy: func(o *handler.Options) { o.AllowCloud = open }}, one, two)
-			r, _ := http.NewRequest("POST", "http://"+two.at+"/api/copy", strings.NewReader(`{"source":"tiny","destination":"fresh"}`))
+			one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
+			two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+			s := handlertest.StartPool(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = open }}, one, two)
+			r, _ := http.NewRequest("POST", "http://"+two.At+"/api/copy", strings.NewReader(`{"source":"tiny","destination":"fresh"}`))
 			res, err := http.DefaultTransport.RoundTrip(r)
 			if err != nil || res.StatusCode != 200 {
 				t.Fatal(res, err)
 			}
 			res.Body.Close()
-			if a := s.ask(t, "POST", "/api/chat", forModel("fresh")); a.status != 200 {
-				t.Errorf("%v %s", a, a.body)
+			if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("fresh")); a.Status != 200 {
+				t.Errorf("%v %s", a, a.Body)
 			}
-			began, before := time.Now(), one.looks.Load()
+			began, before := time.Now(), one.Looks.Load()
 			var all sync.WaitGroup
 			for i := range 100 {
-				all.Go(func() { s.ask(t, "POST", "/api/chat", forModel(fmt.Sprint("nope", i))) })
+				all.Go(func() { s.Ask(t, "POST", "/api/chat", handlertest.ForModel(fmt.Sprint("nope", i))) })
 			}
 			all.Wait()
 			// Beside the one that requests wait for there may be the one that
 			// each box gets every now and then.
-			if n := one.peak.Load(); n > 2 {
+			if n := one.Peak.Load(); n > 2 {
 				t.Errorf("%d looks at once", n)
 			}
 			// A look is two requests. Where nothing depends on it for safety,
 			// there is one at most every 2 seconds because of unknown models,
 			// and every 1.5 without.
-			if n, most := int(one.looks.Load()-before), 4+4*int(time.Since(began)/time.Second); open && n > most {
+			if n, most := int(one.Looks.Load()-before), 4+4*int(time.Since(began)/time.Second); open && n > most {
 				t.Errorf("%d looks because of 100 requests for unknown models, in %v", n, time.Since(began))
 			}
 		})
@@ -197,36 +198,36 @@ func TestANewModelIsFound(t *testing.T) {
 // is not asked again until it is back.
 func TestARefusedRequestGoesElsewhere(t *testing.T) {
 	t.Parallel()
-	boxes := []*box{newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{}), newBox(t, "three", standin.Options{})}
-	s := startPool(t, config{}, boxes...)
+	boxes := []*handlertest.Box{handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}), handlertest.NewBox(t, "three", standin.Options{})}
+	s := handlertest.StartPool(t, handlertest.Config{}, boxes...)
 	for _, b := range boxes[:2] {
-		b.close()
+		b.Close()
 	}
 	for i := range 20 {
-		if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
-			t.Fatalf("request %d: %v %s", i, a, a.body)
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
+			t.Fatalf("request %d: %v %s", i, a, a.Body)
 		}
 	}
-	if n := len(s.spy.all("UpstreamFailed")); n > 2 {
+	if n := len(s.Spy.All("UpstreamFailed")); n > 2 {
 		t.Errorf("%d requests went where nobody was", n)
 	}
-	boxes[0].reopen()
-	boxes[2].close()
-	eventually(s, t, func() bool { return s.ask(t, "POST", "/api/chat", forModel("tiny")).status == 200 })
-	boxes[1].reopen()
-	boxes[2].reopen()
+	boxes[0].Reopen()
+	boxes[2].Close()
+	eventually(s, t, func() bool { return s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")).Status == 200 })
+	boxes[1].Reopen()
+	boxes[2].Reopen()
 }
 
 // eventually tries until it is so.
-func eventually(s *site, t *testing.T, so func() bool) {
+func eventually(s *handlertest.Site, t *testing.T, so func() bool) {
 	t.Helper()
-	late := time.After(patience)
-	for n := len(s.spy.all("UpstreamUp")); !so(); n++ {
+	late := time.After(handlertest.Patience)
+	for n := len(s.Spy.All("UpstreamUp")); !so(); n++ {
 		select {
 		case <-late:
 			t.Fatal("waited in vain")
 		default:
-			s.spy.await(t, "UpstreamUp", n+1) // something may have changed
+			s.Spy.Await(t, "UpstreamUp", n+1) // something may have changed
 		}
 	}
 }
@@ -234,30 +235,30 @@ func eventually(s *site, t *testing.T, so func() bool) {
 // TestABrokenRequestIsTriedOnceMore and no more: it may be what breaks them.
 func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 	t.Parallel()
-	boxes := []*box{newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{}), newBox(t, "three", standin.Options{})}
-	boxes[0].load("tiny")
-	s := startPool(t, config{}, boxes...)
+	boxes := []*handlertest.Box{handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}), handlertest.NewBox(t, "three", standin.Options{})}
+	boxes[0].Load("tiny")
+	s := handlertest.StartPool(t, handlertest.Config{}, boxes...)
 	got := func() (n int) {
 		for _, b := range boxes {
-			n += b.requests()
+			n += b.Requests()
 		}
 		return n
 	}
-	boxes[0].fails(breaks)
+	boxes[0].Fails(handlertest.Breaks)
 	for range 30 {
-		if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
-			t.Fatalf("%v %s", a, a.body)
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
+			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	if n := len(s.spy.all("UpstreamRetried")); n != boxes[0].requests() || n == 0 {
-		t.Errorf("%d requests came back from one, and %d tried another", boxes[0].requests(), n)
+	if n := len(s.Spy.All("UpstreamRetried")); n != boxes[0].Requests() || n == 0 {
+		t.Errorf("%d requests came back from one, and %d tried another", boxes[0].Requests(), n)
 	}
-	boxes[1].fails(breaks)
-	boxes[2].fails(breaks)
+	boxes[1].Fails(handlertest.Breaks)
+	boxes[2].Fails(handlertest.Breaks)
 	before := got()
-	a := s.ask(t, "POST", "/api/chat", forModel("tiny"))
-	if n := got() - before; a.status != 502 || n != 2 {
-		t.Errorf("%v %s: sent %d times", a, a.body, n)
+	a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
+	if n := got() - before; a.Status != 502 || n != 2 {
+		t.Errorf("%v %s: sent %d times", a, a.Body, n)
 	}
 }
 
@@ -265,16 +266,16 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 // an error's status.
 func TestABegunAnswerIsNeverBegunAgain(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{})
-	s := startPool(t, config{}, one, two)
+	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	asked := 0
 	for _, model := range []string{"broken", "short", "garbage", "dies-between", "huge-header"} {
-		for _, c := range chats {
-			s.ask(t, "POST", c.path, c.ask(model, false))
+		for _, c := range handlertest.Chats {
+			s.Ask(t, "POST", c.Path, c.Ask(model, false))
 			asked++
 		}
 	}
-	if n := one.requests() + two.requests(); n != asked {
+	if n := one.Requests() + two.Requests(); n != asked {
 		t.Errorf("%d requests reached Ollama, not %d", n, asked)
 	}
 }
@@ -282,27 +283,27 @@ func TestABegunAnswerIsNeverBegunAgain(t *testing.T) {
 // TestABusyBoxSendsToTheNext, and when all are, the client gets to hear it.
 func TestABusyBoxSendsToTheNext(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{})
-	s := startPool(t, config{}, one, two)
-	one.fails(isBusy)
+	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	one.Fails(handlertest.IsBusy)
 	for range 10 {
-		if a := s.ask(t, "POST", "/v1/chat/completions", forModel("tiny")); a.status != 200 {
-			t.Fatalf("%v %s", a, a.body)
+		if a := s.Ask(t, "POST", "/v1/chat/completions", handlertest.ForModel("tiny")); a.Status != 200 {
+			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	two.fails(isBusy)
-	a := s.ask(t, "POST", "/api/chat", forModel("tiny"))
-	if a.status != 503 || a.err != nil || a.body != `{"error":"server busy, please try again.  maximum pending requests exceeded"}` {
-		t.Errorf("%v %q", a, a.body)
+	two.Fails(handlertest.IsBusy)
+	a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
+	if a.Status != 503 || a.Err != nil || a.Body != `{"error":"server busy, please try again.  maximum pending requests exceeded"}` {
+		t.Errorf("%v %q", a, a.Body)
 	}
 }
 
 // TestABusyBoxThatBreaksOffIsNoAnswer: half of what it says never looks whole.
 func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-	s := startPool(t, config{}, one, two)
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	half := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "20")
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -310,15 +311,15 @@ func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	one.fails(half)
-	two.fails(half)
-	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status == 503 && a.err == nil {
-		t.Errorf("%v %q", a, a.body)
+	one.Fails(half)
+	two.Fails(half)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status == 503 && a.Err == nil {
+		t.Errorf("%v %q", a, a.Body)
 	}
-	two.fault.Store(nil)
+	two.Fault.Store(nil)
 	for range 10 {
-		if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
-			t.Fatalf("%v %s", a, a.body)
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
+			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
 }
@@ -327,10 +328,10 @@ func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
 // until it takes something new.
 func TestADownBoxMayStillAnswer(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{Models: []string{"tiny"}}), newBox(t, "two", standin.Options{Models: []string{"other:1b"}})
-	s := startPool(t, config{}, one, two)
+	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	begun, over := make(chan struct{}), make(chan struct{})
-	one.fails(func(w http.ResponseWriter, _ *http.Request) {
+	one.Fails(func(w http.ResponseWriter, _ *http.Request) {
 		c, _, _ := w.(http.Hijacker).Hijack() // outlives the server
 		close(begun)
 		go func() {
@@ -339,21 +340,21 @@ func TestADownBoxMayStillAnswer(t *testing.T) {
 			c.Close()
 		}()
 	})
-	early := s.dial(t)
-	early.send("POST", "/api/chat", forModel("tiny"), bearer(s.key))
+	early := s.Dial(t)
+	early.Send("POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Bearer(s.Key))
 	<-begun
-	one.fault.Store(nil)
-	one.close()
-	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 502 {
-		t.Errorf("nobody is there: %v %s", a, a.body)
+	one.Fault.Store(nil)
+	one.Close()
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 502 {
+		t.Errorf("nobody is there: %v %s", a, a.Body)
 	}
 	close(over)
-	if a := early.answer("POST"); a.status != 200 {
-		t.Errorf("what ran already: %v %s", a, a.body)
+	if a := early.Answer("POST"); a.Status != 200 {
+		t.Errorf("what ran already: %v %s", a, a.Body)
 	}
 	looks := func() (n int) {
-		for _, e := range s.spy.all("UpstreamUp") {
-			if e.n == 1 && e.text == "false" {
+		for _, e := range s.Spy.All("UpstreamUp") {
+			if e.N == 1 && e.Text == "false" {
 				n++
 			}
 		}
@@ -361,47 +362,47 @@ func TestADownBoxMayStillAnswer(t *testing.T) {
 	}
 	before := looks()
 	eventually(s, t, func() bool { return looks() >= before+2 })
-	one.reopen()
-	eventually(s, t, func() bool { return s.ask(t, "POST", "/api/chat", forModel("tiny")).status == 200 })
+	one.Reopen()
+	eventually(s, t, func() bool { return s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")).Status == 200 })
 }
 
 // TestAllAreDown: the client is told at once.
 func TestAllAreDown(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{Models: []string{"tiny"}}), newBox(t, "two", standin.Options{})
-	s := startPool(t, config{proxy: func(o *handler.Options) { o.FirstByteTimeout = time.Hour }}, one, two)
-	two.close()
+	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{})
+	s := handlertest.StartPool(t, handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = time.Hour }}, one, two)
+	two.Close()
 	for _, want := range []struct {
 		model, message string
 		status         int
 	}{{"other:1b", "no Ollama that has the model can be reached", 502}, {"tiny", "", 200}} {
-		a := s.ask(t, "POST", "/api/chat", forModel(want.model))
-		if a.status != want.status || !strings.Contains(a.body, want.message) {
-			t.Errorf("%s: %v %s", want.model, a, a.body)
+		a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel(want.model))
+		if a.Status != want.status || !strings.Contains(a.Body, want.message) {
+			t.Errorf("%s: %v %s", want.model, a, a.Body)
 		}
 	}
-	one.close()
-	for _, c := range chats {
-		a := s.ask(t, "POST", c.path, c.ask("tiny", true))
-		if message, _ := errorIn(t, c.path, a.body); a.status != 502 || !strings.Contains(message, "can be reached") {
-			t.Errorf("%v %s", a, a.body)
+	one.Close()
+	for _, c := range handlertest.Chats {
+		a := s.Ask(t, "POST", c.Path, c.Ask("tiny", true))
+		if message, _ := handlertest.ErrorIn(t, c.Path, a.Body); a.Status != 502 || !strings.Contains(message, "can be reached") {
+			t.Errorf("%v %s", a, a.Body)
 		}
 	}
-	two.reopen()
-	one.reopen()
+	two.Reopen()
+	one.Reopen()
 }
 
 // TestWhatIsKnownOfEachOllama is what the page for the operator shows.
 func TestWhatIsKnownOfEachOllama(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "other:1b"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"shared"}})
-	one.load("other:1b")
-	s := startPool(t, config{}, two, one)
-	two.close()
-	s.ask(t, "POST", "/api/chat", forModel("shared"))
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "other:1b"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"shared"}})
+	one.Load("other:1b")
+	s := handlertest.StartPool(t, handlertest.Config{}, two, one)
+	two.Close()
+	s.Ask(t, "POST", "/api/chat", handlertest.ForModel("shared"))
 	eventually(s, t, func() bool {
-		return fmt.Sprint(s.proxy.UpstreamStates()) == "[{one true 1 0 [other:1b tiny:latest] [other:1b]} {two false 1 0 [shared:latest] []}]"
+		return fmt.Sprint(s.Proxy.UpstreamStates()) == "[{one true 1 0 [other:1b tiny:latest] [other:1b]} {two false 1 0 [shared:latest] []}]"
 	})
-	two.reopen()
+	two.Reopen()
 }

@@ -8,24 +8,25 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
 const naming = "X-Ollama-Proxy-Upstream"
 
 // manage sends a request with the ADMIN key.
-func asManager(s *site, t *testing.T, method, path, body string, headers ...string) answer {
+func asManager(s *handlertest.Site, t *testing.T, method, path, body string, headers ...string) handlertest.Answer {
 	t.Helper()
-	w := s.dial(t)
+	w := s.Dial(t)
 	defer w.Close()
-	w.send(method, path, body, append(headers, bearer(s.admin))...)
-	return w.answer(method)
+	w.Send(method, path, body, append(headers, handlertest.Bearer(s.Admin))...)
+	return w.Answer(method)
 }
 
 // has lists the models of a box.
-func hasModel(b *box, t *testing.T) []string {
+func hasModel(b *handlertest.Box, t *testing.T) []string {
 	t.Helper()
-	res, err := http.Get("http://" + b.at + "/v1/models")
+	res, err := http.Get("http://" + b.At + "/v1/models")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,54 +46,54 @@ func hasModel(b *box, t *testing.T) []string {
 // for them alone an answer says which one it came from.
 func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-	for _, b := range []*box{one, two} {
-		b.fault.Store(nil)
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	for _, b := range []*handlertest.Box{one, two} {
+		b.Fault.Store(nil)
 	}
-	s := startPool(t, config{}, one, two)
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	for range 5 {
-		for _, b := range []*box{one, two} {
-			before := b.requests()
+		for _, b := range []*handlertest.Box{one, two} {
+			before := b.Requests()
 			for _, path := range []string{"/api/chat", "/api/tags", "/api/ps", "/v1/models/tiny"} {
 				method, body := "GET", ""
 				if path == "/api/chat" {
-					method, body = "POST", forModel("tiny")
+					method, body = "POST", handlertest.ForModel("tiny")
 				}
-				a := asManager(s, t, method, path, body, naming+": "+b.name)
-				if a.status != 200 || a.header.Get(naming) != b.name {
-					t.Errorf("%s on %s: %v %s, from %q", path, b.name, a, a.body, a.header.Get(naming))
+				a := asManager(s, t, method, path, body, naming+": "+b.Name)
+				if a.Status != 200 || a.Header.Get(naming) != b.Name {
+					t.Errorf("%s on %s: %v %s, from %q", path, b.Name, a, a.Body, a.Header.Get(naming))
 				}
 			}
-			if n := b.requests() - before; n != 4 {
-				t.Errorf("%s got %d of 4", b.name, n)
+			if n := b.Requests() - before; n != 4 {
+				t.Errorf("%s got %d of 4", b.Name, n)
 			}
 		}
 	}
 	for _, name := range []string{"three", "ONE", "one,two", "127.0.0.1"} {
-		a := asManager(s, t, "POST", "/api/chat", forModel("tiny"), naming+": "+name)
-		if a.status != 400 || !strings.Contains(a.body, "one, two") {
-			t.Errorf("%s: %v %s", name, a, a.body)
+		a := asManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), naming+": "+name)
+		if a.Status != 400 || !strings.Contains(a.Body, "one, two") {
+			t.Errorf("%s: %v %s", name, a, a.Body)
 		}
 	}
 
-	before := one.requests() + two.requests()
+	before := one.Requests() + two.Requests()
 	for _, name := range []string{"one", "two", "three"} {
-		a := s.ask(t, "POST", "/api/chat", forModel("tiny"), naming+": "+name)
-		if a.status != 200 || a.header.Get(naming) != "" {
-			t.Errorf("with an ordinary key: %v %s, from %q", a, a.body, a.header.Get(naming))
+		a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"), naming+": "+name)
+		if a.Status != 200 || a.Header.Get(naming) != "" {
+			t.Errorf("with an ordinary key: %v %s, from %q", a, a.Body, a.Header.Get(naming))
 		}
-		if a := s.ask(t, "GET", "/v1/models", "", naming+": "+name); strings.Contains(a.body, "three") || a.status != 200 {
-			t.Errorf("with an ordinary key: %v %s", a, a.body)
+		if a := s.Ask(t, "GET", "/v1/models", "", naming+": "+name); strings.Contains(a.Body, "three") || a.Status != 200 {
+			t.Errorf("with an ordinary key: %v %s", a, a.Body)
 		}
 	}
-	if n := one.requests() + two.requests() - before; n != 9 {
+	if n := one.Requests() + two.Requests() - before; n != 9 {
 		t.Errorf("an ordinary key's header had its way: %d requests", n)
 	}
-	for _, b := range []*box{one, two} {
-		for _, seen := range b.ollama.Seen() {
+	for _, b := range []*handlertest.Box{one, two} {
+		for _, seen := range b.Ollama.Seen() {
 			if seen.Header.Get(naming) != "" {
-				t.Errorf("%s has seen the header", b.name)
+				t.Errorf("%s has seen the header", b.Name)
 			}
 		}
 	}
@@ -101,61 +102,61 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 // TestAnOllamasOwnHeaderIsNotBelieved.
 func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{})
-	for _, b := range []*box{one, two} {
-		b.fails(func(w http.ResponseWriter, r *http.Request) {
+	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
+	for _, b := range []*handlertest.Box{one, two} {
+		b.Fails(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(naming, "evil")
 			fmt.Fprint(w, `{}`)
 		})
 	}
-	s := startPool(t, config{}, one, two)
-	if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.header.Get(naming) != "" {
-		t.Errorf("%v", a.header)
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(naming) != "" {
+		t.Errorf("%v", a.Header)
 	}
-	if a := asManager(s, t, "POST", "/api/chat", forModel("tiny")); a.header.Get(naming) == "evil" {
-		t.Errorf("%v", a.header)
+	if a := asManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(naming) == "evil" {
+		t.Errorf("%v", a.Header)
 	}
 }
 
 // TestTheOneOllamaHasANameToo: who means another one is not to change this one.
 func TestTheOneOllamaHasANameToo(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": gpu2"); a.status != 400 || !strings.Contains(a.body, s.upstream) {
-		t.Errorf("%v %s", a, a.body)
+	s := handlertest.Start(t, handlertest.Config{})
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": gpu2"); a.Status != 400 || !strings.Contains(a.Body, s.Upstream) {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	s.nothingArrived(t)
-	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": "+s.upstream); a.status != 200 {
-		t.Errorf("%v %s", a, a.body)
+	s.NothingArrived(t)
+	if a := asManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, naming+": "+s.Upstream); a.Status != 200 {
+		t.Errorf("%v %s", a, a.Body)
 	}
 }
 
 // TestWhatIsForOneOllamaNamesIt: a model is made where its blobs were sent.
 func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
 	t.Parallel()
-	one, two := newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{})
-	s := startPool(t, config{}, one, two)
+	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	blob := "/api/blobs/sha256:" + strings.Repeat("a", 64)
 	for _, c := range []struct{ method, path, body string }{
 		{"POST", "/api/create", `{"model":"made","from":"tiny"}`},
 		{"POST", blob, "blob"},
 	} {
 		a := asManager(s, t, c.method, c.path, c.body)
-		if a.status != 400 || !strings.Contains(a.body, naming) || !strings.Contains(a.body, "one, two") {
-			t.Errorf("%s: %v %s", c.path, a, a.body)
+		if a.Status != 400 || !strings.Contains(a.Body, naming) || !strings.Contains(a.Body, "one, two") {
+			t.Errorf("%s: %v %s", c.path, a, a.Body)
 		}
 	}
-	if n := one.requests() + two.requests(); n != 0 {
+	if n := one.Requests() + two.Requests(); n != 0 {
 		t.Errorf("%d requests reached them", n)
 	}
-	if a := asManager(s, t, "POST", "/api/create", `{"model":"made","from":"tiny"}`, naming+": two"); a.status != 200 {
-		t.Errorf("%v %s", a, a.body)
+	if a := asManager(s, t, "POST", "/api/create", `{"model":"made","from":"tiny"}`, naming+": two"); a.Status != 200 {
+		t.Errorf("%v %s", a, a.Body)
 	}
 	if slices.Contains(hasModel(one, t), "made:latest") || !slices.Contains(hasModel(two, t), "made:latest") {
 		t.Error("the model was made elsewhere")
 	}
-	if a := asManager(s, t, "POST", "/api/push", `{"model":"made"}`); a.status != 200 || !strings.Contains(a.body, `"success"`) || a.header.Get(naming) != "two" {
-		t.Errorf("push: %v %s", a, a.body)
+	if a := asManager(s, t, "POST", "/api/push", `{"model":"made"}`); a.Status != 200 || !strings.Contains(a.Body, `"success"`) || a.Header.Get(naming) != "two" {
+		t.Errorf("push: %v %s", a, a.Body)
 	}
 }
 
@@ -163,18 +164,18 @@ func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
 // would be passed on as it comes.
 func TestABlobThatIsForNobodyIsRefused(t *testing.T) {
 	t.Parallel()
-	several := startPool(t, config{}, newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{}))
-	alone := start(t, config{})
+	several := handlertest.StartPool(t, handlertest.Config{}, handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}))
+	alone := handlertest.Start(t, handlertest.Config{})
 	for _, c := range []struct {
-		site    *site
+		site    *handlertest.Site
 		headers []string
 	}{{several, nil}, {several, []string{naming + ": three"}}, {alone, []string{naming + ": three"}}} {
-		w := c.site.dial(t)
-		headers := append(c.headers, bearer(c.site.admin), "Content-Length: 2000000")
-		w.write("%s\r\n", head("POST", "/api/blobs/sha256:"+strings.Repeat("a", 64), headers...))
-		if a := w.answer("POST"); a.status != 400 || !strings.Contains(a.body, "Ollama") {
-			t.Errorf("%q: %v %s", c.headers, a, a.body)
+		w := c.site.Dial(t)
+		headers := append(c.headers, handlertest.Bearer(c.site.Admin), "Content-Length: 2000000")
+		w.Writef("%s\r\n", handlertest.Head("POST", "/api/blobs/sha256:"+strings.Repeat("a", 64), headers...))
+		if a := w.Answer("POST"); a.Status != 400 || !strings.Contains(a.Body, "Ollama") {
+			t.Errorf("%q: %v %s", c.headers, a, a.Body)
 		}
-		w.closed()
+		w.Closed()
 	}
 }

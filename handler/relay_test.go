@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -24,14 +27,14 @@ import (
 // got the one before: a proxy that held one back would wait for ever.
 func TestEachChunkPassesAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, c := range chats {
-		t.Run(c.path, func(t *testing.T) {
+	for _, c := range handlertest.Chats {
+		t.Run(c.Path, func(t *testing.T) {
 			t.Parallel()
 			step := make(chan struct{})
-			s := start(t, config{ollama: standin.Options{Step: step}})
-			w := s.dial(t)
-			w.send("POST", c.path, c.ask("tiny", true), bearer(s.key))
-			res := w.begun("POST")
+			s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})
+			w := s.Dial(t)
+			w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key))
+			res := w.Begun("POST")
 			if res.StatusCode != 200 || !slices.Equal(res.TransferEncoding, []string{"chunked"}) || res.Header.Get("X-Accel-Buffering") != "no" {
 				t.Errorf("%s, %v, %v", res.Status, res.TransferEncoding, res.Header)
 			}
@@ -41,13 +44,13 @@ func TestEachChunkPassesAtOnce(t *testing.T) {
 			for {
 				n, err := res.Body.Read(buffer)
 				text.Write(buffer[:n])
-				if err != nil || strings.Contains(text.String(), c.end) {
+				if err != nil || strings.Contains(text.String(), c.End) {
 					break
 				}
 				chunks++
 				select {
 				case step <- struct{}{}:
-				case <-time.After(patience):
+				case <-time.After(handlertest.Patience):
 					t.Fatalf("after %d chunks Ollama does not go on", chunks)
 				}
 			}
@@ -55,13 +58,13 @@ func TestEachChunkPassesAtOnce(t *testing.T) {
 			if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
 				t.Errorf("after the end %q, %v", rest, err)
 			}
-			if chunks < 20 || !strings.Contains(text.String(), c.end) {
+			if chunks < 20 || !strings.Contains(text.String(), c.End) {
 				t.Errorf("%d chunks, ending with %q", chunks, tailOf(text.String()))
 			}
-			if code := s.spy.ended(t, 1); code != 200 {
+			if code := s.Spy.Ended(t, 1); code != 200 {
 				t.Errorf("recorded as %d", code)
 			}
-			if got := s.spy.texts("StreamEnded"); !slices.Equal(got, []string{"complete"}) {
+			if got := s.Spy.Texts("StreamEnded"); !slices.Equal(got, []string{"complete"}) {
 				t.Errorf("recorded as %q", got)
 			}
 		})
@@ -75,15 +78,15 @@ func tailOf(text string) string { return text[max(0, len(text)-200):] }
 func TestTheHeadPassesAtOnce(t *testing.T) {
 	t.Parallel()
 	send := make(chan struct{})
-	s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		http.NewResponseController(w).Flush()
 		<-send
 		io.WriteString(w, "data: [DONE]\n\n")
 	})})
-	w := s.dial(t)
-	w.send("POST", "/v1/chat/completions", "{}", bearer(s.key))
-	res := w.begun("POST")
+	w := s.Dial(t)
+	w.Send("POST", "/v1/chat/completions", "{}", handlertest.Bearer(s.Key))
+	res := w.Begun("POST")
 	close(send)
 	if body, err := io.ReadAll(res.Body); string(body) != "data: [DONE]\n\n" || err != nil {
 		t.Errorf("%q, %v", body, err)
@@ -169,7 +172,7 @@ var answers = func() map[string]http.HandlerFunc {
 // who asks Ollama itself.
 func TestTheAnswerIsOllamas(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answers[r.URL.RawQuery](w, r)
 	})})
 	for _, name := range slices.Sorted(maps.Keys(answers)) {
@@ -180,17 +183,17 @@ func TestTheAnswerIsOllamas(t *testing.T) {
 			} else if strings.Contains(name, "1048583") {
 				continue // takes long and shows nothing new
 			}
-			ask := func(address string, headers ...string) (*http.Response, answer) {
-				w := dial(t, address)
+			ask := func(address string, headers ...string) (*http.Response, handlertest.Answer) {
+				w := handlertest.Dial(t, address)
 				defer w.Close()
-				w.send(method, path+"?"+name, "", append(headers, "Connection: close")...)
-				res := w.begun(method)
+				w.Send(method, path+"?"+name, "", append(headers, "Connection: close")...)
+				res := w.Begun(method)
 				body, err := io.ReadAll(res.Body)
-				return res, answer{body: string(body), err: err}
+				return res, handlertest.Answer{Body: string(body), Err: err}
 			}
-			direct, want := ask(s.upstream)
-			proxied, got := ask(s.public, bearer(s.key))
-			if got.body != want.body || got.err != nil || want.err != nil {
+			direct, want := ask(s.Upstream)
+			proxied, got := ask(s.Public, handlertest.Bearer(s.Key))
+			if got.Body != want.Body || got.Err != nil || want.Err != nil {
 				t.Errorf("%s %s: %s through the proxy, %s without", method, name, got, want)
 			}
 			if proxied.StatusCode != direct.StatusCode || proxied.ContentLength != direct.ContentLength ||
@@ -218,14 +221,14 @@ func TestTheAnswerIsOllamas(t *testing.T) {
 // does not guess. A Date is what RFC 9110 asks it to add.
 func TestNoHeaderIsInvented(t *testing.T) {
 	t.Parallel()
-	address := scripted(t, func(c *tcpConn, r *http.Request) {
+	address := handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n<html>not html</html>")
 	})
-	s := start(t, config{address: address})
-	got := s.ask(t, "GET", "/api/version", "")
-	got.header.Del("Date")
-	if want := (http.Header{"Content-Length": {"21"}}); !maps.EqualFunc(got.header, want, slices.Equal) {
-		t.Errorf("the client got %v, Ollama sent %v", got.header, want)
+	s := handlertest.Start(t, handlertest.Config{Address: address})
+	got := s.Ask(t, "GET", "/api/version", "")
+	got.Header.Del("Date")
+	if want := (http.Header{"Content-Length": {"21"}}); !maps.EqualFunc(got.Header, want, slices.Equal) {
+		t.Errorf("the client got %v, Ollama sent %v", got.Header, want)
 	}
 }
 
@@ -233,7 +236,7 @@ func TestNoHeaderIsInvented(t *testing.T) {
 // small is read into memory, what is large streams.
 func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{proxy: func(o *options) { o.MaxBody = 8 << 20 }})
+	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxBody = 8 << 20 }})
 	requests := 0
 	for _, size := range []int{0, 1, 2, 100, 4 << 10, 64 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 1<<20 + 2, 8 << 20} {
 		body := bytes.Repeat([]byte("\x00\xff\r\n{}0x"), size/8+1)[:size]
@@ -243,11 +246,11 @@ func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 				if chunk > 0 && chunk < size/1000 || size > 4<<10 && method != "POST" {
 					continue // takes long and shows nothing new
 				}
-				w := s.dial(t)
+				w := s.Dial(t)
 				if chunk == 0 {
-					w.send(method, path, string(body), bearer(s.admin))
+					w.Send(method, path, string(body), handlertest.Bearer(s.Admin))
 				} else {
-					w.write("%s\r\n", head(method, path, bearer(s.admin), "Transfer-Encoding: chunked"))
+					w.Writef("%s\r\n", handlertest.Head(method, path, handlertest.Bearer(s.Admin), "Transfer-Encoding: chunked"))
 					buffered := bufio.NewWriterSize(w, 64<<10)
 					c := httputil.NewChunkedWriter(buffered)
 					for part := range slices.Chunk(body, chunk) {
@@ -257,10 +260,10 @@ func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 					buffered.WriteString("\r\n")
 					buffered.Flush()
 				}
-				got := w.answer(method)
+				got := w.Answer(method)
 				w.Close()
 				requests++
-				seen := s.arrival(t, requests)
+				seen := s.Arrival(t, requests)
 				if seen.BodyLen != int64(size) || seen.BodySum != sha256.Sum256(body) {
 					t.Errorf("%s of %d bytes in chunks of %d: %d bytes arrived, or others; %s", method, size, chunk, seen.BodyLen, got)
 				}
@@ -276,29 +279,29 @@ func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 // in one piece.
 func TestASmallBodyIsAnnouncedByItsLength(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	w := s.dial(t)
-	w.write("%s\r\n2\r\n{}\r\n0\r\n\r\n", head("POST", "/api/show", bearer(s.key), "Transfer-Encoding: chunked"))
-	w.answer("POST")
-	if got := s.arrival(t, 1).Header.Get("Content-Length"); got != "2" {
+	s := handlertest.Start(t, handlertest.Config{})
+	w := s.Dial(t)
+	w.Writef("%s\r\n2\r\n{}\r\n0\r\n\r\n", handlertest.Head("POST", "/api/show", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"))
+	w.Answer("POST")
+	if got := s.Arrival(t, 1).Header.Get("Content-Length"); got != "2" {
 		t.Errorf("Content-Length %q", got)
 	}
 }
 
 func TestExpectContinueIsAnsweredHere(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	w := s.dial(t)
-	w.write("%s\r\n", head("POST", "/api/show", bearer(s.key), "Expect: 100-continue", "Content-Length: 16"))
-	if line, err := w.r.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
+	s := handlertest.Start(t, handlertest.Config{})
+	w := s.Dial(t)
+	w.Writef("%s\r\n", handlertest.Head("POST", "/api/show", handlertest.Bearer(s.Key), "Expect: 100-continue", "Content-Length: 16"))
+	if line, err := w.R.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	w.r.ReadString('\n')
-	w.write(`{"model":"tiny"}`)
-	if got := w.answer("POST"); got.status != 200 {
+	w.R.ReadString('\n')
+	w.Writef(`{"model":"tiny"}`)
+	if got := w.Answer("POST"); got.Status != 200 {
 		t.Error(got)
 	}
-	if seen := s.arrival(t, 1); seen.Header.Get("Expect") != "" || string(seen.Body) != `{"model":"tiny"}` {
+	if seen := s.Arrival(t, 1); seen.Header.Get("Expect") != "" || string(seen.Body) != `{"model":"tiny"}` {
 		t.Errorf("%v, %q", seen.Header, seen.Body)
 	}
 }
@@ -306,26 +309,26 @@ func TestExpectContinueIsAnsweredHere(t *testing.T) {
 // TestOneConnectionServesManyRequests on both sides of the proxy.
 func TestOneConnectionServesManyRequests(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	w := s.dial(t)
+	s := handlertest.Start(t, handlertest.Config{})
+	w := s.Dial(t)
 	n := 0
 	ask := func(method, path, body string, status int) {
 		t.Helper()
-		w.send(method, path, body, bearer(s.key))
-		if got := w.answer(method); got.status != status || got.err != nil {
+		w.Send(method, path, body, handlertest.Bearer(s.Key))
+		if got := w.Answer(method); got.Status != status || got.Err != nil {
 			t.Errorf("request %d: %s", n+1, got)
 		}
 		if status < 500 && status != 405 {
 			n++
-			s.arrival(t, n)
+			s.Arrival(t, n)
 		}
 	}
 	for range 3 {
-		for _, c := range chats {
-			ask("POST", c.path, c.ask("tiny", true), 200)
-			ask("POST", c.path, c.ask("tiny", false), 200)
-			ask("POST", c.path, c.ask("nope", true), 404)
-			ask("POST", c.path, "{", 400)
+		for _, c := range handlertest.Chats {
+			ask("POST", c.Path, c.Ask("tiny", true), 200)
+			ask("POST", c.Path, c.Ask("tiny", false), 200)
+			ask("POST", c.Path, c.Ask("nope", true), 404)
+			ask("POST", c.Path, "{", 400)
 		}
 		ask("HEAD", "/api/tags", "", 200)
 		ask("GET", "/", "", 200)
@@ -334,7 +337,7 @@ func TestOneConnectionServesManyRequests(t *testing.T) {
 	// The transport lets go of a connection now and then, when Ollama answers
 	// faster than it can take note.
 	connections := map[string]bool{}
-	for _, seen := range s.ollama.Seen() {
+	for _, seen := range s.Ollama.Seen() {
 		connections[seen.RemoteAddr] = true
 	}
 	if len(connections) > n/10 {
@@ -345,14 +348,14 @@ func TestOneConnectionServesManyRequests(t *testing.T) {
 // TestRequestsInOneGo is pipelining: legal, and answered in order.
 func TestRequestsInOneGo(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	w := s.dial(t)
-	one := head("GET", "/", bearer(s.key)) + "\r\n"
-	two := head("GET", "/api/version", bearer(s.key)) + "\r\n"
-	w.write("%s", one+two+one)
+	s := handlertest.Start(t, handlertest.Config{})
+	w := s.Dial(t)
+	one := handlertest.Head("GET", "/", handlertest.Bearer(s.Key)) + "\r\n"
+	two := handlertest.Head("GET", "/api/version", handlertest.Bearer(s.Key)) + "\r\n"
+	w.Writef("%s", one+two+one)
 	for _, want := range []string{"Ollama is running", `{"version":"0.33.0"}`, "Ollama is running"} {
-		if got := w.answer("GET"); got.body != want {
-			t.Errorf("%q, not %q", got.body, want)
+		if got := w.Answer("GET"); got.Body != want {
+			t.Errorf("%q, not %q", got.Body, want)
 		}
 	}
 }
@@ -361,18 +364,18 @@ func TestRequestsInOneGo(t *testing.T) {
 // close.
 func TestAnOldClient(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	for _, c := range chats {
+	s := handlertest.Start(t, handlertest.Config{})
+	for _, c := range handlertest.Chats {
 		for _, stream := range []bool{true, false} {
-			body := c.ask("tiny", stream)
-			w := s.dial(t)
-			w.write("POST %s HTTP/1.0\r\n%s\r\nContent-Length: %d\r\n\r\n%s", c.path, bearer(s.key), len(body), body)
-			got := w.answer("POST")
-			if got.status != 200 || got.err != nil || got.header.Get("Transfer-Encoding") != "" || stream != strings.Contains(got.body, c.end) && c.path[:4] == "/v1/" {
-				t.Errorf("%s: %s %v", c.path, got, got.header)
+			body := c.Ask("tiny", stream)
+			w := s.Dial(t)
+			w.Writef("POST %s HTTP/1.0\r\n%s\r\nContent-Length: %d\r\n\r\n%s", c.Path, handlertest.Bearer(s.Key), len(body), body)
+			got := w.Answer("POST")
+			if got.Status != 200 || got.Err != nil || got.Header.Get("Transfer-Encoding") != "" || stream != strings.Contains(got.Body, c.End) && c.Path[:4] == "/v1/" {
+				t.Errorf("%s: %s %v", c.Path, got, got.Header)
 			}
-			if err := w.end(); err != nil {
-				t.Errorf("%s: the connection ended with %v", c.path, err)
+			if err := w.End(); err != nil {
+				t.Errorf("%s: the connection ended with %v", c.Path, err)
 			}
 		}
 	}
@@ -382,10 +385,10 @@ func TestAnOldClient(t *testing.T) {
 // whatever time, ends the request at Ollama, so that the GPU stops.
 func TestLeavingStopsOllama(t *testing.T) {
 	t.Parallel()
-	ways := map[string]func(w *wire){
-		"FIN":  func(w *wire) { w.Close() },
-		"RST":  func(w *wire) { w.SetLinger(0); w.Close() },
-		"half": func(w *wire) { w.CloseWrite() },
+	ways := map[string]func(w *handlertest.Wire){
+		"FIN":  func(w *handlertest.Wire) { w.Close() },
+		"RST":  func(w *handlertest.Wire) { w.SetLinger(0); w.Close() },
+		"half": func(w *handlertest.Wire) { w.CloseWrite() },
 	}
 	times := map[string]struct {
 		model  string
@@ -401,34 +404,34 @@ func TestLeavingStopsOllama(t *testing.T) {
 		for how, leave := range ways {
 			t.Run(when+" "+how, func(t *testing.T) {
 				t.Parallel()
-				s := start(t, config{})
-				for i, chat := range chats {
-					w := s.dial(t)
-					w.send("POST", chat.path, chat.ask(c.model, c.stream), bearer(s.key))
-					seen := s.arrival(t, i+1)
+				s := handlertest.Start(t, handlertest.Config{})
+				for i, chat := range handlertest.Chats {
+					w := s.Dial(t)
+					w.Send("POST", chat.Path, chat.Ask(c.model, c.stream), handlertest.Bearer(s.Key))
+					seen := s.Arrival(t, i+1)
 					if c.begun {
-						w.begun("POST")
+						w.Begun("POST")
 					}
 					left := time.Now()
 					leave(w)
-					await(t, seen.Gone, "Ollama to notice")
-					t.Logf("%s: Ollama noticed after %v", chat.path, time.Since(left).Round(time.Microsecond))
-					if code := s.spy.ended(t, i+1); code != 499 {
-						t.Errorf("%s: recorded as %d", chat.path, code)
+					handlertest.Await(t, seen.Gone, "Ollama to notice")
+					t.Logf("%s: Ollama noticed after %v", chat.Path, time.Since(left).Round(time.Microsecond))
+					if code := s.Spy.Ended(t, i+1); code != 499 {
+						t.Errorf("%s: recorded as %d", chat.Path, code)
 					}
 					if how == "half" {
-						io.Copy(io.Discard, w.r)
-						if raw := w.raw.String(); strings.HasSuffix(raw, "0\r\n\r\n") || strings.Contains(raw, "broke off") || !c.begun && raw != "" {
-							t.Errorf("%s: a client that has closed its half got %q", chat.path, raw)
+						io.Copy(io.Discard, w.R)
+						if raw := w.Raw.String(); strings.HasSuffix(raw, "0\r\n\r\n") || strings.Contains(raw, "broke off") || !c.begun && raw != "" {
+							t.Errorf("%s: a client that has closed its half got %q", chat.Path, raw)
 						}
 					}
 				}
-				for _, outcome := range s.spy.texts("StreamEnded") {
+				for _, outcome := range s.Spy.Texts("StreamEnded") {
 					if outcome != "client_gone" {
 						t.Errorf("a stream's end was recorded as %s", outcome)
 					}
 				}
-				if failed := s.spy.texts("UpstreamFailed"); len(failed) != 0 {
+				if failed := s.Spy.Texts("UpstreamFailed"); len(failed) != 0 {
 					t.Errorf("the client's leaving was put down to Ollama: %q", failed)
 				}
 			})
@@ -441,7 +444,7 @@ func TestLeavingStopsOllama(t *testing.T) {
 func TestLeavingAnEndlessStream(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
-	s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(gone)
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		for r.Context().Err() == nil {
@@ -449,15 +452,15 @@ func TestLeavingAnEndlessStream(t *testing.T) {
 			http.NewResponseController(w).Flush()
 		}
 	})})
-	w := s.dial(t)
-	w.send("POST", "/api/chat", "{}", bearer(s.key))
-	w.begun("POST")
+	w := s.Dial(t)
+	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
+	w.Begun("POST")
 	w.Close()
-	await(t, gone, "Ollama to notice")
-	if code := s.spy.ended(t, 1); code != 499 {
+	handlertest.Await(t, gone, "Ollama to notice")
+	if code := s.Spy.Ended(t, 1); code != 499 {
 		t.Errorf("recorded as %d", code)
 	}
-	if failed := s.spy.texts("UpstreamFailed"); len(failed) != 0 {
+	if failed := s.Spy.Texts("UpstreamFailed"); len(failed) != 0 {
 		t.Errorf("put down to Ollama: %q", failed)
 	}
 }
@@ -467,15 +470,15 @@ func TestLeavingAnEndlessStream(t *testing.T) {
 // byte; then it is the time limits that end the request at Ollama.
 func TestLeavingUnseen(t *testing.T) {
 	t.Parallel()
-	for _, surplus := range []string{"\r\n", head("GET", "/") + "\r\n"} {
-		s := start(t, config{proxy: func(o *options) { o.FirstByteTimeout = ample }})
-		w := s.dial(t)
-		w.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.key))
-		seen := s.arrival(t, 1)
-		w.write("%s", surplus)
+	for _, surplus := range []string{"\r\n", handlertest.Head("GET", "/") + "\r\n"} {
+		s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = ample }})
+		w := s.Dial(t)
+		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Key))
+		seen := s.Arrival(t, 1)
+		w.Writef("%s", surplus)
 		w.Close()
-		await(t, seen.Gone, "Ollama to be let go")
-		if code := s.spy.ended(t, 1); code != 499 && code != 504 {
+		handlertest.Await(t, seen.Gone, "Ollama to be let go")
+		if code := s.Spy.Ended(t, 1); code != 499 && code != 504 {
 			t.Errorf("recorded as %d", code)
 		}
 	}
@@ -489,25 +492,25 @@ func TestLeavingAmidTheUpload(t *testing.T) {
 		for _, chunked := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d chunked=%t", size, chunked), func(t *testing.T) {
 				t.Parallel()
-				s := start(t, config{})
-				w := s.dial(t)
-				half := text(size / 2)
+				s := handlertest.Start(t, handlertest.Config{})
+				w := s.Dial(t)
+				half := handlertest.Text(size / 2)
 				if chunked {
-					w.write("%s\r\n%x\r\n%s\r\n", head("POST", "/api/chat", bearer(s.key), "Transfer-Encoding: chunked"), len(half), half)
+					w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), len(half), half)
 				} else {
-					w.write("%s\r\n%s", head("POST", "/api/chat", bearer(s.key), fmt.Sprint("Content-Length: ", size)), half)
+					w.Writef("%s\r\n%s", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), fmt.Sprint("Content-Length: ", size)), half)
 				}
-				for n := 1; s.spy.sum("Uploaded") < len(half); n++ {
-					s.spy.await(t, "Uploaded", n)
+				for n := 1; s.Spy.Sum("Uploaded") < len(half); n++ {
+					s.Spy.Await(t, "Uploaded", n)
 				}
 				w.Close()
-				if code := s.spy.ended(t, 1); code != 499 {
+				if code := s.Spy.Ended(t, 1); code != 499 {
 					t.Errorf("recorded as %d", code)
 				}
 				if len(half) > 1<<20 {
-					await(t, s.arrival(t, 1).Gone, "Ollama to notice")
+					handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to notice")
 				} else {
-					s.nothingArrived(t)
+					s.NothingArrived(t)
 				}
 			})
 		}
@@ -518,27 +521,27 @@ func TestLeavingAmidTheUpload(t *testing.T) {
 // the first requests to the new one.
 func TestOllamaComesBack(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
+	l := handlertest.Listen(t)
 	address := l.Addr().String()
 	serve := func() *httptest.Server {
-		o := httptest.NewUnstartedServer(unwatched(standin.New(standin.Options{})))
+		o := httptest.NewUnstartedServer(handlertest.Unwatched(standin.New(standin.Options{})))
 		o.Listener.Close()
 		o.Listener = l
 		o.Start()
 		return o
 	}
 	old := serve()
-	s := start(t, config{address: address})
-	if got := s.ask(t, "POST", "/api/show", `{"model":"tiny"}`); got.status != 200 {
+	s := handlertest.Start(t, handlertest.Config{Address: address})
+	if got := s.Ask(t, "POST", "/api/show", `{"model":"tiny"}`); got.Status != 200 {
 		t.Fatal(got)
 	}
 	old.Close()
-	if got := s.ask(t, "GET", "/api/tags", ""); got.status != 502 {
+	if got := s.Ask(t, "GET", "/api/tags", ""); got.Status != 502 {
 		t.Errorf("without an Ollama: %s", got)
 	}
-	l = listenAt(t, address)
+	l = handlertest.ListenAt(t, address)
 	t.Cleanup(serve().Close)
-	if got := s.ask(t, "POST", "/api/show", `{"model":"tiny"}`); got.status != 200 {
+	if got := s.Ask(t, "POST", "/api/show", `{"model":"tiny"}`); got.Status != 200 {
 		t.Errorf("with a new one: %s", got)
 	}
 }
@@ -546,22 +549,22 @@ func TestOllamaComesBack(t *testing.T) {
 // TestLinesOfAnySize pass as they are.
 func TestLinesOfAnySize(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for _, model := range []string{"big", "long"} {
-		for i, c := range chats {
+		for i, c := range handlertest.Chats {
 			if model == "long" && i%3 > 0 {
 				continue // takes long and shows nothing new
 			}
-			got := s.ask(t, "POST", c.path, c.ask(model, true))
-			if got.err != nil || !strings.Contains(got.body, c.end) {
-				t.Errorf("%s %s: %s", c.path, model, got)
+			got := s.Ask(t, "POST", c.Path, c.Ask(model, true))
+			if got.Err != nil || !strings.Contains(got.Body, c.End) {
+				t.Errorf("%s %s: %s", c.Path, model, got)
 			}
 			longest := 0
-			for line := range strings.Lines(got.body) {
+			for line := range strings.Lines(got.Body) {
 				longest = max(longest, len(line))
 			}
-			if model == "big" && longest < 300<<10 || model == "long" && strings.Count(got.body, "\n") < 2000 {
-				t.Errorf("%s %s: %d lines, the longest of %d bytes", c.path, model, strings.Count(got.body, "\n"), longest)
+			if model == "big" && longest < 300<<10 || model == "long" && strings.Count(got.Body, "\n") < 2000 {
+				t.Errorf("%s %s: %d lines, the longest of %d bytes", c.Path, model, strings.Count(got.Body, "\n"), longest)
 			}
 		}
 	}
@@ -570,27 +573,27 @@ func TestLinesOfAnySize(t *testing.T) {
 // TestOllamasOwnErrorsPass, status and body, and are not ours to rewrite.
 func TestOllamasOwnErrorsPass(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
-	for _, c := range chats {
+	s := handlertest.Start(t, handlertest.Config{})
+	for _, c := range handlertest.Chats {
 		unnamed := 400
-		if c.path == "/api/generate" || c.path == "/v1/completions" {
+		if c.Path == "/api/generate" || c.Path == "/v1/completions" {
 			unnamed = 404
 		}
 		for model, status := range map[string]int{"busy": 503, "broken": 500, "nope": 404, "": unnamed} {
-			got := s.ask(t, "POST", c.path, c.ask(model, true))
-			if got.status != status || got.err != nil || got.header.Get("Retry-After") != "" {
-				t.Errorf("%s %s: %s", c.path, model, got)
+			got := s.Ask(t, "POST", c.Path, c.Ask(model, true))
+			if got.Status != status || got.Err != nil || got.Header.Get("Retry-After") != "" {
+				t.Errorf("%s %s: %s", c.Path, model, got)
 			}
-			if message, _ := errorIn(t, c.path, got.body); strings.Contains(message, "proxy") {
-				t.Errorf("%s %s: %q", c.path, model, message)
+			if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); strings.Contains(message, "proxy") {
+				t.Errorf("%s %s: %q", c.Path, model, message)
 			}
 		}
 	}
-	if failed := s.spy.texts("UpstreamFailed"); len(failed) != 0 {
+	if failed := s.Spy.Texts("UpstreamFailed"); len(failed) != 0 {
 		t.Errorf("recorded as failures of the relay: %q", failed)
 	}
-	s.spy.ended(t, len(chats)*4)
-	if refused := s.spy.texts("Refused"); len(refused) != 0 {
+	s.Spy.Ended(t, len(handlertest.Chats)*4)
+	if refused := s.Spy.Texts("Refused"); len(refused) != 0 {
 		t.Errorf("recorded as refusals: %q", refused)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -94,7 +95,7 @@ func (n *names) reply(question []byte) []byte {
 // serveOn runs a stand-in until stop is called.
 func serveOn(t *testing.T, l net.Listener) (stop func()) {
 	t.Helper()
-	server := &http.Server{Handler: unwatched(standin.New(standin.Options{}))}
+	server := &http.Server{Handler: handlertest.Unwatched(standin.New(standin.Options{}))}
 	go server.Serve(l)
 	return func() { server.Close() }
 }
@@ -112,7 +113,7 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ollama := listen(t)
+			ollama := handlertest.Listen(t)
 			_, port, _ := net.SplitHostPort(ollama.Addr().String())
 			stop := serveOn(t, ollama)
 			defer stop()
@@ -122,16 +123,16 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 			if n.slow != nil {
 				want = silent
 			}
-			s := start(t, config{address: "ollama.internal:" + port, proxy: func(o *options) {
+			s := handlertest.Start(t, handlertest.Config{Address: "ollama.internal:" + port, Proxy: func(o *handler.Options) {
 				handler.UseResolver(o.Transport, n.resolver())
 				if want == silent {
 					o.FirstByteTimeout = ample
 				}
 			}})
 			for i, c := range dialects {
-				got := s.ask(t, "POST", c.path, c.ask("tiny", true))
-				if message, _ := errorIn(t, c.path, got.body); got.status != want.code || got.err != nil || message != "Ollama cannot be reached" && message != notInTime {
-					t.Errorf("%s: %s %q", c.path, got, got.body)
+				got := s.Ask(t, "POST", c.Path, c.Ask("tiny", true))
+				if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); got.Status != want.code || got.Err != nil || message != "Ollama cannot be reached" && message != notInTime {
+					t.Errorf("%s: %s %q", c.Path, got, got.Body)
 				}
 				if i == 0 {
 					blames(s, t, want, false)
@@ -142,12 +143,12 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 				close(n.slow)
 			}
 			for _, c := range dialects {
-				got := s.ask(t, "POST", c.path, c.ask("tiny", true))
-				for late := time.Now().Add(patience); (got.status == 504 || got.err != nil) && time.Now().Before(late); {
-					got = s.ask(t, "POST", c.path, c.ask("tiny", true)) // a busy machine is slow, too
+				got := s.Ask(t, "POST", c.Path, c.Ask("tiny", true))
+				for late := time.Now().Add(handlertest.Patience); (got.Status == 504 || got.Err != nil) && time.Now().Before(late); {
+					got = s.Ask(t, "POST", c.Path, c.Ask("tiny", true)) // a busy machine is slow, too
 				}
-				if got.status != 200 || got.err != nil || !strings.Contains(got.body, c.end) {
-					t.Errorf("%s, when it resolves: %s", c.path, got)
+				if got.Status != 200 || got.Err != nil || !strings.Contains(got.Body, c.End) {
+					t.Errorf("%s, when it resolves: %s", c.Path, got)
 				}
 			}
 		})
@@ -169,11 +170,11 @@ func TestNamesOfSeveralAddresses(t *testing.T) {
 		defer serveOn(t, l)()
 		n := &names{}
 		n.set(dnsmessage.RCodeSuccess, "127.0.0.2", "127.0.0.1", "::1")
-		s := start(t, config{address: "ollama.internal:" + port, proxy: func(o *options) { handler.UseResolver(o.Transport, n.resolver()) }})
-		if got := s.ask(t, "GET", "/api/version", ""); got.status != 200 {
+		s := handlertest.Start(t, handlertest.Config{Address: "ollama.internal:" + port, Proxy: func(o *handler.Options) { handler.UseResolver(o.Transport, n.resolver()) }})
+		if got := s.Ask(t, "GET", "/api/version", ""); got.Status != 200 {
 			t.Errorf("Ollama at %s: %s", at, got)
 		}
-		if kinds := s.spy.texts("UpstreamFailed"); len(kinds) != 0 {
+		if kinds := s.Spy.Texts("UpstreamFailed"); len(kinds) != 0 {
 			t.Errorf("Ollama at %s: recorded as %q", at, kinds)
 		}
 	}

@@ -13,18 +13,19 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
 // begin sends a request but for the last byte of its body, and waits until the
 // proxy has all of that.
-func beginRequest(s *site, t *testing.T, path, body string, headers ...string) *wire {
+func beginRequest(s *handlertest.Site, t *testing.T, path, body string, headers ...string) *handlertest.Wire {
 	t.Helper()
-	uploaded := s.spy.sum("Uploaded")
-	w := s.dial(t)
-	w.write("%s\r\n%s", head("POST", path, append(headers, bearer(s.key), fmt.Sprint("Content-Length: ", len(body)))...), body[:len(body)-1])
-	for s.spy.sum("Uploaded") < uploaded+len(body)-1 {
-		s.spy.await(t, "Uploaded", len(s.spy.all("Uploaded"))+1)
+	uploaded := s.Spy.Sum("Uploaded")
+	w := s.Dial(t)
+	w.Writef("%s\r\n%s", handlertest.Head("POST", path, append(headers, handlertest.Bearer(s.Key), fmt.Sprint("Content-Length: ", len(body)))...), body[:len(body)-1])
+	for s.Spy.Sum("Uploaded") < uploaded+len(body)-1 {
+		s.Spy.Await(t, "Uploaded", len(s.Spy.All("Uploaded"))+1)
 	}
 	return w
 }
@@ -34,7 +35,7 @@ func beginRequest(s *site, t *testing.T, path, body string, headers ...string) *
 // they may try again.
 func TestBodiesHaveTheirRoom(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{bodies: 1 << 20})
+	s := handlertest.Start(t, handlertest.Config{Bodies: 1 << 20})
 	body := func(size int) string {
 		const start, end = `{"model":"tiny","messages":[{"role":"user","content":"`, `"}]}`
 		return start + strings.Repeat("a", size-len(start+end)) + end
@@ -46,7 +47,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	packed := farReaching(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
 
 	first := beginRequest(s, t, "/v1/chat/completions", body(1<<20))
-	if took := handler.BodiesTake(s.proxy); took < 1<<20-16<<10 || took > 1<<20 {
+	if took := handler.BodiesTake(s.Proxy); took < 1<<20-16<<10 || took > 1<<20 {
 		t.Errorf("a body of 1 MiB takes %d bytes", took)
 	}
 	// There are 16 KiB left.
@@ -54,35 +55,35 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	for _, c := range []struct{ path, body, header string }{
 		{"/v1/audio/transcriptions", form, formType}, {"/v1/chat/completions", packed, compressed}, {"/v1/messages", packed, compressed},
 	} {
-		got := s.ask(t, "POST", c.path, c.body, c.header)
-		if message, _ := errorIn(t, c.path, got.body); got.status != 503 || got.header.Get("Retry-After") != "1" || message != "too many large requests at once, try again" {
-			t.Errorf("%s: %s %v %q", c.path, got, got.header, got.body)
+		got := s.Ask(t, "POST", c.path, c.body, c.header)
+		if message, _ := handlertest.ErrorIn(t, c.path, got.Body); got.Status != 503 || got.Header.Get("Retry-After") != "1" || message != "too many large requests at once, try again" {
+			t.Errorf("%s: %s %v %q", c.path, got, got.Header, got.Body)
 		}
 	}
-	if reasons := s.spy.texts("Refused"); strings.Join(reasons, " ") != "overload overload overload" {
+	if reasons := s.Spy.Texts("Refused"); strings.Join(reasons, " ") != "overload overload overload" {
 		t.Errorf("recorded as %q", reasons)
 	}
-	s.spy.await(t, "Forwarded", 1) // the one that is passed on as it comes
+	s.Spy.Await(t, "Forwarded", 1) // the one that is passed on as it comes
 	for i, c := range []struct {
-		*wire
+		*handlertest.Wire
 		size int
 	}{{large, 100 << 10}, {small, 16 << 10}, {first, 1 << 20}} {
-		c.write("}")
-		if got := c.answer("POST"); got.status != 200 || got.err != nil {
-			t.Errorf("%d bytes: %s %s", c.size, got, got.body)
+		c.Writef("}")
+		if got := c.Answer("POST"); got.Status != 200 || got.Err != nil {
+			t.Errorf("%d bytes: %s %s", c.size, got, got.Body)
 		}
-		if seen := s.arrival(t, i+1); seen.BodySum != sha256.Sum256([]byte(body(c.size))) {
+		if seen := s.Arrival(t, i+1); seen.BodySum != sha256.Sum256([]byte(body(c.size))) {
 			t.Errorf("%d bytes arrived as %d", c.size, seen.BodyLen)
 		}
 	}
-	s.spy.idle(t)
-	if n := len(s.ollama.Seen()); n != 3 {
+	s.Spy.Idle(t)
+	if n := len(s.Ollama.Seen()); n != 3 {
 		t.Errorf("%d requests reached Ollama", n)
 	}
-	if took := handler.BodiesTake(s.proxy); took != 0 {
+	if took := handler.BodiesTake(s.Proxy); took != 0 {
 		t.Errorf("afterwards bodies take %d bytes", took)
 	}
-	if got := s.ask(t, "POST", "/v1/audio/transcriptions", form, formType); got.status == 503 {
+	if got := s.Ask(t, "POST", "/v1/audio/transcriptions", form, formType); got.Status == 503 {
 		t.Errorf("afterwards: %s", got)
 	}
 }
@@ -91,29 +92,29 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 func TestABodyIsNotKept(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := start(t, config{ollama: standin.Options{Step: step}})
+	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})
 	for _, size := range []int{50 << 10, 1<<20 + 1<<10} { // in memory, and only its beginning
-		w := s.dial(t)
-		body := chats[0].ask("tiny", true)
+		w := s.Dial(t)
+		body := handlertest.Chats[0].Ask("tiny", true)
 		body += strings.Repeat(" ", size-len(body))
-		w.write("%s\r\n%x\r\n%s\r\n0\r\n\r\n", head("POST", chats[0].path, bearer(s.key), "Transfer-Encoding: chunked"), size, body)
-		res := w.begun("POST")
-		for until := time.Now().Add(patience); handler.BodiesTake(s.proxy) != 0 && time.Now().Before(until); {
+		w.Writef("%s\r\n%x\r\n%s\r\n0\r\n\r\n", handlertest.Head("POST", handlertest.Chats[0].Path, handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), size, body)
+		res := w.Begun("POST")
+		for until := time.Now().Add(handlertest.Patience); handler.BodiesTake(s.Proxy) != 0 && time.Now().Before(until); {
 			runtime.Gosched() // Ollama may have it before the proxy has noticed
 		}
-		if took := handler.BodiesTake(s.proxy); took != 0 {
+		if took := handler.BodiesTake(s.Proxy); took != 0 {
 			t.Errorf("during the answer a body of %d bytes takes %d", size, took)
 		}
 		go func() {
 			for range 1000 {
 				select {
 				case step <- struct{}{}:
-				case <-s.ollama.Seen()[len(s.ollama.Seen())-1].Done:
+				case <-s.Ollama.Seen()[len(s.Ollama.Seen())-1].Done:
 					return
 				}
 			}
 		}()
-		if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), chats[0].end) {
+		if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), handlertest.Chats[0].End) {
 			t.Errorf("%d bytes: %q, %v", size, tailOf(string(text)), err)
 		}
 	}

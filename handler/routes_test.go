@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // policy is what is let through: everything else is not. A path that ends in
@@ -57,16 +58,16 @@ const form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\
 // and an admin one, and looks at what reached Ollama.
 func TestThePolicy(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	arrived := 0
-	keys := map[string]string{"no": "X-No: key", "bad": bearer("OLLAMA-" + s.key[20:]), "ordinary": bearer(s.key), "admin": bearer(s.admin)}
+	keys := map[string]string{"no": "X-No: key", "bad": handlertest.Bearer("OLLAMA-" + s.Key[20:]), "ordinary": handlertest.Bearer(s.Key), "admin": handlertest.Bearer(s.Admin)}
 	for _, p := range policy {
 		listed := strings.Split(p.methods, ", ")
 		for _, method := range methods {
 			for name, key := range keys {
-				w := s.dial(t)
-				w.send(method, p.path, form, key, "Content-Type: multipart/form-data; boundary=b")
-				got := w.answer(method)
+				w := s.Dial(t)
+				w.Send(method, p.path, form, key, "Content-Type: multipart/form-data; boundary=b")
+				got := w.Answer(method)
 				w.Close()
 				want := 0
 				switch {
@@ -79,34 +80,34 @@ func TestThePolicy(t *testing.T) {
 				}
 				what := fmt.Sprintf("%s %s with %s key", method, p.path, name)
 				if want == 0 && p.path == "/api/status" {
-					if got.status != 200 {
+					if got.Status != 200 {
 						t.Errorf("%s: %s", what, got)
 					}
 					continue
 				}
 				if want == 0 {
 					arrived++
-					seen := s.arrival(t, arrived)
+					seen := s.Arrival(t, arrived)
 					if seen.Method != method || seen.URI != p.path {
 						t.Errorf("%s arrived as %s %s", what, seen.Method, seen.URI)
 					}
 					continue
 				}
-				if got.status != want || got.err != nil {
+				if got.Status != want || got.Err != nil {
 					t.Errorf("%s: %s", what, got)
 				}
-				if allow := got.header.Get("Allow"); want == 405 && allow != p.methods || want != 405 && allow != "" {
+				if allow := got.Header.Get("Allow"); want == 405 && allow != p.methods || want != 405 && allow != "" {
 					t.Errorf("%s: Allow %q", what, allow)
 				}
 				if method != "HEAD" {
-					errorIn(t, p.path, got.body)
-				} else if got.body != "" {
-					t.Errorf("%s: a body of %q", what, got.body)
+					handlertest.ErrorIn(t, p.path, got.Body)
+				} else if got.Body != "" {
+					t.Errorf("%s: a body of %q", what, got.Body)
 				}
 			}
 		}
 	}
-	if n := len(s.ollama.Seen()); n != arrived {
+	if n := len(s.Ollama.Seen()); n != arrived {
 		t.Errorf("%d requests reached Ollama, %d were let through", n, arrived)
 	}
 }
@@ -136,7 +137,7 @@ func TestThePolicyIsTheTable(t *testing.T) {
 // for byte: "" stands for nowhere. Targets go out as they stand here.
 func TestOtherPaths(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	arrived := 0
 	for _, c := range []struct{ method, target, arrives string }{
 		// Ollama's own account, on ollama.com, and what else is not in the table.
@@ -187,30 +188,30 @@ func TestOtherPaths(t *testing.T) {
 		{"GET", "/v1/models/%5c..%5capi", ""}, {"GET", "/v1/models/a\\b", ""}, {"GET", "/v1/models/%", ""}, {"GET", "/v1/models/%7f", ""}, {"GET", "/V1/models/tiny", ""}, {"GET", "/v1/models/%2f", ""},
 		{"HEAD", "/api/blobs/../tags", ""}, {"HEAD", "/api/blobs/..%2ftags", ""}, {"HEAD", "/api/blobs/", ""}, {"HEAD", "/api/blobs", ""},
 	} {
-		for _, key := range []string{"X-No: key", bearer("OLLAMA-ADMIN-" + s.key[20:]), bearer(s.admin)} {
-			w := s.dial(t)
+		for _, key := range []string{"X-No: key", handlertest.Bearer("OLLAMA-ADMIN-" + s.Key[20:]), handlertest.Bearer(s.Admin)} {
+			w := s.Dial(t)
 			// No client library would send some of these.
-			w.write("%s", c.method+" "+c.target+" HTTP/1.1\r\nHost: proxy.example\r\n"+key+"\r\n\r\n")
-			got := w.answer(c.method)
+			w.Writef("%s", c.method+" "+c.target+" HTTP/1.1\r\nHost: proxy.example\r\n"+key+"\r\n\r\n")
+			got := w.Answer(c.method)
 			w.Close()
-			if c.arrives != "" && key == bearer(s.admin) {
+			if c.arrives != "" && key == handlertest.Bearer(s.Admin) {
 				arrived++
-				if seen := s.arrival(t, arrived); seen.URI != c.arrives || seen.Method != c.method {
+				if seen := s.Arrival(t, arrived); seen.URI != c.arrives || seen.Method != c.method {
 					t.Errorf("%s %q arrived as %s %q, not %q", c.method, c.target, seen.Method, seen.URI, c.arrives)
 				}
 				continue
 			}
 			// net/http refuses what is no request at all before it looks for a key.
 			want := []int{400, 401, 505}
-			if key == bearer(s.admin) {
+			if key == handlertest.Bearer(s.Admin) {
 				want = []int{400, 404, 405, 505}
 			}
-			if !slices.Contains(want, got.status) || got.err != nil {
+			if !slices.Contains(want, got.Status) || got.Err != nil {
 				t.Errorf("%s %q with %.20s…: %s", c.method, c.target, key, got)
 			}
 		}
-		if n := len(s.ollama.Seen()); n != arrived {
-			t.Fatalf("%s %q reached Ollama as %q", c.method, c.target, s.ollama.Seen()[n-1].URI)
+		if n := len(s.Ollama.Seen()); n != arrived {
+			t.Fatalf("%s %q reached Ollama as %q", c.method, c.target, s.Ollama.Seen()[n-1].URI)
 		}
 	}
 }
@@ -219,38 +220,38 @@ func TestOtherPaths(t *testing.T) {
 // those that there are and those that there are not.
 func TestAnOutsiderLearnsNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{})
+	s := handlertest.Start(t, handlertest.Config{})
 	for _, dialect := range [][]string{
 		{"/", "/api/tags", "/api/chat", "/api/delete", "/api/me", "/api/blobs/x", "/nothing", "//api/tags", "/api/%74ags", "/metrics", "*", "http://x/api/tags"},
 		{"/v1/models", "/v1/models/tiny", "/v1/chat/completions", "/v1/responses", "/v1/nothing", "/v1/models/a/b"},
 		{"/v1/messages", "/v1/messages/count_tokens"},
 	} {
-		var first answer
+		var first handlertest.Answer
 		for i, path := range dialect {
 			for j, method := range []string{"GET", "POST", "DELETE", "OPTIONS", "PUT"} {
-				w := s.dial(t)
-				w.send(method, path, "")
-				got := anonymous(w.answer(method))
+				w := s.Dial(t)
+				w.Send(method, path, "")
+				got := anonymous(w.Answer(method))
 				if i+j == 0 {
 					first = got
 				}
-				if got.status != 401 || got.body != first.body || fmt.Sprint(got.header) != fmt.Sprint(first.header) {
-					t.Errorf("%s %s: %s %q %v", method, path, got, got.body, got.header)
+				if got.Status != 401 || got.Body != first.Body || fmt.Sprint(got.Header) != fmt.Sprint(first.Header) {
+					t.Errorf("%s %s: %s %q %v", method, path, got, got.Body, got.Header)
 				}
 			}
 		}
-		errorIn(t, dialect[0], first.body)
+		handlertest.ErrorIn(t, dialect[0], first.Body)
 	}
-	s.nothingArrived(t)
+	s.NothingArrived(t)
 }
 
 // anonymous takes out of an error answer what names the request.
-func anonymous(a answer) answer {
-	if id := a.header.Get("X-Request-Id"); id != "" {
-		a.body = strings.ReplaceAll(a.body, id, "ID")
-		a.header.Set("X-Request-Id", "ID")
+func anonymous(a handlertest.Answer) handlertest.Answer {
+	if id := a.Header.Get("X-Request-Id"); id != "" {
+		a.Body = strings.ReplaceAll(a.Body, id, "ID")
+		a.Header.Set("X-Request-Id", "ID")
 	}
-	a.header.Del("Date")
+	a.Header.Del("Date")
 	return a
 }
 
@@ -258,13 +259,13 @@ func anonymous(a answer) answer {
 // decide.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/tags" {
 			t.Errorf("Ollama was asked for %s", r.URL.Path)
 		}
 		http.Redirect(w, r, "/api/me", http.StatusTemporaryRedirect)
 	})})
-	if got := s.ask(t, "GET", "/api/tags", ""); got.status != 307 || got.header.Get("Location") != "/api/me" {
-		t.Errorf("%s %v", got, got.header)
+	if got := s.Ask(t, "GET", "/api/tags", ""); got.Status != 307 || got.Header.Get("Location") != "/api/me" {
+		t.Errorf("%s %v", got, got.Header)
 	}
 }

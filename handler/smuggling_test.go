@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -36,7 +37,7 @@ var (
 	show   = post("Content-Length: 16\r\n", tiny)
 	hidden = "POST /api/pull HTTP/1.1\r\nHost: x\r\n" + I + "\r\nContent-Length: 31\r\n\r\n" + `{"model":"tiny","stream":false}`
 	chunks = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(tiny), tiny)
-	large  = text(smallBody + 1<<10)
+	large  = handlertest.Text(smallBody + 1<<10)
 )
 
 const (
@@ -98,14 +99,14 @@ func TestNoRequestIsSmuggled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, tap := startTapped(t, config{})
+			s, tap := startTapped(t, handlertest.Config{})
 			for _, a := range attacks {
 				for _, keys := range makeKeysToTry(s, t) {
 					raw := with(with(a.raw, K, keys.outer), I, keys.inner)
 					before, after, _ := strings.Cut(a.answers, "|")
 					t.Run(a.name+", "+keys.name, func(t *testing.T) {
 						got := launch(s, t, tap, raw, len(strings.Fields(before)))
-						got.check(t, raw, s.key, s.admin)
+						got.check(t, raw, s.Key, s.Admin)
 						if !keys.exact {
 							return
 						}
@@ -139,14 +140,14 @@ type keysToTry struct {
 	exact              bool // these are the keys of an attack's answers and arrives
 }
 
-func makeKeysToTry(s *site, t *testing.T) []keysToTry {
+func makeKeysToTry(s *handlertest.Site, t *testing.T) []keysToTry {
 	t.Helper()
 	stranger, _ := signer.NewSecret()
 	key, err := signer.Mint(stranger, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	none, forged, ordinary, admin := "X-No: key", bearer(key), bearer(s.key), bearer(s.admin)
+	none, forged, ordinary, admin := "X-No: key", handlertest.Bearer(key), handlertest.Bearer(s.Key), handlertest.Bearer(s.Admin)
 	return []keysToTry{
 		{"no key", none, none, false},
 		{"forged keys", forged, forged, false},
@@ -167,17 +168,17 @@ type launched struct {
 // launch writes an attack, waits for as many answers, says that no more will
 // come, and waits for the connection's end. It fails the test if the connection
 // does not end, or if Ollama reads something else than the proxy has written.
-func launch(s *site, t *testing.T, tap *tap, raw string, wait int) (l launched) {
+func launch(s *handlertest.Site, t *testing.T, tap *tap, raw string, wait int) (l launched) {
 	t.Helper()
-	seen, handled := len(s.ollama.Seen()), len(s.spy.all("RequestStarted"))
-	w := s.dial(t)
+	seen, handled := len(s.Ollama.Seen()), len(s.Spy.All("RequestStarted"))
+	w := s.Dial(t)
 	defer w.Close()
 	io.WriteString(w, raw) // the server need not read more than its buffer holds
 	for {
 		if len(l.answers) == wait {
 			w.CloseWrite()
 		}
-		status, err := readAnswer(w.r, raw)
+		status, err := readAnswer(w.R, raw)
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) && len(raw) > 4<<10 {
 			break
 		}
@@ -186,16 +187,16 @@ func launch(s *site, t *testing.T, tap *tap, raw string, wait int) (l launched) 
 		}
 		l.answers = append(l.answers, fmt.Sprint(status))
 	}
-	s.spy.idle(t)
-	l.handled = len(s.spy.all("RequestStarted")) - handled
-	l.arrived = tap.take(t, s.upstream)
+	s.Spy.Idle(t)
+	l.handled = len(s.Spy.All("RequestStarted")) - handled
+	l.arrived = tap.take(t, s.Upstream)
 	for i, request := range l.arrived {
-		got := s.arrival(t, seen+i+1)
+		got := s.Arrival(t, seen+i+1)
 		if got.Method != request.method || got.URI != request.target || request.whole && got.BodySum != sha256.Sum256([]byte(request.body)) {
 			t.Errorf("Ollama reads %s as %s %s with %d bytes", request, got.Method, got.URI, got.BodyLen)
 		}
 	}
-	if n := len(s.ollama.Seen()) - seen; n != len(l.arrived) {
+	if n := len(s.Ollama.Seen()) - seen; n != len(l.arrived) {
 		t.Errorf("the proxy sent on %v, and Ollama reads %d requests", l.arrived, n)
 	}
 	return l

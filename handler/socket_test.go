@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // pair is a connection as the proxy has it, or as it is, and its other end.
 func pair(t *testing.T, ours bool) (near net.Conn, far *net.TCPConn) {
 	t.Helper()
-	l := listen(t)
+	l := handlertest.Listen(t)
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // tallying guards a test's counters against those who look.
@@ -26,7 +27,7 @@ func watched(t *testing.T, now *handler.Totals, f func(look func() handler.Statu
 			c.Requests, c.Refusals, c.ModelPrompt, c.ModelCompletion = maps.Clone(c.Requests), maps.Clone(c.Refusals), maps.Clone(c.ModelPrompt), maps.Clone(c.ModelCompletion)
 			return c
 		}}
-		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: nobody}, Recorder: deaf{}})
+		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: handlertest.Nobody}, Recorder: deaf{}})
 		look, remember := handler.Watch(s)
 		ctx, stop := context.WithCancel(t.Context())
 		go remember(ctx)

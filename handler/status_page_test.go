@@ -10,29 +10,30 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // look asks the private listener as a browser might.
-func lookAt(s *site, t *testing.T, target, host string, headers ...string) answer {
+func lookAt(s *handlertest.Site, t *testing.T, target, host string, headers ...string) handlertest.Answer {
 	t.Helper()
-	w := dial(t, s.private)
+	w := handlertest.Dial(t, s.Private)
 	defer w.Close()
-	w.write("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", target, host, strings.Join(append(headers, ""), "\r\n"))
+	w.Writef("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", target, host, strings.Join(append(headers, ""), "\r\n"))
 	if target != "/events" {
-		return w.answer("GET")
+		return w.Answer("GET")
 	}
-	res := w.begun("GET")
-	return answer{status: res.StatusCode, header: res.Header}
+	res := w.Begun("GET")
+	return handlertest.Answer{Status: res.StatusCode, Header: res.Header}
 }
 
 func TestThePageIsItsOwn(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
 	a := lookAt(s, t, "/", "127.0.0.1:9464")
-	if a.status != 200 || a.header.Get("Content-Type") != "text/html; charset=utf-8" {
+	if a.Status != 200 || a.Header.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Fatalf("%s", a)
 	}
-	policy := a.header.Get("Content-Security-Policy")
+	policy := a.Header.Get("Content-Security-Policy")
 	for _, want := range []string{"default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'", "require-trusted-types-for 'script'"} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("the policy has no %s: %s", want, policy)
@@ -42,7 +43,7 @@ func TestThePageIsItsOwn(t *testing.T) {
 		t.Errorf("the policy lets in what it should not: %s", policy)
 	}
 	for _, element := range []string{"script", "style"} {
-		parts := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(a.body, -1)
+		parts := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(a.Body, -1)
 		if len(parts) != 1 {
 			t.Fatalf("%d elements %s", len(parts), element)
 		}
@@ -53,11 +54,11 @@ func TestThePageIsItsOwn(t *testing.T) {
 	}
 	// Nothing comes from elsewhere, and nothing makes markup of text.
 	for _, bad := range []string{`(?i)<script[^>]+src`, `<link[^>]+href="(?:[^d]|d[^a])`, `@import`, `url\(`, `innerHTML`, `outerHTML`, `insertAdjacentHTML`, `document\.write`, `\beval\b`, ` style="`, ` on\w+="`} {
-		if m := regexp.MustCompile(bad).FindString(a.body); m != "" {
+		if m := regexp.MustCompile(bad).FindString(a.Body); m != "" {
 			t.Errorf("the page has %q", m)
 		}
 	}
-	for _, u := range regexp.MustCompile(`https?://[^'"\s<]+`).FindAllString(a.body, -1) {
+	for _, u := range regexp.MustCompile(`https?://[^'"\s<]+`).FindAllString(a.Body, -1) {
 		if u != "http://www.w3.org/2000/svg" { // a name, which nobody asks for
 			t.Errorf("the page names %s", u)
 		}
@@ -70,17 +71,17 @@ func TestThePageIsItsOwn(t *testing.T) {
 // they like.
 func TestOnlyOwnPagesMayLook(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: func(s *handler.Server) {
+	s := handlertest.Start(t, handlertest.Config{Server: func(s *handler.Server) {
 		seen(s)
 		s.MetricsHosts = []string{"gpu.example.com"}
 	}})
-	port := s.private[strings.LastIndexByte(s.private, ':'):]
+	port := s.Private[strings.LastIndexByte(s.Private, ':'):]
 	for _, c := range []struct {
 		what, host string
 		headers    []string
 		page, data int
 	}{
-		{"by address", s.private, nil, 200, 200},
+		{"by address", s.Private, nil, 200, 200},
 		{"by name", "localhost" + port, nil, 200, 200},
 		{"by name, as browsers may", "LocalHost." + port, nil, 200, 200},
 		{"by IPv6", "[::1]" + port, nil, 200, 200},
@@ -91,10 +92,10 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 		{"in a cluster, in short", "proxy.ollama.svc:9464", nil, 200, 200},
 		{"by a name that is let in", "gpu.example.com:9464", nil, 200, 200},
 		{"by it, as others write it", "GPU.Example.com.", nil, 200, 200},
-		{"its own page", s.private, []string{"Origin: http://" + s.private, "Sec-Fetch-Site: same-origin"}, 200, 200},
-		{"typed", s.private, []string{"Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 200},
-		{"a link to it", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 403},
-		{"a frame around it", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, 403, 403},
+		{"its own page", s.Private, []string{"Origin: http://" + s.Private, "Sec-Fetch-Site: same-origin"}, 200, 200},
+		{"typed", s.Private, []string{"Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 200},
+		{"a link to it", s.Private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, 200, 403},
+		{"a frame around it", s.Private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, 403, 403},
 		{"rebinding", "evil.example" + port, nil, 403, 403},
 		{"rebinding, with a dot", "evil.example." + port, nil, 403, 403},
 		{"rebinding, dressed up", "127.0.0.1.evil.example" + port, nil, 403, 403},
@@ -104,31 +105,31 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 		{"rebinding, above it", "example.com" + port, nil, 403, 403},
 		{"rebinding, no port", "evil.example", nil, 403, 403},
 		{"no host", "", nil, 403, 403},
-		{"another origin", s.private, []string{"Origin: https://evil.example"}, 403, 403},
-		{"another port", s.private, []string{"Origin: http://127.0.0.1:1"}, 403, 403},
-		{"a sandbox", s.private, []string{"Origin: null"}, 403, 403},
-		{"two origins", s.private, []string{"Origin: http://" + s.private, "Origin: http://evil.example"}, 403, 403},
-		{"another site", s.private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 403, 403},
-		{"another port's script", s.private, []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"}, 403, 403},
+		{"another origin", s.Private, []string{"Origin: https://evil.example"}, 403, 403},
+		{"another port", s.Private, []string{"Origin: http://127.0.0.1:1"}, 403, 403},
+		{"a sandbox", s.Private, []string{"Origin: null"}, 403, 403},
+		{"two origins", s.Private, []string{"Origin: http://" + s.Private, "Origin: http://evil.example"}, 403, 403},
+		{"another site", s.Private, []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"}, 403, 403},
+		{"another port's script", s.Private, []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"}, 403, 403},
 	} {
 		for target, want := range map[string]int{"/": c.page, "/status": c.data, "/events": c.data, "/metrics": c.page, "/healthz": 200, "/readyz": 200} {
 			a := lookAt(s, t, target, c.host, c.headers...)
-			if a.status != want {
-				t.Errorf("%s: GET %s is answered with %d", c.what, target, a.status)
+			if a.Status != want {
+				t.Errorf("%s: GET %s is answered with %d", c.what, target, a.Status)
 			}
-			for name := range a.header {
+			for name := range a.Header {
 				if strings.HasPrefix(name, "Access-Control-") {
 					t.Errorf("%s: %s has %s", c.what, target, name)
 				}
 			}
-			if want == 403 && strings.Count(a.body, "\n") > 1 {
-				t.Errorf("%s: %q", c.what, a.body)
+			if want == 403 && strings.Count(a.Body, "\n") > 1 {
+				t.Errorf("%s: %q", c.what, a.Body)
 			}
 			if _, open := map[string]bool{"/healthz": true, "/readyz": true}[target]; open {
 				continue
 			}
-			if a.header.Get("Cross-Origin-Resource-Policy") != "same-origin" || a.header.Get("X-Frame-Options") != "DENY" || a.header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s: %s goes out with %v", c.what, target, a.header)
+			if a.Header.Get("Cross-Origin-Resource-Policy") != "same-origin" || a.Header.Get("X-Frame-Options") != "DENY" || a.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %s goes out with %v", c.what, target, a.Header)
 			}
 		}
 	}
@@ -136,46 +137,46 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 
 func TestThePrivateListenerServesNothingElse(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
 	for _, target := range []string{"/index.html", "/status/", "/events/", "/favicon.ico", "/api/tags", "/v1/models"} {
-		if a := lookAt(s, t, target, "localhost"); a.status != 404 {
+		if a := lookAt(s, t, target, "localhost"); a.Status != 404 {
 			t.Errorf("%s: %s", target, a)
 		}
 	}
-	w := dial(t, s.private)
-	w.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-	if a := w.answer("POST"); a.status != 405 {
+	w := handlertest.Dial(t, s.Private)
+	w.Writef("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+	if a := w.Answer("POST"); a.Status != 405 {
 		t.Errorf("POST: %s", a)
 	}
-	if a := s.ask(t, "GET", "/status", ""); a.status != 404 {
+	if a := s.Ask(t, "GET", "/status", ""); a.Status != 404 {
 		t.Errorf("on the public listener: %s", a)
 	}
-	if a := lookAt(start(t, config{}), t, "/status", "localhost"); a.status != 404 {
+	if a := lookAt(handlertest.Start(t, handlertest.Config{}), t, "/status", "localhost"); a.Status != 404 {
 		t.Errorf("there is nothing to see, and yet: %s", a)
 	}
 }
 
 // viewer looks on, and gives each event as it comes.
-func openViewer(s *site, t *testing.T) *wire {
+func openViewer(s *handlertest.Site, t *testing.T) *handlertest.Wire {
 	t.Helper()
-	w := dial(t, s.private)
-	w.write("GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
-	if res := w.begun("GET"); res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+	w := handlertest.Dial(t, s.Private)
+	w.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+	if res := w.Begun("GET"); res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("status %d, %v", res.StatusCode, res.Header)
 	}
 	return w
 }
 
 // event reads the next event's data.
-func nextEvent(w *wire, t *testing.T) (st handler.Status) {
+func nextEvent(w *handlertest.Wire, t *testing.T) (st handler.Status) {
 	t.Helper()
 	for {
-		line, err := w.r.ReadString('\n')
+		line, err := w.R.ReadString('\n')
 		if err != nil {
 			t.Fatal(err)
 		}
 		if data, ok := strings.CutPrefix(line, "data: "); ok {
-			if err := strict(data, &st); err != nil {
+			if err := handlertest.Strict(data, &st); err != nil {
 				t.Fatal(err)
 			}
 			return st
@@ -185,12 +186,12 @@ func nextEvent(w *wire, t *testing.T) (st handler.Status) {
 
 func TestEventsComeAtOnceAndGoOn(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
 	w := openViewer(s, t)
 	first := nextEvent(w, t)
-	hanging := s.dial(t)
-	hanging.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.key))
-	s.arrival(t, 1)
+	hanging := s.Dial(t)
+	hanging.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Key))
+	s.Arrival(t, 1)
 	next := nextEvent(w, t)
 	for n := 0; next.Requests != 1 && n < 5; n++ {
 		next = nextEvent(w, t)
@@ -199,9 +200,9 @@ func TestEventsComeAtOnceAndGoOn(t *testing.T) {
 		t.Errorf("%d requests at %v, and then %d at %v", first.Requests, first.Now, next.Requests, next.Now)
 	}
 	hanging.Close()
-	s.stop() // it drains, and ends
-	await(t, s.served, "Serve to return")
-	w.end()
+	s.Stop() // it drains, and ends
+	handlertest.Await(t, s.Served, "Serve to return")
+	w.End()
 }
 
 // Who looks and does not read holds up nobody: not the clients, not those who
@@ -209,7 +210,7 @@ func TestEventsComeAtOnceAndGoOn(t *testing.T) {
 func TestAViewerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	var reads atomic.Int32
-	s := start(t, config{server: func(s *handler.Server) {
+	s := handlertest.Start(t, handlertest.Config{Server: func(s *handler.Server) {
 		seen(s)
 		s.Totals = func() handler.Totals {
 			now := totals()
@@ -219,10 +220,10 @@ func TestAViewerThatDoesNotRead(t *testing.T) {
 			return now
 		}
 	}})
-	deaf := dial(t, s.private)
+	deaf := handlertest.Dial(t, s.Private)
 	deaf.SetReadBuffer(1)
-	deaf.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	if res := deaf.begun("GET"); res.StatusCode != 200 {
+	deaf.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if res := deaf.Begun("GET"); res.StatusCode != 200 {
 		t.Fatalf("status %d", res.StatusCode)
 	}
 	w := openViewer(s, t)
@@ -230,34 +231,34 @@ func TestAViewerThatDoesNotRead(t *testing.T) {
 		if st := nextEvent(w, t); n == 2 && len(st.Models) != 0 {
 			t.Error("the long event is still there")
 		}
-		if a := s.ask(t, "POST", "/api/chat", chats[0].ask("tiny", true)); a.status != 200 || a.err != nil {
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true)); a.Status != 200 || a.Err != nil {
 			t.Errorf("%s", a)
 		}
 	}
-	s.stop()
-	if err := await(t, s.served, "Serve to return"); err != nil {
+	s.Stop()
+	if err := handlertest.Await(t, s.Served, "Serve to return"); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestThereAreNotManyViewers(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
-	var all []*wire
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
+	var all []*handlertest.Wire
 	for range 32 {
 		all = append(all, openViewer(s, t))
 	}
 	a := lookAt(s, t, "/status", "localhost")
-	w := dial(t, s.private)
-	w.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	if more := w.answer("GET"); more.status != http.StatusServiceUnavailable || a.status != 200 {
+	w := handlertest.Dial(t, s.Private)
+	w.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if more := w.Answer("GET"); more.Status != http.StatusServiceUnavailable || a.Status != 200 {
 		t.Errorf("one more viewer: %s; who looks once: %s", more, a)
 	}
 	all[0].Close()
 	for n := 0; ; n++ {
-		w := dial(t, s.private)
-		w.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		res := w.begun("GET")
+		w := handlertest.Dial(t, s.Private)
+		w.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		res := w.Begun("GET")
 		w.Close()
 		if res.StatusCode == 200 {
 			break

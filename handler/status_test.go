@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -30,37 +31,37 @@ func totals() handler.Totals { return handler.Totals{FirstByteBounds: []float64{
 func seen(s *handler.Server) { s.Totals, s.InForce, s.Version = totals, inForce{}, "v1.2.3" }
 
 // status asks the private listener for all there is to see.
-func statusOf(s *site, t *testing.T) (st handler.Status) {
+func statusOf(s *handlertest.Site, t *testing.T) (st handler.Status) {
 	t.Helper()
-	if err := strict(private200(s, t, "/status"), &st); err != nil {
+	if err := handlertest.Strict(private200(s, t, "/status"), &st); err != nil {
 		t.Fatal(err)
 	}
 	return st
 }
 
 // private200 is what the private listener answers.
-func private200(s *site, t *testing.T, path string) string {
+func private200(s *handlertest.Site, t *testing.T, path string) string {
 	t.Helper()
-	w := dial(t, s.private)
+	w := handlertest.Dial(t, s.Private)
 	defer w.Close()
-	w.write("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
-	a := w.answer("GET")
-	if a.status != 200 {
+	w.Writef("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+	a := w.Answer("GET")
+	if a.Status != 200 {
 		t.Fatalf("%s: %s", path, a)
 	}
-	return a.body
+	return a.Body
 }
 
 func TestStatusTellsWhatRuns(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := start(t, config{ollama: standin.Options{Step: step}, server: seen})
-	s.spy.await(t, "UpstreamUp", 1)
-	w := s.dial(t)
-	key := s.mint(false, "label=alice")
-	w.send("POST", "/api/chat", chats[0].ask("LLAMA3.2", true), bearer(key))
-	res := w.begun("POST")
-	s.spy.await(t, "Passed", 1)
+	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Server: seen})
+	s.Spy.Await(t, "UpstreamUp", 1)
+	w := s.Dial(t)
+	key := s.Mint(false, "label=alice")
+	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("LLAMA3.2", true), handlertest.Bearer(key))
+	res := w.Begun("POST")
+	s.Spy.Await(t, "Passed", 1)
 
 	st := statusOf(s, t)
 	if st.Requests != 1 || st.Streams != 1 || len(st.Running) != 1 {
@@ -70,8 +71,8 @@ func TestStatusTellsWhatRuns(t *testing.T) {
 	if r.Key != "alice" || r.ID != key[len("OLLAMA-"):len("OLLAMA-")+36] || r.Route != "/api/chat" || r.Model != "llama3.2:latest" || r.State != "streaming" {
 		t.Errorf("it is shown as %+v", r)
 	}
-	if r.Bytes != int64(s.spy.sum("Passed")) || r.Bytes == 0 || r.Age <= 0 || r.Quiet < 0 || r.Quiet > r.Age || r.Rate <= 0 {
-		t.Errorf("%d bytes have passed; it is shown with %+v", s.spy.sum("Passed"), r)
+	if r.Bytes != int64(s.Spy.Sum("Passed")) || r.Bytes == 0 || r.Age <= 0 || r.Quiet < 0 || r.Quiet > r.Age || r.Rate <= 0 {
+		t.Errorf("%d bytes have passed; it is shown with %+v", s.Spy.Sum("Passed"), r)
 	}
 	if st.Version != "v1.2.3" || st.Revocations != 7 || st.RevocationsHash != "000000000abc" || st.SecretFingerprint != "000000000def" || st.Draining || st.KeysCounted {
 		t.Errorf("the rest is %+v", st)
@@ -85,13 +86,13 @@ func TestStatusTellsWhatRuns(t *testing.T) {
 
 func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
-	waits := s.dial(t)
-	waits.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.key))
-	s.arrival(t, 1)
-	sends := s.dial(t)
-	sends.write("%s", head("POST", "/api/chat", bearer(s.key), "Content-Length: 1000")+"\r\n{")
-	s.spy.await(t, "KeySeen", 2)
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
+	waits := s.Dial(t)
+	waits.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Key))
+	s.Arrival(t, 1)
+	sends := s.Dial(t)
+	sends.Writef("%s", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Content-Length: 1000")+"\r\n{")
+	s.Spy.Await(t, "KeySeen", 2)
 	for w := openViewer(s, t); ; { // until its deadline
 		states := map[string]bool{}
 		for _, r := range nextEvent(w, t).Running {
@@ -106,11 +107,11 @@ func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
 func TestStatusShowsTheOldestOfMany(t *testing.T) {
 	t.Parallel()
 	const n = 103
-	s := start(t, config{server: seen})
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
 	for i := range n {
-		w := s.dial(t)
-		w.send("POST", "/api/chat", chats[0].ask("hang", true), bearer(s.mint(false, fmt.Sprintf("label=key %d", i))))
-		s.arrival(t, i+1)
+		w := s.Dial(t)
+		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Mint(false, fmt.Sprintf("label=key %d", i))))
+		s.Arrival(t, i+1)
 	}
 	st := statusOf(s, t)
 	if st.Requests != n || len(st.Running) != 100 || st.Running[0].Key != "key 0" || st.Running[99].Key != "key 99" {
@@ -122,27 +123,27 @@ func TestStatusShowsTheOldestOfMany(t *testing.T) {
 func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := start(t, config{ollama: standin.Options{Step: step}, server: seen})
-	key := s.mint(false, "label=alice", "models=llama3.2")
-	w := s.dial(t)
-	w.send("POST", "/api/chat?plant=QUERY", `{"model":"llama3.2","stream":true,"messages":[{"role":"user","content":"PROMPT"}]}`, bearer(key), "User-Agent: AGENT", "Cookie: COOKIE")
-	res := w.begun("POST")
-	s.spy.await(t, "Passed", 1)
-	nameless := s.dial(t)
-	nameless.send("POST", "/v1/messages", chats[5].ask("hang", true), "X-Api-Key: "+s.key)
-	s.arrival(t, 2)
-	refused := s.ask(t, "POST", "/api/chat", `{"model":"SECRETMODEL","messages":[]}`, bearer(key))
-	if refused.status != 400 && refused.status != 403 {
+	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Server: seen})
+	key := s.Mint(false, "label=alice", "models=llama3.2")
+	w := s.Dial(t)
+	w.Send("POST", "/api/chat?plant=QUERY", `{"model":"llama3.2","stream":true,"messages":[{"role":"user","content":"PROMPT"}]}`, handlertest.Bearer(key), "User-Agent: AGENT", "Cookie: COOKIE")
+	res := w.Begun("POST")
+	s.Spy.Await(t, "Passed", 1)
+	nameless := s.Dial(t)
+	nameless.Send("POST", "/v1/messages", handlertest.Chats[5].Ask("hang", true), "X-Api-Key: "+s.Key)
+	s.Arrival(t, 2)
+	refused := s.Ask(t, "POST", "/api/chat", `{"model":"SECRETMODEL","messages":[]}`, handlertest.Bearer(key))
+	if refused.Status != 400 && refused.Status != 403 {
 		t.Errorf("%s", refused)
 	}
 
-	viewer := dial(t, s.private)
-	viewer.write("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	events := viewer.begun("GET")
+	viewer := handlertest.Dial(t, s.Private)
+	viewer.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	events := viewer.Begun("GET")
 	event := make([]byte, 1<<16)
 	n, _ := events.Body.Read(event)
 	all := private200(s, t, "/") + private200(s, t, "/status") + string(event[:n])
-	if id := s.key[len("OLLAMA-") : len("OLLAMA-")+36]; !strings.Contains(all, `"alice"`) || !strings.Contains(all, `"`+id+`"`) {
+	if id := s.Key[len("OLLAMA-") : len("OLLAMA-")+36]; !strings.Contains(all, `"alice"`) || !strings.Contains(all, `"`+id+`"`) {
 		t.Error("the keys' names are not there: there is nothing to see")
 	}
 	close(step)
@@ -151,7 +152,7 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	if json.Unmarshal(answer[:strings.IndexByte(string(answer), '\n')], &first); first.Message.Content == "" {
 		t.Fatalf("no answer: %q", answer)
 	}
-	for _, planted := range []string{key, key[strings.LastIndexByte(key, '.')+1:], s.key, "OLLAMA-", "PROMPT", "QUERY", "AGENT", "COOKIE", "secretmodel", "not really llama3.2"} {
+	for _, planted := range []string{key, key[strings.LastIndexByte(key, '.')+1:], s.Key, "OLLAMA-", "PROMPT", "QUERY", "AGENT", "COOKIE", "secretmodel", "not really llama3.2"} {
 		if strings.Contains(all, planted) {
 			t.Errorf("%q is to be seen", planted)
 		}
@@ -163,7 +164,7 @@ func TestNothingIsReadWhileNobodyLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reads atomic.Int32
 		s := &handler.Server{InForce: inForce{}, Totals: func() handler.Totals { reads.Add(1); return totals() }}
-		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: nobody}, Recorder: deaf{}})
+		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: handlertest.Nobody}, Recorder: deaf{}})
 		look, remember := handler.Watch(s)
 		ctx, stop := context.WithCancel(t.Context())
 		go remember(ctx)

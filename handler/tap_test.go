@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // tap keeps every byte that a proxy writes to Ollama, so that a test sees what
@@ -37,15 +38,15 @@ type tapped struct {
 type begin struct{ at, write int }
 
 // startTapped starts a site with a tap.
-func startTapped(t *testing.T, c config) (*site, *tap) {
+func startTapped(t *testing.T, c handlertest.Config) (*handlertest.Site, *tap) {
 	t.Helper()
 	p := &tap{}
-	c.proxy = func(o *options) {
+	c.Proxy = func(o *handler.Options) {
 		o.Transport = handler.TransportOver(func(ctx context.Context) (net.Conn, error) {
 			return p.dial(ctx, o.Upstream.Host)
 		})
 	}
-	return start(t, c), p
+	return handlertest.Start(t, c), p
 }
 
 func (p *tap) dial(ctx context.Context, address string) (net.Conn, error) {

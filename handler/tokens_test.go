@@ -7,33 +7,35 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // TestTokensAreThoseThatOllamaCounted asks on every route that counts, and
 // compares with what the answer itself says.
 func TestTokensAreThoseThatOllamaCounted(t *testing.T) {
 	t.Parallel()
-	for _, c := range chats {
+	for _, c := range handlertest.Chats {
 		for _, stream := range []bool{true, false} {
-			s := start(t, config{})
-			s.spy.await(t, "UpstreamUp", 1)
-			body := c.ask("LLAMA3.2", stream)
-			if stream && strings.HasSuffix(c.path, "completions") {
+			s := handlertest.Start(t, handlertest.Config{})
+			s.Spy.Await(t, "UpstreamUp", 1)
+			body := c.Ask("LLAMA3.2", stream)
+			if stream && strings.HasSuffix(c.Path, "completions") {
 				body = strings.TrimSuffix(body, "}") + `,"stream_options":{"include_usage":true}}`
 			}
-			w := s.dial(t)
-			w.send("POST", c.path, body, bearer(s.key))
-			if got := w.answer("POST"); got.status != 200 || got.err != nil {
-				t.Fatalf("%s: %s", c.path, got)
+			w := s.Dial(t)
+			w.Send("POST", c.Path, body, handlertest.Bearer(s.Key))
+			if got := w.Answer("POST"); got.Status != 200 || got.Err != nil {
+				t.Fatalf("%s: %s", c.Path, got)
 			}
-			text := s.spy.await(t, "Tokens", 1).text
+			text := s.Spy.Await(t, "Tokens", 1).Text
 			var model string
 			var prompt, completion int
 			if n, err := fmt.Sscan(text, &model, &prompt, &completion); n != 3 || err != nil || model != "llama3.2:latest" || prompt < 2 || completion < 10 {
-				t.Errorf("%s stream=%t: %q", c.path, stream, text)
+				t.Errorf("%s stream=%t: %q", c.Path, stream, text)
 			}
-			if e := s.spy.await(t, "Answered", 1); e.text != model || e.n != s.spy.sum("Passed") {
-				t.Errorf("%s stream=%t: %d bytes of %s, and %d have passed", c.path, stream, e.n, e.text, s.spy.sum("Passed"))
+			if e := s.Spy.Await(t, "Answered", 1); e.Text != model || e.N != s.Spy.Sum("Passed") {
+				t.Errorf("%s stream=%t: %d bytes of %s, and %d have passed", c.Path, stream, e.N, e.Text, s.Spy.Sum("Passed"))
 			}
 		}
 	}
@@ -59,7 +61,7 @@ func TestTokensOfAnswersInPieces(t *testing.T) {
 			if size == 1 && len(row.answer) > 1000 {
 				continue
 			}
-			s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				for rest := row.answer; rest != ""; {
 					n := min(size, len(rest))
 					io.WriteString(w, rest[:n])
@@ -67,17 +69,17 @@ func TestTokensOfAnswersInPieces(t *testing.T) {
 					rest = rest[n:]
 				}
 			})})
-			w := s.dial(t)
+			w := s.Dial(t)
 			path := "/api/generate"
 			if strings.HasPrefix(row.answer, "data:") {
 				path = "/v1/chat/completions"
 			}
-			w.send("POST", path, `{"model":"never-heard-of"}`, bearer(s.key))
-			if got := w.answer("POST"); got.body != row.answer {
+			w.Send("POST", path, `{"model":"never-heard-of"}`, handlertest.Bearer(s.Key))
+			if got := w.Answer("POST"); got.Body != row.answer {
 				t.Errorf("%s: changed on its way", name)
 			}
-			s.spy.ended(t, 1)
-			if got := strings.Join(s.spy.texts("Tokens"), ";"); got != row.want {
+			s.Spy.Ended(t, 1)
+			if got := strings.Join(s.Spy.Texts("Tokens"), ";"); got != row.want {
 				t.Errorf("%s in pieces of %d: %q", name, size, got)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // terminal opens a new one: what is written to keys is typed, and what is shown
@@ -47,9 +48,9 @@ func terminal(t *testing.T, columns, rows uint16) (keys, tty *os.File) {
 func TestTopOnATerminal(t *testing.T) {
 	t.Parallel()
 	for _, key := range []string{"q", "\x03"} {
-		s := start(t, config{server: seen})
+		s := handlertest.Start(t, handlertest.Config{Server: seen})
 		keys, tty := terminal(t, 60, 10)
-		var screen syncBuffer
+		var screen handlertest.SyncBuffer
 		shown := make(chan struct{})
 		go func() { defer close(shown); io.Copy(&screen, keys) }()
 		before, err := term.GetState(int(tty.Fd()))
@@ -58,31 +59,31 @@ func TestTopOnATerminal(t *testing.T) {
 		}
 		over := make(chan error)
 		go func() {
-			over <- handler.Top(t.Context(), handler.TopOptions{Address: s.private, Interval: time.Millisecond, Out: tty, In: tty})
+			over <- handler.Top(t.Context(), handler.TopOptions{Address: s.Private, Interval: time.Millisecond, Out: tty, In: tty})
 		}()
 		until := func(text string) {
 			t.Helper()
-			for all, grown := screen.look(); !strings.Contains(all, text); all, grown = screen.look() {
-				await(t, grown, text)
+			for all, grown := screen.Look(); !strings.Contains(all, text); all, grown = screen.Look() {
+				handlertest.Await(t, grown, text)
 				if t.Failed() {
 					t.Fatalf("%q", all)
 				}
 			}
 		}
 		until("ollama-proxy v1.2.3")
-		s.stop()
-		await(t, s.served, "Serve to return")
+		s.Stop()
+		handlertest.Await(t, s.Served, "Serve to return")
 		until("No answer for") // and it goes on
 		fmt.Fprint(keys, key)
-		if err := await(t, over, "Top to end"); err != nil {
+		if err := handlertest.Await(t, over, "Top to end"); err != nil {
 			t.Error(err)
 		}
 		if after, err := term.GetState(int(tty.Fd())); err != nil || *after != *before {
 			t.Errorf("the terminal is not what it was: %v", err)
 		}
 		tty.Close() // the other side's end
-		await(t, shown, "the end of what is shown")
-		all, _ := screen.look()
+		handlertest.Await(t, shown, "the end of what is shown")
+		all, _ := screen.Look()
 		first, last := strings.Index(all, "\x1b[?1049h"), strings.LastIndex(all, "\x1b[?1049l")
 		if first != 0 || last < 0 || strings.LastIndex(all, "\x1b[?25h") < strings.LastIndex(all, "\x1b[?25l") || strings.LastIndex(all, "\x1b[?7h") < strings.LastIndex(all, "\x1b[?7l") {
 			t.Errorf("it does not leave the screen as it was: %q … %q", all[:20], all[max(0, len(all)-20):])

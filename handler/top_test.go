@@ -17,25 +17,26 @@ import (
 	"unicode"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
 func TestTopOnceInPlainLines(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := start(t, config{ollama: standin.Options{Step: step}, server: seen})
-	s.spy.await(t, "UpstreamUp", 1)
-	w := s.dial(t)
-	key := s.mint(false, "label=alice")
-	w.send("POST", "/api/chat", chats[0].ask("llama3.2", true), bearer(key))
-	res := w.begun("POST")
-	s.spy.await(t, "Passed", 1)
+	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Server: seen})
+	s.Spy.Await(t, "UpstreamUp", 1)
+	w := s.Dial(t)
+	key := s.Mint(false, "label=alice")
+	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("llama3.2", true), handlertest.Bearer(key))
+	res := w.Begun("POST")
+	s.Spy.Await(t, "Passed", 1)
 
 	var out bytes.Buffer
-	if err := handler.Top(t.Context(), handler.TopOptions{Address: s.private, Once: true, Out: &out}); err != nil {
+	if err := handler.Top(t.Context(), handler.TopOptions{Address: s.Private, Once: true, Out: &out}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"ollama-proxy v1.2.3", "1 request, 1 stream\n", "7 revoked", s.upstream + ": up, ", "alice  " + key[len("OLLAMA-"):len("OLLAMA-")+36] + "  llama3.2:latest  /api/chat  streaming"} {
+	for _, want := range []string{"ollama-proxy v1.2.3", "1 request, 1 stream\n", "7 revoked", s.Upstream + ": up, ", "alice  " + key[len("OLLAMA-"):len("OLLAMA-")+36] + "  llama3.2:latest  /api/chat  streaming"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, &out)
 		}
@@ -50,26 +51,26 @@ func TestTopOnceInPlainLines(t *testing.T) {
 // It goes on until it is told to stop, and says so when the proxy goes away.
 func TestTopGoesOnInPlainLines(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
-	var out syncBuffer
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
+	var out handlertest.SyncBuffer
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error)
 	go func() {
-		over <- handler.Top(ctx, handler.TopOptions{Address: s.private, Interval: time.Millisecond, Out: &out})
+		over <- handler.Top(ctx, handler.TopOptions{Address: s.Private, Interval: time.Millisecond, Out: &out})
 	}()
-	for text, grown := out.look(); strings.Count(text, "ollama-proxy v1.2.3") < 3; text, grown = out.look() {
-		await(t, grown, "more lines")
+	for text, grown := out.Look(); strings.Count(text, "ollama-proxy v1.2.3") < 3; text, grown = out.Look() {
+		handlertest.Await(t, grown, "more lines")
 	}
 	stop()
-	if err := await(t, over, "Top to end"); err != nil {
+	if err := handlertest.Await(t, over, "Top to end"); err != nil {
 		t.Error(err)
 	}
 	go func() {
-		over <- handler.Top(t.Context(), handler.TopOptions{Address: s.private, Interval: time.Millisecond, Out: &out})
+		over <- handler.Top(t.Context(), handler.TopOptions{Address: s.Private, Interval: time.Millisecond, Out: &out})
 	}()
-	s.stop()
-	await(t, s.served, "Serve to return")
-	if err := await(t, over, "Top to end"); err == nil || !strings.Contains(err.Error(), "no proxy answers on --metrics-listen "+s.private) {
+	s.Stop()
+	handlertest.Await(t, s.Served, "Serve to return")
+	if err := handlertest.Await(t, over, "Top to end"); err == nil || !strings.Contains(err.Error(), "no proxy answers on --metrics-listen "+s.Private) {
 		t.Error(err)
 	}
 }
@@ -81,7 +82,7 @@ func TestTopSaysWhatIsWrong(t *testing.T) {
 	strange := httptest.NewServer(http.NotFoundHandler())
 	defer strange.Close()
 	for address, want := range map[string]string{
-		nobody:                           "no proxy answers on --metrics-listen " + nobody + ": connection refused",
+		handlertest.Nobody:               "no proxy answers on --metrics-listen " + handlertest.Nobody + ": connection refused",
 		other.Listener.Addr().String():   "is no proxy with a status to show",
 		strange.Listener.Addr().String(): "is no proxy with a status to show (status 404)",
 		"not an address":                 `"not an address" is no address such as 127.0.0.1:9464`,
@@ -92,9 +93,9 @@ func TestTopSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%q: %v", address, err)
 		}
 	}
-	s := start(t, config{server: seen})
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
 	full := errors.New("no room")
-	if err := handler.Top(t.Context(), handler.TopOptions{Address: s.private, Once: true, Out: unwritable{full}}); !errors.Is(err, full) {
+	if err := handler.Top(t.Context(), handler.TopOptions{Address: s.Private, Once: true, Out: unwritable{full}}); !errors.Is(err, full) {
 		t.Errorf("nobody hears of a failed write: %v", err)
 	}
 }
@@ -189,7 +190,7 @@ func TestTopTellsKeysOfOneLabelApart(t *testing.T) {
 
 func TestTopIntoAPipeIsPlain(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{server: seen})
+	s := handlertest.Start(t, handlertest.Config{Server: seen})
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +200,7 @@ func TestTopIntoAPipeIsPlain(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error)
 	go func() {
-		over <- handler.Top(ctx, handler.TopOptions{Address: s.private, Interval: time.Hour, Out: write, In: read})
+		over <- handler.Top(ctx, handler.TopOptions{Address: s.Private, Interval: time.Hour, Out: write, In: read})
 	}()
 	for lines := bufio.NewReader(read); ; {
 		line, err := lines.ReadString('\n')
@@ -211,7 +212,7 @@ func TestTopIntoAPipeIsPlain(t *testing.T) {
 		}
 	}
 	stop()
-	if err := await(t, over, "Top to end"); err != nil {
+	if err := handlertest.Await(t, over, "Top to end"); err != nil {
 		t.Error(err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"weak"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // far is the far end of a transport: it answers the n-th request with the n-th
@@ -47,7 +48,7 @@ const (
 
 func reach(t *testing.T, answers ...string) *far {
 	t.Helper()
-	return reachAt(t, listen(t), answers...)
+	return reachAt(t, handlertest.Listen(t), answers...)
 }
 
 func reachAt(t *testing.T, l net.Listener, answers ...string) *far {
@@ -192,7 +193,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 			}
 			second := "1 POST again"
 			if !c.again {
-				await(t, f.closed, "the connection to be closed")
+				handlertest.Await(t, f.closed, "the connection to be closed")
 				second = "2 POST again"
 			}
 			if got, err := f.ask("POST", handler.InMemory("again")); got != "200 fine" || err != nil {
@@ -229,7 +230,7 @@ func TestAnAnswerGivenUpEndsItsConnection(t *testing.T) {
 			}
 			t.Cleanup(func() { res.Body.Close() })
 			giveUp(res, cancel)
-			await(t, f.closed, "the connection to be closed")
+			handlertest.Await(t, f.closed, "the connection to be closed")
 			if got, err := f.ask("POST", nil); got != "200 fine" || err != nil {
 				t.Errorf("%s, %v", got, err)
 			}
@@ -294,7 +295,7 @@ func TestATransportThatIsNotWantedKeepsNoConnection(t *testing.T) {
 	if text, err := io.ReadAll(res.Body); string(text) != "fine" || err != nil {
 		t.Errorf("%q, %v", text, err)
 	}
-	await(t, f.closed, "the connection to be closed")
+	handlertest.Await(t, f.closed, "the connection to be closed")
 }
 
 // TestWaitingIsCancelled: before the first byte, and while the body is sent.
@@ -317,12 +318,12 @@ func TestWaitingIsCancelled(t *testing.T) {
 				_, err := f.begin(ctx, "POST", body)
 				failed <- err
 			}()
-			await(t, f.begun, "the request")
+			handlertest.Await(t, f.begun, "the request")
 			cancel()
-			if err := await(t, failed, "RoundTrip to return"); err == nil {
+			if err := handlertest.Await(t, failed, "RoundTrip to return"); err == nil {
 				t.Error("no error")
 			}
-			await(t, f.closed, "the connection to be closed")
+			handlertest.Await(t, f.closed, "the connection to be closed")
 		})
 	}
 }
@@ -518,7 +519,7 @@ func TestABrokenAnswerIsNeverWhole(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			await(t, f.arrived, "the request")
+			handlertest.Await(t, f.arrived, "the request")
 			if c.reset {
 				if _, err := io.ReadFull(res.Body, make([]byte, 4)); err != nil {
 					t.Fatal(err)
@@ -567,7 +568,7 @@ func TestHeadsOfAnswersAreBounded(t *testing.T) {
 				t.Errorf("%.40q, %v", got, err)
 			}
 			if !c.good {
-				await(t, f.closed, "the connection to be closed")
+				handlertest.Await(t, f.closed, "the connection to be closed")
 			}
 		})
 	}
@@ -585,7 +586,7 @@ func TestAProtocolIsNotSwitched(t *testing.T) {
 		t.Error("the body can be written to")
 	}
 	res.Body.Close()
-	await(t, f.closed, "the connection to be closed")
+	handlertest.Await(t, f.closed, "the connection to be closed")
 }
 
 // TestBodiesArriveWhole, whether they leave with the head or after it.
@@ -608,8 +609,8 @@ func TestBodiesArriveWhole(t *testing.T) {
 				if size <= 40 {
 					want = strings.Repeat("b", size)
 				}
-				await(t, f.arrived, "the body")
-				if again := await(t, f.arrived, "another"); !strings.HasSuffix(again, " POST again") {
+				handlertest.Await(t, f.arrived, "the body")
+				if again := handlertest.Await(t, f.arrived, "another"); !strings.HasSuffix(again, " POST again") {
 					t.Error(again)
 				}
 				if got := f.asked[0]; got != "1 POST "+want {
@@ -650,7 +651,7 @@ func TestABodyThatIsNotWhatItSaysFails(t *testing.T) {
 			if c.err != nil && !errors.Is(err, c.err) {
 				t.Errorf("%v", err)
 			}
-			await(t, f.closed, "the connection to be closed")
+			handlertest.Await(t, f.closed, "the connection to be closed")
 		})
 	}
 }
@@ -663,7 +664,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 // then serves nobody else.
 func TestAnEarlyAnswerIsRead(t *testing.T) {
 	t.Parallel()
-	l := listen(t)
+	l := handlertest.Listen(t)
 	defer l.Close()
 	go func() {
 		c, err := l.Accept()
@@ -719,7 +720,7 @@ func TestNoHeaderFramesARequest(t *testing.T) {
 			if _, err := f.transport.RoundTrip(r); err == nil {
 				t.Error("no error")
 			}
-			await(t, f.closed, "the connection to be closed")
+			handlertest.Await(t, f.closed, "the connection to be closed")
 			f.wants()
 		})
 	}
@@ -767,7 +768,7 @@ func TestManyOnManyConnections(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		w.Write(body)
 	})}
-	l := listen(t)
+	l := handlertest.Listen(t)
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 	u := &url.URL{Scheme: "http", Host: l.Addr().String()}

@@ -3,12 +3,15 @@ package handler_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/http2"
 
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -21,11 +24,11 @@ const endedEarly = "Ollama ended its answer before it was whole"
 
 // asked asks with a key of the site's and returns the answer with the connection,
 // which is still open if the answer is whole.
-func askedFor(s *site, t *testing.T, path, body string) (answer, *wire) {
+func askedFor(s *handlertest.Site, t *testing.T, path, body string) (handlertest.Answer, *handlertest.Wire) {
 	t.Helper()
-	w := s.dial(t)
-	w.send("POST", path, body, bearer(s.admin))
-	return w.answer("POST"), w
+	w := s.Dial(t)
+	w.Send("POST", path, body, handlertest.Bearer(s.Admin))
+	return w.Answer("POST"), w
 }
 
 // cleanEnds are the ways in which Ollama ends a stream cleanly that is not whole,
@@ -36,58 +39,58 @@ var cleanEnds = map[string]func(path string) bool{
 	"error-event":   func(string) bool { return true },
 }
 
-var changes = []chat{
-	{"/api/pull", `{"model":%q,"stream":%t}`, "success"},
-	{"/api/push", `{"model":%q,"stream":%t}`, "success"},
-	{"/api/create", `{"model":%q,"stream":%t,"from":"tiny"}`, "success"},
+var changes = []handlertest.Chat{
+	{Path: "/api/pull", Body: `{"model":%q,"stream":%t}`, End: "success"},
+	{Path: "/api/push", Body: `{"model":%q,"stream":%t}`, End: "success"},
+	{Path: "/api/create", Body: `{"model":%q,"stream":%t,"from":"tiny"}`, End: "success"},
 }
 
 // TestStreamsThatEndWithoutTheirLastWord: what Ollama does not say, we do, and
 // break the connection. What it says itself stays as it is.
 func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
 	t.Parallel()
-	for _, c := range append(changes, chats...) {
+	for _, c := range append(changes, handlertest.Chats...) {
 		for model, says := range cleanEnds {
-			t.Run(model+c.path, func(t *testing.T) {
+			t.Run(model+c.Path, func(t *testing.T) {
 				t.Parallel()
-				s := start(t, config{})
-				direct, err := http.Post("http://"+s.upstream+c.path, "application/json", strings.NewReader(c.ask(model, true)))
+				s := handlertest.Start(t, handlertest.Config{})
+				direct, err := http.Post("http://"+s.Upstream+c.Path, "application/json", strings.NewReader(c.Ask(model, true)))
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer direct.Body.Close()
 				sent, err := io.ReadAll(direct.Body)
-				if direct.StatusCode != 200 || err != nil || strings.Contains(string(sent), c.end) {
+				if direct.StatusCode != 200 || err != nil || strings.Contains(string(sent), c.End) {
 					t.Fatalf("Ollama sent %s %q, %v", direct.Status, tailOf(string(sent)), err)
 				}
 
-				w := s.dial(t)
-				w.send("POST", c.path, c.ask(model, true), bearer(s.admin))
-				res := w.begun("POST")
-				if says(c.path) {
+				w := s.Dial(t)
+				w.Send("POST", c.Path, c.Ask(model, true), handlertest.Bearer(s.Admin))
+				res := w.Begun("POST")
+				if says(c.Path) {
 					body, err := io.ReadAll(res.Body)
 					if sameButTimes(string(body)) != sameButTimes(string(sent)) || err != nil || res.StatusCode != 200 {
 						t.Errorf("%s %v: the client got %q, Ollama sent %q", res.Status, err, tailOf(string(body)), tailOf(string(sent)))
 					}
 					blames(s, t, reported, true)
-					w.send("GET", "/api/version", "", bearer(s.key))
-					if got := w.answer("GET"); got.status != 200 {
+					w.Send("GET", "/api/version", "", handlertest.Bearer(s.Key))
+					if got := w.Answer("GET"); got.Status != 200 {
 						t.Errorf("the connection was not kept: %s", got)
 					}
 				} else {
-					body := brokenOff(t, w, chat{end: c.end}, res)
-					if message := errorEvent(t, c.path, body); message != endedEarly {
+					body := brokenOff(t, w, handlertest.Chat{End: c.End}, res)
+					if message := errorEvent(t, c.Path, body); message != endedEarly {
 						t.Errorf("the client reads %q", message)
 					}
 					blames(s, t, truncated, true)
 				}
-				line := s.lines(t, 1)[0]
+				line := s.Lines(t, 1)[0]
 				if reason, _ := line["error"].(string); !strings.HasPrefix(reason, "the stream ended with") {
 					t.Errorf("the log says %q", reason)
 				}
-				whole := s.ask(t, "POST", c.path, c.ask(model, false))
-				if c.end != "success" && (whole.err != nil || strings.Contains(whole.body, endedEarly)) {
-					t.Errorf("in one piece: %s %q", whole, whole.body)
+				whole := s.Ask(t, "POST", c.Path, c.Ask(model, false))
+				if c.End != "success" && (whole.Err != nil || strings.Contains(whole.Body, endedEarly)) {
+					t.Errorf("in one piece: %s %q", whole, whole.Body)
 				}
 			})
 		}
@@ -127,22 +130,22 @@ func TestWhatNeedsNoLastWord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{address: scripted(t, func(conn *tcpConn, r *http.Request) {
+			s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, r *http.Request) {
 				fmt.Fprintf(conn, "%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", c.head, len(c.body), c.body)
 			})})
 			ask := `{"model":"tiny","source":"tiny","destination":"x"}`
-			w := s.dial(t)
+			w := s.Dial(t)
 			if c.path == "/v1/audio/transcriptions" {
-				w.send("POST", c.path, "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--b--\r\n", bearer(s.admin), "Content-Type: multipart/form-data; boundary=b")
+				w.Send("POST", c.path, "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--b--\r\n", handlertest.Bearer(s.Admin), "Content-Type: multipart/form-data; boundary=b")
 			} else {
-				w.send("POST", c.path, ask, bearer(s.admin))
+				w.Send("POST", c.path, ask, handlertest.Bearer(s.Admin))
 			}
-			got := w.answer("POST")
-			if got.body != c.body || got.err != nil {
-				t.Errorf("%s %q", got, got.body)
+			got := w.Answer("POST")
+			if got.Body != c.body || got.Err != nil {
+				t.Errorf("%s %q", got, got.Body)
 			}
-			s.spy.ended(t, 1)
-			if failed := s.spy.texts("UpstreamFailed"); len(failed) != 0 {
+			s.Spy.Ended(t, 1)
+			if failed := s.Spy.Texts("UpstreamFailed"); len(failed) != 0 {
 				t.Errorf("recorded as %q", failed)
 			}
 		})
@@ -158,13 +161,13 @@ func TestAStreamOfKnownLength(t *testing.T) {
 	}{
 		{"", false}, {"data: {}\n\n", false}, {"data: {", false}, {"data: {}\n\ndata: [DONE]\n\n", true},
 	} {
-		s := start(t, config{address: scripted(t, func(conn *tcpConn, r *http.Request) {
+		s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, r *http.Request) {
 			fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n%s", okEvents, len(c.body), c.body)
 		})})
 		got, _ := askedFor(s, t, "/v1/completions", `{"model":"tiny","stream":true}`)
-		if got.status != 200 || (got.err == nil) != c.whole || !strings.HasPrefix(got.body, c.body) ||
-			strings.Contains(got.body, endedEarly) != (!c.whole && !strings.HasSuffix(c.body, "{")) {
-			t.Errorf("%q became %s %q", c.body, got, got.body)
+		if got.Status != 200 || (got.Err == nil) != c.whole || !strings.HasPrefix(got.Body, c.body) ||
+			strings.Contains(got.Body, endedEarly) != (!c.whole && !strings.HasSuffix(c.body, "{")) {
+			t.Errorf("%q became %s %q", c.body, got, got.Body)
 		}
 	}
 }
@@ -187,15 +190,15 @@ func TestOthersStreams(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 				for _, b := range []byte(c.body) {
 					w.Write([]byte{b})
 					http.NewResponseController(w).Flush()
 				}
 			})})
-			if got := s.ask(t, "POST", c.path, `{"model":"tiny","stream":true}`); got.body != c.body || got.err != nil {
-				t.Errorf("%s %q", got, got.body)
+			if got := s.Ask(t, "POST", c.path, `{"model":"tiny","stream":true}`); got.Body != c.body || got.Err != nil {
+				t.Errorf("%s %q", got, got.Body)
 			}
 			if c.kind == "" {
 				blames(s, t, blame{200, "complete", ""}, true)
@@ -211,19 +214,19 @@ func TestOthersStreams(t *testing.T) {
 // stream.
 func TestATruncatedAnswerInOtherProtocols(t *testing.T) {
 	t.Parallel()
-	c := chats[2]
-	s := start(t, config{})
-	w := s.dial(t)
-	body := c.ask("repeat", true)
-	w.write("POST %s HTTP/1.0\r\n%s\r\nContent-Length: %d\r\n\r\n%s", c.path, bearer(s.key), len(body), body)
-	got := w.answer("POST")
-	if message := errorEvent(t, c.path, got.body); message != endedEarly || got.err == nil {
+	c := handlertest.Chats[2]
+	s := handlertest.Start(t, handlertest.Config{})
+	w := s.Dial(t)
+	body := c.Ask("repeat", true)
+	w.Writef("POST %s HTTP/1.0\r\n%s\r\nContent-Length: %d\r\n\r\n%s", c.Path, handlertest.Bearer(s.Key), len(body), body)
+	got := w.Answer("POST")
+	if message := errorEvent(t, c.Path, got.Body); message != endedEarly || got.Err == nil {
 		t.Errorf("HTTP/1.0: %s %q", got, message)
 	}
 
-	secure, _ := startSecure(t, config{})
+	secure, _ := startSecure(t, handlertest.Config{})
 	h := dialH2(secure, t)
-	h.head(1, false, ":method: POST", ":scheme: https", ":path: "+c.path, ":authority: x", "authorization: Bearer "+secure.key)
+	h.head(1, false, ":method: POST", ":scheme: https", ":path: "+c.Path, ":authority: x", "authorization: Bearer "+secure.Key)
 	h.body(1, true, body)
 	var read strings.Builder
 	for {
@@ -242,7 +245,7 @@ func TestATruncatedAnswerInOtherProtocols(t *testing.T) {
 			break
 		}
 	}
-	if message := errorEvent(t, c.path, read.String()); message != endedEarly {
+	if message := errorEvent(t, c.Path, read.String()); message != endedEarly {
 		t.Errorf("HTTP/2: %q", message)
 	}
 	blames(secure, t, truncated, true)
@@ -252,9 +255,9 @@ func TestATruncatedAnswerInOtherProtocols(t *testing.T) {
 // member ends without its own counts as failed there.
 func TestPullsFromSeveral(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny"}})
-	s := startPool(t, config{}, one, two)
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	for i, c := range []struct {
 		ask     string
 		outcome string
@@ -266,19 +269,19 @@ func TestPullsFromSeveral(t *testing.T) {
 		{`{"model":"runner-killed"}`, "upstream_error", 502},
 	} {
 		a := asManager(s, t, "POST", "/api/pull", c.ask)
-		if a.status != 200 || a.err != nil || strings.Contains(a.body, endedEarly) || strings.HasSuffix(a.body, `{"status":"success"}`+"\n") != (c.code == 200) {
-			t.Errorf("%s: %s %q", c.ask, a, tailOf(a.body))
+		if a.Status != 200 || a.Err != nil || strings.Contains(a.Body, endedEarly) || strings.HasSuffix(a.Body, `{"status":"success"}`+"\n") != (c.code == 200) {
+			t.Errorf("%s: %s %q", c.ask, a, tailOf(a.Body))
 		}
-		if code := s.spy.ended(t, i+1); code != c.code {
+		if code := s.Spy.Ended(t, i+1); code != c.code {
 			t.Errorf("%s is recorded as %d", c.ask, code)
 		}
-		if got := s.spy.await(t, "StreamEnded", i+1).text; got != c.outcome {
+		if got := s.Spy.Await(t, "StreamEnded", i+1).Text; got != c.outcome {
 			t.Errorf("%s is recorded as %s", c.ask, got)
 		}
 	}
 	a := asManager(s, t, "POST", "/api/create", `{"model":"repeat","from":"tiny"}`, naming+": two")
-	if a.err == nil || errorEvent(t, "/api/create", a.body) != endedEarly {
-		t.Errorf("%s %q", a, tailOf(a.body))
+	if a.Err == nil || errorEvent(t, "/api/create", a.Body) != endedEarly {
+		t.Errorf("%s %q", a, tailOf(a.Body))
 	}
 }
 
@@ -286,11 +289,11 @@ func TestPullsFromSeveral(t *testing.T) {
 // answer that broke off afterwards does not.
 func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 	t.Parallel()
-	for _, c := range chats[2:] {
-		t.Run(c.path, func(t *testing.T) {
+	for _, c := range handlertest.Chats[2:] {
+		t.Run(c.Path, func(t *testing.T) {
 			t.Parallel()
 			step := make(chan struct{})
-			s := start(t, config{upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				<-step
 				switch r.Header.Get("X-Fault") {
 				case "error":
@@ -303,25 +306,25 @@ func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 					w.Header().Set("Content-Type", "text/event-stream")
 					io.WriteString(w, "data: {}\n\n")
 				}
-			}), proxy: func(o *options) { o.Heartbeat = 1 }})
-			w := s.dial(t)
+			}), Proxy: func(o *handler.Options) { o.Heartbeat = 1 }})
+			w := s.Dial(t)
 			for fault, want := range map[string]string{"error": "model runner has crashed", "reset": "Ollama broke off its answer"} {
-				w.send("POST", c.path, c.ask("tiny", true), bearer(s.key), "X-Fault: "+fault)
-				res := w.begun("POST") // with the first beat
+				w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key), "X-Fault: "+fault)
+				res := w.Begun("POST") // with the first beat
 				step <- struct{}{}
 				body, err := io.ReadAll(res.Body)
-				if message := errorEvent(t, c.path, string(body)); message != want || err != nil {
+				if message := errorEvent(t, c.Path, string(body)); message != want || err != nil {
 					t.Errorf("%s: %q, %v", fault, message, err)
 				}
 			}
-			w.send("POST", c.path, c.ask("tiny", true), bearer(s.key), "X-Fault: truncated")
-			res := w.begun("POST")
+			w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key), "X-Fault: truncated")
+			res := w.Begun("POST")
 			step <- struct{}{}
-			if message := errorEvent(t, c.path, brokenOff(t, w, c, res)); message != endedEarly {
+			if message := errorEvent(t, c.Path, brokenOff(t, w, c, res)); message != endedEarly {
 				t.Errorf("%q", message)
 			}
 			for i := range 3 {
-				if code := s.spy.ended(t, i+1); code != 502 {
+				if code := s.Spy.Ended(t, i+1); code != 502 {
 					t.Errorf("recorded as %d", code)
 				}
 			}

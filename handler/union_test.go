@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -34,13 +35,13 @@ func modelsIn(t *testing.T, body string) (names []string) {
 // key is not for is left out.
 func TestListsAreUnions(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"other:1b", "shared", "a"}})
-	s := startPool(t, config{}, one, two)
-	one.load("shared")
-	two.load("shared")
-	two.load("other:1b")
-	few := bearer(s.mint(false, "models=a,shared"))
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b", "shared", "a"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	one.Load("shared")
+	two.Load("shared")
+	two.Load("other:1b")
+	few := handlertest.Bearer(s.Mint(false, "models=a,shared"))
 	for _, c := range []struct {
 		path, key string
 		want      []string
@@ -52,21 +53,21 @@ func TestListsAreUnions(t *testing.T) {
 		{"/v1/models", few, []string{"a:latest", "shared:latest"}},
 		{"/api/ps", few, []string{"shared:latest"}},
 	} {
-		w := s.dial(t)
+		w := s.Dial(t)
 		key := c.key
 		if key == "" {
-			key = bearer(s.key)
+			key = handlertest.Bearer(s.Key)
 		}
-		w.send("GET", c.path, "", key)
-		a := w.answer("GET")
-		if got := modelsIn(t, a.body); a.status != 200 || a.err != nil || !slices.Equal(got, c.want) || !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
-			t.Errorf("%s: %v %v %v", c.path, a, a.header, got)
+		w.Send("GET", c.path, "", key)
+		a := w.Answer("GET")
+		if got := modelsIn(t, a.Body); a.Status != 200 || a.Err != nil || !slices.Equal(got, c.want) || !strings.HasPrefix(a.Header.Get("Content-Type"), "application/json") {
+			t.Errorf("%s: %v %v %v", c.path, a, a.Header, got)
 		}
 	}
-	if a := s.ask(t, "GET", "/v1/models", ""); !strings.Contains(a.body, `"object":"list"`) {
-		t.Errorf("what stands beside the list is lost: %s", a.body)
+	if a := s.Ask(t, "GET", "/v1/models", ""); !strings.Contains(a.Body, `"object":"list"`) {
+		t.Errorf("what stands beside the list is lost: %s", a.Body)
 	}
-	if a := s.ask(t, "HEAD", "/api/tags", ""); a.status != 200 || a.body != "" || a.err != nil {
+	if a := s.Ask(t, "HEAD", "/api/tags", ""); a.Status != 200 || a.Body != "" || a.Err != nil {
 		t.Errorf("HEAD: %v", a)
 	}
 }
@@ -74,30 +75,30 @@ func TestListsAreUnions(t *testing.T) {
 // TestAListWithoutThoseThatFail is better than none.
 func TestAListWithoutThoseThatFail(t *testing.T) {
 	t.Parallel()
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}})
-	two := newBox(t, "two", standin.Options{Models: []string{"other:1b"}})
-	three := newBox(t, "three", standin.Options{Models: []string{"third"}})
-	s := startPool(t, config{}, one, two, three)
-	two.close()
-	three.fails(func(w http.ResponseWriter, r *http.Request) {
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
+	three := handlertest.NewBox(t, "three", standin.Options{Models: []string{"third"}})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two, three)
+	two.Close()
+	three.Fails(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(500)
 		fmt.Fprint(w, `{"error":"no disk"}`)
 	})
-	if a := s.ask(t, "GET", "/api/tags", ""); a.status != 200 || !slices.Equal(modelsIn(t, a.body), []string{"tiny:latest"}) {
-		t.Errorf("%v %s", a, a.body)
+	if a := s.Ask(t, "GET", "/api/tags", ""); a.Status != 200 || !slices.Equal(modelsIn(t, a.Body), []string{"tiny:latest"}) {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	one.close()
-	if a := s.ask(t, "GET", "/api/tags", ""); a.status != 500 || a.body != `{"error":"no disk"}` {
-		t.Errorf("%v %s", a, a.body)
+	one.Close()
+	if a := s.Ask(t, "GET", "/api/tags", ""); a.Status != 500 || a.Body != `{"error":"no disk"}` {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	three.close()
+	three.Close()
 	for _, path := range []string{"/api/tags", "/v1/models"} {
-		a := s.ask(t, "GET", path, "")
-		if message, _ := errorIn(t, path, a.body); a.status != 502 || message != "no Ollama can be reached" {
-			t.Errorf("%v %s", a, a.body)
+		a := s.Ask(t, "GET", path, "")
+		if message, _ := handlertest.ErrorIn(t, path, a.Body); a.Status != 502 || message != "no Ollama can be reached" {
+			t.Errorf("%v %s", a, a.Body)
 		}
 	}
-	one.reopen()
-	two.reopen()
-	three.reopen()
+	one.Reopen()
+	two.Reopen()
+	three.Reopen()
 }

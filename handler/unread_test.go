@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // TestClientsThatNeverRead ask again and again, and take no answer in. That must
@@ -29,17 +30,21 @@ func TestClientsThatNeverRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	short := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 2000)) })
-	for name, request := range map[string]func(*site) string{
-		"a stranger":         func(*site) string { return head("GET", "/api/version") },
-		"a key":              func(s *site) string { return head("GET", "/api/version", bearer(s.key)) },
-		"a key, on no route": func(s *site) string { return head("GET", "/nowhere", bearer(s.key)) },
-		"a page": func(*site) string {
-			return head("OPTIONS", "/api/chat", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST")
+	for name, request := range map[string]func(*handlertest.Site) string{
+		"a stranger": func(*handlertest.Site) string { return handlertest.Head("GET", "/api/version") },
+		"a key": func(s *handlertest.Site) string {
+			return handlertest.Head("GET", "/api/version", handlertest.Bearer(s.Key))
+		},
+		"a key, on no route": func(s *handlertest.Site) string {
+			return handlertest.Head("GET", "/nowhere", handlertest.Bearer(s.Key))
+		},
+		"a page": func(*handlertest.Site) string {
+			return handlertest.Head("OPTIONS", "/api/chat", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, config{cors: cors, upstream: short, proxy: func(o *options) { o.StallTimeout = ample }})
+			s := handlertest.Start(t, handlertest.Config{Cors: cors, Upstream: short, Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
 			w := narrowKey(s, t)
 			for {
 				_, err := io.WriteString(w, request(s)+"\r\n")
@@ -55,23 +60,23 @@ func TestClientsThatNeverRead(t *testing.T) {
 }
 
 // narrow connects such that next to nothing can be on its way.
-func narrowKey(s *site, t *testing.T) net.Conn {
+func narrowKey(s *handlertest.Site, t *testing.T) net.Conn {
 	t.Helper()
 	shrink := func(raw syscall.RawConn, option int) error {
 		return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, option, 1<<10) })
 	}
-	raw, err := s.listeners[0].(*net.TCPListener).SyscallConn()
+	raw, err := s.Listeners[0].(*net.TCPListener).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
 	shrink(raw, syscall.SO_SNDBUF)
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error { return shrink(raw, syscall.SO_RCVBUF) }}
-	c, err := d.Dial("tcp", s.public)
+	c, err := d.Dial("tcp", s.Public)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(handlertest.Patience))
 	return c
 }
 
@@ -107,12 +112,12 @@ func TestAWindowThatStaysShut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, known := range []bool{false, true} {
-		s := start(t, config{certificates: certificate, proxy: func(o *options) { o.StallTimeout = ample }})
+		s := handlertest.Start(t, handlertest.Config{Certificates: certificate, Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
 		key := "nothing"
 		if known {
-			key = s.key
+			key = s.Key
 		}
-		f := framesOf(t, s.dial(t), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		f := framesOf(t, s.Dial(t), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 		if err := ask(f, 1, "/api/version", key); err != nil {
 			t.Fatal(err)
 		}
@@ -139,10 +144,10 @@ func TestAConnectionOfHTTP2ThatTakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone := make(chan struct{})
-	s := start(t, config{
-		certificates: certificate,
-		proxy:        func(o *options) { o.StallTimeout = ample },
-		upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := handlertest.Start(t, handlertest.Config{
+		Certificates: certificate,
+		Proxy:        func(o *handler.Options) { o.StallTimeout = ample },
+		Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer close(gone)
 			line := []byte(strings.Repeat("a", 64<<10))
 			for r.Context().Err() == nil {
@@ -152,11 +157,11 @@ func TestAConnectionOfHTTP2ThatTakesNothing(t *testing.T) {
 	})
 	c := narrowKey(s, t)
 	f := framesOf(t, c, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
-	if err := ask(f, 1, "/api/version", s.key); err != nil {
+	if err := ask(f, 1, "/api/version", s.Key); err != nil {
 		t.Fatal(err)
 	}
-	await(t, gone, "Ollama to be let go")
-	s.spy.idle(t)
+	handlertest.Await(t, gone, "Ollama to be let go")
+	s.Spy.Idle(t)
 	_, err = io.Copy(io.Discard, c)
 	if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
 		t.Error("the connection lives on")

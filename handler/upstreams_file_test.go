@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -53,14 +54,14 @@ func TestUpstreamsFile(t *testing.T) {
 func TestOllamasComeAndGoWithTheFile(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	one := newBox(t, "one", standin.Options{Models: []string{"tiny"}, Step: step})
-	two := newBox(t, "two", standin.Options{Models: []string{"tiny", "other:1b"}})
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}, Step: step})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny", "other:1b"}})
 	path := filepath.Join(t.TempDir(), "upstreams")
-	list := func(boxes ...*box) {
+	list := func(boxes ...*handlertest.Box) {
 		t.Helper()
 		var text strings.Builder
 		for _, b := range boxes {
-			text.WriteString(b.upstream().String() + "\n")
+			text.WriteString(b.Upstream().String() + "\n")
 		}
 		if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 			t.Fatal(err)
@@ -72,20 +73,20 @@ func TestOllamasComeAndGoWithTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, config{proxy: func(o *handler.Options) { o.Upstreams, o.UpstreamsChange = first, true }})
-	reload := s.proxy.ReloadUpstreams(file)
-	w := s.dial(t)
-	w.send("POST", "/api/chat", chats[0].ask("tiny", true), bearer(s.key))
-	stream := w.begun("POST")
+	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.Upstreams, o.UpstreamsChange = first, true }})
+	reload := s.Proxy.ReloadUpstreams(file)
+	w := s.Dial(t)
+	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
+	stream := w.Begun("POST")
 
 	list(one, two)
 	if changed, err := reload(context.Background(), true); !changed || err != nil {
 		t.Fatal(changed, err)
 	}
-	if a := s.ask(t, "POST", "/api/chat", forModel("other:1b")); a.status != 200 || two.requests() != 1 {
-		t.Errorf("%v %s", a, a.body)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("other:1b")); a.Status != 200 || two.Requests() != 1 {
+		t.Errorf("%v %s", a, a.Body)
 	}
-	if states := s.proxy.UpstreamStates(); len(states) != 2 || states[0].InFlight != 1 || len(states[0].Loaded) != 1 {
+	if states := s.Proxy.UpstreamStates(); len(states) != 2 || states[0].InFlight != 1 || len(states[0].Loaded) != 1 {
 		t.Errorf("%+v", states)
 	}
 	list(two)
@@ -95,14 +96,14 @@ func TestOllamasComeAndGoWithTheFile(t *testing.T) {
 	if changed, err := reload(context.Background(), false); changed || err != nil {
 		t.Error(changed, err)
 	}
-	before := one.looks.Load()
+	before := one.Looks.Load()
 	for range 10 {
-		if a := s.ask(t, "POST", "/api/chat", forModel("tiny")); a.status != 200 {
-			t.Fatalf("%v %s", a, a.body)
+		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
+			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	if one.requests() != 1 || one.looks.Load() > before+2 {
-		t.Errorf("who has left got %d requests, and %d looks", one.requests(), one.looks.Load()-before)
+	if one.Requests() != 1 || one.Looks.Load() > before+2 {
+		t.Errorf("who has left got %d requests, and %d looks", one.Requests(), one.Looks.Load()-before)
 	}
 	close(step)
 	var whole strings.Builder

@@ -8,6 +8,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -15,8 +16,8 @@ import (
 // have, in bodies of any size and in any pieces.
 func TestWebSearchActsWithTheAccount(t *testing.T) {
 	t.Parallel()
-	s, ollama := startBefore(t, config{}, standin.Options{})
-	open, behindOpen := startBefore(t, config{proxy: func(o *handler.Options) { o.AllowCloud = true }}, standin.Options{})
+	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{})
+	open, behindOpen := startBefore(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }}, standin.Options{})
 	const hosted, own = `[{"name":"x"},{"type":"web_search_20250305","name":"web_search"}]`, `[{"type":"custom","name":"web_search","input_schema":{"type":"object","properties":{"type":{"const":"web_search"}}}}]`
 	for i, c := range []struct {
 		path, tools string
@@ -43,21 +44,21 @@ func TestWebSearchActsWithTheAccount(t *testing.T) {
 			}
 			for _, chunked := range []bool{false, true} {
 				before := len(seenBy(ollama))
-				for _, site := range []*site{s, open} {
-					w := site.dial(t)
+				for _, site := range []*handlertest.Site{s, open} {
+					w := site.Dial(t)
 					if chunked {
-						w.write("%s", head("POST", c.path, bearer(site.key), "Transfer-Encoding: chunked")+"\r\n")
+						w.Writef("%s", handlertest.Head("POST", c.path, handlertest.Bearer(site.Key), "Transfer-Encoding: chunked")+"\r\n")
 						middle := strings.Index(body, "web") + 2
-						w.write("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", middle, body[:middle], len(body)-middle, body[middle:])
+						w.Writef("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", middle, body[:middle], len(body)-middle, body[middle:])
 					} else {
-						w.send("POST", c.path, body, bearer(site.key))
+						w.Send("POST", c.path, body, handlertest.Bearer(site.Key))
 					}
-					a := w.answer("POST")
+					a := w.Answer("POST")
 					w.Close()
-					if refused := a.status == 403; refused != (c.refused && site == s) || !refused && a.status != 200 {
-						t.Errorf("%s %s, %s, chunked %t, open %t: %d %.200s", c.path, c.tools, what, chunked, site == open, a.status, a.body)
+					if refused := a.Status == 403; refused != (c.refused && site == s) || !refused && a.Status != 200 {
+						t.Errorf("%s %s, %s, chunked %t, open %t: %d %.200s", c.path, c.tools, what, chunked, site == open, a.Status, a.Body)
 					} else if refused {
-						message, _ := errorIn(t, c.path, a.body)
+						message, _ := handlertest.ErrorIn(t, c.path, a.Body)
 						if !strings.Contains(message, "web search") || !strings.Contains(message, "ollama.com") || !strings.Contains(message, "--allow-cloud") {
 							t.Errorf("%s: %q", c.path, message)
 						}
@@ -80,8 +81,8 @@ func TestWebSearchActsWithTheAccount(t *testing.T) {
 	}
 	encoder, _ := zstd.NewWriter(nil)
 	packed := encoder.EncodeAll([]byte(`{"model":"tiny","input":"hi","tools":[{"type":"web_search"}]}`), nil)
-	if a := s.ask(t, "POST", "/v1/responses", string(packed), "Content-Encoding: zstd"); a.status != 403 {
-		t.Errorf("compressed: %d %s", a.status, a.body)
+	if a := s.Ask(t, "POST", "/v1/responses", string(packed), "Content-Encoding: zstd"); a.Status != 403 {
+		t.Errorf("compressed: %d %s", a.Status, a.Body)
 	}
 }
 
@@ -89,43 +90,43 @@ func TestWebSearchActsWithTheAccount(t *testing.T) {
 func TestTheCommandIsToldThatThereIsNoCloud(t *testing.T) {
 	t.Parallel()
 	const disabled, enabled = `{"cloud":{"disabled":true,"source":"config"}}`, `{"cloud":{"disabled":false,"source":"none"}}`
-	s := start(t, config{})
-	down := start(t, config{address: nobody})
-	open := start(t, config{proxy: func(o *handler.Options) { o.AllowCloud = true }})
+	s := handlertest.Start(t, handlertest.Config{})
+	down := handlertest.Start(t, handlertest.Config{Address: handlertest.Nobody})
+	open := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }})
 	for _, row := range []struct {
-		site        *site
+		site        *handlertest.Site
 		method, key string
 		status      int
 		body        string
 	}{
-		{s, "GET", bearer(s.key), 200, disabled},
-		{s, "GET", bearer(s.mint(false, "models=other:1b")), 200, disabled},
-		{s, "GET", bearer(s.mint(false, "routes=chat")), 403, ""},
+		{s, "GET", handlertest.Bearer(s.Key), 200, disabled},
+		{s, "GET", handlertest.Bearer(s.Mint(false, "models=other:1b")), 200, disabled},
+		{s, "GET", handlertest.Bearer(s.Mint(false, "routes=chat")), 403, ""},
 		{s, "GET", "X-No: key", 401, ""},
-		{s, "HEAD", bearer(s.key), 405, ""}, // as Ollama has it
-		{s, "POST", bearer(s.key), 405, ""},
-		{down, "GET", bearer(down.key), 200, disabled},
-		{open, "GET", bearer(open.key), 200, enabled},
-		{open, "GET", bearer(open.mint(false, "models=other:1b")), 200, enabled},
+		{s, "HEAD", handlertest.Bearer(s.Key), 405, ""}, // as Ollama has it
+		{s, "POST", handlertest.Bearer(s.Key), 405, ""},
+		{down, "GET", handlertest.Bearer(down.Key), 200, disabled},
+		{open, "GET", handlertest.Bearer(open.Key), 200, enabled},
+		{open, "GET", handlertest.Bearer(open.Mint(false, "models=other:1b")), 200, enabled},
 	} {
-		w := row.site.dial(t)
-		w.send(row.method, "/api/status", "", row.key)
-		a := w.answer(row.method)
-		if a.status != row.status || row.body != "" && a.body != row.body {
-			t.Errorf("%s with %.20s…: %d %s", row.method, row.key, a.status, a.body)
+		w := row.site.Dial(t)
+		w.Send(row.method, "/api/status", "", row.key)
+		a := w.Answer(row.method)
+		if a.Status != row.status || row.body != "" && a.Body != row.body {
+			t.Errorf("%s with %.20s…: %d %s", row.method, row.key, a.Status, a.Body)
 		}
-		if a.status == 200 && a.header.Get("Content-Type") != "application/json; charset=utf-8" {
-			t.Errorf("it is %q", a.header.Get("Content-Type"))
+		if a.Status == 200 && a.Header.Get("Content-Type") != "application/json; charset=utf-8" {
+			t.Errorf("it is %q", a.Header.Get("Content-Type"))
 		}
 	}
-	s.nothingArrived(t)
-	line := s.lines(t, 1)[0]
+	s.NothingArrived(t)
+	line := s.Lines(t, 1)[0]
 	if line["route"] != "/api/status" || line["outcome"] != "complete" || line["status"] != 200.0 || line["bytes"] != float64(len(disabled)) {
 		t.Errorf("the log says %v", line)
 	}
-	boxes := []*box{newBox(t, "one", standin.Options{}), newBox(t, "two", standin.Options{})}
-	several := startPool(t, config{proxy: func(o *handler.Options) { o.AllowCloud = true }}, boxes...)
-	if a := several.ask(t, "GET", "/api/status", ""); a.body != enabled || boxes[0].requests()+boxes[1].requests() != 1 {
-		t.Errorf("of several: %d %s", a.status, a.body)
+	boxes := []*handlertest.Box{handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})}
+	several := handlertest.StartPool(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }}, boxes...)
+	if a := several.Ask(t, "GET", "/api/status", ""); a.Body != enabled || boxes[0].Requests()+boxes[1].Requests() != 1 {
+		t.Errorf("of several: %d %s", a.Status, a.Body)
 	}
 }

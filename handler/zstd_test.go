@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 const compressed = "Content-Encoding: zstd"
@@ -33,15 +34,15 @@ func farReaching(t *testing.T, text string) string {
 
 // TestSmallCompressedBodiesTakeLittleMemory, whatever they announce.
 func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it looks at the memory of the whole process
-	s := start(t, config{upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	body := farReaching(t, `{"model":"tiny"}`)
 	const n = 200
-	w := s.dial(t)
+	w := s.Dial(t)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range n {
-		w.send("POST", "/v1/chat/completions", body, bearer(s.key), compressed)
-		if got := w.answer("POST"); got.status != 200 || got.err != nil {
+		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), compressed)
+		if got := w.Answer("POST"); got.Status != 200 || got.Err != nil {
 			t.Fatal(got)
 		}
 	}
@@ -53,23 +54,23 @@ func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it look
 
 // TestFewAreDecodedAtOnce: the others wait for their turn, unless they leave.
 func TestFewAreDecodedAtOnce(t *testing.T) {
-	s := start(t, config{upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	body := farReaching(t, `{"model":"tiny"}`)
 	release := handler.HoldDecoders()
-	leaves, stays := s.dial(t), s.dial(t)
-	for _, w := range []*wire{leaves, stays} {
-		w.send("POST", "/v1/chat/completions", body, bearer(s.key), compressed)
+	leaves, stays := s.Dial(t), s.Dial(t)
+	for _, w := range []*handlertest.Wire{leaves, stays} {
+		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), compressed)
 	}
-	s.spy.await(t, "Uploaded", 2)
-	if got := s.ask(t, "POST", "/v1/chat/completions", `{"model":"tiny"}`); got.status != 200 {
+	s.Spy.Await(t, "Uploaded", 2)
+	if got := s.Ask(t, "POST", "/v1/chat/completions", `{"model":"tiny"}`); got.Status != 200 {
 		t.Errorf("a body that is not compressed waits, too: %s", got)
 	}
 	leaves.Close()
-	if code := s.spy.ended(t, 2); code != 499 {
+	if code := s.Spy.Ended(t, 2); code != 499 {
 		t.Errorf("who left is recorded as %d", code)
 	}
 	release()
-	if got := stays.answer("POST"); got.status != 200 || got.err != nil {
+	if got := stays.Answer("POST"); got.Status != 200 || got.Err != nil {
 		t.Errorf("who stayed: %s", got)
 	}
 }
