@@ -455,7 +455,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --log-format xml", "--log-format: \"xml\""},
 		{"serve --demo --upstream ftp://x --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:x", "--metrics-listen: "},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream ftp://x", "--upstream: ftp is no scheme"},
-		{"healthcheck --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: "},
+		{"healthcheck --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: connection refused"},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstreams-file /nowhere/list", "open /nowhere/list: "},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstreams-file list --upstream http://a", "--upstream and --upstreams-file are both set"},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream gpu1=http://a,wieght=2", "--upstream: wieght=: after a name comes a URL"},

@@ -95,7 +95,7 @@ func CheckReady(ctx context.Context, address string) error {
 	}
 	res, err := direct.Do(r)
 	if err != nil {
-		return fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, errors.Unwrap(err))
+		return fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, rootCause(err))
 	}
 	res.Body.Close()
 	if res.StatusCode != http.StatusOK {
