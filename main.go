@@ -611,6 +611,9 @@ func restrict(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if held, err := signer.Inspect(key); err == nil && c.IsSet("label") && held.Limits.Label() != "" {
+		fmt.Fprintf(c.App.ErrWriter, "--label: the key stays %q: of several labels the first counts\n", held.Limits.Label())
+	}
 	return printKey(c.App.Writer, c.Bool("json"), narrower)
 }
 

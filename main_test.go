@@ -1281,7 +1281,11 @@ func TestALabelIsNoProofOfWhoseKeyItIs(t *testing.T) {
 	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key")...))
 	alice := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))[0]
 	mallory := lines(t, command(t, dir, "restrict", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
-	sure := lines(t, command(t, dir, "restrict", "--label", "bob", alice))[0] // she is alice all the same
+	out, talk, _ := run(t, command(t, dir, "restrict", "--label", "bob", alice))
+	sure := strings.TrimSpace(out) // she is alice all the same
+	if words, _, _ := run(t, command(t, dir, "inspect", "--secret-file", secret, sure)); !strings.Contains(talk, `stays "alice"`) || !strings.Contains(words, "label: bob (but the first one counts)") {
+		t.Errorf("restrict lets believe that alice is bob now: %q; inspect: %s", talk, words)
+	}
 	for n, key := range []string{alice, mallory, mallory, mallory, sure} {
 		if status, body := get(t, s.address+"/api/tags", key); status != http.StatusOK {
 			t.Fatalf("request %d: %d, %s", n, status, body)

@@ -19,8 +19,16 @@ func (u Unverified) Words() []string {
 	} else {
 		lines = append(lines, "routes: all but the management routes")
 	}
+	labelled := false
 	for _, c := range u.Caveats {
-		lines = append(lines, c.Words())
+		words := c.Words()
+		if c.Name == "label" {
+			if labelled {
+				words += " (but the first one counts)"
+			}
+			labelled = true
+		}
+		lines = append(lines, words)
 	}
 	return lines
 }
