@@ -47,6 +47,8 @@ type clients struct {
 	freed         sync.Cond
 	ranks         ranks
 	toldOfHolders time.Time
+
+	firstStreams time.Duration // 0: the constant
 }
 
 // client is a connection that somebody has opened.
@@ -74,19 +76,21 @@ type client struct {
 	place *list.Element // in one of home's lists, whose lock guards it; nil: in none
 }
 
-// clientOptions say how a listener treats clients. All are needed.
+// clientOptions say how a listener treats clients.
 type clientOptions struct {
 	connections int           // at once
 	stalled     time.Duration // a client with a key may pause for so long
 	secure      bool          // they speak TLS
 	log         *slog.Logger
+
+	firstStreams time.Duration // 0: the constant
 }
 
 // newClients makes a listener one of clients.
 func newClients(l net.Listener, o clientOptions) *clients {
 	c := &clients{
 		Listener: l, max: o.connections, useful: o.connections - min(o.connections/8, maxSpare),
-		stalled: o.stalled, secure: o.secure, log: o.log,
+		stalled: o.stalled, secure: o.secure, log: o.log, firstStreams: o.firstStreams,
 	}
 	c.freed.L = &c.mu
 	return c

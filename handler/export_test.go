@@ -96,6 +96,9 @@ func Watched(c net.Conn) { c.(*client).watched() }
 // WaitForHeads gives every client an hour for a request's head.
 func WaitForHeads(s *Server) { s.headTime = time.Hour }
 
+// WaitForStreams gives every client of HTTP/2 an hour to show its key.
+func WaitForStreams(s *Server) { s.firstStreams = time.Hour }
+
 // BodiesTake is how much of it they take.
 func BodiesTake(p *Proxy) int64 { return p.bodies.used.Load() }
 

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"container/list"
 	"crypto/tls"
 	"math/bits"
@@ -37,10 +38,17 @@ const (
 	// the fewest that RFC 9113 section 6.5.2 advises.
 	maxStreams = 100
 
-	// streamsCost is what they take at most, headers apart: 20 KiB each, stacks
-	// and buffers. Not all of them come to a handler of ours, so they are not
-	// counted one by one.
-	streamsCost = maxStreams * 20 << 10
+	// streamCost is what one takes at most, headers apart: 20 KiB, stacks and
+	// buffers. Not all of them come to a handler of ours, so they are not counted
+	// one by one: a client has one, or all that it may have.
+	streamCost  = 20 << 10
+	streamsCost = maxStreams * streamCost
+
+	// firstStreams is how long a client of HTTP/2 may have streams before it is
+	// taken to have all that it may. A valid key comes to its handler at once; if
+	// streamsCost were counted before that, a few dozen clients that come back
+	// together, after a restart, would crowd each other out.
+	firstStreams = 100 * time.Millisecond
 
 	// headFactor is how many times as much memory as bytes a head takes: 15 for
 	// short headers in HTTP/1.1, up to 50 for indexed fields in HTTP/2, which
@@ -274,7 +282,8 @@ func connState(conn net.Conn, state http.ConnState) {
 	switch {
 	case c.known.Load():
 	case state == http.StateActive && secure.ConnectionState().NegotiatedProtocol == "h2":
-		c.home.charge(c, false, func(h *held) { h.streams = streamsCost })
+		c.home.charge(c, false, func(h *held) { h.streams = streamCost })
+		time.AfterFunc(cmp.Or(c.home.firstStreams, firstStreams), c.chargeStreams)
 	case state == http.StateIdle:
 		c.home.charge(c, false, func(h *held) { h.streams = 0 })
 		if c.writing.Load() == 0 { // otherwise answers may queue up in net/http
@@ -283,15 +292,28 @@ func connState(conn net.Conn, state http.ConnState) {
 	}
 }
 
+// chargeStreams counts all streams that the client may have, if it has any. It may
+// be called more than once, and too late.
+func (c *client) chargeStreams() {
+	c.home.charge(c, false, func(h *held) {
+		if h.streams > 0 {
+			h.streams = streamsCost
+		}
+	})
+}
+
 // dropRequests lets go of each request once it is answered. Left to itself
 // net/http keeps all of its headers until the client has taken in the answer.
 func dropRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
+		c := clientOf(r.Context())
 		if r.ProtoMajor == 2 {
 			r.Body.Close() // what has come of it
+			if c != nil && !c.known.Load() {
+				c.chargeStreams() // it has been refused, and the answer may stay
+			}
 		}
-		c := clientOf(r.Context())
 		r.URL, r.Header, r.Trailer, r.Host, r.RequestURI = nil, nil, nil, "", ""
 		if c == nil || r.ProtoMajor == 2 {
 			return // others may be on their way: see connState

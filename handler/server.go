@@ -84,7 +84,8 @@ type Server struct {
 	// is to stop.
 	Grace time.Duration
 
-	headTime time.Duration // 0: headerTimeout
+	headTime     time.Duration // 0: headerTimeout
+	firstStreams time.Duration // 0: the constant
 }
 
 // Serve serves until the context ends, or one of the listeners fails. Then it
@@ -156,7 +157,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 func (s *Server) bounded(public net.Listener, descriptors int) *clients {
 	b := boundsFor(descriptors, cmp.Or(s.MaxConnections, maxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.requests, b.upstream)
-	return newClients(public, clientOptions{b.connections, s.Proxy.StallTimeout, s.Certificates != nil, s.Proxy.Log})
+	return newClients(public, clientOptions{b.connections, s.Proxy.StallTimeout, s.Certificates != nil, s.Proxy.Log, s.firstStreams})
 }
 
 // mostDescriptors returns how many descriptors a Server may come to have, whose
