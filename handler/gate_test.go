@@ -146,6 +146,20 @@ func tryName(s *handlertest.Site, t *testing.T, ollama *standin.Ollama, n namer,
 	}
 }
 
+// TestAFormInACodingIsRefused: it may be a form as it stands, and another one once it
+// is decoded.
+func TestAFormInACodingIsRefused(t *testing.T) {
+	t.Parallel()
+	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny"}})
+	body, contentType := modelForm("tiny")
+	for _, coding := range []string{"zstd", "gzip"} {
+		a := s.Ask(t, "POST", "/v1/audio/transcriptions", body, "Content-Type: "+contentType, "Content-Encoding: "+coding)
+		if arrived := seenBy(ollama); a.Status != 400 || len(arrived) != 0 {
+			t.Errorf("%s: %s, and Ollama got %d requests", coding, a, len(arrived))
+		}
+	}
+}
+
 // modelForm is a transcription's form.
 func modelForm(model string) (body, contentType string) {
 	var b bytes.Buffer

@@ -192,6 +192,10 @@ func (p *Proxy) checkSmall(x *exchange) error {
 	case inPath:
 		return p.guardOne(x, x.segment)
 	case inForm:
+		if x.r.Header.Get("Content-Encoding") != "" {
+			// Some version of Ollama might decode it, and find another form.
+			return errUnreadable
+		}
 		model, err := formModel(x.r.Header.Get("Content-Type"), &restful{newMemory(x.body.small), newEffort()})
 		if err != nil {
 			return err
