@@ -27,7 +27,8 @@ const (
 	fallbackCost = 24 << 10
 
 	// secureCost is what it takes over TLS, whatever is spoken there: 32 KiB. The
-	// handshake is counted like a head.
+	// handshake is counted like a head until the client's greeting is complete, and
+	// then only as far as it is longer than smallHead.
 	secureCost = 32 << 10
 
 	// writeCost is what a refusal on the fast path takes until the client has
@@ -236,6 +237,11 @@ func (c *client) completeHead() {
 	if c.head.Load() != 0 && c.head.Swap(0) > smallHead {
 		c.home.charge(c, true, func(h *held) { h.read = 0 })
 	}
+}
+
+// greeted says that the greeting with which TLS begins has come to its end.
+func (c *client) greeted() {
+	c.home.charge(c, false, func(h *held) { h.read -= min(h.read, smallHead) })
 }
 
 // letGo says that of the requests that have been read nothing is in memory any

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"bufio"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -141,6 +142,24 @@ func TestWhatIsHeldIsGivenBack(t *testing.T) {
 		c.count(10 << 10) // it may still be reading
 		if s.held != 0 {
 			t.Errorf("%s: %d is left in the end", name, s.held)
+		}
+	}
+}
+
+// TestAnOrdinaryGreetingHoldsNothing of its own once it is complete: many clients
+// may come back at once.
+func TestAnOrdinaryGreetingHoldsNothing(t *testing.T) {
+	t.Parallel()
+	for read, left := range map[int]int64{1800: 0, 60 << 10: (60<<10 - smallHead) * headFactor} {
+		s := newHolders(100)
+		s.secure = true
+		c := s.join()
+		c.count(read)
+		if _, err := tlsConfig(nil).GetConfigForClient(&tls.ClientHelloInfo{Conn: c}); err != nil {
+			t.Error(err)
+		}
+		if got := s.held - secureCost; got != left {
+			t.Errorf("a greeting of %d bytes holds %d, not %d", read, got, left)
 		}
 	}
 }
