@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -121,6 +120,11 @@ func ReadPlain(b []byte) (r *http.Request, head int) {
 	return &plain.Request, head
 }
 
+// Clients is a listener that bounds clients as one of a server does.
+func Clients(l net.Listener) net.Listener {
+	return newClients(l, clientOptions{connections: maxConnections, stalled: 5 * time.Minute, log: slog.New(slog.DiscardHandler)})
+}
+
 // ServePlain serves a listener as a Server does in the clear, without a proxy
 // behind it, but as if its watchdogs were awake. What is not plain goes to rest;
 // all does where departures cannot be learned of.
@@ -131,12 +135,11 @@ func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.
 		defer c.unwatched()
 		handle(w, r)
 	})
-	server := &Server{Proxy: New(Options{Upstream: &url.URL{}, Recorder: silent{}, Log: slog.New(slog.DiscardHandler)})}
 	s := &plainServer{handler: h, log: log.New(io.Discard, "", 0), headTime: headerTimeout, rest: newHandover(l.Addr())}
 	if learns {
 		s.departures = newDepartures()
 	}
-	public := server.bounded(l, descriptors())
+	public := Clients(l)
 	go s.serve(public)
 	return s.rest, func() {
 		public.Close()
