@@ -77,11 +77,5 @@ func tlsConfig(choose func(*tls.ClientHelloInfo) (*tls.Certificate, error), prot
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     append([]string{"h2", "http/1.1"}, protocols...),
 		GetCertificate: choose,
-		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			if c, ok := hello.Conn.(*client); ok {
-				c.greeted()
-			}
-			return nil, nil
-		},
 	}
 }

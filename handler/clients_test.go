@@ -190,7 +190,7 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 // neither do long ones once those that came to nothing are over.
 func TestLongHeadsHaveABound(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Server: handler.WaitForHeads})
+	s := handlertest.Start(t, handlertest.Config{Server: func(s *handler.Server) { s.HeadTimeout = time.Hour }})
 	long := handlertest.Head("GET", "/api/version", handlertest.Bearer(s.Key), "X-Long: "+strings.Repeat("a", 60<<10))
 	passes := func(w *handlertest.Wire) bool {
 		w.SetDeadline(time.Now().Add(handlertest.Patience))
@@ -284,8 +284,8 @@ func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
 // something to say at any time.
 func TestWhatIsSaidBetweenRequestsSetsNoDeadline(t *testing.T) {
 	t.Parallel()
-	p := handler.New(handler.Options{Upstream: &url.URL{}, Recorder: deaf{}, StallTimeout: brief, Log: slog.New(slog.DiscardHandler)})
-	l := handler.Bounded(&handler.Server{Proxy: p}, handlertest.Listen(t))
+	const brief = 30 * time.Millisecond
+	l := handler.Clients(handlertest.Listen(t), brief)
 	handlertest.Dial(t, l.Addr().String())
 	c, err := l.Accept()
 	if err != nil {

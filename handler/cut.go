@@ -43,6 +43,12 @@ func (p *Proxy) LimitInFlight(requests, connections int) {
 	}
 }
 
+// InFlightLimit is how many requests may be in flight at once; 0: no bound.
+func (p *Proxy) InFlightLimit() int { return p.running.max }
+
+// BodyMemory is how many bytes bodies take now beyond what is ordinary.
+func (p *Proxy) BodyMemory() int64 { return p.bodies.used.Load() }
+
 // IdleConnections is how many connections to Ollamas there may be that no request
 // uses, while requests use as many as there may be of those to one Ollama.
 func (p *Proxy) IdleConnections() int { return maxIdle * (len(p.Upstreams) - 1) }

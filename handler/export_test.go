@@ -71,7 +71,7 @@ func Bounds(descriptors, wantedConnections, wantedRequests int) (connections, re
 // (0: none), and gives how many requests it then lets in at once.
 func BoundWith(s *Server, l net.Listener, descriptors int) (requests int) {
 	s.bounded(l, descriptors)
-	return s.Proxy.running.max
+	return s.Proxy.InFlightLimit()
 }
 
 // MostDescriptors is how many a Server expects with so many connections of clients.
@@ -82,24 +82,12 @@ func GrowDescriptorTable(most int, log *slog.Logger) { growDescriptorTable(most,
 
 // BoundSlots has there be n connections to several Ollamas, WaitForSlots has
 // requests wait an hour for one, and SlotsTaken is how many there are.
-func BoundSlots(p *Proxy, n int) { p.pool.slots.bound(n) }
+func BoundSlots(p *Proxy, n int) { p.LimitInFlight(0, n) }
 func WaitForSlots(p *Proxy)      { p.pool.slots.patience = time.Hour }
 func SlotsTaken(p *Proxy) int    { return len(p.pool.slots.taken) }
 
-// Bounded is a public listener as a Server makes it.
-func Bounded(s *Server, l net.Listener) net.Listener { return s.bounded(l, descriptors()) }
-
 // Watched says that a watchdog looks after a connection of such a listener.
 func Watched(c net.Conn) { c.(*client).watched() }
-
-// WaitForHeads gives every client an hour for a request's head.
-func WaitForHeads(s *Server) { s.headTime = time.Hour }
-
-// WaitForStreams gives every client of HTTP/2 an hour to show its key.
-func WaitForStreams(s *Server) { s.firstStreams = time.Hour }
-
-// BodiesTake is how much of it they take.
-func BodiesTake(p *Proxy) int64 { return p.bodies.used.Load() }
 
 // ReadBody reads a body into memory, and tells how much room that takes.
 func ReadBody(from io.Reader, limit, announced int64) (b []byte, took int64, err error) {
@@ -121,8 +109,8 @@ func ReadPlain(b []byte) (r *http.Request, head int) {
 }
 
 // Clients is a listener that bounds clients as one of a server does.
-func Clients(l net.Listener) net.Listener {
-	return newClients(l, clientOptions{connections: maxConnections, stalled: 5 * time.Minute, log: slog.New(slog.DiscardHandler)})
+func Clients(l net.Listener, stalled time.Duration) net.Listener {
+	return newClients(l, clientOptions{connections: maxConnections, stalled: stalled, log: slog.New(slog.DiscardHandler)})
 }
 
 // ServePlain serves a listener as a Server does in the clear, without a proxy
@@ -139,7 +127,7 @@ func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.
 	if learns {
 		s.departures = newDepartures()
 	}
-	public := Clients(l)
+	public := Clients(l, time.Minute)
 	go s.serve(public)
 	return s.rest, func() {
 		public.Close()
@@ -210,16 +198,4 @@ func NewDecoders(max int) (borrow func(context.Context, uuid.UUID) error, giveBa
 		return err
 	}
 	return borrow, func() { s.giveBack(nil) }
-}
-
-// Places is how many requests a proxy has in flight, and how many count against the
-// streams of their keys.
-func Places(p *Proxy) (taken [2]int) {
-	p.budgets.mu.Lock()
-	defer p.budgets.mu.Unlock()
-	for _, a := range p.budgets.all {
-		taken[1] += a.running
-	}
-	taken[0] = p.running.len()
-	return taken
 }

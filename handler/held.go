@@ -239,6 +239,14 @@ func (c *client) completeHead() {
 	}
 }
 
+// noteGreeting is for tls.Config.GetConfigForClient: the greeting has come.
+func noteGreeting(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if c, ok := hello.Conn.(*client); ok {
+		c.greeted()
+	}
+	return nil, nil
+}
+
 // greeted says that the greeting with which TLS begins has come to its end.
 func (c *client) greeted() {
 	c.home.charge(c, false, func(h *held) { h.read -= min(h.read, smallHead) })

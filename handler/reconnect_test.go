@@ -29,7 +29,7 @@ func TestManyShowTheirFirstKeyAtOnce(t *testing.T) {
 	const many = 80
 	a := &assembly{}
 	a.all.Add(many)
-	s := handlertest.Start(t, handlertest.Config{Certificates: loadCertificate(t), Server: handler.WaitForStreams, Proxy: func(o *handler.Options) {
+	s := handlertest.Start(t, handlertest.Config{Certificates: loadCertificate(t), Server: func(s *handler.Server) { s.FirstStreams = time.Hour }, Proxy: func(o *handler.Options) {
 		a.KeyVerifier, o.Keys = o.Keys, a
 	}})
 	var clients []*h2

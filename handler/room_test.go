@@ -47,7 +47,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	packed := farReaching(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
 
 	first := beginRequest(s, t, "/v1/chat/completions", body(1<<20))
-	if took := handler.BodiesTake(s.Proxy); took < 1<<20-16<<10 || took > 1<<20 {
+	if took := s.Proxy.BodyMemory(); took < 1<<20-16<<10 || took > 1<<20 {
 		t.Errorf("a body of 1 MiB takes %d bytes", took)
 	}
 	// There are 16 KiB left.
@@ -80,7 +80,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	if n := len(s.Ollama.Seen()); n != 3 {
 		t.Errorf("%d requests reached Ollama", n)
 	}
-	if took := handler.BodiesTake(s.Proxy); took != 0 {
+	if took := s.Proxy.BodyMemory(); took != 0 {
 		t.Errorf("afterwards bodies take %d bytes", took)
 	}
 	if got := s.Ask(t, "POST", "/v1/audio/transcriptions", form, formType); got.Status == 503 {
@@ -99,10 +99,10 @@ func TestABodyIsNotKept(t *testing.T) {
 		body += strings.Repeat(" ", size-len(body))
 		w.Writef("%s\r\n%x\r\n%s\r\n0\r\n\r\n", handlertest.Head("POST", handlertest.Chats[0].Path, handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), size, body)
 		res := w.Begun("POST")
-		for until := time.Now().Add(handlertest.Patience); handler.BodiesTake(s.Proxy) != 0 && time.Now().Before(until); {
+		for until := time.Now().Add(handlertest.Patience); s.Proxy.BodyMemory() != 0 && time.Now().Before(until); {
 			runtime.Gosched() // Ollama may have it before the proxy has noticed
 		}
-		if took := handler.BodiesTake(s.Proxy); took != 0 {
+		if took := s.Proxy.BodyMemory(); took != 0 {
 			t.Errorf("during the answer a body of %d bytes takes %d", size, took)
 		}
 		go func() {

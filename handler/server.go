@@ -84,8 +84,14 @@ type Server struct {
 	// is to stop.
 	Grace time.Duration
 
-	headTime     time.Duration // 0: headerTimeout
-	firstStreams time.Duration // 0: the constant
+	// HeadTimeout is how long a client may take for a request's head. 0 means 10
+	// seconds.
+	HeadTimeout time.Duration
+
+	// FirstStreams is how long a client of HTTP/2 may have streams, none of which
+	// has shown a valid key, until it counts as having all that it may. 0 means 100
+	// milliseconds.
+	FirstStreams time.Duration
 }
 
 // Serve serves until the context ends, or one of the listeners fails. Then it
@@ -113,6 +119,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.config()
+			front.TLSConfig.GetConfigForClient = noteGreeting
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
@@ -157,7 +164,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 func (s *Server) bounded(public net.Listener, descriptors int) *clients {
 	b := boundsFor(descriptors, cmp.Or(s.MaxConnections, maxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.requests, b.upstream)
-	return newClients(public, clientOptions{b.connections, s.Proxy.StallTimeout, s.Certificates != nil, s.Proxy.Log, s.firstStreams})
+	return newClients(public, clientOptions{b.connections, s.Proxy.StallTimeout, s.Certificates != nil, s.Proxy.Log, s.FirstStreams})
 }
 
 // mostDescriptors returns how many descriptors a Server may come to have, whose
@@ -195,7 +202,7 @@ func (s *Server) server(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           dropRequests(endUnclear(h)),
 		ConnState:         connState,
-		ReadHeaderTimeout: cmp.Or(s.headTime, headerTimeout),
+		ReadHeaderTimeout: cmp.Or(s.HeadTimeout, headerTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
