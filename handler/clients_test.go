@@ -285,7 +285,7 @@ func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
 func TestWhatIsSaidBetweenRequestsSetsNoDeadline(t *testing.T) {
 	t.Parallel()
 	const brief = 30 * time.Millisecond
-	l := handler.Clients(handlertest.Listen(t), brief)
+	l := handler.ClientsOn(handlertest.Listen(t), brief)
 	handlertest.Dial(t, l.Addr().String())
 	c, err := l.Accept()
 	if err != nil {

@@ -37,7 +37,7 @@ func TestTheDescriptorTableGrowsWithinTheLimit(t *testing.T) {
 	var said strings.Builder
 	log := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, most := range []int{math.MinInt, -1, 0, 1, 2, 1000, math.MaxInt} {
-		handler.GrowDescriptorTable(most, log)
+		handler.GrowTable(most, log)
 	}
 	if said.Len() > 0 {
 		t.Error(said.String())

@@ -77,8 +77,8 @@ func BoundWith(s *Server, l net.Listener, descriptors int) (requests int) {
 // MostDescriptors is how many a Server expects with so many connections of clients.
 func MostDescriptors(s *Server, connections int) int { return s.mostDescriptors(connections) }
 
-// GrowDescriptorTable makes room for so many.
-func GrowDescriptorTable(most int, log *slog.Logger) { growDescriptorTable(most, log) }
+// GrowTable makes room for so many.
+func GrowTable(most int, log *slog.Logger) { growDescriptorTable(most, log) }
 
 // BoundSlots has there be n connections to several Ollamas, WaitForSlots has
 // requests wait an hour for one, and SlotsTaken is how many there are.
@@ -108,8 +108,8 @@ func ReadPlain(b []byte) (r *http.Request, head int) {
 	return &plain.Request, head
 }
 
-// Clients is a listener that bounds clients as one of a server does.
-func Clients(l net.Listener, stalled time.Duration) net.Listener {
+// ClientsOn is a listener that bounds clients as one of a server does.
+func ClientsOn(l net.Listener, stalled time.Duration) net.Listener {
 	return newClients(l, clientOptions{connections: maxConnections, stalled: stalled, log: slog.New(slog.DiscardHandler)})
 }
 
@@ -127,7 +127,7 @@ func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.
 	if learns {
 		s.departures = newDepartures()
 	}
-	public := Clients(l, time.Minute)
+	public := ClientsOn(l, time.Minute)
 	go s.serve(public)
 	return s.rest, func() {
 		public.Close()

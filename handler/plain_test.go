@@ -350,7 +350,7 @@ func TestAHeadHasNoMoreTimeForChangingHands(t *testing.T) {
 		"what follows a head":  {"GET /known HTTP/1.1\r\nHost: x\r\n\r\n", time.Unix(1, 0), "GET /known HTTP/1.1\r\nHost: x\r\n\r\n", 2},
 	} {
 		l := handlertest.Listen(t)
-		public := handler.Clients(l, time.Minute)
+		public := handler.ClientsOn(l, time.Minute)
 		w := handlertest.Dial(t, l.Addr().String())
 		accepted, err := public.Accept()
 		if err != nil {

@@ -59,9 +59,9 @@ func TestAKeyRevokedWhileItIsVerified(t *testing.T) {
 	p := New(Options{
 		Upstream: &url.URL{Scheme: "http", Host: "ollama"},
 		Keys:     keys,
-		Recorder: silent{},
+		Recorder: quiet{},
 		Log:      slog.New(slog.DiscardHandler),
-		Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		Transport: upstreamFunc(func(*http.Request) (*http.Response, error) {
 			t.Error("it reached Ollama")
 			return nil, http.ErrServerClosed
 		}),
@@ -134,3 +134,17 @@ func TestReloadsDoNotWaitForEachOther(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// quiet is a Recorder for a request that is refused.
+type quiet struct{ Recorder }
+
+func (quiet) RequestStarted(int)                           {}
+func (quiet) Refused(string)                               {}
+func (quiet) KeySeen([16]byte, []byte) int                 { return 0 }
+func (quiet) UpstreamJoined(string) int                    { return 0 }
+func (quiet) RequestEnded(int, string, int, time.Duration) {}
+
+// upstreamFunc is an Ollama.
+type upstreamFunc func(*http.Request) (*http.Response, error)
+
+func (f upstreamFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

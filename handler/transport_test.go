@@ -388,12 +388,12 @@ func TestTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	dialed := 0
-	transport := handler.TransportOver(func(ctx context.Context) (net.Conn, error) {
+	roundTripper := handler.TransportOver(func(ctx context.Context) (net.Conn, error) {
 		dialed++
 		dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots}}
 		return dialer.DialContext(ctx, "tcp", server.Listener.Addr().String())
 	})
-	t.Cleanup(transport.(interface{ CloseIdleConnections() }).CloseIdleConnections)
+	t.Cleanup(roundTripper.(interface{ CloseIdleConnections() }).CloseIdleConnections)
 	for i, c := range []struct {
 		surplus string
 		dialed  int
@@ -405,7 +405,7 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		res, err := transport.RoundTrip(r)
+		res, err := roundTripper.RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -772,7 +772,7 @@ func TestManyOnManyConnections(t *testing.T) {
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 	u := &url.URL{Scheme: "http", Host: l.Addr().String()}
-	transport := handler.NewTransport(u)
+	roundTripper := handler.NewTransport(u)
 	var all sync.WaitGroup
 	for client := range 20 {
 		all.Go(func() {
@@ -783,7 +783,7 @@ func TestManyOnManyConnections(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				res, err := transport.RoundTrip(r)
+				res, err := roundTripper.RoundTrip(r)
 				if err != nil {
 					t.Error(err)
 					return
@@ -808,7 +808,7 @@ func BenchmarkTransport(b *testing.B) {
 	go server.Serve(l)
 	b.Cleanup(func() { server.Close() })
 	u := &url.URL{Scheme: "http", Host: l.Addr().String()}
-	for name, transport := range map[string]http.RoundTripper{"ours": handler.NewTransport(u), "net-http": &http.Transport{DisableCompression: true}} {
+	for name, roundTripper := range map[string]http.RoundTripper{"ours": handler.NewTransport(u), "net-http": &http.Transport{DisableCompression: true}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -816,7 +816,7 @@ func BenchmarkTransport(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				res, err := transport.RoundTrip(r)
+				res, err := roundTripper.RoundTrip(r)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -48,10 +48,10 @@ func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, er
 }
 
 // inMemory is an answer like res with another body.
-func inMemory(res *http.Response, body []byte, r *http.Request) *http.Response {
-	res.Request, res.ContentLength = r, int64(len(body))
-	res.Header.Set("Content-Length", strconv.Itoa(len(body)))
-	res.Body = newMemory(content{first: body})
+func inMemory(res *http.Response, text []byte, r *http.Request) *http.Response {
+	res.Request, res.ContentLength = r, int64(len(text))
+	res.Header.Set("Content-Length", strconv.Itoa(len(text)))
+	res.Body = newMemory(content{first: text})
 	if r.Method == http.MethodHead {
 		res.Body = http.NoBody
 	}

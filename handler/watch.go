@@ -302,12 +302,12 @@ func (m *member) ask(ctx context.Context, path string) (listing, error) {
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(&body); err != nil {
 		return nil, errBadList
 	}
-	models := listing{}
+	listed := listing{}
 	for _, one := range body.Models {
 		remote := one.RemoteHost != "" || one.RemoteModel != ""
-		if name, ok := signer.CanonicalName(or(one.Name, one.Model)); ok && (len(models) < maxKnown || remote) {
-			models[name] = models[name] || remote
+		if name, ok := signer.CanonicalName(or(one.Name, one.Model)); ok && (len(listed) < maxKnown || remote) {
+			listed[name] = listed[name] || remote
 		}
 	}
-	return models, nil
+	return listed, nil
 }
