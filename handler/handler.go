@@ -155,7 +155,7 @@ func New(o Options) *Proxy {
 		o.StallTimeout = 5 * time.Minute
 	}
 	p := &Proxy{Options: o, bodies: room{max: cmp.Or(o.MaxBodyMemory, maxBodies)}}
-	p.pool = newPool(poolOptions{o.Recorder, o.Log, o.Resolver, o.AllowCloud}, o.Upstreams, alone)
+	p.pool = newPool(poolOptions{recorder: o.Recorder, logger: o.Log, resolver: o.Resolver, open: o.AllowCloud}, o.Upstreams, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

@@ -164,7 +164,9 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 func (s *Server) bounded(public net.Listener, descriptors int) *clients {
 	b := boundsFor(descriptors, cmp.Or(s.MaxConnections, maxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.requests, b.upstream)
-	return newClients(public, clientOptions{b.connections, s.Proxy.StallTimeout, s.Certificates != nil, s.Proxy.Log, s.FirstStreams})
+	return newClients(public, clientOptions{
+		connections: b.connections, stalled: s.Proxy.StallTimeout, secure: s.Certificates != nil, log: s.Proxy.Log, firstStreams: s.FirstStreams,
+	})
 }
 
 // mostDescriptors returns how many descriptors a Server may come to have, whose
