@@ -161,7 +161,7 @@ func newApp() *cli.App {
 					text("key-file", "", "read the key from `FILE`"),
 					&cli.BoolFlag{Name: "insecure", Usage: "send the key over plain http to another machine"},
 				},
-				Action: connect,
+				Action: runConnect,
 			},
 			{
 				Name:        "top",
@@ -172,7 +172,7 @@ func newApp() *cli.App {
 					span("interval", 2*time.Second, "look every `DURATION`"),
 					&cli.BoolFlag{Name: "once", Usage: "look once, and print plain lines"},
 				},
-				Action: top,
+				Action: runTop,
 			},
 			{
 				Name:        "healthcheck",
@@ -658,8 +658,8 @@ func revoke(c *cli.Context) error {
 	return nil
 }
 
-// connect is the client's side: an Ollama without keys on this machine.
-func connect(c *cli.Context) error {
+// runConnect is the client's side: an Ollama without keys on this machine.
+func runConnect(c *cli.Context) error {
 	if err := arguments(c, 1, "URL"); err != nil {
 		return err
 	}
@@ -690,7 +690,7 @@ func connect(c *cli.Context) error {
 	return handler.ServeConnector(untilSignal(c.Context), connector, l, time.Minute)
 }
 
-func top(c *cli.Context) error {
+func runTop(c *cli.Context) error {
 	if err := arguments(c, 0, ""); err != nil {
 		return err
 	}

@@ -77,8 +77,8 @@ func makeSecret(t *testing.T) string {
 	return path
 }
 
-// server is a running `ollama-proxy serve`.
-type server struct {
+// process is a running `ollama-proxy serve`.
+type process struct {
 	*exec.Cmd
 	address, metrics string
 	stdout           string        // its path
@@ -88,9 +88,9 @@ type server struct {
 var servingLine = regexp.MustCompile(`msg"?[=:]"?serving"? ?,?"?address"?[=:]"?([^\s"]+)"?[ ,]"?(?:metrics|remote)"?[=:]"?([^\s"]+)`)
 
 // start starts a server and waits until it serves.
-func start(t *testing.T, cmd *exec.Cmd) *server {
+func start(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
-	s := &server{Cmd: cmd, stdout: filepath.Join(t.TempDir(), "stdout")}
+	s := &process{Cmd: cmd, stdout: filepath.Join(t.TempDir(), "stdout")}
 	stdout, err := os.Create(s.stdout)
 	if err != nil {
 		t.Fatal(err)
@@ -796,13 +796,13 @@ func TestHelpShowsNoSecret(t *testing.T) {
 }
 
 // printed is what the server has printed so far.
-func (s *server) printed() string {
+func (s *process) printed() string {
 	text, _ := os.ReadFile(s.stdout)
 	return string(text)
 }
 
 // firstKey is the key that the server has printed.
-func firstKey(s *server) string {
+func firstKey(s *process) string {
 	return regexp.MustCompile(`OLLAMA-\S+\.[\w-]{43}`).FindString(s.printed())
 }
 
@@ -866,7 +866,7 @@ func TestCaveatFlags(t *testing.T) {
 }
 
 // stream opens a stream and reads its first line; the stand-in sends no third.
-func stream(t *testing.T, s *server, key string) *bufio.Reader {
+func stream(t *testing.T, s *process, key string) *bufio.Reader {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, s.address+"/api/generate", strings.NewReader(`{"model":"hang-mid","prompt":"x"}`))
 	if err != nil {
@@ -1073,7 +1073,7 @@ func TestTheDescriptorTableHasItsSizeFromTheStart(t *testing.T) {
 		{"connect", nil, 10_000, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			var s *server
+			var s *process
 			switch {
 			case row.args != nil:
 				s = start(t, command(t, dir, serveArgs(row.args...)...))
@@ -1105,7 +1105,7 @@ func TestTheDescriptorTableHasItsSizeFromTheStart(t *testing.T) {
 const tableSize = `\nFDSize:\s+(\d+)`
 
 // inProc finds a number in one of the files that the kernel has about a server.
-func inProc(t *testing.T, s *server, file, pattern string) int {
+func inProc(t *testing.T, s *process, file, pattern string) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", s.Process.Pid, file))
 	if err != nil {

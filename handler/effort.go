@@ -36,6 +36,9 @@ type restful struct {
 	effort
 }
 
+// newRestful reads from r, and rests meanwhile.
+func newRestful(r io.Reader) *restful { return &restful{r, newEffort()} }
+
 func (r *restful) Read(b []byte) (int, error) {
 	r.rest()
 	return r.Reader.Read(b)

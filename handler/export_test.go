@@ -168,7 +168,7 @@ func Unchunk(pieces ...[]byte) (body []byte, used int, err error) {
 }
 
 // Restful is a reader that rests now and then.
-func Restful(r io.Reader) io.Reader { return &restful{r, newEffort()} }
+func Restful(r io.Reader) io.Reader { return newRestful(r) }
 
 // NewLifetime begins a lifetime. waiting says how many functions are to be called
 // after its end.

@@ -196,7 +196,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 			// Some version of Ollama might decode it, and find another form.
 			return errUnreadable
 		}
-		model, err := formModel(x.r.Header.Get("Content-Type"), &restful{newMemory(x.body.small), newEffort()})
+		model, err := formModel(x.r.Header.Get("Content-Type"), newRestful(newMemory(x.body.small)))
 		if err != nil {
 			return err
 		}
@@ -236,7 +236,7 @@ func bodyNames(x *exchange) (names, error) {
 		return names{}, err
 	}
 	defer giveBack(decoder)
-	plain := &restful{io.LimitReader(decoder, maxDecoded), newEffort()}
+	plain := newRestful(io.LimitReader(decoder, maxDecoded))
 	s := borrow(chunkSpaces)
 	defer s.giveBack()
 	for {

@@ -20,13 +20,13 @@ type upstreams struct {
 
 	kinds, choices, reasons []string
 
-	children atomic.Pointer[[]*upstream]
+	children atomic.Pointer[[]*upstreamSeries]
 	changing sync.Mutex // held to change children
 }
 
 // upstream holds the children of one Ollama, so that events need no lookup in a
 // vector.
-type upstream struct {
+type upstreamSeries struct {
 	name     string
 	up       prometheus.Gauge
 	inFlight prometheus.Gauge
@@ -44,7 +44,7 @@ func newUpstreams(o Options) *upstreams {
 		inFlight: gauges("upstream_in_flight_requests", "Requests that one of several Ollamas has.", "upstream"),
 		kinds:    o.UpstreamErrors, choices: o.UpstreamChoices, reasons: o.UpstreamRetries,
 	}
-	u.children.Store(&[]*upstream{})
+	u.children.Store(&[]*upstreamSeries{})
 	return u
 }
 
@@ -59,7 +59,7 @@ func (m *Metrics) UpstreamJoined(name string) int {
 	u.changing.Lock()
 	defer u.changing.Unlock()
 	children := slices.Clone(*u.children.Load())
-	one := &upstream{
+	one := &upstreamSeries{
 		name: name, up: u.up.WithLabelValues(name), inFlight: u.inFlight.WithLabelValues(name),
 		failures: childrenOf(u.failures, name, u.kinds), requests: childrenOf(u.requests, name, u.choices), retries: childrenOf(u.retries, name, u.reasons),
 	}
@@ -89,7 +89,7 @@ func (m *Metrics) UpstreamLeft(upstream int) {
 	}
 }
 
-func (m *Metrics) upstream(number int) *upstream { return (*m.upstreams.children.Load())[number] }
+func (m *Metrics) upstream(number int) *upstreamSeries { return (*m.upstreams.children.Load())[number] }
 
 // UpstreamUp sets whether an Ollama answers.
 func (m *Metrics) UpstreamUp(upstream int, up bool) {
