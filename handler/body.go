@@ -5,7 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"sync"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -22,50 +22,6 @@ var (
 	// memory.
 	errTooMany = &refusal{http.StatusServiceUnavailable, reasonOverload, "too many large requests at once, try again", 1}
 )
-
-// body is a request's body on its way to Ollama. The zero body is empty.
-type body struct {
-	length int64     // -1: not known
-	small  content   // all of it, if it is in memory
-	large  io.Reader // otherwise
-	upload *transfer // of a large body, once it has been handed to the transport
-
-	portion *portion // of the memory that all bodies take
-}
-
-// readCloser is the body as http.Request wants it.
-func (b *body) readCloser() io.ReadCloser {
-	switch {
-	case b.small.first != nil:
-		return newMemory(b.small)
-	case b.large != nil:
-		b.upload = &transfer{Reader: b.large, closed: make(chan struct{})}
-		return b.upload
-	}
-	return http.NoBody
-}
-
-// letGo lets go of a body in memory, which will not be sent again: its answer may
-// take far longer.
-func (b *body) letGo() {
-	if b.small.first != nil {
-		b.small = content{}
-		b.portion.giveBack()
-	}
-}
-
-// transfer is a large body in the transport's hands: it reads in a goroutine of
-// its own, and may do so after it has returned an answer or an error.
-type transfer struct {
-	io.Reader
-	once   sync.Once
-	closed chan struct{} // once it will read no more
-}
-
-func (t *transfer) Close() error {
-	t.once.Do(func() { close(t.closed) })
-	return nil
-}
 
 // endUpload waits until the client's body is no longer being read: the server
 // takes the connection back when the handler returns.
@@ -312,4 +268,9 @@ func (s *source) Read(p []byte) (int, error) {
 		s.failed.Store(&failure)
 	}
 	return n, err
+}
+
+// zstd reports whether Ollama would decode the body: it does so under /v1.
+func (x *exchange) zstd() bool {
+	return strings.HasPrefix(x.path, "/v1/") && x.r.Header.Get("Content-Encoding") == "zstd"
 }

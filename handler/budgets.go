@@ -110,3 +110,7 @@ func (b *budgets) sweep(now time.Time) {
 
 // inSeconds rounds up: a client that waits that long finds room.
 func inSeconds(d time.Duration) int { return max(1, int(math.Ceil(d.Seconds()))) }
+
+const reasonRPM = "rpm"
+
+const reasonStreams = "streams"

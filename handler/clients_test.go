@@ -3,10 +3,8 @@ package handler_test
 import (
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -277,68 +275,5 @@ func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
 	}
 	if got := s.Ask(t, "GET", "/api/version", "", long); got.Status != 200 {
 		t.Error(got)
-	}
-}
-
-// TestWhatIsSaidBetweenRequestsSetsNoDeadline for what comes later: TLS may have
-// something to say at any time.
-func TestWhatIsSaidBetweenRequestsSetsNoDeadline(t *testing.T) {
-	t.Parallel()
-	const brief = 30 * time.Millisecond
-	l := handler.ClientsOn(handlertest.Listen(t), brief)
-	handlertest.Dial(t, l.Addr().String())
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := io.WriteString(c, "between requests"); err != nil {
-		t.Fatal(err)
-	}
-	handler.Watched(c)
-	<-time.After(2 * brief)
-	if _, err := io.WriteString(c, "a stream"); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestDescriptorsAreSharedOut such that they suffice for all. Where it is not known
-// how many there are, as on Windows, what the operator said still holds.
-func TestDescriptorsAreSharedOut(t *testing.T) {
-	type counts struct{ connections, requests, upstream int }
-	for _, row := range []struct {
-		descriptors, connections, requests int // known; wanted
-		want                               counts
-	}{
-		{1 << 20, 10_000, 0, counts{10_000, 1<<20 - 10_100, 1<<20 - 10_100}},
-		{20_000, 10_000, 0, counts{9950, 9950, 9950}},
-		{20_000, 10_000, 9951, counts{9950, 9950, 9950}},
-		{20_000, 10_000, 9949, counts{9950, 9949, 9950}},
-		{1024, 10_000, 0, counts{462, 462, 462}},
-		{1024, 100, 0, counts{100, 824, 824}},
-		{1024, 100, 1, counts{100, 1, 824}},
-		{256, 10_000, 0, counts{96, 96, 96}},
-		{3, 10_000, 0, counts{1, 2, 2}},
-
-		{0, 10_000, 0, counts{10_000, 0, 0}},
-		{0, 100, 1, counts{100, 1, 0}},
-		{0, 10_000, 1 << 30, counts{10_000, 1 << 30, 0}},
-	} {
-		connections, requests, upstream := handler.Bounds(row.descriptors, row.connections, row.requests)
-		if got := (counts{connections, requests, upstream}); got != row.want {
-			t.Errorf("of %d descriptors, for %d connections and %d requests: %+v", row.descriptors, row.connections, row.requests, got)
-		}
-	}
-}
-
-func TestMaxInFlightHoldsWithoutADescriptorLimit(t *testing.T) {
-	for _, row := range []struct{ descriptors, said, want int }{
-		{0, 3, 3}, {0, 0, 0}, {1 << 20, 3, 3}, {100, 1000, 38},
-	} {
-		upstream := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
-		s := &handler.Server{Proxy: handler.New(handler.Options{Upstream: upstream, MaxInFlight: row.said, Recorder: handlertest.NewSpy(), Log: slog.New(slog.DiscardHandler)})}
-		if got := handler.BoundWith(s, handlertest.Listen(t), row.descriptors); got != row.want {
-			t.Errorf("%d descriptors (0: not known) and --max-in-flight %d: %d requests at once, not %d", row.descriptors, row.said, got, row.want)
-		}
 	}
 }

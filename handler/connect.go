@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -222,51 +221,6 @@ func (u *upload) err() error {
 		return *err
 	}
 	return nil
-}
-
-var (
-	errForeignHost   = errors.New("this port serves its own machine only: the Host must be localhost or a loopback address")
-	errForeignOrigin = errors.New("this port does not serve web pages of other origins")
-)
-
-// checkLocal returns an error if the request might come from a web page in the
-// user's browser. Such a page can send here whatever it likes, and if the name
-// that it was loaded from now leads here (DNS rebinding), also read the answer.
-// The browser tells by Host, Origin and Sec-Fetch-Site. A request without any
-// Host comes from no browser.
-func checkLocal(r *http.Request) error {
-	if r.Host != "" && !isLoopback(hostOf(r.Host)) {
-		return errForeignHost
-	}
-	for _, origin := range r.Header["Origin"] {
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || !isLoopback(u.Hostname()) {
-			return errForeignOrigin
-		}
-	}
-	for _, site := range r.Header["Sec-Fetch-Site"] {
-		if strings.EqualFold(site, "cross-site") {
-			return errForeignOrigin
-		}
-	}
-	return nil
-}
-
-func hostOf(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.Trim(hostport, "[]")
-}
-
-// isLoopback reports whether the host, a name or an address, is this machine's
-// own and nobody else's. Of names only localhost is.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
 }
 
 // ServeConnector serves h, which [NewConnector] made, on l until the context

@@ -1,6 +1,9 @@
 package handler
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+)
 
 // ending follows a stream, to tell at its end whether it is whole. It reads the
 // stream as clients do: line by line, and in events of one or more lines. What a
@@ -238,3 +241,7 @@ func (e *ending) finish(t *tail) {
 	e.unread = 0
 	e.settle()
 }
+
+var errTruncated = errors.New("the stream ended without its last word")
+
+var errReported = errors.New("the stream ended with an error of Ollama's own")

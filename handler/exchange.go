@@ -178,13 +178,7 @@ func (x *exchange) hangUp() {
 	}
 }
 
-const cutGrace = time.Second
-
 // hangUpAfter is how long a stream of HTTP/2 that has been cut has to come to its
 // end: cutGrace, the time for parting words, and one second more for a machine that
 // is busy, since all streams of the connection end with it.
 const hangUpAfter = cutGrace + parting + time.Second
-
-// lingering is how long a client that has been refused may go on sending its
-// body, so that it gets to read why.
-const lingering = time.Second

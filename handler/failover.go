@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 )
 
@@ -155,18 +154,3 @@ func keep(res *http.Response) *http.Response {
 type brokenOff struct{ err error }
 
 func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }
-
-// isRefused reports whether there was no connection.
-func isRefused(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
-}
-
-// unanswered is why a connection broke before any of the answer had come.
-type unanswered struct{ error }
-
-func (u unanswered) Unwrap() error { return u.error }
-
-func isUnanswered(err error) bool {
-	return errors.As(err, new(unanswered)) && (isDisconnect(err) || errors.Is(err, io.EOF))
-}

@@ -6,20 +6,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 )
 
 var (
 	errShutdown = errors.New("the proxy is shutting down")
 	errRevoked  = errors.New("the API key has been revoked")
-	errNotHTTP  = errors.New("not a proper HTTP answer")
-
-	errTruncated = errors.New("the stream ended without its last word")
-	errReported  = errors.New("the stream ended with an error of Ollama's own")
 )
-
-const unreachable = "Ollama cannot be reached"
 
 // failure is why an exchange did not come to its proper end.
 type failure struct {
@@ -84,10 +77,6 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 // reported is the failure that Ollama itself has told the client of, at the end of
 // a stream.
 var reported = failure{outcome: outcomeUpstreamError, kind: upstreamReported}
-
-func isDisconnect(err error) bool {
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
 
 // note keeps what the failure was for the report. Errors that are not about
 // connections are not kept as they are: they may quote what Ollama sent.

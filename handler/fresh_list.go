@@ -173,3 +173,5 @@ func statusError(path string, status int) error {
 	}
 	return err
 }
+
+const unreachable = "Ollama cannot be reached"

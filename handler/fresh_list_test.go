@@ -1,7 +1,6 @@
 package handler_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
@@ -237,38 +235,6 @@ func TestAListThatDoesNotCome(t *testing.T) {
 		})
 		if took := time.Since(begun); a.Status != 502 || took > 20*time.Second {
 			t.Errorf("after %v: %d %s", took, a.Status, a.Body)
-		}
-	})
-}
-
-// TestALookEndsWithTheLastWhoWaits: what nobody wants is not asked for.
-func TestALookEndsWithTheLastWhoWaits(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var probe handler.SharedProbe
-		var asked, running atomic.Int32
-		ask := func(ctx context.Context) error {
-			asked.Add(1)
-			running.Add(1)
-			defer running.Add(-1)
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		ctx, leave := context.WithCancel(t.Context())
-		for range 3 {
-			go probe.Wait(ctx, time.Hour, ask)
-			synctest.Wait()
-		}
-		if n := asked.Load(); n != 1 {
-			t.Errorf("%d looks run at once", n)
-		}
-		leave()
-		synctest.Wait()
-		if n := running.Load(); n != 0 || asked.Load() > 2 {
-			t.Errorf("%d looks run, though nobody waits; there were %d", n, asked.Load())
-		}
-		if err := probe.Wait(t.Context(), time.Second, func(context.Context) error { return nil }); err != nil {
-			t.Errorf("afterwards: %v", err)
 		}
 	})
 }

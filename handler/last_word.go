@@ -1,7 +1,5 @@
 package handler
 
-import "net/http"
-
 // lastWord is what ends a stream that is whole. Whether the body came to a clean
 // end says nothing: when Ollama's runner dies, or repeats itself too often,
 // Ollama just ends it.
@@ -44,17 +42,4 @@ func (w lastWord) kind(name string) eventKind {
 		return final
 	}
 	return ordinary
-}
-
-// expectEnd is the last word that the answer is to have: none if it is no stream,
-// not in the form of its route, or not a success.
-func (x *exchange) expectEnd(res *http.Response) lastWord {
-	if x.route == nil || res.StatusCode != http.StatusOK {
-		return noLastWord
-	}
-	word := x.route.lastWord
-	if kind := streamKindOf(res.Header); word.lines() && kind == jsonLines || !word.lines() && kind == sse {
-		return word
-	}
-	return noLastWord
 }

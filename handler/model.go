@@ -1,44 +1,12 @@
 package handler
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
 	"net/http"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
-
-// modelSource is where a route's requests say which model they are about, and
-// what it is for.
-type modelSource int
-
-const (
-	noModel        modelSource = iota // they are about none
-	inModel                           // the body's "model"
-	inModelOrName                     // the body's "model", or "name" where that is empty
-	inManaged                         // the same, of a model to pull or delete
-	inPushed                          // the same, of a model to push
-	inModelAndFrom                    // the same, made of the model in "from"
-	inCopy                            // the body's "source" and "destination"
-	inForm                            // the form's "model"
-	inPath                            // the path's last segment
-	inAnswer                          // about all: the answer lists them
-	untold                            // nobody can tell
-)
-
-// isJSON reports whether the models stand in a body of JSON.
-func (s modelSource) isJSON() bool {
-	switch s {
-	case inModel, inModelOrName, inManaged, inPushed, inModelAndFrom, inCopy:
-		return true
-	}
-	return false
-}
-
-var errUnreadable = errors.New("the request body cannot be read")
 
 var (
 	errCloud = &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
@@ -49,36 +17,6 @@ var (
 	errNoName = &refusal{status: http.StatusBadRequest, reason: reasonModel,
 		message: "the request names a model in a form that Ollama does not take: write it like llama3.2, qwen3:8b or namespace/model:tag"}
 )
-
-// pick gives the models that Ollama would use.
-func (s modelSource) pick(n names) (m mentions) {
-	switch s {
-	case inModel:
-		m.add(n.model, toRun)
-	case inModelOrName:
-		m.add(or(n.model, n.name), toRun)
-	case inManaged:
-		m.add(or(n.model, n.name), toManage)
-	case inPushed:
-		m.add(or(n.model, n.name), toPush)
-	case inModelAndFrom:
-		m.add(or(n.model, n.name), toStore)
-		if n.from != "" {
-			m.add(n.from, toDerive)
-		}
-	case inCopy:
-		m.add(n.source, toCopy)
-		m.add(n.destination, toStore)
-	}
-	return m
-}
-
-func or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
-}
 
 // guard refuses a request for a model that the key, or the proxy, does not
 // allow, and one whose name can be no model's. If the models cannot be told,
@@ -246,32 +184,6 @@ func bodyNames(x *exchange) (names, error) {
 		}
 		if err != nil {
 			return names{}, errUnreadable
-		}
-	}
-}
-
-// formModel reads the field "model" of a multipart form: the first that is no
-// file, as http.Request.FormValue does.
-func formModel(contentType string, body io.Reader) (string, error) {
-	media, params, err := mime.ParseMediaType(contentType)
-	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
-		return "", errUnreadable
-	}
-	form := multipart.NewReader(body, params["boundary"])
-	for {
-		part, err := form.NextPart()
-		if err == io.EOF {
-			return "", nil
-		}
-		if err != nil {
-			return "", errUnreadable
-		}
-		if part.FormName() == "model" && part.FileName() == "" {
-			value, err := io.ReadAll(io.LimitReader(part, maxNameValue+1))
-			if err != nil || len(value) > maxNameValue {
-				return "", errUnreadable
-			}
-			return string(value), nil
 		}
 	}
 }

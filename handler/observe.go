@@ -112,3 +112,17 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	}
 	p.Log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
+
+// countAnswer reports what an answer took under its model, or under "other" if
+// Ollama does not list that model: a client must not choose what a label is.
+func (p *Proxy) countAnswer(x *exchange, t *tail) {
+	prompt, completion := t.tokens(x.dialect)
+	model, label := x.model.Load(), other
+	if model == nil && prompt == 0 && completion == 0 {
+		return
+	}
+	if model != nil && p.pool.knows(*model) {
+		label = *model
+	}
+	p.Recorder.Answered(x.keyID, label, x.sent.Load(), prompt, completion)
+}

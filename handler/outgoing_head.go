@@ -77,15 +77,3 @@ func appendTarget(b []byte, u *url.URL) []byte {
 	}
 	return b
 }
-
-// isToken reports whether s is what HTTP calls one: no header has another name.
-func isToken(s string) bool {
-	for i := range len(s) {
-		if !isTokenByte(s[i]) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isTokenByte(c byte) bool { return kinds[c]&token != 0 }

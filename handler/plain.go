@@ -86,9 +86,6 @@ func (s *plainServer) close() {
 	})
 }
 
-// longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
-
 // plainConn is a connection that plainServer serves.
 type plainConn struct {
 	client *client

@@ -98,8 +98,6 @@ func (a *plainAnswer) writeChunk(p []byte) (int, error) {
 	return a.written(len(p))
 }
 
-var crlf = []byte("\r\n")
-
 func (a *plainAnswer) written(n int) (int, error) {
 	if a.err != nil {
 		return 0, a.err

@@ -4,21 +4,14 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// maxPlainHeaders is how many headers a plain request or response may have.
-const maxPlainHeaders = 32
-
 // maxPlainBody is the most that a plain request may announce: 1 MiB.
 const maxPlainBody = 1 << 20
-
-// ordinaryHeaders is how many they have mostly.
-const ordinaryHeaders = 6
 
 // plainRequest is a request that nothing can take for another: there is one way
 // to read it, and every server reads it so. All that it needs is in one piece.
@@ -74,8 +67,6 @@ func readPlain(ctx context.Context, b []byte, from string) (r *plainRequest, hea
 	return r, end + len(crlfcrlf)
 }
 
-var crlfcrlf = []byte("\r\n\r\n")
-
 // plainMethod gives the method that s spells, or nothing. It is no part of the
 // head that s is of, which a label would keep in memory for good.
 func plainMethod(s string) string {
@@ -99,65 +90,6 @@ func isPlainPath(s string) bool {
 		}
 	}
 	return true
-}
-
-// The kinds of characters in a head.
-const (
-	letter byte = 1 << iota
-	digit
-	visible // with letters and digits: any that a value may have, spaces apart
-	token   // with letters and digits: any that HTTP's tokens may have
-)
-
-var kinds = func() (k [256]byte) {
-	for c := '!'; c <= '~'; c++ {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
-			k[c] = letter | visible | token
-		case '0' <= c && c <= '9':
-			k[c] = digit | visible | token
-		case strings.ContainsRune("!#$%&'*+-.^_`|~", c):
-			k[c] = visible | token
-		default:
-			k[c] = visible
-		}
-	}
-	return k
-}()
-
-// cutHeader cuts the first line off a head: its name in canonical spelling, its
-// value, and its length with its end. If the line is not plain, that is 0.
-func cutHeader(s string) (name, value string, length int) {
-	colon, canonical, first := 0, true, true
-	for ; colon < len(s); colon++ {
-		c := s[colon]
-		switch {
-		case kinds[c]&letter != 0:
-			canonical = canonical && first == (c < 'a')
-			first = false
-		case kinds[c]&digit != 0:
-			first = false
-		case c == '-':
-			first = true
-		default:
-			goto named
-		}
-	}
-named:
-	if colon == 0 || colon == len(s) || s[colon] != ':' {
-		return "", "", 0
-	}
-	if name = s[:colon]; !canonical {
-		name = textproto.CanonicalMIMEHeaderKey(name)
-	}
-	end := colon + 1
-	for end < len(s) && (kinds[s[end]] != 0 || s[end] == ' ') {
-		end++
-	}
-	if end+1 >= len(s) || s[end] != '\r' || s[end+1] != '\n' {
-		return "", "", 0
-	}
-	return name, strings.Trim(s[colon+1:end], " "), end + 2
 }
 
 // take takes a header in, and reports whether it is plain.
@@ -192,18 +124,6 @@ func (r *plainRequest) take(name, value string) bool {
 	}
 	r.values = addHeader(r.Header, name, value, r.values)
 	return true
-}
-
-// addHeader adds a header of which there may be one already. Its value is kept
-// in values, which has room for it.
-func addHeader(h http.Header, name, value string, values []string) []string {
-	if before := h[name]; before != nil {
-		h[name] = append(before, value)
-		return values
-	}
-	n := len(values)
-	h[name] = append(values, value)[n : n+1 : n+1]
-	return values[:n+1]
 }
 
 func isPlainHost(s string) bool {

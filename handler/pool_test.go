@@ -218,20 +218,6 @@ func TestARefusedRequestGoesElsewhere(t *testing.T) {
 	boxes[2].Reopen()
 }
 
-// eventually tries until it is so.
-func eventually(s *handlertest.Site, t *testing.T, so func() bool) {
-	t.Helper()
-	late := time.After(handlertest.Patience)
-	for n := len(s.Spy.All("UpstreamUp")); !so(); n++ {
-		select {
-		case <-late:
-			t.Fatal("waited in vain")
-		default:
-			s.Spy.Await(t, "UpstreamUp", n+1) // something may have changed
-		}
-	}
-}
-
 // TestABrokenRequestIsTriedOnceMore and no more: it may be what breaks them.
 func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 	t.Parallel()

@@ -12,17 +12,6 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-const naming = "X-Ollama-Proxy-Upstream"
-
-// manage sends a request with the ADMIN key.
-func asManager(s *handlertest.Site, t *testing.T, method, path, body string, headers ...string) handlertest.Answer {
-	t.Helper()
-	w := s.Dial(t)
-	defer w.Close()
-	w.Send(method, path, body, append(headers, handlertest.Bearer(s.Admin))...)
-	return w.Answer(method)
-}
-
 // has lists the models of a box.
 func hasModel(b *handlertest.Box, t *testing.T) []string {
 	t.Helper()

@@ -72,10 +72,9 @@ const (
 	reasonModel        = "model"
 	reasonRoute        = "route"
 	reasonAddress      = "address"
-	reasonRPM          = "rpm"
-	reasonStreams      = "streams"
-	reasonOverload     = "overload"
-	reasonBody         = "body"
+
+	reasonOverload = "overload"
+	reasonBody     = "body"
 )
 
 // RefusalReasons lists every reason for which the proxy refuses a request.

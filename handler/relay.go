@@ -233,3 +233,16 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 }
 
 var passages = sync.Pool{New: func() any { return new(passage) }}
+
+// expectEnd is the last word that the answer is to have: none if it is no stream,
+// not in the form of its route, or not a success.
+func (x *exchange) expectEnd(res *http.Response) lastWord {
+	if x.route == nil || res.StatusCode != http.StatusOK {
+		return noLastWord
+	}
+	word := x.route.lastWord
+	if kind := streamKindOf(res.Header); word.lines() && kind == jsonLines || !word.lines() && kind == sse {
+		return word
+	}
+	return noLastWord
+}

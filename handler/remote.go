@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"path"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -55,36 +53,6 @@ func ParseRemote(text string, insecure bool) (*url.URL, error) {
 func isPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return port == "" || err == nil && n > 0
-}
-
-// ListenLoopback listens on the address, a host and a port. If the host is not
-// loopback (127.0.0.0/8, ::1, localhost), ListenLoopback returns an error:
-// anyone who reaches the port has the key's rights.
-func ListenLoopback(address string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%q is no address; write it like 127.0.0.1:11434", address)
-	case !isLoopback(host):
-		return nil, notLoopback(address)
-	}
-	l, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use: is there an Ollama already? Take another port, or stop it", address)
-	}
-	if err != nil {
-		return nil, err
-	}
-	// What localhost means is up to the machine.
-	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		l.Close()
-		return nil, notLoopback(address)
-	}
-	return l, nil
-}
-
-func notLoopback(address string) error {
-	return fmt.Errorf("%q is not a loopback address such as 127.0.0.1:11434: anyone who reaches it would have the key's rights", address)
 }
 
 var errNoKeyShape = errors.New("that is no key: a key looks like OLLAMA-<uuid>.<tag>")

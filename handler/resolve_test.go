@@ -1,13 +1,9 @@
 package handler_test
 
 import (
-	"context"
-	"encoding/binary"
-	"io"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,80 +13,6 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
-
-// names is a name server in process: one name, and what it stands for.
-type names struct {
-	mu    sync.Mutex
-	code  dnsmessage.RCode
-	addrs []net.IP
-	slow  chan struct{} // not nil: no answer before it is closed
-}
-
-func (n *names) set(code dnsmessage.RCode, addrs ...string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.code, n.addrs = code, nil
-	for _, a := range addrs {
-		n.addrs = append(n.addrs, net.ParseIP(a))
-	}
-}
-
-func (n *names) resolver() *net.Resolver {
-	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		near, far := net.Pipe()
-		go n.serve(far)
-		return near, nil
-	}}
-}
-
-func (n *names) serve(c net.Conn) {
-	defer c.Close()
-	for {
-		var size [2]byte
-		if _, err := io.ReadFull(c, size[:]); err != nil {
-			return
-		}
-		question := make([]byte, binary.BigEndian.Uint16(size[:]))
-		if _, err := io.ReadFull(c, question); err != nil {
-			return
-		}
-		if n.slow != nil {
-			<-n.slow
-		}
-		reply := n.reply(question)
-		c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...))
-	}
-}
-
-func (n *names) reply(question []byte) []byte {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var m dnsmessage.Message
-	if err := m.Unpack(question); err != nil {
-		panic(err)
-	}
-	m.Response, m.RecursionAvailable, m.RCode = true, true, n.code
-	m.Additionals = nil
-	for _, ip := range n.addrs {
-		var body dnsmessage.ResourceBody
-		switch v4 := ip.To4(); {
-		case v4 != nil && m.Questions[0].Type == dnsmessage.TypeA:
-			body = &dnsmessage.AResource{A: [4]byte(v4)}
-		case v4 == nil && m.Questions[0].Type == dnsmessage.TypeAAAA:
-			body = &dnsmessage.AAAAResource{AAAA: [16]byte(ip)}
-		default:
-			continue
-		}
-		m.Answers = append(m.Answers, dnsmessage.Resource{
-			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET}, Body: body,
-		})
-	}
-	packed, err := m.Pack()
-	if err != nil {
-		panic(err)
-	}
-	return packed
-}
 
 // serveOn runs a stand-in until stop is called.
 func serveOn(t *testing.T, l net.Listener) (stop func()) {

@@ -17,26 +17,6 @@ import (
 	"golang.org/x/time/rate"
 )
 
-const (
-	// headerTimeout is how long a client may take for a request's head.
-	headerTimeout = 10 * time.Second
-
-	// strangersTimeout is how long a client that never had a valid key may
-	// take to read why it is refused.
-	strangersTimeout = 10 * time.Second
-
-	// idleTimeout is how long a connection may wait for its next request.
-	idleTimeout = 2 * time.Minute
-
-	// maxHeaderBytes bounds a request's head: 64 KiB.
-	maxHeaderBytes = 64 << 10
-
-	// maxFrame bounds a frame of HTTP/2: 16 KiB, the least there is. A
-	// connection keeps a buffer of its largest frame, key or no key, and left
-	// to itself net/http lets that be 1 MiB.
-	maxFrame = 16 << 10
-)
-
 // Server runs a Proxy: on its public listener, and beside it a private one for
 // those who operate it.
 type Server struct {
@@ -218,21 +198,6 @@ func (s *Server) server(h http.Handler) *http.Server {
 		// OPTIONS * is a request like any other: without a key it is refused.
 		DisableGeneralOptionsHandler: true,
 	}
-}
-
-// endUnclear ends the connection after a request that a server in front may have
-// taken to be longer or shorter than it is: what follows on the connection could
-// be someone else's. RFC 9112 section 6.1 asks for that where a request has both
-// a Transfer-Encoding and a Content-Length, or is chunked HTTP/1.0; net/http
-// keeps quiet about the header that it ignores, so all that is chunked, and all of
-// HTTP/1.0, has to go. Clients of Ollama's send neither.
-func endUnclear(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // operations is what the private listener serves, until the context ends. What

@@ -2,16 +2,12 @@ package handler
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -47,41 +43,6 @@ func ParseSize(text string) (int64, error) {
 	}
 	return n << shift, nil
 }
-
-// Reachable is an address at which this machine reaches what listens on the
-// given one, which may be all of its addresses.
-func Reachable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return listen
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port)
-}
-
-// Listen listens on the address, a host and a port, such as 127.0.0.1:8080 or,
-// for all that this machine has, 0.0.0.0:8080. If the text is no address, or
-// something else listens there, or the port is not for everyone, the error says
-// what to do about it.
-func Listen(address string) (net.Listener, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, fmt.Errorf("%q is no address such as 127.0.0.1:8080", address)
-	}
-	l, err := net.Listen("tcp", address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is in use: take another port, or stop what listens there", address)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: take a port from 1024 on, or run as root or with CAP_NET_BIND_SERVICE", err)
-	}
-	return l, err
-}
-
-// direct asks a Server of ours. The proxy of the environment has no part in that: it
-// would answer for a Server that is gone, and see what there is to see of one.
-var direct = &http.Client{Transport: &http.Transport{}}
 
 // CheckReady asks the Server whose private listener is at the address whether
 // it is ready. If it is not, or does not answer within three seconds,

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -152,15 +151,4 @@ func askStatus(ctx context.Context, address string) (s Status, err error) {
 		return s, fmt.Errorf("what answers on --metrics-listen %s is no proxy with a status to show", address)
 	}
 	return s, nil
-}
-
-// rootCause is what lies at the bottom of an error, such as "connection refused".
-func rootCause(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
-	}
 }

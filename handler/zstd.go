@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"runtime"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
@@ -56,9 +55,4 @@ func borrowDecoder(ctx context.Context, key uuid.UUID, body io.Reader) (*zstd.De
 func giveBack(d *zstd.Decoder) {
 	d.Reset(nil) // lets go of the body
 	allDecoders.giveBack(d)
-}
-
-// zstd reports whether Ollama would decode the body: it does so under /v1.
-func (x *exchange) zstd() bool {
-	return strings.HasPrefix(x.path, "/v1/") && x.r.Header.Get("Content-Encoding") == "zstd"
 }

@@ -1,36 +1,13 @@
 package handler_test
 
 import (
-	"bytes"
-	"fmt"
 	"net/http"
 	"runtime"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
-
-const compressed = "Content-Encoding: zstd"
-
-// farReaching compresses a body, and announces that it may refer 8 MiB back.
-func farReaching(t *testing.T, text string) string {
-	t.Helper()
-	var b bytes.Buffer
-	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(8<<20))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprint(w, text[:1])
-	w.Flush() // before it knows how little there is
-	fmt.Fprint(w, text[1:])
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
 
 // TestSmallCompressedBodiesTakeLittleMemory, whatever they announce.
 func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it looks at the memory of the whole process

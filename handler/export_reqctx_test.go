@@ -1,0 +1,17 @@
+package handler
+
+import (
+	"context"
+)
+
+// NewLifetime begins a lifetime. waiting says how many functions are to be called
+// after its end.
+func NewLifetime() (ctx context.Context, end func(error), waiting func() int) {
+	l := new(lifetime)
+	l.begin(context.Background())
+	return l, l.end, func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.after)
+	}
+}

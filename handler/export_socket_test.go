@@ -1,0 +1,8 @@
+package handler
+
+import (
+	"net"
+)
+
+// NewSocket is a connection as the proxy reads and writes it.
+func NewSocket(c net.Conn) net.Conn { return newSocket(c) }

@@ -1,0 +1,13 @@
+package handler
+
+import (
+	"io"
+	"net/http"
+)
+
+// InMemory is a body that leaves in one write with the head, as those of most
+// requests do.
+func InMemory(text string) io.ReadCloser { return newMemory(content{first: []byte(text)}) }
+
+// Retire does what is done to the transport of an Ollama that has left.
+func Retire(t http.RoundTripper) { t.(*transport).retire() }

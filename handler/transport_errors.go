@@ -1,0 +1,24 @@
+package handler
+
+import (
+	"errors"
+	"io"
+	"net"
+)
+
+// isRefused reports whether there was no connection.
+func isRefused(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// unanswered is why a connection broke before any of the answer had come.
+type unanswered struct{ error }
+
+func (u unanswered) Unwrap() error { return u.error }
+
+func isUnanswered(err error) bool {
+	return errors.As(err, new(unanswered)) && (isDisconnect(err) || errors.Is(err, io.EOF))
+}
+
+var errNotHTTP = errors.New("not a proper HTTP answer")
