@@ -98,8 +98,8 @@ func (p *Proxy) addressOf(x *exchange) netip.Addr { return clientAddress(x.r, p.
 // shutting down. From here on the exchange can be cut.
 func (p *Proxy) admit(next step) step {
 	return func(x *exchange) {
-		x.life.begin(x.r.Context())
-		defer x.life.over()
+		x.life.Begin(x.r.Context())
+		defer x.life.Over()
 		x.beCuttable()
 		defer x.beDone()
 		err := p.running.enter(x)

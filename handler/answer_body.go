@@ -1,6 +1,10 @@
 package handler
 
-import "io"
+import (
+	"io"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
+)
 
 // answerBody is the body of an answer. At its end the connection goes home.
 type answerBody struct {
@@ -20,16 +24,16 @@ func (b *answerBody) Read(p []byte) (int, error) {
 
 // next waits until there is something to read, or nothing more will come, and
 // lends what there is, as plainBody does. Until then nobody needs a buffer.
-func (b *answerBody) next() (s *space, chunk []byte, err error) {
+func (b *answerBody) next() (s *socket.Space, chunk []byte, err error) {
 	if b.ended {
 		return nil, nil, io.EOF
 	}
 	plain, ok := b.from.(*plainBody)
 	if !ok {
 		b.conn.in.Peek(1)
-		s = borrow(chunkSpaces)
-		n, err := b.Read(s.bytes)
-		return s, s.bytes[:n], err
+		s = socket.Borrow(socket.ChunkSpaces)
+		n, err := b.Read(s.Bytes)
+		return s, s.Bytes[:n], err
 	}
 	s, chunk, err = plain.next()
 	return s, chunk, b.seen(err)

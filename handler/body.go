@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
 // smallBody is the most of a body that is read into memory before Ollama hears
@@ -26,14 +28,14 @@ var (
 // endUpload waits until the client's body is no longer being read: the server
 // takes the connection back when the handler returns.
 func (x *exchange) endUpload() {
-	if x.body.upload == nil {
+	if x.body.Upload == nil {
 		return
 	}
 	if x.unread() {
-		x.life.over()
+		x.life.Over()
 		x.control.SetReadDeadline(time.Now())
 	}
-	<-x.body.upload.closed
+	<-x.body.Upload.Closed
 }
 
 // unread reports whether some of the request's body is still to come.
@@ -64,7 +66,7 @@ func (p *Proxy) open(next step) step {
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
 		err := p.openBody(x)
-		defer x.body.portion.giveBack()
+		defer x.body.Portion.GiveBack()
 		if err != nil {
 			p.fail(x, err)
 			return
@@ -92,7 +94,7 @@ func (p *Proxy) openBody(x *exchange) error {
 	}
 	x.source = source{x: x, p: p, from: r.Body, limit: limit}
 	client := &x.source
-	x.body = body{length: r.ContentLength}
+	x.body = body.Body{Length: r.ContentLength}
 
 	memory := int64(smallBody)
 	whole := x.route.models == inForm || x.zstd() || !p.pool.alone && !x.route.upload
@@ -101,24 +103,24 @@ func (p *Proxy) openBody(x *exchange) error {
 	}
 	if r.ContentLength <= memory {
 		begin := time.Since(x.arrived)
-		start, portion, err := p.bodies.read(client, memory, r.ContentLength)
-		x.body.portion = portion
+		start, portion, err := p.bodies.Read(client, memory, r.ContentLength)
+		x.body.Portion = portion
 		x.reading = client.last - begin
 		switch {
-		case err == errNoRoom && whole:
+		case err == body.ErrNoRoom && whole:
 			return errTooMany
-		case err != nil && err != errNoRoom:
+		case err != nil && err != body.ErrNoRoom:
 			return err
-		case err == nil && start.size() <= memory:
-			x.body.small, x.body.length = start, start.size()
+		case err == nil && start.Size() <= memory:
+			x.body.Small, x.body.Length = start, start.Size()
 			x.dog.follow(&p.uploading, &p.waiting, client.last)
 			return p.checkSmall(x)
 		}
-		begun := newMemory(start)
-		begun.portion = portion
-		x.body.large = io.MultiReader(begun, client)
+		begun := body.NewMemory(start)
+		begun.Portion = portion
+		x.body.Large = io.MultiReader(begun, client)
 	} else {
-		x.body.large = client
+		x.body.Large = client
 	}
 	return p.checkLarge(x)
 }
@@ -136,7 +138,7 @@ func misstated(r *http.Request) bool {
 func (p *Proxy) checkLarge(x *exchange) error {
 	if x.route.models.isJSON() {
 		encoded := x.r.Header.Get("Content-Encoding") != ""
-		x.body.large = &checked{from: x.body.large, client: &x.source, again: x.body.length < 0, check: func(n names) error {
+		x.body.Large = &checked{from: x.body.Large, client: &x.source, again: x.body.Length < 0, check: func(n names) error {
 			if n.unreadable && encoded {
 				return errUnreadable // another version of Ollama might decode it
 			}

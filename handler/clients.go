@@ -6,6 +6,9 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // client is a connection that somebody has opened.
@@ -27,8 +30,8 @@ type client struct {
 	held    held
 	ending  int64 // what it held when it was closed for that
 
-	id        uint64     // among departures
-	departure *departure // nil if net/http learns of it
+	id        uint64            // among departures
+	departure *reqctx.Departure // nil if net/http learns of it
 
 	place *list.Element // in one of home's lists, whose lock guards it; nil: in none
 }
@@ -62,12 +65,12 @@ func (c *client) Read(b []byte) (int, error) {
 
 // readFresh reads what comes next, see freshReader. None of it counts as part of a
 // head: either the head is all there, or it is handed over.
-func (c *client) readFresh() (s *space, in []byte, err error) {
-	s, n, err := c.io.(freshReader).readFresh(headSpaces)
+func (c *client) readFresh() (s *socket.Space, in []byte, err error) {
+	s, n, err := c.io.(socket.FreshReader).ReadFresh(socket.HeadSpaces)
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, s.bytes[:n], nil
+	return s, s.Bytes[:n], nil
 }
 
 // Write bounds how long those may take who do not read, where no watchdog is
@@ -162,20 +165,20 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	if encrypted, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = encrypted.NetConn()
 	}
-	return withOwner(ctx, c)
+	return reqctx.WithOwner(ctx, c)
 }
 
 // clientOf is the connection of a request; nil if its listener is not one of
 // clients.
 func clientOf(ctx context.Context) *client {
-	c, _ := ownerOf(ctx).(*client)
+	c, _ := reqctx.OwnerOf(ctx).(*client)
 	return c
 }
 
 // resetOnClose makes the connection end with a reset. To a client of HTTP/1.0
 // an orderly close is the proper end of an answer.
 func resetOnClose(ctx context.Context) {
-	if c, ok := ownerOf(ctx).(interface{ SetLinger(int) error }); ok {
+	if c, ok := reqctx.OwnerOf(ctx).(interface{ SetLinger(int) error }); ok {
 		c.SetLinger(0)
 	}
 }

@@ -12,6 +12,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 const (
@@ -38,25 +42,25 @@ type conn struct {
 	stream net.Conn
 	home   *transport
 	closed atomic.Bool
-	fresh  freshReader   // the stream; nil if it is none
-	in     *bufio.Reader // for net/http, of what limit lets through; nil: not needed
+	fresh  socket.FreshReader // the stream; nil if it is none
+	in     *bufio.Reader      // for net/http, of what limit lets through; nil: not needed
 
 	abort func() // close, made once
 
 	idleWatch
 	limit     limit
 	reused    bool
-	sent      bool        // some of the request has left
-	surplus   bool        // something has come after the answer's end
-	sender    *sender     // of the request; nil: it left in one write
-	life      *lifetime   // of the request, if it has one
-	unwatch   func() bool // otherwise
+	sent      bool             // some of the request has left
+	surplus   bool             // something has come after the answer's end
+	sender    *sender          // of the request; nil: it left in one write
+	life      *reqctx.Lifetime // of the request, if it has one
+	unwatch   func() bool      // otherwise
 	idleSince time.Time
 }
 
 func newConn(home *transport, stream net.Conn) *conn {
 	c := &conn{stream: stream, home: home, limit: limit{from: stream}}
-	c.fresh, _ = stream.(freshReader)
+	c.fresh, _ = stream.(socket.FreshReader)
 	c.abort = c.close
 	c.watchIdle()
 	return c
@@ -101,8 +105,8 @@ func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 
 // watch has the connection fail once the context ends.
 func (c *conn) watch(ctx context.Context) {
-	if c.life, _ = ctx.(*lifetime); c.life != nil {
-		c.life.atEnd(c.abort)
+	if c.life, _ = ctx.(*reqctx.Lifetime); c.life != nil {
+		c.life.AtEnd(c.abort)
 	} else {
 		c.unwatch = context.AfterFunc(ctx, c.abort)
 	}
@@ -111,7 +115,7 @@ func (c *conn) watch(ctx context.Context) {
 // endWatch ends that, and reports whether the context goes on.
 func (c *conn) endWatch() bool {
 	if c.life != nil {
-		return c.life.forget()
+		return c.life.Forget()
 	}
 	return c.unwatch()
 }
@@ -145,11 +149,11 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		simple := new(simpleResponse)
-		if head := simple.read(s.bytes[:n], r); head > 0 {
-			return simple.begin(c, s, s.bytes[head:n]), nil
+		if head := simple.Read(s.Bytes[:n], r); head > 0 {
+			return simple.begin(c, s, s.Bytes[head:n]), nil
 		}
-		c.limit.first = bytes.Clone(s.bytes[:n])
-		s.giveBack()
+		c.limit.first = bytes.Clone(s.Bytes[:n])
+		s.GiveBack()
 	}
 	if c.in == nil {
 		c.in = bufio.NewReader(&c.limit)
@@ -168,8 +172,8 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 }
 
 // readFresh reads what comes next. If it returns an error, there is no space.
-func (c *conn) readFresh() (*space, int, error) {
-	s, n, err := c.fresh.readFresh(chunkSpaces)
+func (c *conn) readFresh() (*socket.Space, int, error) {
+	s, n, err := c.fresh.ReadFresh(socket.ChunkSpaces)
 	if err != nil {
 		c.limit.err = err
 		return nil, 0, c.limit.explain(err)
@@ -198,10 +202,10 @@ func (c *conn) send(r *http.Request) error {
 		closeBody(r)
 		return err
 	}
-	small, inMemory := r.Body.(*memory)
+	small, inMemory := r.Body.(*body.Memory)
 	switch {
-	case inMemory && int64(len(head))+small.size() <= oneWrite:
-		head = append(head, small.first...)
+	case inMemory && int64(len(head))+small.Size() <= oneWrite:
+		head = append(head, small.First...)
 	case r.Body != nil && r.Body != http.NoBody:
 		c.sent = true
 		c.sender = newSender(c, r, bytes.Clone(head))

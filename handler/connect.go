@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // ConnectOptions says what a connector works with. Remote, Key and Log are
@@ -160,7 +162,7 @@ func (c *connector) look(res *http.Response) error {
 // failure to send its body, if any, comes first: it is what made the rest fail.
 func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err error) {
 	switch {
-	case r.Context().Err() != nil, isDisconnect(clientErr):
+	case r.Context().Err() != nil, socket.IsDisconnect(clientErr):
 		// A plain return would send an empty 200 to a client that has only
 		// closed its own half.
 		panic(http.ErrAbortHandler)

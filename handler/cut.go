@@ -47,7 +47,7 @@ func (p *Proxy) LimitInFlight(requests, connections int) {
 func (p *Proxy) InFlightLimit() int { return p.running.max }
 
 // BodyMemory is how many bytes bodies take now beyond what is ordinary.
-func (p *Proxy) BodyMemory() int64 { return p.bodies.used.Load() }
+func (p *Proxy) BodyMemory() int64 { return p.bodies.Used.Load() }
 
 // IdleConnections is how many connections to Ollamas there may be that no request
 // uses, while requests use as many as there may be of those to one Ollama.

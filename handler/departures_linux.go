@@ -5,6 +5,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 )
 
 // departures learns from the kernel which clients have left: that takes nothing
@@ -48,7 +50,7 @@ func (d *departures) watch(c *client) bool {
 	if err != nil {
 		return false
 	}
-	c.departure = &departure{owner: c}
+	c.departure = &reqctx.Departure{Owner: c}
 	d.mu.Lock()
 	d.last++
 	c.id = d.last
@@ -114,7 +116,7 @@ func (d *departures) run() {
 			c := d.all[uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32]
 			d.mu.Unlock()
 			if c != nil {
-				c.departure.leave()
+				c.departure.Leave()
 			}
 		}
 	}

@@ -19,7 +19,7 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 		}
 		return res, err
 	case pl.alone:
-		out.Body = x.body.readCloser()
+		out.Body = x.body.ReadCloser()
 		return p.Transport.RoundTrip(out)
 	case x.route.reach == theNamed:
 		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,

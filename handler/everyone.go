@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
 // maxProgressLine bounds one line of a pull's progress: 1 MiB.
@@ -76,7 +78,7 @@ func unasked(err error) error {
 // A client that wants no stream gets that alone.
 func (pl *pool) pull(x *upstreamRequest, out *http.Request) (*http.Response, error) {
 	var ask struct{ Stream *bool }
-	json.NewDecoder(newMemory(x.body.small)).Decode(&ask) // what is wrong with it, Ollama says
+	json.NewDecoder(body.NewMemory(x.body.Small)).Decode(&ask) // what is wrong with it, Ollama says
 	members := pl.roster.Load().members
 	if !anyUp(members) {
 		return nil, errNobody

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -34,7 +35,7 @@ type exchange struct {
 	cuts     uint64             // how often revoked keys had been cut when it was verified
 
 	upstreamRequest
-	life       lifetime
+	life       reqctx.Lifetime
 	dog        watchdog
 	source     source
 	out        http.Request  // as Ollama sees it
@@ -149,7 +150,7 @@ func (x *exchange) end(cause error) {
 		return
 	}
 	x.cuttable, x.ending = false, true // once more would give it more time
-	x.life.end(cause)
+	x.life.End(cause)
 	// Time enough to tell the client why, in an event of the stream.
 	x.control.SetWriteDeadline(time.Now().Add(cutGrace))
 	if x.unread() {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
 var (
@@ -145,7 +147,7 @@ func keep(res *http.Response) *http.Response {
 		res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(said), brokenOff{err}))
 		return res
 	}
-	res.Body, res.ContentLength = newMemory(content{first: said}), int64(len(said))
+	res.Body, res.ContentLength = body.NewMemory(body.Content{First: said}), int64(len(said))
 	res.Header.Del("Content-Length")
 	return res
 }

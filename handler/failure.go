@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 var (
@@ -27,7 +29,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.clientErr()
 	var refused *refusal
 	var noList noListError
-	switch cause := x.life.ended(); {
+	switch cause := x.life.Ended(); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
 	case errors.Is(cause, errNoFirstByte):
@@ -47,7 +49,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
 		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
-	case x.r.Context().Err() != nil, isDisconnect(clientErr):
+	case x.r.Context().Err() != nil, socket.IsDisconnect(clientErr):
 		return failure{refusal{status: StatusClientGone}, outcomeClientGone, ""}
 	case clientErr != nil, errors.Is(err, errUnreadable):
 		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: errUnreadable.Error()}, outcomeRefused, ""}
@@ -66,7 +68,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		f.message, f.kind = err.Error(), upstreamDial
 	case errors.As(err, &opErr) && opErr.Op == "dial":
 		f.message, f.kind = unreachable, upstreamDial
-	case isDisconnect(err), errors.Is(err, io.EOF):
+	case socket.IsDisconnect(err), errors.Is(err, io.EOF):
 		f.kind = upstreamReset
 	case x.status == 0:
 		f.message = "Ollama's answer cannot be understood"
@@ -85,7 +87,7 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 	if f.kind == "" {
 		return
 	}
-	if cause := x.life.ended(); cause != nil {
+	if cause := x.life.Ended(); cause != nil {
 		err = cause // it made the connection fail
 	}
 	if number, ok := p.pool.numberOf(&x.upstreamRequest); ok {
@@ -112,7 +114,7 @@ func (p *Proxy) fail(x *exchange, err error) {
 		// closed its own half.
 		abort(x)
 	}
-	if x.life.ended() != nil {
+	if x.life.Ended() != nil {
 		x.w.Header().Set("Connection", "close") // it carries the cut's deadlines
 	}
 	x.answer(f.refusal)
@@ -122,7 +124,7 @@ func (p *Proxy) fail(x *exchange, err error) {
 // event tells it all that there is to tell, so the answer is whole, and the
 // connection can be used again; but not if the exchange was cut.
 func (p *Proxy) failBehindHeartbeat(x *exchange, f failure, err error) {
-	if f.outcome == outcomeClientGone || x.life.ended() != nil || x.unread() {
+	if f.outcome == outcomeClientGone || x.life.Ended() != nil || x.unread() {
 		p.breakOff(x, &passage{}, err)
 	}
 	p.note(x, f, err)
@@ -164,7 +166,7 @@ const parting = 250 * time.Millisecond
 // abandon ends an exchange whose client does not take the answer any more.
 func (p *Proxy) abandon(x *exchange, err error) {
 	f := failure{outcome: outcomeClientGone}
-	if x.life.ended() != nil {
+	if x.life.Ended() != nil {
 		f = p.diagnose(x, err)
 	}
 	p.note(x, f, err)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // errNotOllama is what a server says that has no list of models where Ollama has
@@ -39,7 +41,7 @@ func (e noListError) kind() string {
 		return upstreamDial
 	case errors.Is(e.error, context.DeadlineExceeded):
 		return upstreamTimeout
-	case isDisconnect(e.error), errors.Is(e.error, io.EOF):
+	case socket.IsDisconnect(e.error), errors.Is(e.error, io.EOF):
 		return upstreamReset
 	}
 	return upstreamOther

@@ -44,6 +44,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -117,7 +118,7 @@ type Proxy struct {
 	cuts    atomic.Uint64 // how often revoked keys were cut
 	pool    *pool
 	budgets budgets
-	bodies  room
+	bodies  body.Room
 	handle  step
 
 	uploading, waiting, passing, streaming phase
@@ -154,7 +155,7 @@ func New(o Options) *Proxy {
 	if o.StallTimeout == 0 {
 		o.StallTimeout = 5 * time.Minute
 	}
-	p := &Proxy{Options: o, bodies: room{max: cmp.Or(o.MaxBodyMemory, maxBodies)}}
+	p := &Proxy{Options: o, bodies: body.Room{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
 	p.pool = newPool(poolOptions{recorder: o.Recorder, logger: o.Log, resolver: o.Resolver, open: o.AllowCloud}, o.Upstreams, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)

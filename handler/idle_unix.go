@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // idleWatch tells whether a connection that was idle can be used. http.Transport
@@ -29,7 +31,7 @@ func (c *conn) watchIdle() {
 		c.raw, _ = s.SyscallConn()
 	}
 	c.peek = func(fd uintptr) bool {
-		c.quiet = peek(fd) == syscall.EAGAIN
+		c.quiet = socket.Peek(fd) == syscall.EAGAIN
 		return true
 	}
 }
@@ -51,7 +53,7 @@ func (c *conn) isAlive() bool {
 
 // isQuiet reports whether nothing is left of what has been decrypted.
 func isQuiet(c net.Conn) bool {
-	c.SetReadDeadline(longAgo)
+	c.SetReadDeadline(socket.LongAgo)
 	defer c.SetReadDeadline(time.Time{})
 	n, err := c.Read(make([]byte, 1))
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // clients is a listener that knows the connections it has accepted, and keeps
@@ -71,7 +73,7 @@ func (s *clients) Accept() (net.Conn, error) {
 		if !ok {
 			return conn, nil
 		}
-		c := &client{TCPConn: tcp, io: newSocket(tcp), home: s}
+		c := &client{TCPConn: tcp, io: socket.New(tcp), home: s}
 		if s.add(c) {
 			return c, nil
 		}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -134,7 +136,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 			// Some version of Ollama might decode it, and find another form.
 			return errUnreadable
 		}
-		model, err := formModel(x.r.Header.Get("Content-Type"), newRestful(newMemory(x.body.small)))
+		model, err := formModel(x.r.Header.Get("Content-Type"), newRestful(body.NewMemory(x.body.Small)))
 		if err != nil {
 			return err
 		}
@@ -151,14 +153,14 @@ func (p *Proxy) checkSmall(x *exchange) error {
 func bodyNames(x *exchange) (names, error) {
 	r := nameReader{kept: make([]byte, 0, ordinaryName)}
 	if !x.zstd() {
-		_, done := r.read(x.body.small.first)
+		_, done := r.read(x.body.Small.First)
 		var e effort
-		if !done && len(x.body.small.more) > 0 {
+		if !done && len(x.body.Small.More) > 0 {
 			e = newEffort()
 		}
-		for i := 0; !done && i < len(x.body.small.more); i++ {
+		for i := 0; !done && i < len(x.body.Small.More); i++ {
 			e.rest()
-			_, done = r.read(x.body.small.more[i])
+			_, done = r.read(x.body.Small.More[i])
 		}
 		if !done {
 			r.names.unreadable = true
@@ -169,17 +171,17 @@ func bodyNames(x *exchange) (names, error) {
 		}
 		return r.names, nil
 	}
-	decoder, err := borrowDecoder(&x.life, x.key.ID, newMemory(x.body.small))
+	decoder, err := borrowDecoder(&x.life, x.key.ID, body.NewMemory(x.body.Small))
 	if err != nil {
 		return names{}, err
 	}
 	defer giveBack(decoder)
 	plain := newRestful(io.LimitReader(decoder, maxDecoded))
-	s := borrow(chunkSpaces)
-	defer s.giveBack()
+	s := socket.Borrow(socket.ChunkSpaces)
+	defer s.GiveBack()
 	for {
-		n, err := plain.Read(s.bytes)
-		if _, done := r.read(s.bytes[:n]); done {
+		n, err := plain.Read(s.Bytes)
+		if _, done := r.read(s.Bytes[:n]); done {
 			return r.names, nil
 		}
 		if err != nil {

@@ -5,6 +5,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
 // appendHead writes the head of a request. What could end a line early is an
@@ -22,7 +25,7 @@ func appendHead(b []byte, r *http.Request) ([]byte, error) {
 			continue // where a request ends, and which one it is, is not for these to say
 		}
 		for _, value := range values {
-			if !isToken(name) || strings.ContainsAny(value, "\r\n\x00") {
+			if !http1.IsToken(name) || strings.ContainsAny(value, "\r\n\x00") {
 				return nil, errBadHeader
 			}
 			b = append(b, name...)
@@ -44,12 +47,12 @@ func appendHead(b []byte, r *http.Request) ([]byte, error) {
 
 // bodyLength is how many bytes will follow the head; -1: that is not known.
 func bodyLength(r *http.Request) int64 {
-	small, inMemory := r.Body.(*memory)
+	small, inMemory := r.Body.(*body.Memory)
 	switch {
 	case r.Body == nil || r.Body == http.NoBody:
 		return 0
 	case inMemory:
-		return small.size()
+		return small.Size()
 	case r.ContentLength == 0:
 		return -1 // as http.Request has it
 	}

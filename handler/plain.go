@@ -12,6 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/http1"
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // plainServer serves the requests that come in the clear and are plain, see
@@ -67,7 +70,7 @@ func (s *plainServer) serve(l net.Listener) error {
 // before that, it closes them and returns.
 func (s *plainServer) shutdown(ctx context.Context) {
 	s.closing.Store(true)
-	s.departures.each(func(c *client) { c.SetReadDeadline(longAgo) })
+	s.departures.each(func(c *client) { c.SetReadDeadline(socket.LongAgo) })
 	over := make(chan struct{})
 	go func() { s.conns.Wait(); close(over) }()
 	select {
@@ -82,7 +85,7 @@ func (s *plainServer) close() {
 	s.closing.Store(true)
 	s.departures.each(func(c *client) {
 		c.Close()
-		c.departure.leave() // of that the kernel does not tell
+		c.departure.Leave() // of that the kernel does not tell
 	})
 }
 
@@ -91,7 +94,7 @@ type plainConn struct {
 	client *client
 	from   string // the client's address
 	in     []byte // what has been read and not been used; in space
-	space  *space
+	space  *socket.Space
 	unread int64 // of the body
 	answer plainAnswer
 
@@ -135,7 +138,7 @@ func (s *plainServer) serveConn(client *client) {
 				continue
 			}
 		}
-		r, head := readPlain(client.departure, c.in, c.from)
+		r, head := http1.ReadRequest(client.departure, c.in, c.from)
 		if r == nil {
 			ours = false
 			client.SetReadDeadline(time.Time{})
@@ -226,7 +229,7 @@ func (c *plainConn) use(n int) {
 }
 
 func (c *plainConn) release() {
-	c.space.giveBack()
+	c.space.GiveBack()
 	c.space, c.in = nil, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
 // plainAnswer is the http.ResponseWriter of a plain request. It differs from
@@ -90,11 +92,11 @@ func (a *plainAnswer) writeChunk(p []byte) (int, error) {
 	b = append(b, "\r\n"...)
 	if len(b)+len(p) > plainBufferSize {
 		a.out.bytes = b
-		a.flush(p, crlf)
+		a.flush(p, http1.Crlf)
 		return a.written(len(p))
 	}
 	b = append(b, p...)
-	a.out.bytes = append(b, crlf...)
+	a.out.bytes = append(b, http1.Crlf...)
 	return a.written(len(p))
 }
 
@@ -145,7 +147,7 @@ func (a *plainAnswer) writeHead(length int64) {
 			continue
 		}
 		for _, value := range values {
-			if !isToken(name) {
+			if !http1.IsToken(name) {
 				continue
 			}
 			b = append(b, name...)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -34,7 +35,7 @@ func (p *Proxy) relay(x *exchange) {
 		p.fail(x, errNotHTTP)
 		return
 	}
-	x.body.letGo()
+	x.body.LetGo()
 	x.dog.enter(p.answering(res), time.Since(x.arrived))
 	if x.status != 0 && (res.StatusCode != http.StatusOK || streamKindOf(res.Header) != sse) {
 		p.fail(x, refuseAnswer(res))
@@ -91,7 +92,7 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 		Method:        x.r.Method,
 		URL:           &x.target,
 		Header:        x.r.Header, // nobody else reads it from here on
-		ContentLength: x.body.length,
+		ContentLength: x.body.Length,
 	}).WithContext(&x.life)
 	out := &x.out
 	withhold(out.Header)
@@ -152,7 +153,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 // have a buffer: most of the time it waits for the next token.
 func (p *Proxy) passChunk(x *exchange, res *http.Response, t *passage) error {
 	s, chunk, err := nextChunk(res.Body)
-	defer s.giveBack()
+	defer s.GiveBack()
 	if x.status == 0 && (len(chunk) > 0 || err == io.EOF) {
 		p.begin(x, res)
 	}
@@ -166,13 +167,13 @@ func (p *Proxy) passChunk(x *exchange, res *http.Response, t *passage) error {
 }
 
 // nextChunk lends what there is of a body.
-func nextChunk(body io.Reader) (s *space, chunk []byte, err error) {
+func nextChunk(body io.Reader) (s *socket.Space, chunk []byte, err error) {
 	if answer, ok := body.(*answerBody); ok {
 		return answer.next()
 	}
-	s = borrow(chunkSpaces)
-	n, err := body.Read(s.bytes)
-	return s, s.bytes[:n], err
+	s = socket.Borrow(socket.ChunkSpaces)
+	n, err := body.Read(s.Bytes)
+	return s, s.Bytes[:n], err
 }
 
 // begin sends the head of Ollama's answer.

@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 var errBodyLength = errors.New("the body is not as long as announced")
@@ -40,17 +43,17 @@ func (s *sender) run() {
 // send gives two errors: unsent if the connection failed, perhaps because Ollama
 // has answered and wants no more, and unread if the body did.
 func (s *sender) send() (unsent, unread error) {
-	if m, ok := s.body.(*memory); ok {
-		return s.write(append(net.Buffers{s.head, m.first}, m.more...)), nil
+	if m, ok := s.body.(*body.Memory); ok {
+		return s.write(append(net.Buffers{s.head, m.First}, m.More...)), nil
 	}
 	if err := s.write(net.Buffers{s.head}); err != nil {
 		return err, nil
 	}
-	b := borrow(chunkSpaces)
-	defer b.giveBack()
+	b := socket.Borrow(socket.ChunkSpaces)
+	defer b.GiveBack()
 	for left := s.length; ; {
-		n, err := s.body.Read(b.bytes)
-		chunk := b.bytes[:n]
+		n, err := s.body.Read(b.Bytes)
+		chunk := b.Bytes[:n]
 		if s.length >= 0 {
 			if left -= int64(n); left < 0 {
 				return nil, errBodyLength

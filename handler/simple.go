@@ -3,19 +3,22 @@ package handler
 import (
 	"io"
 	"net/http"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/http1"
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // simpleResponse is a plain response with its body, in one piece.
 type simpleResponse struct {
-	plainResponse
+	http1.PlainResponse
 	body plainBody
 }
 
 // begin begins the response, of whose body some bytes may have come.
-func (r *simpleResponse) begin(c *conn, s *space, first []byte) *http.Response {
-	res := &r.plainResponse.Response
+func (r *simpleResponse) begin(c *conn, s *socket.Space, first []byte) *http.Response {
+	res := &r.PlainResponse.Response
 	if c.surplus = r.ContentLength == 0 && len(first) > 0; r.ContentLength == 0 {
-		s.giveBack()
+		s.GiveBack()
 		r.Body = http.NoBody
 		return res
 	}
@@ -23,7 +26,7 @@ func (r *simpleResponse) begin(c *conn, s *space, first []byte) *http.Response {
 	if len(first) > 0 {
 		r.body.space, r.body.first = s, first
 	} else {
-		s.giveBack()
+		s.GiveBack()
 	}
 	r.Body = &r.body
 	return res
@@ -32,11 +35,11 @@ func (r *simpleResponse) begin(c *conn, s *space, first []byte) *http.Response {
 // plainBody is the body of a plain response.
 type plainBody struct {
 	conn     *conn
-	space    *space // in which first stands; nil: there is none
-	first    []byte // what came with the head
-	left     int64  // of a body of known length
+	space    *socket.Space // in which first stands; nil: there is none
+	first    []byte        // what came with the head
+	left     int64         // of a body of known length
 	chunked  bool
-	chunking chunking
+	chunking http1.Chunking
 
 	pending []byte // what Read has not given yet
 	err     error  // what it gives then
@@ -45,7 +48,7 @@ type plainBody struct {
 // next waits for bytes of the body and lends them: they are in the space, which
 // is to be given back. At the end of the body the error is io.EOF; there may be
 // bytes with it.
-func (b *plainBody) next() (*space, []byte, error) {
+func (b *plainBody) next() (*socket.Space, []byte, error) {
 	for {
 		s, raw := b.space, b.first
 		b.space, b.first = nil, nil
@@ -55,20 +58,20 @@ func (b *plainBody) next() (*space, []byte, error) {
 			if s, n, err = b.conn.readFresh(); err != nil {
 				return nil, nil, err
 			}
-			raw = s.bytes[:n]
+			raw = s.Bytes[:n]
 		}
 		chunk, err := b.unframe(raw)
 		if len(chunk) > 0 || err != nil {
 			return s, chunk, err
 		}
-		s.giveBack()
+		s.GiveBack()
 	}
 }
 
 // unframe takes what belongs to the body out of what has come, in its place.
 func (b *plainBody) unframe(raw []byte) (chunk []byte, err error) {
 	if b.chunked {
-		n, used, err := b.chunking.decode(raw)
+		n, used, err := b.chunking.Decode(raw)
 		b.conn.surplus = err == io.EOF && used < len(raw)
 		return raw[:n], err
 	}
@@ -84,11 +87,11 @@ func (b *plainBody) unframe(raw []byte) (chunk []byte, err error) {
 // Read implements io.Reader.
 func (b *plainBody) Read(p []byte) (int, error) {
 	if len(b.pending) == 0 && b.err == nil {
-		var s *space
+		var s *socket.Space
 		var chunk []byte
 		s, chunk, b.err = b.next()
 		b.pending = append(b.pending[:0], chunk...)
-		s.giveBack()
+		s.GiveBack()
 	}
 	n := copy(p, b.pending)
 	if b.pending = b.pending[n:]; len(b.pending) == 0 {
@@ -99,7 +102,7 @@ func (b *plainBody) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (b *plainBody) Close() error {
-	b.space.giveBack()
+	b.space.GiveBack()
 	b.space = nil
 	return nil
 }

@@ -58,7 +58,7 @@ func (t *talks) served(k talk, id uint16) {
 // repeats how it began. What begins alike under one key is taken for the same, which
 // does no harm: it has the same prompt cache.
 func (t *talks) of(x *upstreamRequest, key [16]byte) talk {
-	opening := opening(x.body.small.first)
+	opening := opening(x.body.Small.First)
 	model := x.model.Load()
 	if opening == nil || model == nil {
 		return 0

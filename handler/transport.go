@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 const (
@@ -46,7 +48,7 @@ func newTransport(upstream *url.URL, address string) *transport {
 		if err != nil {
 			return nil, err
 		}
-		return newSocket(c), nil
+		return socket.New(c), nil
 	}
 	if upstream.Scheme == "https" {
 		plain, config := t.dial, &tls.Config{ServerName: upstream.Hostname()}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // isRefused reports whether there was no connection.
@@ -18,7 +20,7 @@ type unanswered struct{ error }
 func (u unanswered) Unwrap() error { return u.error }
 
 func isUnanswered(err error) bool {
-	return errors.As(err, new(unanswered)) && (isDisconnect(err) || errors.Is(err, io.EOF))
+	return errors.As(err, new(unanswered)) && (socket.IsDisconnect(err) || errors.Is(err, io.EOF))
 }
 
 var errNotHTTP = errors.New("not a proper HTTP answer")

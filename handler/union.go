@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
 // union asks every member for its list of models and makes one of them, in the
@@ -51,7 +53,7 @@ func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, er
 func inMemory(res *http.Response, text []byte, r *http.Request) *http.Response {
 	res.Request, res.ContentLength = r, int64(len(text))
 	res.Header.Set("Content-Length", strconv.Itoa(len(text)))
-	res.Body = newMemory(content{first: text})
+	res.Body = body.NewMemory(body.Content{First: text})
 	if r.Method == http.MethodHead {
 		res.Body = http.NoBody
 	}

@@ -1,4 +1,4 @@
-package handler_test
+package http1_test
 
 import (
 	"bufio"
@@ -10,7 +10,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
 const plainHead = "POST /api/chat HTTP/1.1\r\nHost: gpu.example:8080\r\nAuthorization: Bearer k\r\nContent-Length: 2\r\n"
@@ -89,7 +89,7 @@ func TestWhatIsPlain(t *testing.T) {
 		"GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n":                                         false,
 		"GET /a\\b HTTP/1.1\r\nHost: x\r\n\r\n":                                        false,
 	} {
-		if r, _ := handler.ReadPlain([]byte(head)); (r != nil) != plain {
+		if r, _ := http1.ReadPlain([]byte(head)); (r != nil) != plain {
 			t.Errorf("plain: %t, of %q", r != nil, head)
 		}
 	}
@@ -99,7 +99,7 @@ func TestWhatIsPlain(t *testing.T) {
 func TestAMethodKeepsNoHeadInMemory(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
-		r, _ := handler.ReadPlain([]byte(method + " /api/chat HTTP/1.1\r\nHost: x\r\n\r\n"))
+		r, _ := http1.ReadPlain([]byte(method + " /api/chat HTTP/1.1\r\nHost: x\r\n\r\n"))
 		if r == nil || r.Method != method {
 			t.Fatalf("%s is %v", method, r)
 		}
@@ -121,7 +121,7 @@ func FuzzPlain(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		ours, head := handler.ReadPlain(raw)
+		ours, head := http1.ReadPlain(raw)
 		if ours == nil {
 			return
 		}

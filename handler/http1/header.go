@@ -1,4 +1,4 @@
-package handler
+package http1
 
 import (
 	"net/http"
@@ -86,7 +86,7 @@ func addHeader(h http.Header, name, value string, values []string) []string {
 }
 
 // isToken reports whether s is what HTTP calls one: no header has another name.
-func isToken(s string) bool {
+func IsToken(s string) bool {
 	for i := range len(s) {
 		if !isTokenByte(s[i]) {
 			return false
@@ -97,4 +97,4 @@ func isToken(s string) bool {
 
 func isTokenByte(c byte) bool { return kinds[c]&token != 0 }
 
-var crlf = []byte("\r\n")
+var Crlf = []byte("\r\n")

@@ -1,4 +1,4 @@
-package handler
+package body
 
 import (
 	"io"
@@ -6,9 +6,9 @@ import (
 
 // ReadBody reads a body into memory, and tells how much room that takes.
 func ReadBody(from io.Reader, limit, announced int64) (b []byte, took int64, err error) {
-	r := room{max: maxBodies}
-	c, _, err := r.read(from, limit, announced)
-	took = r.used.Load()
-	b, _ = io.ReadAll(newMemory(c))
+	r := Room{Max: MaxBodies}
+	c, _, err := r.Read(from, limit, announced)
+	took = r.Used.Load()
+	b, _ = io.ReadAll(NewMemory(c))
 	return b, took, err
 }

@@ -1,4 +1,4 @@
-package handler
+package socket
 
 import (
 	"errors"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-func isDisconnect(err error) bool {
+func IsDisconnect(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
+var LongAgo = time.Unix(1, 0)

@@ -1,34 +1,34 @@
-package handler
+package socket
 
 import "sync"
 
 // space is what something is read into. It is borrowed, for as long as what has
 // been read is looked at and no longer: who waits has none.
-type space struct {
-	bytes []byte
+type Space struct {
+	Bytes []byte
 	home  *sync.Pool
 }
 
 var (
 	// headSpaces are for requests: 8 KiB. A longer head is not plain.
-	headSpaces = spaces(8 << 10)
+	HeadSpaces = spaces(8 << 10)
 
 	// chunkSpaces are for what is passed on, 32 KiB: Ollama's chunks are a few
 	// hundred bytes, but where they come at full speed there is then one write
 	// for many.
-	chunkSpaces = spaces(32 << 10)
+	ChunkSpaces = spaces(32 << 10)
 )
 
 func spaces(size int) *sync.Pool {
 	p := new(sync.Pool)
-	p.New = func() any { return &space{make([]byte, size), p} }
+	p.New = func() any { return &Space{make([]byte, size), p} }
 	return p
 }
 
-func borrow(from *sync.Pool) *space { return from.Get().(*space) }
+func Borrow(from *sync.Pool) *Space { return from.Get().(*Space) }
 
 // giveBack gives it back. s may be nil.
-func (s *space) giveBack() {
+func (s *Space) GiveBack() {
 	if s != nil {
 		s.home.Put(s)
 	}
@@ -36,6 +36,6 @@ func (s *space) giveBack() {
 
 // freshReader reads into a space that it borrows when something has come. If it
 // returns an error, there is no space and nothing has been read.
-type freshReader interface {
-	readFresh(from *sync.Pool) (s *space, n int, err error)
+type FreshReader interface {
+	ReadFresh(from *sync.Pool) (s *Space, n int, err error)
 }

@@ -1,4 +1,4 @@
-package handler
+package http1
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 
 // plainResponse is a response of Ollama's that there is one way to read. All that
 // it needs is in one piece.
-type plainResponse struct {
+type PlainResponse struct {
 	http.Response
 	values []string // of the headers
 	few    [ordinaryHeaders]string
@@ -23,7 +23,7 @@ type plainResponse struct {
 // A head is plain if its lines are as those of a plain request, see readPlain, its
 // status goes with a body, and either one Content-Length says how long that is or
 // it is chunked and nothing else. The connection stays open after it.
-func (r *plainResponse) read(b []byte, to *http.Request) (head int) {
+func (r *PlainResponse) Read(b []byte, to *http.Request) (head int) {
 	end := bytes.Index(b, crlfcrlf)
 	if end < 0 || to.Method == http.MethodHead {
 		return 0
@@ -68,7 +68,7 @@ func (r *plainResponse) read(b []byte, to *http.Request) (head int) {
 var chunkedOnly = []string{"chunked"}
 
 // take takes a header in, and reports whether it is plain.
-func (r *plainResponse) take(name, value string) bool {
+func (r *PlainResponse) take(name, value string) bool {
 	switch name {
 	case "Content-Length":
 		length, err := strconv.ParseUint(value, 10, 63)

@@ -1,4 +1,4 @@
-package handler
+package http1
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ const maxPlainBody = 1 << 20
 
 // plainRequest is a request that nothing can take for another: there is one way
 // to read it, and every server reads it so. All that it needs is in one piece.
-type plainRequest struct {
+type Request struct {
 	http.Request
 	url    url.URL
 	values []string // of the headers
@@ -32,7 +32,7 @@ type plainRequest struct {
 // 8-bit characters, it has one Host, at most one Content-Length and no
 // Transfer-Encoding, and it asks for nothing special: no upgrade, no interim
 // answer, no trailers.
-func readPlain(ctx context.Context, b []byte, from string) (r *plainRequest, head int) {
+func ReadRequest(ctx context.Context, b []byte, from string) (r *Request, head int) {
 	end := bytes.Index(b, crlfcrlf)
 	if end < 0 {
 		return nil, 0
@@ -45,7 +45,7 @@ func readPlain(ctx context.Context, b []byte, from string) (r *plainRequest, hea
 	if !ok || method == "" || !isPlainPath(target) {
 		return nil, 0
 	}
-	r = &plainRequest{url: url.URL{Path: target}}
+	r = &Request{url: url.URL{Path: target}}
 	r.Request = *(&http.Request{
 		Method: method, URL: &r.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: target, RemoteAddr: from,
 	}).WithContext(ctx)
@@ -93,7 +93,7 @@ func isPlainPath(s string) bool {
 }
 
 // take takes a header in, and reports whether it is plain.
-func (r *plainRequest) take(name, value string) bool {
+func (r *Request) take(name, value string) bool {
 	switch name {
 	case "Host":
 		if r.Host != "" || !isPlainHost(value) {

@@ -1,4 +1,4 @@
-package handler
+package reqctx
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 // when the exchange is cut or over. It does what context.WithCancelCause does
 // and, for one function at a time, context.AfterFunc, but in one piece: most
 // exchanges come to their end without having needed either.
-type lifetime struct {
+type Lifetime struct {
 	context.Context // the client's
 	unwatch         func() bool
 
@@ -21,29 +21,29 @@ type lifetime struct {
 	after []*func()     // to be called after it, in goroutines of their own
 }
 
-func (l *lifetime) begin(client context.Context) {
+func (l *Lifetime) Begin(client context.Context) {
 	l.Context = client
-	if d, ok := client.(*departure); ok {
+	if d, ok := client.(*Departure); ok {
 		d.carry(l)
 		return
 	}
 	l.unwatch = context.AfterFunc(client, l.left)
 }
 
-func (l *lifetime) left() { l.end(l.Context.Err()) }
+func (l *Lifetime) left() { l.End(l.Context.Err()) }
 
 // over ends it where nothing else has.
-func (l *lifetime) over() {
-	if d, ok := l.Context.(*departure); ok {
+func (l *Lifetime) Over() {
+	if d, ok := l.Context.(*Departure); ok {
 		d.carry(nil)
 	} else {
 		l.unwatch()
 	}
-	l.end(context.Canceled)
+	l.End(context.Canceled)
 }
 
 // end ends it for the given cause. Only the first end counts.
-func (l *lifetime) end(cause error) {
+func (l *Lifetime) End(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause != nil {
@@ -64,7 +64,7 @@ func (l *lifetime) end(cause error) {
 
 // atEnd has abort called at the end, at once if that is past, in place of who was
 // to be called before.
-func (l *lifetime) atEnd(abort func()) {
+func (l *Lifetime) AtEnd(abort func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause != nil {
@@ -76,7 +76,7 @@ func (l *lifetime) atEnd(abort func()) {
 
 // forget takes back atEnd. It reports whether the end is still to come; abort
 // will then not be called.
-func (l *lifetime) forget() bool {
+func (l *Lifetime) Forget() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.abort = nil
@@ -86,7 +86,7 @@ func (l *lifetime) forget() bool {
 // AfterFunc is what package context looks for where a context is made from this
 // one. Otherwise it would have a goroutine wait for each, as for each connection
 // that is dialed.
-func (l *lifetime) AfterFunc(f func()) (stop func() bool) {
+func (l *Lifetime) AfterFunc(f func()) (stop func() bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause != nil {
@@ -104,14 +104,14 @@ func (l *lifetime) AfterFunc(f func()) (stop func() bool) {
 }
 
 // ended is why it ended; nil while it goes on.
-func (l *lifetime) ended() error {
+func (l *Lifetime) Ended() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cause
 }
 
 // Done implements context.Context.
-func (l *lifetime) Done() <-chan struct{} {
+func (l *Lifetime) Done() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.done == nil {
@@ -124,8 +124,8 @@ func (l *lifetime) Done() <-chan struct{} {
 }
 
 // Err implements context.Context.
-func (l *lifetime) Err() error {
-	if l.ended() != nil {
+func (l *Lifetime) Err() error {
+	if l.Ended() != nil {
 		return context.Canceled
 	}
 	return nil

@@ -1,4 +1,4 @@
-package handler_test
+package http1_test
 
 import (
 	"bufio"
@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
 const plainResponse = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nDate: Fri, 27 Nov 2026 10:00:00 GMT\r\n"
@@ -58,11 +58,11 @@ func TestWhichResponsesArePlain(t *testing.T) {
 		"HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\n":                                   false,
 		"garbage\r\n\r\n": false,
 	} {
-		if r, _ := handler.IsPlainResponse([]byte(head), asked); (r != nil) != plain {
+		if r, _ := http1.IsPlainResponse([]byte(head), asked); (r != nil) != plain {
 			t.Errorf("plain: %t, of %q", r != nil, head)
 		}
 	}
-	if r, _ := handler.IsPlainResponse([]byte(plainResponse+"Content-Length: 2\r\n\r\n"), &http.Request{Method: "HEAD"}); r != nil {
+	if r, _ := http1.IsPlainResponse([]byte(plainResponse+"Content-Length: 2\r\n\r\n"), &http.Request{Method: "HEAD"}); r != nil {
 		t.Error("an answer to a HEAD is plain")
 	}
 }
@@ -76,7 +76,7 @@ func FuzzPlainResponse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		ours, head := handler.IsPlainResponse(raw, asked)
+		ours, head := http1.IsPlainResponse(raw, asked)
 		if ours == nil {
 			return
 		}
@@ -109,13 +109,13 @@ func TestChunksComeInAnyPieces(t *testing.T) {
 		"A;x=\"y\"\r\n0123456789\r\n1 \r\n!\r\n0;\r\nX: y\r\nZ:\r\n\r\n": "0123456789!",
 	} {
 		for cut := range len(raw) {
-			body, used, err := handler.Unchunk([]byte(raw[:cut]), []byte(raw[cut:]+"HTTP/1.1 200 OK"))
+			body, used, err := http1.Unchunk([]byte(raw[:cut]), []byte(raw[cut:]+"HTTP/1.1 200 OK"))
 			if string(body) != want || used != len(raw) || err != io.EOF {
 				t.Errorf("%q cut at %d: %q, %d bytes, %v", raw, cut, body, used, err)
 			}
 		}
 		for end := range len(raw) {
-			if _, _, err := handler.Unchunk([]byte(raw[:end])); err != nil {
+			if _, _, err := http1.Unchunk([]byte(raw[:end])); err != nil {
 				t.Errorf("%q: %v", raw[:end], err)
 			}
 		}
@@ -131,7 +131,7 @@ func TestWhatAreNoChunks(t *testing.T) {
 		"1 ;x\r\nh", "1\t;x\r\nh", "00000000000000001\r\nh",
 		"1;\n", "1;" + strings.Repeat("x", 5000) + "\r\n", "0\r\nX: " + strings.Repeat("x", 5000) + "\r\n", "0\r\n" + strings.Repeat("X: y\r\n", 2000),
 	} {
-		if body, _, err := handler.Unchunk([]byte(raw)); err == nil || err == io.EOF {
+		if body, _, err := http1.Unchunk([]byte(raw)); err == nil || err == io.EOF {
 			t.Errorf("%.40q: %q, %v", raw, body, err)
 		}
 	}
@@ -147,8 +147,8 @@ func FuzzChunks(f *testing.F) {
 		if cut < 0 || cut > len(raw) {
 			return
 		}
-		whole, used, err := handler.Unchunk(raw)
-		again, usedAgain, errAgain := handler.Unchunk(raw[:cut], raw[cut:])
+		whole, used, err := http1.Unchunk(raw)
+		again, usedAgain, errAgain := http1.Unchunk(raw[:cut], raw[cut:])
 		if !bytes.Equal(whole, again) || used != usedAgain || err != errAgain {
 			t.Fatalf("%q cut at %d: %q, %d, %v, and whole %q, %d, %v", raw, cut, again, usedAgain, errAgain, whole, used, err)
 		}

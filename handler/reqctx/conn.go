@@ -1,4 +1,4 @@
-package handler
+package reqctx
 
 import (
 	"context"
@@ -8,17 +8,17 @@ import (
 
 // departure is the context of all requests of a connection: it ends when the
 // client leaves, whether by closing the connection or its own half of it.
-type departure struct {
-	owner any // the connection, for whoever asks the context for it
+type Departure struct {
+	Owner any // the connection, for whoever asks the context for it
 
 	mu      sync.Mutex
 	left    bool
 	done    chan struct{} // nil until somebody asks
-	running *lifetime     // of the request that is being served; it ends with this
+	running *Lifetime     // of the request that is being served; it ends with this
 }
 
 // leave ends it.
-func (d *departure) leave() {
+func (d *Departure) Leave() {
 	d.mu.Lock()
 	if d.left {
 		d.mu.Unlock()
@@ -31,27 +31,27 @@ func (d *departure) leave() {
 	l := d.running
 	d.mu.Unlock()
 	if l != nil {
-		l.end(context.Canceled)
+		l.End(context.Canceled)
 	}
 }
 
 // carry has the lifetime end with the departure, until the next call, which may
 // be with nil.
-func (d *departure) carry(l *lifetime) {
+func (d *Departure) carry(l *Lifetime) {
 	d.mu.Lock()
 	d.running = l
 	left := d.left
 	d.mu.Unlock()
 	if left && l != nil {
-		l.end(context.Canceled)
+		l.End(context.Canceled)
 	}
 }
 
 // Deadline implements context.Context.
-func (d *departure) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (d *Departure) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done implements context.Context.
-func (d *departure) Done() <-chan struct{} {
+func (d *Departure) Done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.done == nil {
@@ -64,7 +64,7 @@ func (d *departure) Done() <-chan struct{} {
 }
 
 // Err implements context.Context.
-func (d *departure) Err() error {
+func (d *Departure) Err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.left {
@@ -74,9 +74,9 @@ func (d *departure) Err() error {
 }
 
 // Value implements context.Context.
-func (d *departure) Value(key any) any {
+func (d *Departure) Value(key any) any {
 	if key == (connKey{}) {
-		return d.owner
+		return d.Owner
 	}
 	return nil
 }
@@ -84,9 +84,9 @@ func (d *departure) Value(key any) any {
 type connKey struct{}
 
 // withOwner returns a context that knows the connection of its request.
-func withOwner(ctx context.Context, conn any) context.Context {
+func WithOwner(ctx context.Context, conn any) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
 // ownerOf is the connection of the context's request; nil if it knows none.
-func ownerOf(ctx context.Context) any { return ctx.Value(connKey{}) }
+func OwnerOf(ctx context.Context) any { return ctx.Value(connKey{}) }

@@ -1,6 +1,6 @@
 //go:build !linux || race || 386
 
-package handler
+package socket
 
 import (
 	"net"
@@ -11,7 +11,7 @@ import (
 type socket struct{ *net.TCPConn }
 
 // newSocket makes a socket of a connection, if it is one of TCP.
-func newSocket(c net.Conn) net.Conn {
+func New(c net.Conn) net.Conn {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		return &socket{tcp}
 	}
@@ -19,11 +19,11 @@ func newSocket(c net.Conn) net.Conn {
 }
 
 // readFresh implements freshReader, but for having nothing while it waits.
-func (s *socket) readFresh(from *sync.Pool) (*space, int, error) {
-	lent := borrow(from)
-	n, err := s.Read(lent.bytes)
+func (s *socket) ReadFresh(from *sync.Pool) (*Space, int, error) {
+	lent := Borrow(from)
+	n, err := s.Read(lent.Bytes)
 	if err != nil {
-		lent.giveBack()
+		lent.GiveBack()
 		return nil, 0, err
 	}
 	return lent, n, nil

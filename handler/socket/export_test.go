@@ -1,8 +1,8 @@
-package handler
+package socket
 
 import (
 	"net"
 )
 
 // NewSocket is a connection as the proxy reads and writes it.
-func NewSocket(c net.Conn) net.Conn { return newSocket(c) }
+func NewSocket(c net.Conn) net.Conn { return New(c) }

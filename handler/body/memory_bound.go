@@ -1,4 +1,4 @@
-package handler
+package body
 
 import (
 	"errors"
@@ -13,28 +13,28 @@ const (
 
 	// maxBodies bounds what all bodies in memory take beyond that: 256 MiB. A
 	// valid key is no right to all the memory of a machine.
-	maxBodies = 256 << 20
+	MaxBodies = 256 << 20
 )
 
 // errNoRoom says that the rest of a body has to be passed on as it comes.
-var errNoRoom = errors.New("no room for a body")
+var ErrNoRoom = errors.New("no room for a body")
 
 // room is the memory that bodies take beyond what is ordinary.
-type room struct {
-	max  int64
-	used atomic.Int64
+type Room struct {
+	Max  int64
+	Used atomic.Int64
 }
 
 // portion is what one body has of a room. Nil is none.
 type portion struct {
-	room  *room
+	room  *Room
 	bytes atomic.Int64
 }
 
 // take makes a portion larger, if there is room for that.
-func (r *room) take(p *portion, n int) (larger *portion, ok bool) {
-	if r.used.Add(int64(n)) > r.max {
-		r.used.Add(-int64(n))
+func (r *Room) take(p *portion, n int) (larger *portion, ok bool) {
+	if r.Used.Add(int64(n)) > r.Max {
+		r.Used.Add(-int64(n))
 		return p, false
 	}
 	if p == nil {
@@ -45,9 +45,9 @@ func (r *room) take(p *portion, n int) (larger *portion, ok bool) {
 }
 
 // giveBack gives all of it back. More than once does no harm.
-func (p *portion) giveBack() {
+func (p *portion) GiveBack() {
 	if p != nil {
-		p.room.used.Add(-p.bytes.Swap(0))
+		p.room.Used.Add(-p.bytes.Swap(0))
 	}
 }
 
@@ -59,7 +59,7 @@ const onItsWord = 64 << 10
 // is the length that the client gave, or -1. If there is no room for all of it,
 // read returns what there is, and errNoRoom. The portion is the caller's in any
 // case.
-func (r *room) read(from io.Reader, limit, announced int64) (c content, p *portion, err error) {
+func (r *Room) Read(from io.Reader, limit, announced int64) (c Content, p *portion, err error) {
 	most := limit + 1
 	size := 4 << 10
 	if announced >= 0 {
@@ -72,7 +72,7 @@ func (r *room) read(from io.Reader, limit, announced int64) (c content, p *porti
 			size = ordinaryBody
 		}
 	}
-	c.first = make([]byte, 0, size)
+	c.First = make([]byte, 0, size)
 	for all := int64(0); ; {
 		piece := c.last()
 		n, err := from.Read((*piece)[len(*piece):cap(*piece)])
@@ -88,28 +88,28 @@ func (r *room) read(from io.Reader, limit, announced int64) (c content, p *porti
 		}
 		var ok bool
 		if p, ok = r.enlarge(&c, p, most); !ok {
-			return c, p, errNoRoom
+			return c, p, ErrNoRoom
 		}
 	}
 }
 
 // enlarge gives a content that is full more memory, if there is room for that.
 // There will be no more than most bytes of it.
-func (r *room) enlarge(c *content, p *portion, most int64) (larger *portion, ok bool) {
-	all := c.size()
+func (r *Room) enlarge(c *Content, p *portion, most int64) (larger *portion, ok bool) {
+	all := c.Size()
 	if all >= pieceSize {
 		size := int(min(most-all, pieceSize))
 		if p, ok = r.take(p, size); ok {
-			c.more = append(c.more, make([]byte, 0, size))
+			c.More = append(c.More, make([]byte, 0, size))
 		}
 		return p, ok
 	}
 	size := int(min(2*all, most, pieceSize))
-	if more := size - max(len(c.first), ordinaryBody); more > 0 {
+	if more := size - max(len(c.First), ordinaryBody); more > 0 {
 		if p, ok = r.take(p, more); !ok {
 			return p, false
 		}
 	}
-	c.first = append(make([]byte, 0, size), c.first...)
+	c.First = append(make([]byte, 0, size), c.First...)
 	return p, true
 }

@@ -1,4 +1,4 @@
-package handler_test
+package body_test
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
 // TestBodiesAreReadWhole, however they come and whatever is said of them.
@@ -20,7 +20,7 @@ func TestBodiesAreReadWhole(t *testing.T) {
 					"at once": func(r io.Reader) io.Reader { return r }, "with its end": iotest.DataErrReader, "in halves": iotest.HalfReader, "byte by byte": iotest.OneByteReader,
 				} {
 					all := bytes.Repeat([]byte("body"), size)[:size]
-					got, took, err := handler.ReadBody(reader(bytes.NewReader(all)), int64(limit), int64(announced))
+					got, took, err := body.ReadBody(reader(bytes.NewReader(all)), int64(limit), int64(announced))
 					want := all[:min(size, limit+1)]
 					if announced == size {
 						want = all // no more was set aside anyway
@@ -33,7 +33,7 @@ func TestBodiesAreReadWhole(t *testing.T) {
 		}
 	}
 	broken := iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("body")))
-	if got, _, err := handler.ReadBody(broken, 100, -1); string(got) != "b" || err != iotest.ErrTimeout {
+	if got, _, err := body.ReadBody(broken, 100, -1); string(got) != "b" || err != iotest.ErrTimeout {
 		t.Errorf("of a body that breaks off: %q, %v", got, err)
 	}
 }

@@ -1,4 +1,4 @@
-package handler_test
+package socket_test
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
 // pair is a connection as the proxy has it, or as it is, and its other end.
@@ -31,7 +31,7 @@ func pair(t *testing.T, ours bool) (near net.Conn, far *net.TCPConn) {
 	t.Cleanup(func() { c.Close(); accepted.Close() })
 	near = accepted
 	if ours {
-		near = handler.NewSocket(accepted)
+		near = socket.NewSocket(accepted)
 	}
 	return near, c.(*net.TCPConn)
 }

@@ -1,4 +1,4 @@
-package handler
+package http1
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 // ReadPlain reads a request as a connection in the clear does; nil if it is for
 // net/http.
 func ReadPlain(b []byte) (r *http.Request, head int) {
-	plain, head := readPlain(context.Background(), b, "")
+	plain, head := ReadRequest(context.Background(), b, "")
 	if plain == nil {
 		return nil, 0
 	}
@@ -18,8 +18,8 @@ func ReadPlain(b []byte) (r *http.Request, head int) {
 
 // IsPlainResponse reports whether a response is one, and how long its head is.
 func IsPlainResponse(b []byte, to *http.Request) (r *http.Response, head int) {
-	plain := new(plainResponse)
-	if head = plain.read(b, to); head == 0 {
+	plain := new(PlainResponse)
+	if head = plain.Read(b, to); head == 0 {
 		return nil, 0
 	}
 	return &plain.Response, head
@@ -28,10 +28,10 @@ func IsPlainResponse(b []byte, to *http.Request) (r *http.Response, head int) {
 // Unchunk reads a chunked body that comes in the given pieces. Used is how much of
 // them belongs to it.
 func Unchunk(pieces ...[]byte) (body []byte, used int, err error) {
-	var c chunking
+	var c Chunking
 	for _, piece := range pieces {
 		b := bytes.Clone(piece)
-		n, read, err := c.decode(b)
+		n, read, err := c.Decode(b)
 		body, used = append(body, b[:n]...), used+read
 		if err != nil {
 			return body, used, err

@@ -1,4 +1,4 @@
-package handler
+package http1
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 )
 
 // chunking reads the framing of a chunked body, in pieces of any size.
-type chunking struct {
+type Chunking struct {
 	state chunkingState
 	left  int64 // of the chunk
 	line  int   // digits of a size, or bytes of a line that are read over
@@ -43,7 +43,7 @@ const maxSizeDigits = 16
 // decode moves what belongs to the body to the front of b. It returns how much
 // that is, and how much of b it has read: all, unless there is an error. That is
 // io.EOF at the end of the body.
-func (c *chunking) decode(b []byte) (n, used int, err error) {
+func (c *Chunking) Decode(b []byte) (n, used int, err error) {
 	for used < len(b) {
 		if c.state == chunkData {
 			piece := b[used:min(int64(len(b)), int64(used)+c.left)]
@@ -65,7 +65,7 @@ func (c *chunking) decode(b []byte) (n, used int, err error) {
 }
 
 // step reads one byte of the framing, and reports whether it may stand there.
-func (c *chunking) step(b byte) bool {
+func (c *Chunking) step(b byte) bool {
 	expect := func(want byte, next chunkingState) bool {
 		c.state = next
 		return b == want
@@ -132,7 +132,7 @@ func (c *chunking) step(b byte) bool {
 }
 
 // afterSize reads a byte that follows a size.
-func (c *chunking) afterSize(b byte) bool {
+func (c *Chunking) afterSize(b byte) bool {
 	switch b {
 	case '\r':
 		c.state = chunkSizeEnd

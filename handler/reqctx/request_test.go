@@ -1,4 +1,4 @@
-package handler_test
+package reqctx_test
 
 import (
 	"context"
@@ -6,13 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 )
 
 // Contexts made from a lifetime, as for each connection that is dialed, end with
 // it.
 func TestContextsEndWithTheirLifetime(t *testing.T) {
-	life, end, _ := handler.NewLifetime()
+	life, end, _ := reqctx.NewLifetime()
 	first, cancelFirst := context.WithCancel(life)
 	defer cancelFirst()
 	second, cancelSecond := context.WithTimeout(life, time.Hour)
@@ -30,7 +30,7 @@ func TestContextsEndWithTheirLifetime(t *testing.T) {
 
 // A lifetime keeps nothing of contexts that are over.
 func TestLifetimeLetsGoOfContexts(t *testing.T) {
-	life, end, waiting := handler.NewLifetime()
+	life, end, waiting := reqctx.NewLifetime()
 	for range 100 {
 		_, cancel := context.WithCancel(life)
 		if waiting() != 1 {

@@ -1,4 +1,4 @@
-package handler
+package body
 
 import "io"
 
@@ -7,39 +7,39 @@ const pieceSize = 256 << 10
 
 // content is a body in memory, in pieces: whatever moves many MiB at once, to
 // make room or to read them, keeps a processor from everybody else meanwhile.
-type content struct {
-	first []byte // nil: there is no body
-	more  [][]byte
+type Content struct {
+	First []byte // nil: there is no body
+	More  [][]byte
 }
 
-func (c *content) size() int64 {
-	n := int64(len(c.first))
-	for _, piece := range c.more {
+func (c *Content) Size() int64 {
+	n := int64(len(c.First))
+	for _, piece := range c.More {
 		n += int64(len(piece))
 	}
 	return n
 }
 
 // last is the piece to which more may be added.
-func (c *content) last() *[]byte {
-	if n := len(c.more); n > 0 {
-		return &c.more[n-1]
+func (c *Content) last() *[]byte {
+	if n := len(c.More); n > 0 {
+		return &c.More[n-1]
 	}
-	return &c.first
+	return &c.First
 }
 
 // memory reads a content, and lets go of it at its end.
-type memory struct {
-	content
+type Memory struct {
+	Content
 	rest    []byte // of the piece that is being read
 	ahead   [][]byte
-	portion *portion // to be given back at the end
+	Portion *portion // to be given back at the end
 }
 
-func newMemory(c content) *memory { return &memory{content: c, rest: c.first, ahead: c.more} }
+func NewMemory(c Content) *Memory { return &Memory{Content: c, rest: c.First, ahead: c.More} }
 
 // Read implements io.Reader.
-func (m *memory) Read(b []byte) (int, error) {
+func (m *Memory) Read(b []byte) (int, error) {
 	for len(m.rest) == 0 {
 		if len(m.ahead) == 0 {
 			m.Close()
@@ -53,9 +53,9 @@ func (m *memory) Read(b []byte) (int, error) {
 }
 
 // Close lets go of the memory.
-func (m *memory) Close() error {
-	portion := m.portion
-	*m = memory{}
-	portion.giveBack()
+func (m *Memory) Close() error {
+	portion := m.Portion
+	*m = Memory{}
+	portion.GiveBack()
 	return nil
 }

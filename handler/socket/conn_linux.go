@@ -1,6 +1,6 @@
 //go:build linux && !race && !386
 
-package handler
+package socket
 
 import (
 	"errors"
@@ -42,13 +42,13 @@ type half struct {
 // something has come.
 type intake struct {
 	half
-	fresh    *space
+	fresh    *Space
 	from     *sync.Pool
 	tryFresh func(fd uintptr) (done bool)
 }
 
 // newSocket makes a socket of a connection, if it is one of TCP.
-func newSocket(c net.Conn) net.Conn {
+func New(c net.Conn) net.Conn {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return c
@@ -86,18 +86,18 @@ func (h *half) move(fd uintptr) bool {
 // moveFresh makes the call with a buffer that it has only while there is
 // something to be read.
 func (i *intake) moveFresh(fd uintptr) bool {
-	i.fresh = borrow(i.from)
-	i.rest = i.fresh.bytes
+	i.fresh = Borrow(i.from)
+	i.rest = i.fresh.Bytes
 	done := i.move(fd)
 	if i.n == 0 {
-		i.fresh.giveBack()
+		i.fresh.GiveBack()
 		i.fresh, i.rest = nil, nil
 	}
 	return done
 }
 
 // readFresh implements freshReader.
-func (s *socket) readFresh(from *sync.Pool) (*space, int, error) {
+func (s *socket) ReadFresh(from *sync.Pool) (*Space, int, error) {
 	i := &s.in
 	i.Lock()
 	defer i.Unlock()
@@ -109,7 +109,7 @@ func (s *socket) readFresh(from *sync.Pool) (*space, int, error) {
 		err = io.EOF
 	}
 	if err != nil {
-		lent.giveBack()
+		lent.GiveBack()
 		return nil, 0, s.explain("read", err)
 	}
 	return lent, n, nil
@@ -169,7 +169,7 @@ func (s *socket) explain(op string, err error) error {
 }
 
 // peek looks whether there is a byte to be read, or the end.
-func peek(fd uintptr) error {
+func Peek(fd uintptr) error {
 	var b [1]byte
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
