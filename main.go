@@ -30,6 +30,10 @@ import (
 	"github.com/xrash/smetrics"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/access"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/metrics"
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -309,17 +313,17 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	address := "http://" + handler.Reachable(public.Addr().String())
+	address := "http://" + local.Reachable(public.Addr().String())
 	if c.IsSet("tls-cert") {
 		address = strings.Replace(address, "http", "https", 1)
 	} else if domains := c.StringSlice("acme-domain"); len(domains) > 0 {
 		address = "https://" + domains[0]
 	}
-	hosts, err := handler.ParseHosts(c.StringSlice("metrics-host"))
+	hosts, err := local.ParseHosts(c.StringSlice("metrics-host"))
 	if err != nil {
 		return fmt.Errorf("--metrics-host: %w", err)
 	}
-	trusted, err := handler.ParseNetworks(c.StringSlice("trusted-proxy"))
+	trusted, err := access.ParseNetworks(c.StringSlice("trusted-proxy"))
 	if err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
@@ -356,7 +360,7 @@ func serve(c *cli.Context) error {
 	}
 	m := metrics.New(metrics.Options{
 		Version:          version(),
-		Routes:           handler.RouteNames(),
+		Routes:           api.RouteNames(),
 		RefusalReasons:   handler.RefusalReasons(),
 		UpstreamErrors:   handler.UpstreamErrors(),
 		UpstreamChoices:  handler.UpstreamChoices(),
@@ -411,7 +415,7 @@ func serve(c *cli.Context) error {
 }
 
 // certificates are nil where TLS is not asked for.
-func certificates(c *cli.Context) (handler.Certificates, error) {
+func certificates(c *cli.Context) (certs.Certificates, error) {
 	certFile, keyFile, domains := c.String("tls-cert"), c.String("tls-key"), c.StringSlice("acme-domain")
 	files := certFile != "" || keyFile != ""
 	switch {
@@ -422,11 +426,11 @@ func certificates(c *cli.Context) (handler.Certificates, error) {
 	case len(domains) > 0 && files:
 		return nil, errors.New("--acme-domain and --tls-cert are both set: which of the two?")
 	case len(domains) > 0:
-		return handler.NewACME(handler.ACMEOptions{Domains: domains, Directory: c.String("acme-directory"), Cache: c.String("acme-cache")})
+		return certs.NewACME(certs.ACMEOptions{Domains: domains, Directory: c.String("acme-directory"), Cache: c.String("acme-cache")})
 	case certFile == "" || keyFile == "":
 		return nil, errors.New("--tls-cert and --tls-key go together")
 	}
-	return handler.LoadCertificate(certFile, keyFile)
+	return certs.LoadCertificate(certFile, keyFile)
 }
 
 // upstreamsFile lists the Ollamas; nil: --upstream does.
@@ -682,7 +686,7 @@ func runConnect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := handler.ListenLoopback(c.String("listen"))
+	l, err := local.ListenLoopback(c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/metrics"
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -1590,7 +1591,7 @@ func BenchmarkCores(b *testing.B) {
 	proxy := handler.New(handler.Options{
 		Upstream: &url.URL{Scheme: "http", Host: "ollama"}, Transport: canned{}, Keys: signer.NewVerifier(secret), Log: slog.New(slog.DiscardHandler),
 		Recorder: metrics.New(metrics.Options{
-			Routes: handler.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
+			Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
 			UpstreamChoices: handler.UpstreamChoices(), UpstreamRetries: handler.UpstreamRetries(),
 		}),
 	})

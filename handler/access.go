@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/access"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -14,7 +15,7 @@ import (
 // refused nor which paths there are.
 func (p *Proxy) authenticate(next step) step {
 	return func(x *exchange) {
-		text, err := credential(x.r.Header)
+		text, err := access.Credential(x.r.Header)
 		x.keyText, x.cuts = text, p.cuts.Load()
 		if err == nil {
 			x.key, err = p.Keys.Verify(text, x.arrived)
@@ -27,7 +28,7 @@ func (p *Proxy) authenticate(next step) step {
 			next(x)
 			return
 		}
-		if errors.Is(err, errAmbiguous) {
+		if errors.Is(err, access.ErrAmbiguous) {
 			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, in one header", 0})
 			return
 		}
@@ -58,7 +59,7 @@ func (x *exchange) turnAway(err error) {
 
 func reasonOf(err error) string {
 	switch {
-	case errors.Is(err, errNoKey):
+	case errors.Is(err, access.ErrNoKey):
 		return reasonMissing
 	case errors.Is(err, signer.ErrBadSignature):
 		return reasonBadSignature
@@ -73,16 +74,16 @@ func reasonOf(err error) string {
 // authorize lets requests pass that the table names and the key allows.
 func (p *Proxy) authorize(next step) step {
 	return func(x *exchange) {
-		switch route := x.route; {
+		switch route := x.Route; {
 		case route == nil:
 			x.answer(refusal{http.StatusNotFound, reasonRoute, "no such route", 0})
-		case !route.permits(x.r.Method):
-			x.w.Header().Set("Allow", route.allow)
-			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.allow + " on this route", 0})
-		case route.class == signer.Admin && !x.key.Admin:
+		case !route.Permits(x.r.Method):
+			x.w.Header().Set("Allow", route.Allow)
+			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.Allow + " on this route", 0})
+		case route.Class == signer.Admin && !x.key.Admin:
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this route needs an OLLAMA-ADMIN- key", 0})
-		case !x.key.Limits.AllowsClass(route.class):
-			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.class) + " routes", 0})
+		case !x.key.Limits.AllowsClass(route.Class):
+			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.Class) + " routes", 0})
 		case x.key.Limits.LimitsAddresses() && !x.key.Limits.AllowsAddress(p.addressOf(x)):
 			x.answer(refusal{http.StatusForbidden, reasonAddress, "this key is not for use from your address", 0})
 		default:
@@ -92,7 +93,7 @@ func (p *Proxy) authorize(next step) step {
 }
 
 // addressOf is the client's address, for keys that ask for one.
-func (p *Proxy) addressOf(x *exchange) netip.Addr { return clientAddress(x.r, p.TrustedProxies) }
+func (p *Proxy) addressOf(x *exchange) netip.Addr { return access.ClientAddress(x.r, p.TrustedProxies) }
 
 // admit lets requests pass while there is room, and none once the proxy is
 // shutting down. From here on the exchange can be cut.
@@ -131,12 +132,12 @@ func (p *Proxy) spend(next step) step {
 			next(x)
 			return
 		}
-		done, reason, wait := p.budgets.spend(x.key.Limits, x.arrived)
+		done, reason, wait := p.budgets.Spend(x.key.Limits, x.arrived)
 		switch reason {
-		case reasonRPM:
-			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has no requests left for now", inSeconds(wait)})
+		case access.ReasonRPM:
+			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has no requests left for now", access.InSeconds(wait)})
 			return
-		case reasonStreams:
+		case access.ReasonStreams:
 			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has as many requests running as it may", 1})
 			return
 		}

@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
 )
 
 // smallBody is the most of a body that is read into memory before Ollama hears
@@ -61,7 +63,7 @@ func (p *Proxy) open(next step) step {
 		x.client.watched()
 		defer x.client.unwatched()
 		if x.key.Admin {
-			x.named = x.r.Header.Get(upstreamHeader)
+			x.named = x.r.Header.Get(api.UpstreamHeader)
 		}
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
@@ -79,14 +81,14 @@ func (p *Proxy) open(next step) step {
 func (p *Proxy) openBody(x *exchange) error {
 	r := x.r
 	if misstated(r) {
-		return errUnreadable
+		return models.ErrUnreadable
 	}
 	if !x.unread() {
 		x.dog.enter(&p.waiting, 0)
 		return p.checkSmall(x)
 	}
 	limit := p.MaxBody
-	if x.route.upload {
+	if x.Route.Upload {
 		limit = -1
 	}
 	if limit >= 0 && r.ContentLength > limit {
@@ -97,7 +99,7 @@ func (p *Proxy) openBody(x *exchange) error {
 	x.body = body.Body{Length: r.ContentLength}
 
 	memory := int64(smallBody)
-	whole := x.route.models == inForm || x.zstd() || !p.pool.alone && !x.route.upload
+	whole := x.Route.Models == models.InForm || x.zstd() || !p.pool.alone && !x.Route.Upload
 	if whole { // the model may stand anywhere, and cannot be read in passing
 		memory = p.MaxBody
 	}
@@ -136,11 +138,11 @@ func misstated(r *http.Request) bool {
 
 // checkLarge arranges for a body to be checked in passing.
 func (p *Proxy) checkLarge(x *exchange) error {
-	if x.route.models.isJSON() {
+	if x.Route.Models.IsJSON() {
 		encoded := x.r.Header.Get("Content-Encoding") != ""
-		x.body.Large = &checked{from: x.body.Large, client: &x.source, again: x.body.Length < 0, check: func(n names) error {
-			if n.unreadable && encoded {
-				return errUnreadable // another version of Ollama might decode it
+		x.body.Large = &checked{from: x.body.Large, client: &x.source, again: x.body.Length < 0, check: func(n models.Names) error {
+			if n.Unreadable && encoded {
+				return models.ErrUnreadable // another version of Ollama might decode it
 			}
 			return p.guardNames(x, n)
 		}}
@@ -157,8 +159,8 @@ func (p *Proxy) checkLarge(x *exchange) error {
 type checked struct {
 	from   io.Reader
 	client *source
-	names  nameReader
-	check  func(names) error
+	names  models.NameReader
+	check  func(models.Names) error
 
 	complete bool // the JSON is
 	again    bool // something follows it, or may
@@ -195,7 +197,7 @@ func (c *checked) Read(p []byte) (int, error) {
 // readJSON reads on up to the end of the JSON, and what has come with that.
 func (c *checked) readJSON(p []byte) (int, error) {
 	n, err := c.from.Read(p)
-	used, done := c.names.read(p[:n])
+	used, done := c.names.Read(p[:n])
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
@@ -204,7 +206,7 @@ func (c *checked) readJSON(p []byte) (int, error) {
 	}
 	c.complete = true
 	if !done {
-		c.names.names.unreadable = true
+		c.names.Names.Unreadable = true
 	}
 	if refused := c.allow(); refused != nil {
 		return 0, refused
@@ -218,7 +220,7 @@ func (c *checked) readJSON(p []byte) (int, error) {
 
 // allow checks the models. If it returns an error, that is the exchange's too.
 func (c *checked) allow() error {
-	refused := c.check(c.names.names)
+	refused := c.check(c.names.Names)
 	if refused != nil {
 		c.client.failed.Store(&refused)
 	}
@@ -274,5 +276,5 @@ func (s *source) Read(p []byte) (int, error) {
 
 // zstd reports whether Ollama would decode the body: it does so under /v1.
 func (x *exchange) zstd() bool {
-	return strings.HasPrefix(x.path, "/v1/") && x.r.Header.Get("Content-Encoding") == "zstd"
+	return strings.HasPrefix(x.Path, "/v1/") && x.r.Header.Get("Content-Encoding") == "zstd"
 }

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/certs"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
@@ -79,7 +79,7 @@ func tlsClient(t *testing.T) (client *http.Client, serial func() int64) {
 func TestStreamsOverHTTP2AndANewCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	certificate, err := handler.LoadCertificate(issue(t, dir, 1))
+	certificate, err := certs.LoadCertificate(issue(t, dir, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestStreamsOverHTTP2AndANewCertificate(t *testing.T) {
 
 func TestLeavingOverHTTP2(t *testing.T) {
 	t.Parallel()
-	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestABadCertificateIsNotTaken(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	certFile, keyFile := issue(t, dir, 1)
-	certificate, err := handler.LoadCertificate(certFile, keyFile)
+	certificate, err := certs.LoadCertificate(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestABadCertificateIsNotTaken(t *testing.T) {
 		if !certificate.NotAfter().Equal(until) {
 			t.Errorf("%s: taken", name)
 		}
-		if _, err := handler.LoadCertificate(certFile, keyFile); err == nil {
+		if _, err := certs.LoadCertificate(certFile, keyFile); err == nil {
 			t.Errorf("%s: loaded at the start", name)
 		}
 	}
@@ -188,7 +188,7 @@ func TestABadCertificateIsNotTaken(t *testing.T) {
 // key may make that large.
 func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 	t.Parallel()
-	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 // query's end.
 func TestASpaceInAQuery(t *testing.T) {
 	t.Parallel()
-	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,13 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
 // statusRoute is where the ollama command asks whether there are models of
 // ollama.com for it to offer.
-var statusRoute = routes.literal["/api/status"]
+var statusRoute = api.Routes.Literal["/api/status"]
 
 // cloudDisabled is Ollama's own answer where such models are switched off.
 const cloudDisabled = `{"cloud":{"disabled":true,"source":"config"}}`

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
@@ -96,8 +98,8 @@ func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
 
 // ServeHTTP serves one request.
 func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := checkLocal(r); err != nil {
-		writeError(w, native, http.StatusForbidden, err.Error(), rand.Text())
+	if err := local.CheckLocal(r); err != nil {
+		writeError(w, api.Native, http.StatusForbidden, err.Error(), rand.Text())
 		return
 	}
 
@@ -141,7 +143,7 @@ func (c *connector) rewrite(p *httputil.ProxyRequest) {
 	}
 	out.Host = "" // the URL's
 	out.Header = in.Header.Clone()
-	withhold(out.Header)
+	api.Withhold(out.Header)
 	if expect, ok := in.Header["Expect"]; ok {
 		out.Header["Expect"] = expect // the remote answers it, not we
 	}
@@ -167,7 +169,7 @@ func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err 
 		// closed its own half.
 		panic(http.ErrAbortHandler)
 	case clientErr != nil:
-		writeError(w, dialectOf(r.URL.Path), http.StatusBadRequest, "the request body cannot be read", rand.Text())
+		writeError(w, api.DialectOf(r.URL.Path), http.StatusBadRequest, "the request body cannot be read", rand.Text())
 		return
 	}
 	message := "no proper answer from " + c.Remote.Host
@@ -178,11 +180,11 @@ func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err 
 	id := rand.Text()
 	// Some errors quote what was received, which might even be our own request.
 	c.Log.Warn(message, "request", id, "error", strings.ReplaceAll(err.Error(), c.Key, "[key]"))
-	writeError(w, dialectOf(r.URL.Path), http.StatusBadGateway, message, id)
+	writeError(w, api.DialectOf(r.URL.Path), http.StatusBadGateway, message, id)
 }
 
-func writeError(w http.ResponseWriter, d dialect, status int, message, id string) {
-	body := d.errorBody(status, message, id)
+func writeError(w http.ResponseWriter, d api.Dialect, status int, message, id string) {
+	body := d.ErrorBody(status, message, id)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -26,6 +26,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -56,7 +57,7 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := handler.ListenLoopback("127.0.0.1:0")
+	l, err := local.ListenLoopback("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -708,7 +709,7 @@ func TestConnectStops(t *testing.T) {
 func TestConnectToItself(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"127.0.0.1", "localhost"} {
-		l, err := handler.ListenLoopback("127.0.0.1:0")
+		l, err := local.ListenLoopback("127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -824,7 +825,7 @@ func TestConnectListenLoopback(t *testing.T) {
 		mine = append(mine, "[::1]:0")
 	}
 	for _, address := range mine {
-		l, err := handler.ListenLoopback(address)
+		l, err := local.ListenLoopback(address)
 		if err != nil {
 			t.Errorf("%s: %v", address, err)
 			continue
@@ -832,7 +833,7 @@ func TestConnectListenLoopback(t *testing.T) {
 		if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
 			t.Errorf("%s became %s", address, l.Addr())
 		}
-		if _, err := handler.ListenLoopback(l.Addr().String()); err == nil || !strings.Contains(err.Error(), "in use") {
+		if _, err := local.ListenLoopback(l.Addr().String()); err == nil || !strings.Contains(err.Error(), "in use") {
 			t.Errorf("%s twice: %v", address, err)
 		}
 		l.Close()
@@ -840,7 +841,7 @@ func TestConnectListenLoopback(t *testing.T) {
 	for _, address := range []string{
 		"0.0.0.0:0", "[::]:0", ":0", "192.168.1.2:0", "10.0.0.1:0", "proxy.example:0", "localhost.example:0", "127.0.0.1.example:0", "[::ffff:10.0.0.1]:0",
 	} {
-		l, err := handler.ListenLoopback(address)
+		l, err := local.ListenLoopback(address)
 		if err == nil {
 			l.Close()
 		}
@@ -849,7 +850,7 @@ func TestConnectListenLoopback(t *testing.T) {
 		}
 	}
 	for _, address := range []string{"", "127.0.0.1", "localhost", "11434", "127.0.0.1:http:0", "127.0.0.1:65536"} {
-		if l, err := handler.ListenLoopback(address); err == nil {
+		if l, err := local.ListenLoopback(address); err == nil {
 			l.Close()
 			t.Errorf("%q: no error", address)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -13,7 +15,7 @@ import (
 func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
 	switch pl := p.pool; {
 	case x.named != "":
-		res, err := pl.askNamed(&x.upstreamRequest, out, x.route.class == signer.Admin)
+		res, err := pl.askNamed(&x.upstreamRequest, out, x.Route.Class == signer.Admin)
 		if err == errNoSuchName {
 			err = &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "there is no Ollama of that name, only " + pl.names()}
 		}
@@ -21,18 +23,18 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 	case pl.alone:
 		out.Body = x.body.ReadCloser()
 		return p.Transport.RoundTrip(out)
-	case x.route.reach == theNamed:
+	case x.Route.Reach == api.TheNamed:
 		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,
-			message: "there are several Ollamas: say which one with the header " + upstreamHeader + ", " + pl.names()}
-	case x.route.reach == theBest:
+			message: "there are several Ollamas: say which one with the header " + api.UpstreamHeader + ", " + pl.names()}
+	case x.Route.Reach == api.TheBest:
 		talk := talk(0)
-		if x.route.class == signer.Chat {
+		if x.Route.Class == signer.Chat {
 			talk = pl.talks.of(&x.upstreamRequest, x.key.ID)
 		}
 		return pl.askBest(&x.upstreamRequest, out, talk)
-	case x.route.models == inAnswer:
+	case x.Route.Models == models.InAnswer:
 		return pl.union(&x.upstreamRequest, out)
-	case x.route.name == "/api/pull":
+	case x.Route.Name == "/api/pull":
 		return pl.pull(&x.upstreamRequest, out)
 	default:
 		return pl.change(&x.upstreamRequest, out)
@@ -43,9 +45,9 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 // the Ollamas and nobody else.
 func (x *exchange) tellUpstream() {
 	h := x.w.Header()
-	delete(h, upstreamHeader)
+	delete(h, api.UpstreamHeader)
 	if x.key.Admin && x.at != nil {
-		h[upstreamHeader] = []string{x.at.name}
+		h[api.UpstreamHeader] = []string{x.at.name}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -24,8 +25,8 @@ type exchange struct {
 	id      string
 	arrived time.Time
 
-	place
-	dialect  dialect
+	api.Place
+	dialect  api.Dialect
 	keyText  string
 	key      signer.Key
 	verified bool
@@ -48,7 +49,7 @@ type exchange struct {
 	sent      atomic.Int64
 	firstByte time.Duration // since it arrived
 	lastChunk time.Duration // since it arrived
-	stream    streamKind
+	stream    api.StreamKind
 	outcome   string
 	reason    string // why the proxy refused it
 	err       error  // for the log: never anything from a body
@@ -64,21 +65,21 @@ type exchange struct {
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: clientOf(r.Context()), arrived: time.Now()}
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
-	x.place = routes.find(r.URL)
-	if x.route != nil {
-		x.dialect = x.route.dialect
+	x.Place = api.Routes.Find(r.URL)
+	if x.Route != nil {
+		x.dialect = x.Route.Dialect
 	} else {
-		x.dialect = dialectOf(r.URL.Path)
+		x.dialect = api.DialectOf(r.URL.Path)
 	}
 	return x
 }
 
 // routeID is the route's place in RouteNames.
 func (x *exchange) routeID() int {
-	if x.route == nil {
-		return len(routes.all)
+	if x.Route == nil {
+		return len(api.Routes.All)
 	}
-	return x.route.id
+	return x.Route.Id
 }
 
 // requestID names the exchange in the log and in error answers. Most requests
@@ -106,7 +107,7 @@ func (f *refusal) Error() string { return f.message }
 // answer sends the refusal in the route's own dialect.
 func (x *exchange) answer(f refusal) {
 	x.reason = f.reason
-	body := x.dialect.errorBody(f.status, f.message, x.requestID())
+	body := x.dialect.ErrorBody(f.status, f.message, x.requestID())
 	h := x.w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
@@ -51,8 +53,8 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
 	case x.r.Context().Err() != nil, socket.IsDisconnect(clientErr):
 		return failure{refusal{status: StatusClientGone}, outcomeClientGone, ""}
-	case clientErr != nil, errors.Is(err, errUnreadable):
-		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: errUnreadable.Error()}, outcomeRefused, ""}
+	case clientErr != nil, errors.Is(err, models.ErrUnreadable):
+		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: models.ErrUnreadable.Error()}, outcomeRefused, ""}
 	}
 	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstreamOther}
 	var theirs *ollamaError
@@ -62,7 +64,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	}
 	var opErr *net.OpError
 	switch {
-	case errors.Is(err, errTruncated):
+	case errors.Is(err, api.ErrTruncated):
 		f.message, f.kind = "Ollama ended its answer before it was whole", upstreamTruncated
 	case errors.Is(err, errNobody), errors.Is(err, errNoHost):
 		f.message, f.kind = err.Error(), upstreamDial
@@ -125,27 +127,27 @@ func (p *Proxy) fail(x *exchange, err error) {
 // connection can be used again; but not if the exchange was cut.
 func (p *Proxy) failBehindHeartbeat(x *exchange, f failure, err error) {
 	if f.outcome == outcomeClientGone || x.life.Ended() != nil || x.unread() {
-		p.breakOff(x, &passage{}, err)
+		p.breakOff(x, &api.Passage{}, err)
 	}
 	p.note(x, f, err)
 	x.reason, x.status = f.reason, f.status // for the report
-	x.w.Write(x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID(), 0))
+	x.w.Write(x.dialect.ErrorEvent(x.stream, f.status, f.message, x.requestID(), 0))
 }
 
 // breakOff ends an answer in its midst. The client must see that it is not
 // whole: in its own terms where the last line is complete, and by a broken
 // connection in any case.
-func (p *Proxy) breakOff(x *exchange, t *passage, err error) {
+func (p *Proxy) breakOff(x *exchange, t *api.Passage, err error) {
 	f := p.diagnose(x, err)
-	canSay := f.outcome != outcomeClientGone && (x.stream == sse || x.stream == jsonLines)
+	canSay := f.outcome != outcomeClientGone && (x.stream == api.Sse || x.stream == api.JsonLines)
 	if f.outcome == outcomeRefused {
 		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
 	}
 	p.note(x, f, err)
-	if canSay && (x.sent.Load() == 0 || t.last(1) == '\n') {
-		t.ending.finish(&t.tail)
-		event := x.dialect.errorEvent(x.stream, f.status, f.message, x.requestID(), t.ending.next)
-		if x.stream == sse && x.sent.Load() > 0 && t.last(2) != '\n' {
+	if canSay && (x.sent.Load() == 0 || t.Last(1) == '\n') {
+		t.Ending.Finish(&t.Tail)
+		event := x.dialect.ErrorEvent(x.stream, f.status, f.message, x.requestID(), t.Ending.Next)
+		if x.stream == api.Sse && x.sent.Load() > 0 && t.Last(2) != '\n' {
 			event = append([]byte{'\n'}, event...) // ends the event before
 		}
 		x.w.Write(event)

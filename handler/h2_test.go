@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/certs"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
@@ -34,9 +34,9 @@ func startSecure(t *testing.T, c handlertest.Config) (*handlertest.Site, *tap) {
 	return startTapped(t, c)
 }
 
-func loadCertificate(t *testing.T) *handler.Certificate {
+func loadCertificate(t *testing.T) *certs.Certificate {
 	t.Helper()
-	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
 		t.Fatal(err)
 	}

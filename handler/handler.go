@@ -44,6 +44,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/access"
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -117,7 +118,7 @@ type Proxy struct {
 	running running
 	cuts    atomic.Uint64 // how often revoked keys were cut
 	pool    *pool
-	budgets budgets
+	budgets access.Budgets
 	bodies  body.Room
 	handle  step
 

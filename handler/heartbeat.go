@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
 // heartbeat keeps the proxies between us and a client from giving up while
@@ -26,14 +28,14 @@ type heartbeat struct {
 // startHeartbeat begins one if the proxy is to, and the request can be one for
 // events. Nil means none.
 func (p *Proxy) startHeartbeat(x *exchange) *heartbeat {
-	if p.Heartbeat == 0 || !x.route.hasEvents() {
+	if p.Heartbeat == 0 || !x.Route.HasEvents() {
 		return nil
 	}
 	h := &heartbeat{x: x, interval: p.Heartbeat, begin: func() {
 		h := x.w.Header()
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("Cache-Control", "no-cache")
-		p.beginStream(x, sse)
+		p.beginStream(x, api.Sse)
 		x.status = http.StatusOK
 		x.w.WriteHeader(http.StatusOK)
 	}}

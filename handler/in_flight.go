@@ -3,6 +3,7 @@ package handler
 import (
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -30,7 +31,7 @@ func (f InFlight) Number() uint64 { return f.x.number }
 func (f InFlight) Key() *signer.Key { return &f.x.key }
 
 // Route is the name of its route.
-func (f InFlight) Route() string { return nameOf(f.x.route) }
+func (f InFlight) Route() string { return api.NameOf(f.x.Route) }
 
 // Model is what it is about, in canonical spelling; empty: that is not known.
 func (f InFlight) Model() string {

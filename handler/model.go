@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -24,20 +25,20 @@ var (
 // allow, and one whose name can be no model's. If the models cannot be told,
 // unreadable is set; then a key for some models only is refused. guard returns a
 // *refusal, errUnreadable, why Ollama's list could not be had, or nil.
-func (p *Proxy) guard(x *exchange, m mentions, unreadable bool) error {
+func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 	limited := x.key.Limits.LimitsModels()
 	unlisted := false
-	for i, one := range m.all[:m.n] {
+	for i, one := range m.All[:m.N] {
 		switch {
-		case one.name == overlong:
-			return errUnreadable
-		case one.name == "": // of no model; Ollama says so
+		case one.Name == models.Overlong:
+			return models.ErrUnreadable
+		case one.Name == "": // of no model; Ollama says so
 			unreadable = true
 			continue
-		case !p.AllowCloud && signer.IsCloudModel(one.name):
+		case !p.AllowCloud && signer.IsCloudModel(one.Name):
 			return errCloud
 		}
-		canonical, other, ok := one.read()
+		canonical, other, ok := one.Read()
 		if !ok {
 			return errNoName
 		}
@@ -49,7 +50,7 @@ func (p *Proxy) guard(x *exchange, m mentions, unreadable bool) error {
 			case name == "" || p.AllowCloud:
 			case p.pool.isRemote(name):
 				return errCloud
-			case one.isUsed() && !p.pool.lists(&x.upstreamRequest, name):
+			case one.IsUsed() && !p.pool.lists(&x.upstreamRequest, name):
 				unlisted = true
 			}
 		}
@@ -57,7 +58,7 @@ func (p *Proxy) guard(x *exchange, m mentions, unreadable bool) error {
 		case !limited:
 		case !l.AllowsModel(canonical):
 			return notFor(canonical)
-		case one.use == toDerive && other != "" && !l.AllowsModel(other):
+		case one.Use == models.ToDerive && other != "" && !l.AllowsModel(other):
 			return notFor(other)
 		}
 	}
@@ -77,12 +78,12 @@ func notFor(canonical string) *refusal {
 // guardUnlisted has a request that names models which no list has wait until the
 // lists have been read anew. What is still in none of them, Ollama does not have
 // either, and says so.
-func (p *Proxy) guardUnlisted(x *exchange, m mentions) error {
+func (p *Proxy) guardUnlisted(x *exchange, m models.Mentions) error {
 	if err := p.pool.readLists(&x.life, &x.upstreamRequest); err != nil {
 		return err
 	}
-	for _, one := range m.all[:m.n] {
-		canonical, other, _ := one.read()
+	for _, one := range m.All[:m.N] {
+		canonical, other, _ := one.Read()
 		if p.pool.isRemote(canonical) || p.pool.isRemote(other) {
 			return errCloud
 		}
@@ -92,51 +93,51 @@ func (p *Proxy) guardUnlisted(x *exchange, m mentions) error {
 
 // guardOne is guard for one model to run.
 func (p *Proxy) guardOne(x *exchange, name string) error {
-	var m mentions
-	m.add(name, toRun)
+	var m models.Mentions
+	m.Add(name, models.ToRun)
 	return p.guard(x, m, false)
 }
 
 // guardNames is guard for a JSON body.
-func (p *Proxy) guardNames(x *exchange, n names) error {
+func (p *Proxy) guardNames(x *exchange, n models.Names) error {
 	if !p.AllowCloud {
 		switch {
-		case n.remoteHost != "" && x.route.models == inModelAndFrom:
+		case n.RemoteHost != "" && x.Route.Models == models.InModelAndFrom:
 			return errCloud
-		case !x.route.hostsTools():
-		case n.webSearch:
+		case !x.Route.HostsTools():
+		case n.WebSearch:
 			return errWebSearch
-		case n.longTool:
-			return errUnreadable
+		case n.LongTool:
+			return models.ErrUnreadable
 		}
 	}
-	m := x.route.models.pick(n)
-	if n.exact != "" && n.exact != n.model {
-		m.add(n.exact, toRun)
+	m := x.Route.Models.Pick(n)
+	if n.Exact != "" && n.Exact != n.Model {
+		m.Add(n.Exact, models.ToRun)
 	}
-	if err := p.guard(x, m, n.unreadable); err != nil {
+	if err := p.guard(x, m, n.Unreadable); err != nil {
 		return err
 	}
-	x.asksStream.Store(n.stream)
+	x.asksStream.Store(n.Stream)
 	return nil
 }
 
 // checkSmall reads the models of a request whose body is in memory, or does not
 // name them.
 func (p *Proxy) checkSmall(x *exchange) error {
-	switch source := x.route.models; source {
-	case noModel, inAnswer:
+	switch source := x.Route.Models; source {
+	case models.NoModel, models.InAnswer:
 		return nil
-	case untold:
-		return p.guard(x, mentions{}, true)
-	case inPath:
-		return p.guardOne(x, x.segment)
-	case inForm:
+	case models.Untold:
+		return p.guard(x, models.Mentions{}, true)
+	case models.InPath:
+		return p.guardOne(x, x.Segment)
+	case models.InForm:
 		if x.r.Header.Get("Content-Encoding") != "" {
 			// Some version of Ollama might decode it, and find another form.
-			return errUnreadable
+			return models.ErrUnreadable
 		}
-		model, err := formModel(x.r.Header.Get("Content-Type"), newRestful(body.NewMemory(x.body.Small)))
+		model, err := models.FormModel(x.r.Header.Get("Content-Type"), models.NewRestful(body.NewMemory(x.body.Small)))
 		if err != nil {
 			return err
 		}
@@ -150,42 +151,42 @@ func (p *Proxy) checkSmall(x *exchange) error {
 }
 
 // bodyNames reads a JSON body, through its coding where Ollama would do so.
-func bodyNames(x *exchange) (names, error) {
-	r := nameReader{kept: make([]byte, 0, ordinaryName)}
+func bodyNames(x *exchange) (models.Names, error) {
+	r := models.NameReader{Kept: make([]byte, 0, models.OrdinaryName)}
 	if !x.zstd() {
-		_, done := r.read(x.body.Small.First)
-		var e effort
+		_, done := r.Read(x.body.Small.First)
+		var e models.Effort
 		if !done && len(x.body.Small.More) > 0 {
-			e = newEffort()
+			e = models.NewEffort()
 		}
 		for i := 0; !done && i < len(x.body.Small.More); i++ {
-			e.rest()
-			_, done = r.read(x.body.Small.More[i])
+			e.Rest()
+			_, done = r.Read(x.body.Small.More[i])
 		}
 		if !done {
-			r.names.unreadable = true
+			r.Names.Unreadable = true
 		}
-		if r.names.unreadable && x.r.Header.Get("Content-Encoding") != "" {
+		if r.Names.Unreadable && x.r.Header.Get("Content-Encoding") != "" {
 			// Another version of Ollama might decode what this one does not.
-			return names{}, errUnreadable
+			return models.Names{}, models.ErrUnreadable
 		}
-		return r.names, nil
+		return r.Names, nil
 	}
-	decoder, err := borrowDecoder(&x.life, x.key.ID, body.NewMemory(x.body.Small))
+	decoder, err := models.BorrowDecoder(&x.life, x.key.ID, body.NewMemory(x.body.Small))
 	if err != nil {
-		return names{}, err
+		return models.Names{}, err
 	}
-	defer giveBack(decoder)
-	plain := newRestful(io.LimitReader(decoder, maxDecoded))
+	defer models.GiveBack(decoder)
+	plain := models.NewRestful(io.LimitReader(decoder, models.MaxDecoded))
 	s := socket.Borrow(socket.ChunkSpaces)
 	defer s.GiveBack()
 	for {
 		n, err := plain.Read(s.Bytes)
-		if _, done := r.read(s.Bytes[:n]); done {
-			return r.names, nil
+		if _, done := r.Read(s.Bytes[:n]); done {
+			return r.Names, nil
 		}
 		if err != nil {
-			return names{}, errUnreadable
+			return models.Names{}, models.ErrUnreadable
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
 // StatusClientGone is what nginx logs, and we count, when the client left
@@ -47,7 +49,7 @@ func (p *Proxy) report(x *exchange) {
 		p.Recorder.Refused(x.reason)
 		x.outcome = outcomeRefused
 	}
-	if x.stream != noStream {
+	if x.stream != api.NoStream {
 		p.Recorder.StreamEnded(x.routeID(), x.outcome)
 	}
 	p.Recorder.RequestEnded(x.routeID(), x.method(), code, took)
@@ -65,7 +67,7 @@ func (x *exchange) method() string {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete:
 		return m
 	}
-	return other
+	return api.Other
 }
 
 // log writes the access log: one line for each exchange. Nothing in it comes
@@ -88,7 +90,7 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 		attrs = append(attrs, slog.String("label", label))
 	}
 	attrs = append(attrs,
-		slog.String("route", nameOf(x.route)),
+		slog.String("route", api.NameOf(x.Route)),
 		slog.String("method", x.method()))
 	if model := x.model.Load(); model != nil {
 		attrs = append(attrs, slog.String("model", *model))
@@ -115,9 +117,9 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 
 // countAnswer reports what an answer took under its model, or under "other" if
 // Ollama does not list that model: a client must not choose what a label is.
-func (p *Proxy) countAnswer(x *exchange, t *tail) {
-	prompt, completion := t.tokens(x.dialect)
-	model, label := x.model.Load(), other
+func (p *Proxy) countAnswer(x *exchange, t *api.Tail) {
+	prompt, completion := t.Tokens(x.dialect)
+	model, label := x.model.Load(), api.Other
 	if model == nil && prompt == 0 && completion == 0 {
 		return
 	}

@@ -1,6 +1,10 @@
 package handler
 
-import "time"
+import (
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/access"
+)
 
 // Recorder is told what happens, for metrics. Routes are places in
 // [RouteNames]. Its methods are called from many goroutines at once, Passed
@@ -81,7 +85,7 @@ const (
 func RefusalReasons() []string {
 	return []string{
 		reasonMissing, reasonMalformed, reasonBadSignature, reasonExpired, reasonRevoked, reasonAmbiguous,
-		reasonModel, reasonRoute, reasonAddress, reasonRPM, reasonStreams, reasonOverload, reasonBody,
+		reasonModel, reasonRoute, reasonAddress, access.ReasonRPM, access.ReasonStreams, reasonOverload, reasonBody,
 	}
 }
 

@@ -8,19 +8,21 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 // relay sends the request to Ollama and passes the answer back.
 func (p *Proxy) relay(x *exchange) {
-	if x.route == statusRoute && !p.AllowCloud {
+	if x.Route == statusRoute && !p.AllowCloud {
 		p.answerStatus(x)
 		return
 	}
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
-	if x.route.class == signer.Admin && !x.route.upload {
+	if x.Route.Class == signer.Admin && !x.Route.Upload {
 		defer p.pool.changed()
 	}
 	heart := p.startHeartbeat(x)
@@ -37,11 +39,11 @@ func (p *Proxy) relay(x *exchange) {
 	}
 	x.body.LetGo()
 	x.dog.enter(p.answering(res), time.Since(x.arrived))
-	if x.status != 0 && (res.StatusCode != http.StatusOK || streamKindOf(res.Header) != sse) {
+	if x.status != 0 && (res.StatusCode != http.StatusOK || api.StreamKindOf(res.Header) != api.Sse) {
 		p.fail(x, refuseAnswer(res))
 		return
 	}
-	if x.route.models == inAnswer && x.key.Limits.LimitsModels() {
+	if x.Route.Models == models.InAnswer && x.key.Limits.LimitsModels() {
 		if err := filterModels(res, x.key.Limits); err != nil {
 			p.fail(x, err)
 			return
@@ -61,19 +63,19 @@ func filterModels(res *http.Response, limits signer.Limits) error {
 		res.ContentLength = -1
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxList+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, models.MaxList+1))
 	if err != nil {
 		return err
 	}
-	if len(body) > maxList {
-		return errBadList
+	if len(body) > models.MaxList {
+		return models.ErrBadList
 	}
-	lists, err := readLists(body)
+	lists, err := models.ReadLists(body)
 	if err != nil {
 		return err
 	}
-	lists.filter(limits)
-	body = lists.json()
+	lists.Filter(limits)
+	body = lists.Json()
 	res.Body.Close()
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	res.ContentLength = int64(len(body))
@@ -84,7 +86,7 @@ func filterModels(res *http.Response, limits signer.Limits) error {
 // client's headers those that are its business. It gets its body once there is an
 // Ollama for it.
 func (p *Proxy) outgoing(x *exchange) *http.Request {
-	x.target = url.URL{Path: x.path, RawPath: x.rawPath, RawQuery: x.r.URL.RawQuery}
+	x.target = url.URL{Path: x.Path, RawPath: x.RawPath, RawQuery: x.r.URL.RawQuery}
 	if p.pool.alone {
 		x.target.Scheme, x.target.Host = p.Upstream.Scheme, p.Upstream.Host
 	}
@@ -95,14 +97,14 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 		ContentLength: x.body.Length,
 	}).WithContext(&x.life)
 	out := &x.out
-	withhold(out.Header)
-	if x.route.models == inAnswer {
+	api.Withhold(out.Header)
+	if x.Route.Models == models.InAnswer {
 		delete(out.Header, "Accept-Encoding") // the list may have to be read
 	}
-	if p.Heartbeat > 0 && x.route.hasEvents() {
+	if p.Heartbeat > 0 && x.Route.HasEvents() {
 		delete(out.Header, "Accept-Encoding") // the answer may begin without Ollama
 	}
-	if x.route.models == inForm {
+	if x.Route.Models == models.InForm {
 		out.URL.RawQuery = "" // Ollama would look there first for the model
 	}
 	return out
@@ -112,7 +114,7 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 // follows, and each chunk as it arrives.
 func (p *Proxy) pass(x *exchange, res *http.Response) {
 	word := x.expectEnd(res)
-	if word != noLastWord && res.ContentLength >= 0 {
+	if word != api.NoLastWord && res.ContentLength >= 0 {
 		// By its length it would look whole, whatever its last word is.
 		res.ContentLength = -1
 		delete(res.Header, "Content-Length")
@@ -121,20 +123,20 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 		p.begin(x, res)
 		x.control.Flush()
 	}
-	t := passages.Get().(*passage)
+	t := passages.Get().(*api.Passage)
 	defer passages.Put(t)
-	t.n = 0
-	t.ending.expect(word)
-	defer p.countAnswer(x, &t.tail)
+	t.N = 0
+	t.Ending.Expect(word)
+	defer p.countAnswer(x, &t.Tail)
 	for {
 		err := p.passChunk(x, res, t)
 		if err == io.EOF {
-			err = t.ending.verdict(&t.tail)
+			err = t.Ending.Verdict(&t.Tail)
 			if err == nil {
 				x.outcome = outcomeComplete
 				return
 			}
-			if err == errReported {
+			if err == api.ErrReported {
 				p.note(x, reported, err)
 				return
 			}
@@ -151,7 +153,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 
 // passChunk waits for what comes next, and passes it on. Only then does a stream
 // have a buffer: most of the time it waits for the next token.
-func (p *Proxy) passChunk(x *exchange, res *http.Response, t *passage) error {
+func (p *Proxy) passChunk(x *exchange, res *http.Response, t *api.Passage) error {
 	s, chunk, err := nextChunk(res.Body)
 	defer s.GiveBack()
 	if x.status == 0 && (len(chunk) > 0 || err == io.EOF) {
@@ -161,7 +163,7 @@ func (p *Proxy) passChunk(x *exchange, res *http.Response, t *passage) error {
 		if err := p.send(x, chunk, res.ContentLength); err != nil {
 			p.abandon(x, err)
 		}
-		t.add(chunk)
+		t.Add(chunk)
 	}
 	return err
 }
@@ -178,11 +180,11 @@ func nextChunk(body io.Reader) (s *socket.Space, chunk []byte, err error) {
 
 // begin sends the head of Ollama's answer.
 func (p *Proxy) begin(x *exchange, res *http.Response) {
-	copyResponseHeaders(x.w.Header(), res.Header)
+	api.CopyResponseHeaders(x.w.Header(), res.Header)
 	if !p.pool.alone {
 		x.tellUpstream()
 	}
-	if kind := streamKindOf(res.Header); kind != noStream {
+	if kind := api.StreamKindOf(res.Header); kind != api.NoStream {
 		p.beginStream(x, kind)
 	}
 	x.answerEarly()
@@ -194,7 +196,7 @@ func (p *Proxy) begin(x *exchange, res *http.Response) {
 
 // answering is the phase of an exchange whose answer has begun.
 func (p *Proxy) answering(res *http.Response) *phase {
-	if streamKindOf(res.Header) != noStream {
+	if api.StreamKindOf(res.Header) != api.NoStream {
 		return &p.streaming
 	}
 	return &p.passing
@@ -202,7 +204,7 @@ func (p *Proxy) answering(res *http.Response) *phase {
 
 // beginStream notes that the answer is a stream, and asks proxies on its way
 // not to hold it back.
-func (p *Proxy) beginStream(x *exchange, kind streamKind) {
+func (p *Proxy) beginStream(x *exchange, kind api.StreamKind) {
 	x.stream = kind
 	x.w.Header().Set("X-Accel-Buffering", "no")
 	p.Recorder.StreamStarted(x.routeID())
@@ -216,7 +218,7 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	if x.sent.Load() == 0 {
 		x.firstByte = now
 		p.Recorder.FirstByte(x.routeID(), now)
-	} else if x.stream != noStream {
+	} else if x.stream != api.NoStream {
 		gap = now - x.lastChunk
 	}
 	x.lastChunk = now
@@ -233,17 +235,17 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	return nil
 }
 
-var passages = sync.Pool{New: func() any { return new(passage) }}
+var passages = sync.Pool{New: func() any { return new(api.Passage) }}
 
 // expectEnd is the last word that the answer is to have: none if it is no stream,
 // not in the form of its route, or not a success.
-func (x *exchange) expectEnd(res *http.Response) lastWord {
-	if x.route == nil || res.StatusCode != http.StatusOK {
-		return noLastWord
+func (x *exchange) expectEnd(res *http.Response) api.LastWord {
+	if x.Route == nil || res.StatusCode != http.StatusOK {
+		return api.NoLastWord
 	}
-	word := x.route.lastWord
-	if kind := streamKindOf(res.Header); word.lines() && kind == jsonLines || !word.lines() && kind == sse {
+	word := x.Route.LastWord
+	if kind := api.StreamKindOf(res.Header); word.Lines() && kind == api.JsonLines || !word.Lines() && kind == api.Sse {
 		return word
 	}
-	return noLastWord
+	return api.NoLastWord
 }

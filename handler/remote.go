@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -42,7 +43,7 @@ func ParseRemote(text string, insecure bool) (*url.URL, error) {
 		return nil, errors.New("the URL must end with its path: no ? and no #")
 	case u.Path != "" && path.Clean(u.Path) != u.Path:
 		return nil, errors.New("the path of the URL must have no dots and no empty segments")
-	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !insecure && !local.IsLoopback(u.Hostname()):
 		return nil, fmt.Errorf("plain http would show the key to everyone on the way to %s: use https, or --insecure if the way is safe", u.Host)
 	}
 	u.Host = strings.TrimSuffix(u.Host, ":")

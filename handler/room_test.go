@@ -41,7 +41,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	rand.NewChaCha8([32]byte{}).Read(random)
 	form := "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n" + string(random) + "\r\n--x--\r\n"
 	const formType = "Content-Type: multipart/form-data; boundary=x"
-	packed := farReaching(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
+	packed := FarReaching(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
 
 	first := beginRequest(s, t, "/v1/chat/completions", body(1<<20))
 	if took := s.Proxy.BodyMemory(); took < 1<<20-16<<10 || took > 1<<20 {
@@ -50,7 +50,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	// There are 16 KiB left.
 	small, large := beginRequest(s, t, "/v1/chat/completions", body(16<<10)), beginRequest(s, t, "/v1/chat/completions", body(100<<10))
 	for _, c := range []struct{ path, body, header string }{
-		{"/v1/audio/transcriptions", form, formType}, {"/v1/chat/completions", packed, compressed}, {"/v1/messages", packed, compressed},
+		{"/v1/audio/transcriptions", form, formType}, {"/v1/chat/completions", packed, Compressed}, {"/v1/messages", packed, Compressed},
 	} {
 		got := s.Ask(t, "POST", c.path, c.body, c.header)
 		if message, _ := handlertest.ErrorIn(t, c.path, got.Body); got.Status != 503 || got.Header.Get("Retry-After") != "1" || message != "too many large requests at once, try again" {

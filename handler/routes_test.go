@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
@@ -128,7 +128,7 @@ func TestThePolicyIsTheTable(t *testing.T) {
 			named = append(named, name)
 		}
 	}
-	if got, want := handler.RouteNames(), append(named, "other"); !slices.Equal(got, want) {
+	if got, want := api.RouteNames(), append(named, "other"); !slices.Equal(got, want) {
 		t.Errorf("routes\n%q, not\n%q", got, want)
 	}
 }

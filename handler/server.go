@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
 // Server runs a Proxy: on its public listener, and beside it a private one for
@@ -24,7 +27,7 @@ type Server struct {
 
 	// Certificates are for TLS on the public listener. Nil means in the clear.
 	// Those of an authority are ordered by their Reload.
-	Certificates Certificates
+	Certificates certs.Certificates
 
 	// CORS lets web pages in, see [AllowOrigins]. Nil means none.
 	CORS func(http.Handler) http.Handler
@@ -98,7 +101,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer plain.close()
 	go func() {
 		if s.Certificates != nil {
-			front.TLSConfig = s.Certificates.config()
+			front.TLSConfig = s.Certificates.Config()
 			front.TLSConfig.GetConfigForClient = noteGreeting
 			failed <- front.ServeTLS(public, "", "")
 			return
@@ -212,7 +215,7 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 		w.serve(mux)
 		go w.remember(ctx)
 	}
-	mux.Handle("GET /metrics", ownNames(s.MetricsHosts).only(s.Metrics.ServeHTTP))
+	mux.Handle("GET /metrics", local.OwnNames(s.MetricsHosts).Only(s.Metrics.ServeHTTP))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "ok\n")
 	})

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
 // NewLog returns the log that a Proxy writes to w. Format is text or json,
@@ -50,13 +52,13 @@ func ParseSize(text string) (int64, error) {
 func CheckReady(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+Reachable(address)+"/readyz", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local.Reachable(address)+"/readyz", nil)
 	if err != nil {
 		return err
 	}
-	res, err := direct.Do(r)
+	res, err := local.Direct.Do(r)
 	if err != nil {
-		return fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, rootCause(err))
+		return fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, local.RootCause(err))
 	}
 	res.Body.Close()
 	if res.StatusCode != http.StatusOK {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -64,11 +65,11 @@ func markOf(t Totals) mark {
 		}
 	}
 	m.firstByte = make([]uint64, len(t.FirstByteBounds)+1)
-	for _, r := range routes.all {
-		if r.class != signer.Chat || r.id >= len(t.FirstByte) {
+	for _, r := range api.Routes.All {
+		if r.Class != signer.Chat || r.Id >= len(t.FirstByte) {
 			continue
 		}
-		for i, n := range t.FirstByte[r.id] {
+		for i, n := range t.FirstByte[r.Id] {
 			m.firstByte[i] += n
 		}
 	}

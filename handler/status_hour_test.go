@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
@@ -41,12 +42,12 @@ func TestTheHourIsMinutesOfWhatWasCounted(t *testing.T) {
 	t.Parallel()
 	chat := 0 // the place of a route of chats
 	firstBytes := func(all ...uint64) [][]uint64 {
-		routes := make([][]uint64, len(handler.RouteNames()))
+		routes := make([][]uint64, len(api.RouteNames()))
 		for i := range routes {
 			routes[i] = make([]uint64, 4)
 		}
 		routes[chat] = all
-		lists := slices.Index(handler.RouteNames(), "/api/tags") // which are no chats, and soon there
+		lists := slices.Index(api.RouteNames(), "/api/tags") // which are no chats, and soon there
 		routes[lists] = []uint64{7 * all[3], 7 * all[3], 7 * all[3], 7 * all[3]}
 		return routes
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
 //go:embed page.html
@@ -22,7 +24,7 @@ var statusPage string
 // All three are for those on the machine and in its network, not for web pages
 // of others, see [ownNames.check].
 func (w *watcher) serve(mux *http.ServeMux) {
-	own := ownNames(w.hosts).only
+	own := local.OwnNames(w.hosts).Only
 	viewers := make(chan struct{}, maxViewers)
 	mux.Handle("GET /{$}", own(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html; charset=utf-8")

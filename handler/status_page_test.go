@@ -11,6 +11,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
 // look asks the private listener as a browser might.
@@ -272,12 +273,12 @@ func TestThereAreNotManyViewers(t *testing.T) {
 func TestHostsAreNames(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"gpu", "gpu.example.com", "gpu.example.com.", "10.0.0.1", "xn--bcher-kva.example"} {
-		if got, err := handler.ParseHosts([]string{"localhost", good}); err != nil || len(got) != 2 {
+		if got, err := local.ParseHosts([]string{"localhost", good}); err != nil || len(got) != 2 {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
 	for _, bad := range []string{"", "*", "*.example.com", "gpu.example.com:9464", "http://gpu.example.com", "gpu/metrics", "a b", "user@gpu", "gpu?", "[::1]"} {
-		if _, err := handler.ParseHosts([]string{"localhost", bad}); err == nil || strings.Contains(err.Error(), "\n") {
+		if _, err := local.ParseHosts([]string{"localhost", bad}); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
 // TopOptions says what Top shows, and where.
@@ -134,14 +136,14 @@ const maxStatus = 4 << 20
 func askStatus(ctx context.Context, address string) (s Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+Reachable(address)+"/status", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local.Reachable(address)+"/status", nil)
 	if err != nil {
 		return s, fmt.Errorf("--metrics-listen: %q is no address such as 127.0.0.1:9464", address)
 	}
 	r.Host = "localhost" // we are no web page, whatever the name of the address
-	res, err := direct.Do(r)
+	res, err := local.Direct.Do(r)
 	if err != nil {
-		return s, fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, rootCause(err))
+		return s, fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, local.RootCause(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {

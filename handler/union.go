@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
 )
 
 // union asks every member for its list of models and makes one of them, in the
@@ -19,7 +20,7 @@ import (
 // list, the client gets what the first has said instead.
 func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
-	var lists []*modelLists
+	var lists []*models.ModelLists
 	var first *http.Response // that gives a list, or else at all
 	err := errNobody
 	for _, a := range answers {
@@ -29,9 +30,9 @@ func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, er
 		if a.err != nil {
 			continue
 		}
-		l, unread := readLists(a.body)
+		l, unread := models.ReadLists(a.body)
 		if a.res.StatusCode != http.StatusOK || unread != nil {
-			err = errBadList
+			err = models.ErrBadList
 			first = cmp.Or(first, a.res)
 			continue
 		}
@@ -46,7 +47,7 @@ func (pl *pool) union(x *upstreamRequest, out *http.Request) (*http.Response, er
 	case lists == nil:
 		return first, nil
 	}
-	return inMemory(first, mergeLists(lists).json(), out), nil
+	return inMemory(first, models.MergeLists(lists).Json(), out), nil
 }
 
 // inMemory is an answer like res with another body.
@@ -94,12 +95,12 @@ func (pl *pool) askWhole(r *http.Request, m *member) (*http.Response, []byte, er
 		return nil, nil, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxList+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, models.MaxList+1))
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case len(body) > maxList:
-		return nil, nil, errBadList
+	case len(body) > models.MaxList:
+		return nil, nil, models.ErrBadList
 	}
 	return inMemory(res, body, r), body, nil
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/certs"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
@@ -107,7 +108,7 @@ func ask(f *http2.Framer, stream uint32, path, key string) error {
 // says nothing at all gets no answer, and does not wait for one forever.
 func TestAWindowThatStaysShut(t *testing.T) {
 	t.Parallel()
-	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func TestAWindowThatStaysShut(t *testing.T) {
 // TestAConnectionOfHTTP2ThatTakesNothing ends with all its streams.
 func TestAConnectionOfHTTP2ThatTakesNothing(t *testing.T) {
 	t.Parallel()
-	certificate, err := handler.LoadCertificate(issue(t, t.TempDir(), 1))
+	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
 		t.Fatal(err)
 	}

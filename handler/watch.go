@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -299,13 +300,13 @@ func (m *member) ask(ctx context.Context, path string) (listing, error) {
 			RemoteHost  string `json:"remote_host"`
 		}
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(&body); err != nil {
-		return nil, errBadList
+	if err := json.NewDecoder(io.LimitReader(res.Body, models.MaxList)).Decode(&body); err != nil {
+		return nil, models.ErrBadList
 	}
 	listed := listing{}
 	for _, one := range body.Models {
 		remote := one.RemoteHost != "" || one.RemoteModel != ""
-		if name, ok := signer.CanonicalName(or(one.Name, one.Model)); ok && (len(listed) < maxKnown || remote) {
+		if name, ok := signer.CanonicalName(models.Or(one.Name, one.Model)); ok && (len(listed) < maxKnown || remote) {
 			listed[name] = listed[name] || remote
 		}
 	}

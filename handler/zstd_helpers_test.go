@@ -8,10 +8,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-const compressed = "Content-Encoding: zstd"
+const Compressed = "Content-Encoding: zstd"
 
 // farReaching compresses a body, and announces that it may refer 8 MiB back.
-func farReaching(t *testing.T, text string) string {
+func FarReaching(t *testing.T, text string) string {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(8<<20))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
 // dashboard is as much of a file in deploy/grafana as is looked at here. That
@@ -130,11 +131,11 @@ func families(t *testing.T) map[string]family {
 	t.Helper()
 	m := New(Options{
 		Version: "v1", InForce: &inForce{}, PerKey: true,
-		Routes: handler.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
+		Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
 		UpstreamChoices: handler.UpstreamChoices(), UpstreamRetries: handler.UpstreamRetries(),
 	})
 	m.UpstreamJoined("gpu1")
-	for route := range handler.RouteNames() {
+	for route := range api.RouteNames() {
 		for _, code := range []int{200, 206, 304, 400, 401, 403, 404, 405, 413, 429, 499, 500, 501, 502, 503, 504} {
 			m.RequestEnded(route, "POST", code, time.Second)
 		}

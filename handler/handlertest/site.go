@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/certs"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -34,7 +35,7 @@ type Config struct {
 
 	Connections  int   // at once
 	Bodies       int64 // bytes that they may take in memory
-	Certificates handler.Certificates
+	Certificates certs.Certificates
 	Log          func(io.Writer) slog.Handler
 }
 

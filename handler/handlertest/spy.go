@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
 // Event is one call of a recorder's method; fields that it has not are zero.
@@ -30,7 +31,7 @@ type Spy struct {
 	names  []string
 }
 
-func NewSpy() *Spy { return &Spy{events: map[string][]Event{}, names: handler.RouteNames()} }
+func NewSpy() *Spy { return &Spy{events: map[string][]Event{}, names: api.RouteNames()} }
 
 func (s *Spy) note(what string, e Event) {
 	s.mu.Lock()

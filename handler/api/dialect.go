@@ -1,0 +1,155 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+// dialect is the form in which a route's clients expect errors.
+type Dialect int
+
+const (
+	Native    Dialect = iota // /api: {"error":"…"}
+	openAI                   // /v1: OpenAI's error object
+	responses                // /v1/responses: OpenAI's, but errors inside a stream differ
+	anthropic                // /v1/messages: Anthropic's error object
+)
+
+// dialectOf tells the dialect of a path that is in no table.
+func DialectOf(path string) Dialect {
+	switch {
+	case path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/"):
+		return anthropic
+	case path == "/v1/responses" || strings.HasPrefix(path, "/v1/responses/"):
+		return responses
+	case strings.HasPrefix(path, "/v1/"):
+		return openAI
+	}
+	return Native
+}
+
+type openAIError struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    *string `json:"code"`
+}
+
+type anthropicError struct {
+	Type  string `json:"type"`
+	Error struct {
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	} `json:"error"`
+	RequestID string `json:"request_id"`
+}
+
+// errorBody is the body of an error answer.
+func (d Dialect) ErrorBody(status int, message, requestID string) []byte {
+	switch d {
+	case openAI, responses:
+		return encode(map[string]openAIError{"error": newOpenAIError(status, message)})
+	case anthropic:
+		return encode(newAnthropicError(status, message, requestID))
+	}
+	return encode(map[string]string{"error": message})
+}
+
+// errorEvent is what ends a stream that cannot go on, for clients that read
+// it event by event or line by line. The number is the event's, where events have
+// one.
+func (d Dialect) ErrorEvent(kind StreamKind, status int, message, requestID string, number int64) []byte {
+	if kind == JsonLines {
+		return append(Native.ErrorBody(status, message, requestID), '\n')
+	}
+	switch d {
+	case responses:
+		return event("error", encode(newResponsesError(status, message, number)))
+	case anthropic:
+		return event("error", d.ErrorBody(status, message, requestID))
+	}
+	return event("", d.ErrorBody(status, message, requestID))
+}
+
+func event(name string, data []byte) []byte {
+	text := "data: " + string(data) + "\n\n"
+	if name != "" {
+		text = "event: " + name + "\n" + text
+	}
+	return []byte(text)
+}
+
+func newOpenAIError(status int, message string) openAIError {
+	e := openAIError{Message: message, Type: "api_error"}
+	switch status {
+	case http.StatusUnauthorized:
+		code := "invalid_api_key"
+		e.Type, e.Code = "authentication_error", &code
+	case http.StatusForbidden:
+		e.Type = "permission_error"
+	case http.StatusNotFound:
+		e.Type = "not_found_error"
+	case http.StatusTooManyRequests:
+		e.Type = "rate_limit_error"
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge:
+		e.Type = "invalid_request_error"
+	}
+	return e
+}
+
+// responsesError is an event of /v1/responses. OpenAI's documentation has the
+// error's fields in the event itself, its servers an error within; some clients
+// look for the one and some for the other.
+type responsesError struct {
+	Type     string      `json:"type"`
+	Number   int64       `json:"sequence_number"`
+	Code     string      `json:"code"`
+	Message  string      `json:"message"`
+	Param    *string     `json:"param"`
+	Contents openAIError `json:"error"`
+}
+
+func newResponsesError(status int, message string, number int64) responsesError {
+	e := newOpenAIError(status, message)
+	if e.Code == nil {
+		code := "server_error"
+		e.Code = &code
+	}
+	return responsesError{Type: "error", Number: number, Code: *e.Code, Message: message, Contents: e}
+}
+
+func newAnthropicError(status int, message, requestID string) anthropicError {
+	e := anthropicError{Type: "error", RequestID: requestID}
+	e.Error.Message = message
+	switch status {
+	case http.StatusUnauthorized:
+		e.Error.Type = "authentication_error"
+	case http.StatusForbidden:
+		e.Error.Type = "permission_error"
+	case http.StatusNotFound:
+		e.Error.Type = "not_found_error"
+	case http.StatusRequestEntityTooLarge:
+		e.Error.Type = "request_too_large"
+	case http.StatusTooManyRequests:
+		e.Error.Type = "rate_limit_error"
+	case http.StatusServiceUnavailable:
+		e.Error.Type = "overloaded_error"
+	case http.StatusGatewayTimeout:
+		e.Error.Type = "timeout_error"
+	case http.StatusBadRequest, http.StatusMethodNotAllowed:
+		e.Error.Type = "invalid_request_error"
+	default:
+		e.Error.Type = "api_error"
+	}
+	return e
+}
+
+// encode writes one line of JSON. The values are ours and always encode.
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}

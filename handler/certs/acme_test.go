@@ -1,0 +1,381 @@
+package certs_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+)
+
+const ninetyDays = 90 * 24 * time.Hour
+
+// authority speaks ACME, and believes whoever asks, unless it has a doubt.
+// .ci/acme asks a real one, which wants proof.
+type authority struct {
+	mu     sync.Mutex
+	orders []*order
+	err    error  // on every way to it
+	doubt  string // why a domain is not the asker's
+}
+
+// order is one for a certificate. All that belongs to it has its number at the
+// end of its path.
+type order struct {
+	certificate []byte // PEM
+	proven      bool   // or so who ordered it says
+}
+
+func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	status, answer := http.StatusOK, any(nil)
+	const at = "https://acme.test"
+	type object map[string]any
+	path, number, _ := strings.Cut(r.URL.Path[1:], "/")
+	current := &order{}
+	if n, err := strconv.Atoi(number); err == nil {
+		current = a.orders[n]
+	}
+	switch path {
+	case "directory":
+		answer = object{"newNonce": at + "/nonce", "newAccount": at + "/account", "newOrder": at + "/orders"}
+	case "account":
+		status, answer = http.StatusCreated, object{"status": "valid"}
+	case "orders":
+		number = strconv.Itoa(len(a.orders))
+		a.orders = append(a.orders, &order{})
+		order := object{"status": "ready", "finalize": at + "/finalize/" + number}
+		if a.doubt != "" {
+			order = object{"status": "pending", "authorizations": []string{at + "/authorization/" + number}}
+		}
+		status, answer = http.StatusCreated, order
+	case "authorization":
+		state, challenge := "pending", object{"type": "tls-alpn-01", "url": at + "/challenge/" + number, "token": "token"}
+		if current.proven {
+			state, challenge["error"] = "invalid", object{"detail": a.doubt}
+		}
+		answer = object{"status": state, "identifier": object{"type": "dns", "value": "gpu.example.com"}, "challenges": []object{challenge}}
+	case "challenge":
+		current.proven = true
+		answer = object{"status": "processing"}
+	case "finalize":
+		if err := current.issue(r.Body); err != nil {
+			return nil, err
+		}
+		answer = object{"status": "valid", "certificate": at + "/certificate/" + number}
+	}
+	body, _ := json.Marshal(answer)
+	if path == "certificate" {
+		body = current.certificate
+	}
+	if a.err != nil {
+		a.orders = append(a.orders, current)
+		return nil, a.err
+	}
+	return &http.Response{
+		StatusCode: status, Request: r, Body: io.NopCloser(strings.NewReader(string(body))),
+		Header: http.Header{"Replay-Nonce": {"nonce"}, "Location": {at + "/order/" + number}},
+	}, nil
+}
+
+// issue makes the certificate that is asked for in a body as ACME signs it.
+func (o *order) issue(body io.Reader) error {
+	var signed struct{ Payload string }
+	var payload struct{ CSR string }
+	if err := json.NewDecoder(body).Decode(&signed); err != nil {
+		return err
+	}
+	text, err := base64.RawURLEncoding.DecodeString(signed.Payload)
+	if err == nil {
+		err = json.Unmarshal(text, &payload)
+	}
+	if err != nil {
+		return err
+	}
+	der, err := base64.RawURLEncoding.DecodeString(payload.CSR)
+	if err != nil {
+		return err
+	}
+	asked, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return err
+	}
+	o.certificate, err = certify(asked.PublicKey, asked.DNSNames...)
+	return err
+}
+
+// certify makes a certificate for ninety days from now.
+func certify(public any, names ...string) ([]byte, error) {
+	authority, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: names, NotBefore: time.Now(), NotAfter: time.Now().Add(ninetyDays),
+	}, &x509.Certificate{Subject: pkix.Name{CommonName: "authority"}}, public, authority)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), err
+}
+
+func (a *authority) set(err error, doubt string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err, a.doubt = err, doubt
+}
+
+// asked is how often a certificate was asked for, in vain or not.
+func (a *authority) asked() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.orders)
+}
+
+func newACME(t *testing.T, a *authority, cache string, domains ...string) *certs.ACME {
+	t.Helper()
+	made, err := certs.NewACME(certs.ACMEOptions{Domains: domains, Directory: "https://acme.test/directory", Cache: cache, Transport: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// reload reloads again and again until the time is over, and returns what the
+// last one said, and whether any brought news.
+func reload(c certs.Certificates, over time.Duration) (changed bool, err error) {
+	for end := time.Now().Add(over); ; time.Sleep(max(over/1000, time.Minute)) {
+		var news bool
+		news, err = c.Reload(context.Background(), false)
+		changed = changed || news
+		if !time.Now().Before(end) {
+			return changed, err
+		}
+		synctest.Wait()
+	}
+}
+
+func TestACMERenewsInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, begin := &authority{}, time.Now()
+		c := newACME(t, a, t.TempDir(), "gpu.example.com")
+		if !c.NotAfter().Equal(time.Unix(0, 0)) {
+			t.Errorf("before there is any, it ends %v", c.NotAfter())
+		}
+		if changed, err := reload(c, 5*time.Minute); !changed || err != nil || a.asked() != 1 {
+			t.Fatalf("changed %v, %v, %d orders", changed, err, a.asked())
+		}
+		if d := c.NotAfter().Sub(begin); d < ninetyDays || d > ninetyDays+time.Minute {
+			t.Errorf("it ends after %v", d)
+		}
+		if changed, err := reload(c, 59*24*time.Hour); changed || err != nil || a.asked() != 1 {
+			t.Errorf("59 days later: changed %v, %v, %d orders", changed, err, a.asked())
+		}
+		if changed, err := reload(c, 2*24*time.Hour); !changed || err != nil || a.asked() != 2 {
+			t.Errorf("61 days later: changed %v, %v, %d orders", changed, err, a.asked())
+		}
+
+		// The next renewal fails: there is time, but not for ever.
+		until := c.NotAfter()
+		a.set(nil, "gpu.example.com does not lead here")
+		if _, err := reload(c, 70*24*time.Hour); err != nil {
+			t.Errorf("70 days later: %v", err)
+		}
+		changed, err := reload(c, 10*24*time.Hour)
+		if changed || err == nil || !c.NotAfter().Equal(until) {
+			t.Fatalf("80 days later: changed %v, %v, ends %v", changed, err, c.NotAfter())
+		}
+		for _, part := range []string{"gpu.example.com: ", "ends " + until.Format(time.RFC3339), "does not lead here"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q is not in %q", part, err)
+			}
+		}
+		a.set(nil, "")
+		if changed, err := reload(c, 24*time.Hour); !changed || err != nil {
+			t.Errorf("when it works again: changed %v, %v", changed, err)
+		}
+	})
+}
+
+func TestACMEDoesNotPesterTheAuthority(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*authority){
+		"it cannot be reached": func(a *authority) { a.set(errors.New("no way"), "") },
+		"it doubts":            func(a *authority) { a.set(nil, "no way") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := &authority{}
+				fail(a)
+				c := newACME(t, a, t.TempDir(), "gpu.example.com", "ok.example.com")
+				_, err := reload(c, time.Hour)
+				if err == nil || !strings.Contains(err.Error(), "gpu.example.com: ") || !strings.Contains(err.Error(), "no way") {
+					t.Errorf("%v", err)
+				}
+				tries := 2 * 2 // domains; a doubted order is made twice
+				if name != "it doubts" {
+					tries = 2
+				}
+				if n := a.asked(); n < 3*tries || n > 5*tries {
+					t.Errorf("%d orders in the first hour", n)
+				}
+				reload(c, 2*time.Hour)
+				before := a.asked()
+				reload(c, 24*time.Hour)
+				if n := a.asked() - before; n < 20*tries || n > 24*tries {
+					t.Errorf("%d orders in a day", n)
+				}
+
+				// A signal may ask sooner.
+				a.set(nil, "")
+				time.Sleep(3 * time.Minute)
+				c.Reload(context.Background(), true)
+				if changed, err := reload(c, time.Minute); !changed || err != nil {
+					t.Errorf("after a signal: changed %v, %v", changed, err)
+				}
+			})
+		})
+	}
+}
+
+// onlyRSA is what a client may claim that would make autocert, left to itself,
+// order a second certificate.
+const onlyRSA = "RSA"
+
+// handshake tells what a client gets that asks for the name.
+func handshake(address, name string, protocols ...string) (*x509.Certificate, string, error) {
+	config := &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: true}
+	if protocols[0] == onlyRSA {
+		config.MaxVersion, config.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+	}
+	c, err := tls.Dial("tcp", address, config)
+	if err != nil {
+		return nil, "", err
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0], c.ConnectionState().NegotiatedProtocol, nil
+}
+
+func TestACMEHandshakes(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "new", "cache")
+	a := &authority{err: errors.New("it must not be asked for what is there")}
+	c := newACME(t, a, dir, "GPU.example.com", "bücher.example.com")
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := certify(&key.PublicKey, "gpu.example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := append(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), chain...)
+	if err := os.WriteFile(filepath.Join(dir, "gpu.example.com"), kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := handlertest.Start(t, handlertest.Config{Certificates: c})
+	for deadline := time.Now().Add(handlertest.Patience); ; runtime.Gosched() {
+		_, err := c.Reload(context.Background(), false)
+		if c.NotAfter().After(time.Now()) && err != nil { // the one is there, the other cannot be had
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("ends %v, %v", c.NotAfter(), err)
+		}
+	}
+
+	before := a.asked()
+	for _, row := range []struct {
+		name      string
+		protocols []string
+		want      string // the protocol; "" means that there is no connection
+	}{
+		{"gpu.example.com", []string{"h2", "http/1.1"}, "h2"},
+		{"GPU.EXAMPLE.COM", []string{"http/1.1"}, "http/1.1"},
+		{"gpu.example.com", []string{"acme-tls/1", "http/1.1"}, "http/1.1"},
+		{"gpu.example.com", []string{"acme-tls/1"}, ""},
+		{"gpu.example.com", []string{onlyRSA, "http/1.1"}, ""},
+		{"xn--bcher-kva.example.com", []string{"h2"}, ""}, // none yet
+		{"other.example.com", []string{"h2"}, ""},
+		{"a.gpu.example.com", []string{"h2"}, ""},
+		{"example.com", []string{"h2"}, ""},
+		{"", []string{"h2"}, ""},
+		{"..", []string{"h2"}, ""},
+		{"../acme_account+key", []string{"acme-tls/1"}, ""},
+	} {
+		leaf, protocol, err := handshake(s.Public, row.name, row.protocols...)
+		if (err == nil) != (row.want != "") || protocol != row.want {
+			t.Errorf("%q %v: %q, %v", row.name, row.protocols, protocol, err)
+		}
+		if err == nil && leaf.DNSNames[0] != "gpu.example.com" {
+			t.Errorf("%q: a certificate for %v", row.name, leaf.DNSNames)
+		}
+	}
+	if n := a.asked() - before; n != 0 {
+		t.Errorf("%d orders because of handshakes", n)
+	}
+	if !c.NotAfter().After(time.Now().Add(ninetyDays - time.Hour)) {
+		t.Errorf("ends %v", c.NotAfter())
+	}
+}
+
+func TestACMEOptionsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	open, file := filepath.Join(t.TempDir(), "open"), filepath.Join(t.TempDir(), "file")
+	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(file, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		o    certs.ACMEOptions
+		want string
+	}{
+		{certs.ACMEOptions{Directory: "http://acme.test/directory"}, "--acme-directory: "},
+		{certs.ACMEOptions{Directory: "acme.test"}, "--acme-directory: "},
+		{certs.ACMEOptions{Cache: open}, "--acme-cache: everybody may write"},
+		{certs.ACMEOptions{Cache: file}, "--acme-cache: "},
+		{certs.ACMEOptions{Cache: filepath.Join(file, "below")}, "--acme-cache: "},
+	} {
+		row.o.Domains = []string{"gpu.example.com"}
+		if _, err := certs.NewACME(row.o); err == nil || !strings.HasPrefix(err.Error(), row.want) {
+			t.Errorf("%+v: %v", row.o, err)
+		}
+	}
+	for _, name := range []string{
+		"", ".", "localhost", "*.example.com", "https://gpu.example.com", "gpu.example.com:443", "gpu.example.com.",
+		".example.com", "gpu..example.com", "gpu_1.example.com", "-.example.com", "10.0.0.1", "::1", "[::1]", "gpu.example.com/", "a b.example.com",
+	} {
+		want := fmt.Sprintf("--acme-domain: %q is not a domain name such as gpu.example.com", name)
+		if _, err := certs.NewACME(certs.ACMEOptions{Domains: []string{name}, Cache: t.TempDir()}); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}

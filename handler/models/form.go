@@ -1,0 +1,33 @@
+package models
+
+import (
+	"io"
+	"mime"
+	"mime/multipart"
+)
+
+// formModel reads the field "model" of a multipart form: the first that is no
+// file, as http.Request.FormValue does.
+func FormModel(contentType string, body io.Reader) (string, error) {
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
+		return "", ErrUnreadable
+	}
+	form := multipart.NewReader(body, params["boundary"])
+	for {
+		part, err := form.NextPart()
+		if err == io.EOF {
+			return "", nil
+		}
+		if err != nil {
+			return "", ErrUnreadable
+		}
+		if part.FormName() == "model" && part.FileName() == "" {
+			value, err := io.ReadAll(io.LimitReader(part, maxNameValue+1))
+			if err != nil || len(value) > maxNameValue {
+				return "", ErrUnreadable
+			}
+			return string(value), nil
+		}
+	}
+}

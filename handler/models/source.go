@@ -1,0 +1,62 @@
+package models
+
+import "errors"
+
+// modelSource is where a route's requests say which model they are about, and
+// what it is for.
+type ModelSource int
+
+const (
+	NoModel        ModelSource = iota // they are about none
+	InModel                           // the body's "model"
+	InModelOrName                     // the body's "model", or "name" where that is empty
+	InManaged                         // the same, of a model to pull or delete
+	InPushed                          // the same, of a model to push
+	InModelAndFrom                    // the same, made of the model in "from"
+	InCopy                            // the body's "source" and "destination"
+	InForm                            // the form's "model"
+	InPath                            // the path's last segment
+	InAnswer                          // about all: the answer lists them
+	Untold                            // nobody can tell
+)
+
+var ErrUnreadable = errors.New("the request body cannot be read")
+
+// pick gives the models that Ollama would use.
+func (s ModelSource) Pick(n Names) (m Mentions) {
+	switch s {
+	case InModel:
+		m.Add(n.Model, ToRun)
+	case InModelOrName:
+		m.Add(Or(n.Model, n.name), ToRun)
+	case InManaged:
+		m.Add(Or(n.Model, n.name), toManage)
+	case InPushed:
+		m.Add(Or(n.Model, n.name), toPush)
+	case InModelAndFrom:
+		m.Add(Or(n.Model, n.name), toStore)
+		if n.from != "" {
+			m.Add(n.from, ToDerive)
+		}
+	case InCopy:
+		m.Add(n.source, toCopy)
+		m.Add(n.destination, toStore)
+	}
+	return m
+}
+
+func Or(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a
+}
+
+// isJSON reports whether the models stand in a body of JSON.
+func (s ModelSource) IsJSON() bool {
+	switch s {
+	case InModel, InModelOrName, InManaged, InPushed, InModelAndFrom, InCopy:
+		return true
+	}
+	return false
+}

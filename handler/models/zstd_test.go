@@ -1,0 +1,62 @@
+package models_test
+
+import (
+	"net/http"
+	"runtime"
+	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
+)
+
+// TestSmallCompressedBodiesTakeLittleMemory, whatever they announce.
+func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it looks at the memory of the whole process
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	body := handler.FarReaching(t, `{"model":"tiny"}`)
+	const n = 200
+	w := s.Dial(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), handler.Compressed)
+		if got := w.Answer("POST"); got.Status != 200 || got.Err != nil {
+			t.Fatal(got)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 1<<20 {
+		t.Errorf("%d KiB for a body of %d bytes", each>>10, len(body))
+	}
+}
+
+// TestFewAreDecodedAtOnce: the others wait for their turn, unless they leave.
+func TestFewAreDecodedAtOnce(t *testing.T) {
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	body := handler.FarReaching(t, `{"model":"tiny"}`)
+	release := models.HoldDecoders()
+	leaves, stays := s.Dial(t), s.Dial(t)
+	for _, w := range []*handlertest.Wire{leaves, stays} {
+		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), handler.Compressed)
+	}
+	s.Spy.Await(t, "Uploaded", 2)
+	if got := s.Ask(t, "POST", "/v1/chat/completions", `{"model":"tiny"}`); got.Status != 200 {
+		t.Errorf("a body that is not compressed waits, too: %s", got)
+	}
+	leaves.Close()
+	if code := s.Spy.Ended(t, 2); code != 499 {
+		t.Errorf("who left is recorded as %d", code)
+	}
+	release()
+	if got := stays.Answer("POST"); got.Status != 200 || got.Err != nil {
+		t.Errorf("who stayed: %s", got)
+	}
+}
+
+// TestDecodersLeaveAProcessor to those whose bodies are not compressed: a few KiB
+// may keep a decoder busy for a long time.
+func TestDecodersLeaveAProcessor(t *testing.T) {
+	if n, processors := models.Decoders(), runtime.GOMAXPROCS(0); n > max(1, processors-1) {
+		t.Errorf("%d bodies are decoded at once, by %d processors", n, processors)
+	}
+}
