@@ -33,8 +33,10 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/access"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/metrics"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -305,11 +307,11 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--max-body: %w", err)
 	}
-	public, err := handler.Listen(c.String("listen"))
+	public, err := downstream.Listen(c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
-	private, err := handler.Listen(c.String("metrics-listen"))
+	private, err := downstream.Listen(c.String("metrics-listen"))
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
@@ -362,9 +364,9 @@ func serve(c *cli.Context) error {
 		Version:          version(),
 		Routes:           api.RouteNames(),
 		RefusalReasons:   handler.RefusalReasons(),
-		UpstreamErrors:   handler.UpstreamErrors(),
-		UpstreamChoices:  handler.UpstreamChoices(),
-		UpstreamRetries:  handler.UpstreamRetries(),
+		UpstreamErrors:   upstream.UpstreamErrors(),
+		UpstreamChoices:  upstream.UpstreamChoices(),
+		UpstreamRetries:  upstream.UpstreamRetries(),
 		InForce:          keys,
 		PerKey:           c.Bool("metrics-per-key"),
 		NativeHistograms: c.Bool("native-histograms"),
@@ -434,7 +436,7 @@ func certificates(c *cli.Context) (certs.Certificates, error) {
 }
 
 // upstreamsFile lists the Ollamas; nil: --upstream does.
-func upstreamsFile(c *cli.Context) (*handler.UpstreamsFile, error) {
+func upstreamsFile(c *cli.Context) (*upstream.UpstreamsFile, error) {
 	path := c.String("upstreams-file")
 	if path == "" || c.Bool("demo") {
 		return nil, nil
@@ -443,19 +445,19 @@ func upstreamsFile(c *cli.Context) (*handler.UpstreamsFile, error) {
 	if c.IsSet("upstream") && !slices.Equal(c.StringSlice("upstream"), []string{os.Getenv("OLLAMA_HOST")}) {
 		return nil, errors.New("--upstream and --upstreams-file are both set: which of the two?")
 	}
-	return handler.NewUpstreamsFile(path), nil
+	return upstream.NewUpstreamsFile(path), nil
 }
 
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
 // demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string, file *handler.UpstreamsFile) (found signer.Found, ollamas []handler.Upstream, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.UpstreamsFile) (found signer.Found, ollamas []upstream.Upstream, err error) {
 	if c.Bool("demo") {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return found, nil, err
 		}
 		go http.Serve(l, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
-		if ollamas, err = handler.ParseUpstreams([]string{l.Addr().String()}); err != nil {
+		if ollamas, err = upstream.ParseUpstreams([]string{l.Addr().String()}); err != nil {
 			return found, nil, err
 		}
 		s, _ := signer.NewSecret()
@@ -464,7 +466,7 @@ func prepare(c *cli.Context, log *slog.Logger, address string, file *handler.Ups
 	}
 	if file != nil {
 		ollamas, err = file.Load()
-	} else if ollamas, err = handler.ParseUpstreams(c.StringSlice("upstream")); err != nil {
+	} else if ollamas, err = upstream.ParseUpstreams(c.StringSlice("upstream")); err != nil {
 		err = fmt.Errorf("--upstream: %w", err)
 	}
 	if err != nil {

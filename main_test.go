@@ -32,6 +32,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/metrics"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -1591,8 +1592,8 @@ func BenchmarkCores(b *testing.B) {
 	proxy := handler.New(handler.Options{
 		Upstream: &url.URL{Scheme: "http", Host: "ollama"}, Transport: canned{}, Keys: signer.NewVerifier(secret), Log: slog.New(slog.DiscardHandler),
 		Recorder: metrics.New(metrics.Options{
-			Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
-			UpstreamChoices: handler.UpstreamChoices(), UpstreamRetries: handler.UpstreamRetries(),
+			Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: upstream.UpstreamErrors(),
+			UpstreamChoices: upstream.UpstreamChoices(), UpstreamRetries: upstream.UpstreamRetries(),
 		}),
 	})
 	b.Run("request", func(b *testing.B) {

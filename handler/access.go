@@ -22,8 +22,8 @@ func (p *Proxy) authenticate(next step) step {
 		}
 		if err == nil {
 			x.verified = true
-			x.crowded = !x.client.enter()
-			defer x.client.leave()
+			x.crowded = !x.client.Enter()
+			defer x.client.Leave()
 			x.keyID = p.keySeen(&x.key)
 			next(x)
 			return

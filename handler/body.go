@@ -30,14 +30,14 @@ var (
 // endUpload waits until the client's body is no longer being read: the server
 // takes the connection back when the handler returns.
 func (x *exchange) endUpload() {
-	if x.body.Upload == nil {
+	if x.Body.Upload == nil {
 		return
 	}
 	if x.unread() {
 		x.life.Over()
 		x.control.SetReadDeadline(time.Now())
 	}
-	<-x.body.Upload.Closed
+	<-x.Body.Upload.Closed
 }
 
 // unread reports whether some of the request's body is still to come.
@@ -60,15 +60,15 @@ func (x *exchange) answerEarly() {
 // announced.
 func (p *Proxy) open(next step) step {
 	return func(x *exchange) {
-		x.client.watched()
-		defer x.client.unwatched()
+		x.client.Watched()
+		defer x.client.Unwatched()
 		if x.key.Admin {
-			x.named = x.r.Header.Get(api.UpstreamHeader)
+			x.Named = x.r.Header.Get(api.UpstreamHeader)
 		}
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
 		err := p.openBody(x)
-		defer x.body.Portion.GiveBack()
+		defer x.Body.Portion.GiveBack()
 		if err != nil {
 			p.fail(x, err)
 			return
@@ -96,17 +96,17 @@ func (p *Proxy) openBody(x *exchange) error {
 	}
 	x.source = source{x: x, p: p, from: r.Body, limit: limit}
 	client := &x.source
-	x.body = body.Body{Length: r.ContentLength}
+	x.Body = body.Body{Length: r.ContentLength}
 
 	memory := int64(smallBody)
-	whole := x.Route.Models == models.InForm || x.zstd() || !p.pool.alone && !x.Route.Upload
+	whole := x.Route.Models == models.InForm || x.zstd() || !p.pool.Alone && !x.Route.Upload
 	if whole { // the model may stand anywhere, and cannot be read in passing
 		memory = p.MaxBody
 	}
 	if r.ContentLength <= memory {
 		begin := time.Since(x.arrived)
 		start, portion, err := p.bodies.Read(client, memory, r.ContentLength)
-		x.body.Portion = portion
+		x.Body.Portion = portion
 		x.reading = client.last - begin
 		switch {
 		case err == body.ErrNoRoom && whole:
@@ -114,15 +114,15 @@ func (p *Proxy) openBody(x *exchange) error {
 		case err != nil && err != body.ErrNoRoom:
 			return err
 		case err == nil && start.Size() <= memory:
-			x.body.Small, x.body.Length = start, start.Size()
+			x.Body.Small, x.Body.Length = start, start.Size()
 			x.dog.follow(&p.uploading, &p.waiting, client.last)
 			return p.checkSmall(x)
 		}
 		begun := body.NewMemory(start)
 		begun.Portion = portion
-		x.body.Large = io.MultiReader(begun, client)
+		x.Body.Large = io.MultiReader(begun, client)
 	} else {
-		x.body.Large = client
+		x.Body.Large = client
 	}
 	return p.checkLarge(x)
 }
@@ -140,7 +140,7 @@ func misstated(r *http.Request) bool {
 func (p *Proxy) checkLarge(x *exchange) error {
 	if x.Route.Models.IsJSON() {
 		encoded := x.r.Header.Get("Content-Encoding") != ""
-		x.body.Large = &checked{from: x.body.Large, client: &x.source, again: x.body.Length < 0, check: func(n models.Names) error {
+		x.Body.Large = &checked{from: x.Body.Large, client: &x.source, again: x.Body.Length < 0, check: func(n models.Names) error {
 			if n.Unreadable && encoded {
 				return models.ErrUnreadable // another version of Ollama might decode it
 			}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
@@ -108,7 +109,7 @@ func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		close(over)
 		// http.ErrAbortHandler passes through here, and must reach the server.
 		if !whole && !r.ProtoAtLeast(1, 1) {
-			resetOnClose(r.Context())
+			downstream.ResetOnClose(r.Context())
 		}
 	}()
 	upload := &upload{ReadCloser: r.Body, over: over}
@@ -240,18 +241,18 @@ func ServeConnector(ctx context.Context, h http.Handler, l net.Listener, grace t
 			return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
 		}
 		// Nothing bounds those on this machine: let there be as many as a Server has.
-		growDescriptorTable(2*maxConnections+otherDescriptors, c.Log)
+		downstream.GrowDescriptorTable(2*downstream.MaxConnections+downstream.OtherDescriptors, c.Log)
 	}
 	// Not made of ctx: that would cut at once.
 	running, cut := context.WithCancel(context.Background())
 	defer cut()
 	s := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: downstream.HeaderTimeout,
+		IdleTimeout:       downstream.IdleTimeout,
+		MaxHeaderBytes:    downstream.MaxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return running },
-		ConnContext:       withConn,
+		ConnContext:       downstream.WithConn,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
@@ -266,7 +267,7 @@ func ServeConnector(ctx context.Context, h http.Handler, l net.Listener, grace t
 		return nil
 	}
 	cut()
-	shutdown(s, cutGrace) // what does not end now, s.Close ends
+	shutdown(s, downstream.CutGrace) // what does not end now, s.Close ends
 	return nil
 }
 

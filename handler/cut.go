@@ -3,6 +3,7 @@ package handler
 import (
 	"errors"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -39,7 +40,7 @@ func (p *Proxy) CutAll() { p.running.cut(errShutdown) }
 func (p *Proxy) LimitInFlight(requests, connections int) {
 	p.running.max = requests
 	if connections > 0 {
-		p.pool.slots.bound(connections)
+		p.pool.Slots.Bound(connections)
 	}
 }
 
@@ -51,4 +52,4 @@ func (p *Proxy) BodyMemory() int64 { return p.bodies.Used.Load() }
 
 // IdleConnections is how many connections to Ollamas there may be that no request
 // uses, while requests use as many as there may be of those to one Ollama.
-func (p *Proxy) IdleConnections() int { return maxIdle * (len(p.Upstreams) - 1) }
+func (p *Proxy) IdleConnections() int { return transport.MaxIdle * (len(p.Upstreams) - 1) }

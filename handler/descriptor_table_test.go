@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 func TestTheDescriptorTableIsForWhatTheBoundsAllow(t *testing.T) {
 	proxy := func(inFlight, ollamas int) *handler.Server {
 		o := handler.Options{MaxInFlight: inFlight, Recorder: deaf{}, Log: slog.New(slog.DiscardHandler)}
 		for range ollamas {
-			o.Upstreams = append(o.Upstreams, handler.Upstream{Name: "o", URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Weight: 1})
+			o.Upstreams = append(o.Upstreams, upstream.Upstream{Name: "o", URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Weight: 1})
 		}
 		return &handler.Server{Proxy: handler.New(o)}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 // nodes runs boxes on addresses of their own with the same port.
@@ -40,7 +41,7 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	n.set(dnsmessage.RCodeSuccess, "127.0.0.3", "127.0.0.2", "::1")
 	host := "ollama.internal:" + port
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
-		o.Upstreams = []handler.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: host}, Weight: 1, Discover: true}}
+		o.Upstreams = []upstream.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: host}, Weight: 1, Discover: true}}
 		o.Resolver = n.resolver()
 	}})
 	known := func() string {
@@ -88,7 +89,7 @@ func TestANameThatIsNotThereYet(t *testing.T) {
 	n := &names{}
 	n.set(dnsmessage.RCodeNameError)
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
-		o.Upstreams = []handler.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: "ollama.internal:" + port}, Weight: 1, Discover: true}}
+		o.Upstreams = []upstream.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: "ollama.internal:" + port}, Weight: 1, Discover: true}}
 		o.Resolver = n.resolver()
 	}})
 	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 502 {

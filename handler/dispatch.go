@@ -6,6 +6,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/models"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -14,30 +15,30 @@ import (
 // *refusal.
 func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
 	switch pl := p.pool; {
-	case x.named != "":
-		res, err := pl.askNamed(&x.upstreamRequest, out, x.Route.Class == signer.Admin)
-		if err == errNoSuchName {
-			err = &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "there is no Ollama of that name, only " + pl.names()}
+	case x.Named != "":
+		res, err := pl.AskNamed(&x.UpstreamRequest, out, x.Route.Class == signer.Admin)
+		if err == upstream.ErrNoSuchName {
+			err = &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "there is no Ollama of that name, only " + pl.Names()}
 		}
 		return res, err
-	case pl.alone:
-		out.Body = x.body.ReadCloser()
+	case pl.Alone:
+		out.Body = x.Body.ReadCloser()
 		return p.Transport.RoundTrip(out)
 	case x.Route.Reach == api.TheNamed:
 		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,
-			message: "there are several Ollamas: say which one with the header " + api.UpstreamHeader + ", " + pl.names()}
+			message: "there are several Ollamas: say which one with the header " + api.UpstreamHeader + ", " + pl.Names()}
 	case x.Route.Reach == api.TheBest:
-		talk := talk(0)
+		talk := upstream.Talk(0)
 		if x.Route.Class == signer.Chat {
-			talk = pl.talks.of(&x.upstreamRequest, x.key.ID)
+			talk = pl.Talks.Of(&x.UpstreamRequest, x.key.ID)
 		}
-		return pl.askBest(&x.upstreamRequest, out, talk)
+		return pl.AskBest(&x.UpstreamRequest, out, talk)
 	case x.Route.Models == models.InAnswer:
-		return pl.union(&x.upstreamRequest, out)
+		return pl.Union(&x.UpstreamRequest, out)
 	case x.Route.Name == "/api/pull":
-		return pl.pull(&x.upstreamRequest, out)
+		return pl.Pull(&x.UpstreamRequest, out)
 	default:
-		return pl.change(&x.upstreamRequest, out)
+		return pl.Change(&x.UpstreamRequest, out)
 	}
 }
 
@@ -46,20 +47,20 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 func (x *exchange) tellUpstream() {
 	h := x.w.Header()
 	delete(h, api.UpstreamHeader)
-	if x.key.Admin && x.at != nil {
-		h[api.UpstreamHeader] = []string{x.at.name}
+	if x.key.Admin && x.At != nil {
+		h[api.UpstreamHeader] = []string{x.At.Name}
 	}
 }
 
 // WatchUpstreams asks every Ollama for its models, at once and then time and again
 // until the context ends, and logs when one comes and goes. Requests do not wait for
 // that: each finds out for itself.
-func (p *Proxy) WatchUpstreams(ctx context.Context) { p.pool.watch(ctx) }
+func (p *Proxy) WatchUpstreams(ctx context.Context) { p.pool.Watch(ctx) }
 
 // UpstreamStates tells what is known of each Ollama, in the order of their names.
-func (p *Proxy) UpstreamStates() []UpstreamState {
-	all := p.pool.states()
-	if p.pool.alone {
+func (p *Proxy) UpstreamStates() []upstream.UpstreamState {
+	all := p.pool.States()
+	if p.pool.Alone {
 		all[0].InFlight = p.running.len()
 	}
 	return all
@@ -69,11 +70,11 @@ func (p *Proxy) UpstreamStates() []UpstreamState {
 // now and then: it reports whether there were others than before. Ollamas that are no
 // longer listed finish what they have; those that still are keep what is known of
 // them.
-func (p *Proxy) ReloadUpstreams(f *UpstreamsFile) func(context.Context, bool) (bool, error) {
+func (p *Proxy) ReloadUpstreams(f *upstream.UpstreamsFile) func(context.Context, bool) (bool, error) {
 	return func(context.Context, bool) (bool, error) {
 		all, err := f.Load()
 		if all != nil {
-			p.pool.set(all)
+			p.pool.Set(all)
 		}
 		return all != nil, err
 	}

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -21,7 +23,7 @@ type exchange struct {
 	w       http.ResponseWriter
 	control http.ResponseController
 	r       *http.Request
-	client  *client
+	client  *downstream.Client
 	id      string
 	arrived time.Time
 
@@ -35,7 +37,7 @@ type exchange struct {
 	former   *signer.Unverified // whose key it was, where it holds no more; for the log
 	cuts     uint64             // how often revoked keys had been cut when it was verified
 
-	upstreamRequest
+	upstream.UpstreamRequest
 	life       reqctx.Lifetime
 	dog        watchdog
 	source     source
@@ -63,7 +65,7 @@ type exchange struct {
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: clientOf(r.Context()), arrived: time.Now()}
+	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: downstream.ClientOf(r.Context()), arrived: time.Now()}
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
 	x.Place = api.Routes.Find(r.URL)
 	if x.Route != nil {
@@ -118,7 +120,7 @@ func (x *exchange) answer(f refusal) {
 	x.answerEarly()
 	if x.unread() {
 		// Who sends no body cannot hold the connection.
-		defer x.control.SetReadDeadline(time.Now().Add(lingering))
+		defer x.control.SetReadDeadline(time.Now().Add(downstream.Lingering))
 	}
 	x.status = f.status
 	x.w.WriteHeader(f.status)
@@ -153,7 +155,7 @@ func (x *exchange) end(cause error) {
 	x.cuttable, x.ending = false, true // once more would give it more time
 	x.life.End(cause)
 	// Time enough to tell the client why, in an event of the stream.
-	x.control.SetWriteDeadline(time.Now().Add(cutGrace))
+	x.control.SetWriteDeadline(time.Now().Add(downstream.CutGrace))
 	if x.unread() {
 		// Otherwise it would look as if the client had left.
 		x.control.SetReadDeadline(time.Now())
@@ -162,7 +164,7 @@ func (x *exchange) end(cause error) {
 		return
 	}
 	if x.r.ProtoMajor == 1 {
-		x.client.cut.Store(true)
+		x.client.Cut.Store(true)
 	} else {
 		time.AfterFunc(hangUpAfter, x.hangUp)
 	}
@@ -183,4 +185,4 @@ func (x *exchange) hangUp() {
 // hangUpAfter is how long a stream of HTTP/2 that has been cut has to come to its
 // end: cutGrace, the time for parting words, and one second more for a machine that
 // is busy, since all streams of the connection end with it.
-const hangUpAfter = cutGrace + parting + time.Second
+const hangUpAfter = downstream.CutGrace + parting + time.Second

@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 var (
@@ -30,12 +33,12 @@ type failure struct {
 func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.clientErr()
 	var refused *refusal
-	var noList noListError
+	var noList upstream.NoListError
 	switch cause := x.life.Ended(); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
 	case errors.Is(cause, errNoFirstByte):
-		return failure{refusal{status: http.StatusGatewayTimeout, message: "Ollama sent nothing within " + p.FirstByteTimeout.String()}, outcomeStalled, upstreamTimeout}
+		return failure{refusal{status: http.StatusGatewayTimeout, message: "Ollama sent nothing within " + p.FirstByteTimeout.String()}, outcomeStalled, upstream.UpstreamTimeout}
 	case errors.Is(cause, errShutdown):
 		return failure{refusal{status: http.StatusServiceUnavailable, message: errShutdown.Error(), retryAfter: 1}, outcomeShutdown, ""}
 	case errors.Is(cause, errRevoked):
@@ -43,11 +46,11 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	case errors.As(err, &refused), errors.As(clientErr, &refused):
 		return failure{*refused, outcomeRefused, ""}
 	case errors.As(err, &noList), errors.As(clientErr, &noList):
-		return failure{refusal{status: http.StatusBadGateway, message: noList.message()}, outcomeUpstreamError, noList.kind()}
-	case errors.Is(err, errRemote):
+		return failure{refusal{status: http.StatusBadGateway, message: noList.Message()}, outcomeUpstreamError, noList.Kind()}
+	case errors.Is(err, upstream.ErrRemote):
 		return failure{*errCloud, outcomeRefused, ""}
-	case errors.Is(err, errNoSlot):
-		return failure{refusal{http.StatusServiceUnavailable, reasonOverload, errNoSlot.Error() + ", try again", 1}, outcomeRefused, ""}
+	case errors.Is(err, transport.ErrNoSlot):
+		return failure{refusal{http.StatusServiceUnavailable, reasonOverload, transport.ErrNoSlot.Error() + ", try again", 1}, outcomeRefused, ""}
 	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
 		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
@@ -56,7 +59,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	case clientErr != nil, errors.Is(err, models.ErrUnreadable):
 		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: models.ErrUnreadable.Error()}, outcomeRefused, ""}
 	}
-	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstreamOther}
+	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstream.UpstreamOther}
 	var theirs *ollamaError
 	if errors.As(err, &theirs) {
 		f.status, f.message = theirs.status, theirs.message
@@ -65,13 +68,13 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	var opErr *net.OpError
 	switch {
 	case errors.Is(err, api.ErrTruncated):
-		f.message, f.kind = "Ollama ended its answer before it was whole", upstreamTruncated
-	case errors.Is(err, errNobody), errors.Is(err, errNoHost):
-		f.message, f.kind = err.Error(), upstreamDial
+		f.message, f.kind = "Ollama ended its answer before it was whole", upstream.UpstreamTruncated
+	case errors.Is(err, upstream.ErrNobody), errors.Is(err, upstream.ErrNoHost):
+		f.message, f.kind = err.Error(), upstream.UpstreamDial
 	case errors.As(err, &opErr) && opErr.Op == "dial":
-		f.message, f.kind = unreachable, upstreamDial
+		f.message, f.kind = upstream.Unreachable, upstream.UpstreamDial
 	case socket.IsDisconnect(err), errors.Is(err, io.EOF):
-		f.kind = upstreamReset
+		f.kind = upstream.UpstreamReset
 	case x.status == 0:
 		f.message = "Ollama's answer cannot be understood"
 	}
@@ -80,7 +83,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 
 // reported is the failure that Ollama itself has told the client of, at the end of
 // a stream.
-var reported = failure{outcome: outcomeUpstreamError, kind: upstreamReported}
+var reported = failure{outcome: outcomeUpstreamError, kind: upstream.UpstreamReported}
 
 // note keeps what the failure was for the report. Errors that are not about
 // connections are not kept as they are: they may quote what Ollama sent.
@@ -92,12 +95,12 @@ func (p *Proxy) note(x *exchange, f failure, err error) {
 	if cause := x.life.Ended(); cause != nil {
 		err = cause // it made the connection fail
 	}
-	if number, ok := p.pool.numberOf(&x.upstreamRequest); ok {
+	if number, ok := p.pool.NumberOf(&x.UpstreamRequest); ok {
 		p.Recorder.UpstreamFailed(number, f.kind)
 	}
 	var theirs *ollamaError
-	if f.kind == upstreamOther && !errors.As(err, &theirs) && !errors.As(err, new(noListError)) {
-		err = errNotHTTP
+	if f.kind == upstream.UpstreamOther && !errors.As(err, &theirs) && !errors.As(err, new(upstream.NoListError)) {
+		err = transport.ErrNotHTTP
 	}
 	x.err = err
 }
@@ -178,7 +181,7 @@ func (p *Proxy) abandon(x *exchange, err error) {
 // abort closes the connection such that what was sent cannot pass for whole.
 func abort(x *exchange) {
 	if !x.r.ProtoAtLeast(1, 1) {
-		resetOnClose(x.r.Context())
+		downstream.ResetOnClose(x.r.Context())
 	}
 	panic(http.ErrAbortHandler)
 }

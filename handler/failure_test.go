@@ -20,6 +20,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -618,7 +619,7 @@ func TestOutcomesAreListed(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"dial", "timeout", "reset", "other"} {
-		if !slices.Contains(handler.UpstreamErrors(), kind) {
+		if !slices.Contains(upstream.UpstreamErrors(), kind) {
 			t.Errorf("%q is no kind of failure", kind)
 		}
 	}

@@ -46,6 +46,8 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler/access"
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -65,7 +67,7 @@ type Options struct {
 
 	// Upstreams are the Ollamas, in place of Upstream. If there are several,
 	// each request goes to the one that suits it best.
-	Upstreams []Upstream
+	Upstreams []upstream.Upstream
 
 	// UpstreamsChange says that others may follow, see [Proxy.ReloadUpstreams].
 	UpstreamsChange bool
@@ -117,7 +119,7 @@ type Proxy struct {
 	Options
 	running running
 	cuts    atomic.Uint64 // how often revoked keys were cut
-	pool    *pool
+	pool    *upstream.Pool
 	budgets access.Budgets
 	bodies  body.Room
 	handle  step
@@ -135,7 +137,7 @@ type step func(*exchange)
 // New returns a Proxy. It connects to nothing before the first request.
 func New(o Options) *Proxy {
 	if len(o.Upstreams) == 0 {
-		o.Upstreams = []Upstream{{Name: o.Upstream.Host, URL: o.Upstream, Weight: 1}}
+		o.Upstreams = []upstream.Upstream{{Name: o.Upstream.Host, URL: o.Upstream, Weight: 1}}
 	}
 	o.Upstreams = slices.Clone(o.Upstreams)
 	alone := len(o.Upstreams) == 1 && !o.Upstreams[0].Discover && !o.UpstreamsChange
@@ -143,9 +145,9 @@ func New(o Options) *Proxy {
 		only := &o.Upstreams[0]
 		o.Upstream = only.URL
 		if o.Transport == nil {
-			o.Transport = NewTransport(o.Upstream)
+			o.Transport = transport.New(o.Upstream)
 		}
-		only.over = o.Transport
+		only.Over = o.Transport
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 64 << 20
@@ -157,7 +159,7 @@ func New(o Options) *Proxy {
 		o.StallTimeout = 5 * time.Minute
 	}
 	p := &Proxy{Options: o, bodies: body.Room{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
-	p.pool = newPool(poolOptions{recorder: o.Recorder, logger: o.Log, resolver: o.Resolver, open: o.AllowCloud}, o.Upstreams, alone)
+	p.pool = upstream.NewPool(upstream.PoolOptions{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, Open: o.AllowCloud}, o.Upstreams, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

@@ -35,7 +35,7 @@ func (f InFlight) Route() string { return api.NameOf(f.x.Route) }
 
 // Model is what it is about, in canonical spelling; empty: that is not known.
 func (f InFlight) Model() string {
-	if model := f.x.model.Load(); model != nil {
+	if model := f.x.Model.Load(); model != nil {
 		return *model
 	}
 	return ""

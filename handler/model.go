@@ -43,14 +43,14 @@ func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 			return errNoName
 		}
 		if i == 0 {
-			x.model.Store(&canonical)
+			x.Model.Store(&canonical)
 		}
 		for _, name := range [...]string{canonical, other} {
 			switch {
 			case name == "" || p.AllowCloud:
-			case p.pool.isRemote(name):
+			case p.pool.IsRemote(name):
 				return errCloud
-			case one.IsUsed() && !p.pool.lists(&x.upstreamRequest, name):
+			case one.IsUsed() && !p.pool.Lists(&x.UpstreamRequest, name):
 				unlisted = true
 			}
 		}
@@ -79,12 +79,12 @@ func notFor(canonical string) *refusal {
 // lists have been read anew. What is still in none of them, Ollama does not have
 // either, and says so.
 func (p *Proxy) guardUnlisted(x *exchange, m models.Mentions) error {
-	if err := p.pool.readLists(&x.life, &x.upstreamRequest); err != nil {
+	if err := p.pool.ReadLists(&x.life, &x.UpstreamRequest); err != nil {
 		return err
 	}
 	for _, one := range m.All[:m.N] {
 		canonical, other, _ := one.Read()
-		if p.pool.isRemote(canonical) || p.pool.isRemote(other) {
+		if p.pool.IsRemote(canonical) || p.pool.IsRemote(other) {
 			return errCloud
 		}
 	}
@@ -137,7 +137,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 			// Some version of Ollama might decode it, and find another form.
 			return models.ErrUnreadable
 		}
-		model, err := models.FormModel(x.r.Header.Get("Content-Type"), models.NewRestful(body.NewMemory(x.body.Small)))
+		model, err := models.FormModel(x.r.Header.Get("Content-Type"), models.NewRestful(body.NewMemory(x.Body.Small)))
 		if err != nil {
 			return err
 		}
@@ -154,14 +154,14 @@ func (p *Proxy) checkSmall(x *exchange) error {
 func bodyNames(x *exchange) (models.Names, error) {
 	r := models.NameReader{Kept: make([]byte, 0, models.OrdinaryName)}
 	if !x.zstd() {
-		_, done := r.Read(x.body.Small.First)
+		_, done := r.Read(x.Body.Small.First)
 		var e models.Effort
-		if !done && len(x.body.Small.More) > 0 {
+		if !done && len(x.Body.Small.More) > 0 {
 			e = models.NewEffort()
 		}
-		for i := 0; !done && i < len(x.body.Small.More); i++ {
+		for i := 0; !done && i < len(x.Body.Small.More); i++ {
 			e.Rest()
-			_, done = r.Read(x.body.Small.More[i])
+			_, done = r.Read(x.Body.Small.More[i])
 		}
 		if !done {
 			r.Names.Unreadable = true
@@ -172,7 +172,7 @@ func bodyNames(x *exchange) (models.Names, error) {
 		}
 		return r.Names, nil
 	}
-	decoder, err := models.BorrowDecoder(&x.life, x.key.ID, body.NewMemory(x.body.Small))
+	decoder, err := models.BorrowDecoder(&x.life, x.key.ID, body.NewMemory(x.Body.Small))
 	if err != nil {
 		return models.Names{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 )
 
 // StatusClientGone is what nginx logs, and we count, when the client left
@@ -27,7 +28,7 @@ func (p *Proxy) observe(next step) step {
 }
 
 func (p *Proxy) report(x *exchange) {
-	defer x.leave()
+	defer x.Leave()
 	took := time.Since(x.arrived)
 	if x.status == 0 && x.outcome == "" {
 		x.status = http.StatusInternalServerError // a bug of ours: the handler panicked
@@ -56,7 +57,7 @@ func (p *Proxy) report(x *exchange) {
 	p.log(x, code, took)
 	if x.r.ProtoMajor == 2 {
 		// Of a window that stays shut the connection knows nothing.
-		x.control.SetWriteDeadline(x.arrived.Add(took + patience(x.verified, p.StallTimeout)))
+		x.control.SetWriteDeadline(x.arrived.Add(took + downstream.Patience(x.verified, p.StallTimeout)))
 	}
 }
 
@@ -92,15 +93,15 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	attrs = append(attrs,
 		slog.String("route", api.NameOf(x.Route)),
 		slog.String("method", x.method()))
-	if model := x.model.Load(); model != nil {
+	if model := x.Model.Load(); model != nil {
 		attrs = append(attrs, slog.String("model", *model))
 	}
 	attrs = append(attrs,
 		slog.Int("status", code),
 		slog.Int64("bytes", x.sent.Load()),
 		slog.Duration("duration", took))
-	if x.at != nil {
-		attrs = append(attrs, slog.String("upstream", x.at.name))
+	if x.At != nil {
+		attrs = append(attrs, slog.String("upstream", x.At.Name))
 	}
 	if x.firstByte > 0 {
 		attrs = append(attrs, slog.Duration("first_byte", x.firstByte))
@@ -119,11 +120,11 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 // Ollama does not list that model: a client must not choose what a label is.
 func (p *Proxy) countAnswer(x *exchange, t *api.Tail) {
 	prompt, completion := t.Tokens(x.dialect)
-	model, label := x.model.Load(), api.Other
+	model, label := x.Model.Load(), api.Other
 	if model == nil && prompt == 0 && completion == 0 {
 		return
 	}
-	if model != nil && p.pool.knows(*model) {
+	if model != nil && p.pool.Knows(*model) {
 		label = *model
 	}
 	p.Recorder.Answered(x.keyID, label, x.sent.Load(), prompt, completion)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -24,7 +25,7 @@ func TestARealOllama(t *testing.T) {
 	if host == "" {
 		t.Skip("OLLAMA_HOST is not set: nothing was tried against a real Ollama")
 	}
-	upstream, err := handler.ParseUpstream(host)
+	upstream, err := upstream.ParseUpstream(host)
 	if err != nil {
 		t.Fatal(err)
 	}

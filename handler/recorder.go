@@ -4,13 +4,14 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/access"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 // Recorder is told what happens, for metrics. Routes are places in
 // [RouteNames]. Its methods are called from many goroutines at once, Passed
 // once per chunk, so they should take no lock.
 type Recorder interface {
-	upstreamRecorder
+	upstream.UpstreamRecorder
 
 	// RequestStarted is called once for each request that arrives.
 	RequestStarted(route int)

@@ -11,6 +11,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -23,7 +24,7 @@ func (p *Proxy) relay(x *exchange) {
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
 	if x.Route.Class == signer.Admin && !x.Route.Upload {
-		defer p.pool.changed()
+		defer p.pool.Changed()
 	}
 	heart := p.startHeartbeat(x)
 	res, err := p.roundTrip(x, out)
@@ -34,10 +35,10 @@ func (p *Proxy) relay(x *exchange) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 999 {
-		p.fail(x, errNotHTTP)
+		p.fail(x, transport.ErrNotHTTP)
 		return
 	}
-	x.body.LetGo()
+	x.Body.LetGo()
 	x.dog.enter(p.answering(res), time.Since(x.arrived))
 	if x.status != 0 && (res.StatusCode != http.StatusOK || api.StreamKindOf(res.Header) != api.Sse) {
 		p.fail(x, refuseAnswer(res))
@@ -87,14 +88,14 @@ func filterModels(res *http.Response, limits signer.Limits) error {
 // Ollama for it.
 func (p *Proxy) outgoing(x *exchange) *http.Request {
 	x.target = url.URL{Path: x.Path, RawPath: x.RawPath, RawQuery: x.r.URL.RawQuery}
-	if p.pool.alone {
+	if p.pool.Alone {
 		x.target.Scheme, x.target.Host = p.Upstream.Scheme, p.Upstream.Host
 	}
 	x.out = *(&http.Request{
 		Method:        x.r.Method,
 		URL:           &x.target,
 		Header:        x.r.Header, // nobody else reads it from here on
-		ContentLength: x.body.Length,
+		ContentLength: x.Body.Length,
 	}).WithContext(&x.life)
 	out := &x.out
 	api.Withhold(out.Header)
@@ -170,8 +171,8 @@ func (p *Proxy) passChunk(x *exchange, res *http.Response, t *api.Passage) error
 
 // nextChunk lends what there is of a body.
 func nextChunk(body io.Reader) (s *socket.Space, chunk []byte, err error) {
-	if answer, ok := body.(*answerBody); ok {
-		return answer.next()
+	if answer, ok := body.(*transport.AnswerBody); ok {
+		return answer.Next()
 	}
 	s = socket.Borrow(socket.ChunkSpaces)
 	n, err := body.Read(s.Bytes)
@@ -181,7 +182,7 @@ func nextChunk(body io.Reader) (s *socket.Space, chunk []byte, err error) {
 // begin sends the head of Ollama's answer.
 func (p *Proxy) begin(x *exchange, res *http.Response) {
 	api.CopyResponseHeaders(x.w.Header(), res.Header)
-	if !p.pool.alone {
+	if !p.pool.Alone {
 		x.tellUpstream()
 	}
 	if kind := api.StreamKindOf(res.Header); kind != api.NoStream {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
@@ -88,31 +89,31 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 		h = s.CORS(h)
 	}
 	front := s.server(h)
-	front.ConnContext = withConn
-	all := s.bounded(public, descriptors())
+	front.ConnContext = downstream.WithConn
+	all := s.bounded(public, downstream.Descriptors())
 	public = all
-	growDescriptorTable(s.mostDescriptors(all.max), s.Proxy.Log)     // here and now: in another goroutine it could still grow when the load comes
-	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains: a key may be revoked
+	downstream.GrowDescriptorTable(s.mostDescriptors(all.Max), s.Proxy.Log) // here and now: in another goroutine it could still grow when the load comes
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))        // also while it drains: a key may be revoked
 	defer stop()
 	back := s.server(s.operations(watching))
 	failed := make(chan error, 3)
-	plain := &plainServer{handler: h, log: front.ErrorLog, headTime: front.ReadHeaderTimeout, departures: newDepartures(), rest: newHandover(public.Addr())}
-	defer plain.departures.close()
-	defer plain.close()
+	plain := &downstream.PlainServer{Handler: h, Log: front.ErrorLog, HeadTime: front.ReadHeaderTimeout, Departures: downstream.NewDepartures(), Rest: downstream.NewHandover(public.Addr())}
+	defer plain.Departures.Close()
+	defer plain.Close()
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.Config()
-			front.TLSConfig.GetConfigForClient = noteGreeting
+			front.TLSConfig.GetConfigForClient = downstream.NoteGreeting
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
-		go func() { failed <- front.Serve(plain.rest) }()
-		failed <- plain.serve(public)
+		go func() { failed <- front.Serve(plain.Rest) }()
+		failed <- plain.Serve(public)
 	}()
 	go func() { failed <- back.Serve(private) }()
 	defer back.Close()
 	defer front.Close()
-	defer all.hangUp() // front would wait for each that does not read
+	defer all.HangUp() // front would wait for each that does not read
 	defer public.Close()
 
 	go s.Proxy.WatchUpstreams(watching)
@@ -132,10 +133,10 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	s.drain()
 
 	// Nothing runs any more: this waits for last bytes on their way.
-	ctx, cancel := context.WithTimeout(context.Background(), cutGrace)
+	ctx, cancel := context.WithTimeout(context.Background(), downstream.CutGrace)
 	defer cancel()
 	public.Close()
-	plain.shutdown(ctx)
+	plain.Shutdown(ctx)
 	if err := front.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -144,11 +145,11 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 
 // bounded makes the public listener one that bounds clients, and sees to it that
 // there is always a descriptor left for Ollama, of those that the process may have.
-func (s *Server) bounded(public net.Listener, descriptors int) *clients {
-	b := boundsFor(descriptors, cmp.Or(s.MaxConnections, maxConnections), s.Proxy.MaxInFlight)
-	s.Proxy.LimitInFlight(b.requests, b.upstream)
-	return newClients(public, clientOptions{
-		connections: b.connections, stalled: s.Proxy.StallTimeout, secure: s.Certificates != nil, log: s.Proxy.Log, firstStreams: s.FirstStreams,
+func (s *Server) bounded(public net.Listener, descriptors int) *downstream.Clients {
+	b := downstream.BoundsFor(descriptors, cmp.Or(s.MaxConnections, downstream.MaxConnections), s.Proxy.MaxInFlight)
+	s.Proxy.LimitInFlight(b.Requests, b.Upstream)
+	return downstream.NewClients(public, downstream.ClientOptions{
+		Connections: b.Connections, Stalled: s.Proxy.StallTimeout, Secure: s.Certificates != nil, Log: s.Proxy.Log, FirstStreams: s.FirstStreams,
 	})
 }
 
@@ -158,7 +159,7 @@ func (s *Server) bounded(public net.Listener, descriptors int) *clients {
 // MaxInFlight does not say how many, the table may still have to grow for them.
 func (s *Server) mostDescriptors(connections int) int {
 	requests := cmp.Or(s.Proxy.MaxInFlight, connections)
-	return min(connections, maxTable) + min(requests, maxTable) + s.Proxy.IdleConnections() + otherDescriptors
+	return min(connections, downstream.MaxTable) + min(requests, downstream.MaxTable) + s.Proxy.IdleConnections() + downstream.OtherDescriptors
 }
 
 // drain waits for what runs, and cuts what is left when the grace is over. The
@@ -176,7 +177,7 @@ func (s *Server) drain() {
 	}
 	s.Proxy.Log.Warn("the grace is over: cutting what still runs")
 	s.Proxy.CutAll()
-	grace.Reset(2 * cutGrace)
+	grace.Reset(2 * downstream.CutGrace)
 	select {
 	case <-empty:
 	case <-grace.C:
@@ -185,14 +186,14 @@ func (s *Server) drain() {
 
 func (s *Server) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           dropRequests(endUnclear(h)),
-		ConnState:         connState,
-		ReadHeaderTimeout: cmp.Or(s.HeadTimeout, headerTimeout),
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		Handler:           downstream.DropRequests(downstream.EndUnclear(h)),
+		ConnState:         downstream.ConnState,
+		ReadHeaderTimeout: cmp.Or(s.HeadTimeout, downstream.HeaderTimeout),
+		IdleTimeout:       downstream.IdleTimeout,
+		MaxHeaderBytes:    downstream.MaxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
-			MaxReadFrameSize:     maxFrame,
-			MaxConcurrentStreams: maxStreams,
+			MaxReadFrameSize:     downstream.MaxFrame,
+			MaxConcurrentStreams: downstream.MaxStreams,
 			// A connection that takes nothing holds up all that write to it,
 			// and none of them can be ended alone.
 			WriteByteTimeout: s.Proxy.StallTimeout,

@@ -15,6 +15,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
 // TestSeveralOllamasShareConnections: lists, for which all are asked, take as many
@@ -102,7 +103,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	t.Parallel()
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
 		s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
-			o.Transport = handler.TransportOver(func(context.Context) (net.Conn, error) {
+			o.Transport = transport.TransportOver(func(context.Context) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", errno)}
 			})
 		}})

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 // Totals is what a Recorder has counted since the start, as it stands in
@@ -225,7 +227,7 @@ func (w *watcher) lookAtRunning(st *Status, since time.Duration) {
 	w.passed = passed
 }
 
-func upstreams(states []UpstreamState) []UpstreamStatus {
+func upstreams(states []upstream.UpstreamState) []UpstreamStatus {
 	all := make([]UpstreamStatus, 0, len(states))
 	for _, u := range states {
 		all = append(all, UpstreamStatus{u.Name, u.Up, u.Weight, u.InFlight, len(u.Models), u.Loaded})

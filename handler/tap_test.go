@@ -15,6 +15,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
 // tap keeps every byte that a proxy writes to Ollama, so that a test sees what
@@ -42,7 +43,7 @@ func startTapped(t *testing.T, c handlertest.Config) (*handlertest.Site, *tap) {
 	t.Helper()
 	p := &tap{}
 	c.Proxy = func(o *handler.Options) {
-		o.Transport = handler.TransportOver(func(ctx context.Context) (net.Conn, error) {
+		o.Transport = transport.TransportOver(func(ctx context.Context) (net.Conn, error) {
 			return p.dial(ctx, o.Upstream.Host)
 		})
 	}

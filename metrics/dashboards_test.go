@@ -15,6 +15,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 // dashboard is as much of a file in deploy/grafana as is looked at here. That
@@ -131,8 +132,8 @@ func families(t *testing.T) map[string]family {
 	t.Helper()
 	m := New(Options{
 		Version: "v1", InForce: &inForce{}, PerKey: true,
-		Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: handler.UpstreamErrors(),
-		UpstreamChoices: handler.UpstreamChoices(), UpstreamRetries: handler.UpstreamRetries(),
+		Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: upstream.UpstreamErrors(),
+		UpstreamChoices: upstream.UpstreamChoices(), UpstreamRetries: upstream.UpstreamRetries(),
 	})
 	m.UpstreamJoined("gpu1")
 	for route := range api.RouteNames() {

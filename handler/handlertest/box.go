@@ -14,6 +14,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 // Box is one of several Ollamas.
@@ -75,8 +76,8 @@ func (b *Box) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.Ollama.ServeHTTP(w, r)
 }
 
-func (b *Box) Upstream() handler.Upstream {
-	return handler.Upstream{Name: b.Name, URL: &url.URL{Scheme: "http", Host: b.At}, Weight: 1}
+func (b *Box) Upstream() upstream.Upstream {
+	return upstream.Upstream{Name: b.Name, URL: &url.URL{Scheme: "http", Host: b.At}, Weight: 1}
 }
 
 // Fails has it answer requests, though not looks, like this from now on.

@@ -15,6 +15,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/certs"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -72,7 +73,7 @@ func Start(t *testing.T, c Config) *Site {
 
 	s.secret, _ = signer.NewSecret()
 	s.Key, s.Admin = s.Mint(false), s.Mint(true)
-	transport := handler.NewTransport(&url.URL{Scheme: "http", Host: s.Upstream})
+	transport := transport.New(&url.URL{Scheme: "http", Host: s.Upstream})
 	if idle, ok := transport.(interface{ CloseIdleConnections() }); ok {
 		t.Cleanup(idle.CloseIdleConnections)
 	}

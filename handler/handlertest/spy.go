@@ -12,6 +12,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 // Event is one call of a recorder's method; fields that it has not are zero.
@@ -212,9 +213,9 @@ func (s *Spy) audit(t *testing.T) {
 	words := map[string][]string{
 		"Refused":         handler.RefusalReasons(),
 		"StreamEnded":     handler.StreamOutcomes(),
-		"UpstreamFailed":  handler.UpstreamErrors(),
-		"UpstreamEntered": handler.UpstreamChoices(),
-		"UpstreamRetried": handler.UpstreamRetries(),
+		"UpstreamFailed":  upstream.UpstreamErrors(),
+		"UpstreamEntered": upstream.UpstreamChoices(),
+		"UpstreamRetried": upstream.UpstreamRetries(),
 		"RequestEnded":    {"GET", "HEAD", "POST", "DELETE", "other"},
 	}
 	for what, known := range words {

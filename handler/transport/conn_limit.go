@@ -1,0 +1,68 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// slotPatience is how long a request waits until there may be one connection more.
+const SlotPatience = 2 * time.Second
+
+// errNoSlot says that there may be no further connection for now.
+var ErrNoSlot = errors.New("too many requests in flight")
+
+// slots bounds the connections that there are to several Ollamas together. One
+// request may need as many as there are Ollamas, and those that idle count, too:
+// the bound of requests alone does not see to it that there are descriptors for
+// all. The zero slots is without bound.
+type Slots struct {
+	Taken    chan struct{}
+	waiting  atomic.Int32
+	Patience time.Duration
+	Spare    func() // closes the connections that no request uses
+}
+
+// bound lets there be n, or fewer if that was said before. It is called before
+// there are any.
+func (s *Slots) Bound(n int) {
+	if s.Taken == nil || n < cap(s.Taken) {
+		s.Taken = make(chan struct{}, n)
+	}
+}
+
+// take waits for one. If there is none for its patience it returns errNoSlot, and
+// if the context ends, why that is.
+func (s *Slots) take(ctx context.Context) error {
+	if s == nil || s.Taken == nil {
+		return nil
+	}
+	select {
+	case s.Taken <- struct{}{}:
+		return nil
+	default:
+	}
+	s.waiting.Add(1) // from here on nobody keeps one for later
+	defer s.waiting.Add(-1)
+	s.Spare()
+	timer := time.NewTimer(s.Patience)
+	defer timer.Stop()
+	select {
+	case s.Taken <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return ErrNoSlot
+	}
+}
+
+func (s *Slots) giveBack() {
+	if s != nil && s.Taken != nil {
+		<-s.Taken
+	}
+}
+
+// wanted reports whether somebody waits for one.
+func (s *Slots) wanted() bool { return s != nil && s.waiting.Load() > 0 }

@@ -1,0 +1,117 @@
+package upstream
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// discoverInterval is how often names are looked up: DNS servers keep
+	// those of services for about as long.
+	discoverInterval = 5 * time.Second
+
+	// maxAddresses bounds how many Ollamas one name may stand for.
+	maxAddresses = 256
+)
+
+// discover looks up the names that stand for several Ollamas, at once, time and
+// again, and whenever there may be other names, until the context ends.
+func (pl *Pool) discover(ctx context.Context) {
+	ticker := time.NewTicker(discoverInterval)
+	defer ticker.Stop()
+	for {
+		pl.LookUp(ctx)
+		select {
+		case <-ticker.C:
+		case <-pl.renamed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lookUp looks every name up once. If that fails, those that were found before
+// stay: if they are gone, they do not answer.
+func (pl *Pool) LookUp(ctx context.Context) {
+	pl.mu.Lock()
+	entries := slices.Clone(pl.entries)
+	pl.mu.Unlock()
+	var all sync.WaitGroup
+	for _, e := range entries {
+		if !e.Discover {
+			continue
+		}
+		all.Go(func() {
+			found, err := addressesOf(ctx, pl.Resolver, e.URL.Hostname())
+			if ctx.Err() == nil {
+				pl.found(e, found, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// found takes in what a name stands for, and logs where that is news.
+func (pl *Pool) found(e Upstream, addresses []netip.Addr, err error) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if !slices.ContainsFunc(pl.entries, func(other Upstream) bool { return other.String() == e.String() }) {
+		return // it has been taken off the list meanwhile
+	}
+	if err != nil {
+		if !pl.lost[e.Name] {
+			pl.Logger.Warn("the name of Ollamas cannot be looked up: those found before stay", "upstream", e.Name, "error", err)
+		}
+		pl.lost[e.Name] = true
+		return
+	}
+	if old := pl.addresses[e.Name]; pl.lost[e.Name] || !slices.Equal(old, addresses) {
+		pl.Logger.Info("the name of Ollamas was looked up", "upstream", e.Name, "addresses", len(addresses))
+	}
+	delete(pl.lost, e.Name)
+	pl.addresses[e.Name] = addresses
+	pl.arrange()
+}
+
+// addressesOf gives the addresses of a host in order. If there are some of IPv4,
+// those of IPv6 are left out: they would be the same machines.
+func addressesOf(ctx context.Context, resolver *net.Resolver, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	all, err := resolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	var four, six []netip.Addr
+	for _, a := range all {
+		if a = a.Unmap(); a.Is4() {
+			four = append(four, a)
+		} else {
+			six = append(six, a)
+		}
+	}
+	if len(four) == 0 {
+		four = six
+	}
+	slices.SortFunc(four, netip.Addr.Compare)
+	four = slices.Compact(four)
+	return four[:min(len(four), maxAddresses)], nil
+}
+
+// expand gives the Ollamas that an entry stands for. The lock is held.
+func (pl *Pool) expand(e Upstream) []Upstream {
+	if !e.Discover {
+		return []Upstream{e}
+	}
+	var all []Upstream
+	for _, a := range pl.addresses[e.Name] {
+		one := e
+		one.Name, one.address = e.Name+"@"+a.String(), net.JoinHostPort(a.String(), e.URL.Port())
+		all = append(all, one)
+	}
+	return all
+}

@@ -1,0 +1,76 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// maxUpstreamsFile bounds a list of Ollamas: 1 MiB.
+const maxUpstreamsFile = 1 << 20
+
+// UpstreamsFile is a file that lists Ollamas, one a line, written as for
+// [ParseUpstreams], with commas or spaces between the parts. What follows a # is
+// a comment. It is for one goroutine at a time.
+type UpstreamsFile struct {
+	path string
+	text []byte // that was good last
+}
+
+// NewUpstreamsFile takes the path of one. It does not look whether it is there.
+func NewUpstreamsFile(path string) *UpstreamsFile { return &UpstreamsFile{path: path} }
+
+// Load gives the Ollamas in the file, and nil if it is as it was when Load last
+// gave them. If the file cannot be read, lists none, or has a line that is not
+// right, Load returns an error with the line's number.
+func (f *UpstreamsFile) Load() ([]Upstream, error) {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxUpstreamsFile+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > maxUpstreamsFile:
+		return nil, fmt.Errorf("%s has more than %d bytes", f.path, maxUpstreamsFile)
+	case f.text != nil && bytes.Equal(text, f.text):
+		return nil, nil
+	}
+	all, err := readUpstreams(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path, err)
+	}
+	f.text = text
+	return all, nil
+}
+
+func readUpstreams(text string) (all []Upstream, err error) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line, _, _ = strings.Cut(line, "#")
+		parts := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+		if len(parts) == 0 {
+			continue
+		}
+		ones, err := ParseUpstreams(parts)
+		if err == nil && len(ones) > 1 {
+			err = errors.New("there is more than one Ollama")
+		}
+		if err == nil {
+			all, err = addUpstream(all, ones[0])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.New("it lists no Ollama")
+	}
+	return all, nil
+}

@@ -1,0 +1,34 @@
+package upstream
+
+import "testing"
+
+// TestListsCountUntilARequestChangesThem: a list that was asked for before is not
+// relied upon, unless it is of one that gets no request before it is read again.
+func TestListsCountUntilARequestChangesThem(t *testing.T) {
+	up, down := &member{Name: "up"}, &member{Name: "down"}
+	up.up.Store(true)
+	pl := &Pool{}
+	pl.roster.Store(&roster{models: map[string][]*offer{
+		"tiny:latest": {{member: up}, {member: down}}, "old:latest": {{member: down}},
+	}})
+	take := func(m *member) { m.taken.Store(pl.clock.Add(1)) }
+	check := func(when, named, model string, want bool) {
+		t.Helper()
+		if got := pl.Lists(&UpstreamRequest{Named: named}, model); got != want {
+			t.Errorf("%s, %s, of %q: %t", when, model, named, got)
+		}
+	}
+	take(up)
+	take(down)
+	check("at first", "", "tiny:latest", true)
+	check("at first", "", "other:latest", false)
+	check("at first", "up", "old:latest", false)
+	pl.Changed()
+	check("after a change", "", "tiny:latest", false)
+	check("after a change", "down", "old:latest", false)
+	check("after a change", "", "old:latest", true)
+	take(up)
+	check("after a look", "", "tiny:latest", true)
+	check("after a look", "up", "tiny:latest", true)
+	check("after a look", "down", "tiny:latest", false)
+}

@@ -1,0 +1,119 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/body"
+	"github.com/ollama-proxy/ollama-proxy/handler/models"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
+)
+
+// union asks every member for its list of models and makes one of them, in the
+// order of the names and without doubles: of those the first member's stands. A
+// member that does not answer within lookTimeout is left out; if none gives a
+// list, the client gets what the first has said instead.
+func (pl *Pool) Union(x *UpstreamRequest, out *http.Request) (*http.Response, error) {
+	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
+	var lists []*models.ModelLists
+	var first *http.Response // that gives a list, or else at all
+	err := ErrNobody
+	for _, a := range answers {
+		if errors.Is(a.err, transport.ErrNoSlot) {
+			return nil, a.err // a list without it would seem whole
+		}
+		if a.err != nil {
+			continue
+		}
+		l, unread := models.ReadLists(a.body)
+		if a.res.StatusCode != http.StatusOK || unread != nil {
+			err = models.ErrBadList
+			first = cmp.Or(first, a.res)
+			continue
+		}
+		if lists == nil {
+			first = a.res
+		}
+		lists = append(lists, l)
+	}
+	switch {
+	case lists == nil && first == nil:
+		return nil, err
+	case lists == nil:
+		return first, nil
+	}
+	return inMemory(first, models.MergeLists(lists).Json(), out), nil
+}
+
+// inMemory is an answer like res with another body.
+func inMemory(res *http.Response, text []byte, r *http.Request) *http.Response {
+	res.Request, res.ContentLength = r, int64(len(text))
+	res.Header.Set("Content-Length", strconv.Itoa(len(text)))
+	res.Body = body.NewMemory(body.Content{First: text})
+	if r.Method == http.MethodHead {
+		res.Body = http.NoBody
+	}
+	return res
+}
+
+// answerOf is what one member has said to a request that went to all.
+type answerOf struct {
+	member *member
+	res    *http.Response // its body has been read
+	body   []byte
+	err    error
+}
+
+// askAll has every member answer the request, in order of their names. Those that
+// are down are not asked, and those that take longer than the limit have failed.
+func (pl *Pool) askAll(x *UpstreamRequest, out *http.Request, method string, limit time.Duration) []answerOf {
+	members := pl.roster.Load().members
+	answers := make([]answerOf, len(members))
+	ctx, cancel := context.WithTimeout(out.Context(), limit)
+	defer cancel()
+	var all sync.WaitGroup
+	for i, m := range members {
+		answers[i] = answerOf{member: m, err: ErrNobody}
+		if m.up.Load() {
+			all.Go(func() {
+				answers[i].res, answers[i].body, answers[i].err = pl.askWhole(x.copyFor(ctx, m, out, method), m)
+			})
+		}
+	}
+	all.Wait()
+	return answers
+}
+
+func (pl *Pool) askWhole(r *http.Request, m *member) (*http.Response, []byte, error) {
+	res, err := pl.askMember(r, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, models.MaxList+1))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(body) > models.MaxList:
+		return nil, nil, models.ErrBadList
+	}
+	return inMemory(res, body, r), body, nil
+}
+
+func (pl *Pool) askMember(r *http.Request, m *member) (*http.Response, error) {
+	res, err := m.transport.RoundTrip(r)
+	switch {
+	case err == nil:
+		m.serves()
+	case transport.IsRefused(err) && r.Context().Err() == nil:
+		pl.went(m, err, false)
+		pl.Recorder.UpstreamFailed(m.number, UpstreamDial)
+	}
+	return res, err
+}

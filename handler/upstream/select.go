@@ -1,0 +1,115 @@
+package upstream
+
+// How much busier than the least busy one a member may be, in requests in flight
+// for each unit of weight, and still be chosen for what it has in memory.
+const (
+	// sameTalk is for the member that served a conversation last: Ollama has
+	// its beginning in the prompt cache, but one that waits for its turn
+	// gains nothing by that.
+	sameTalk = 1
+
+	// sameModel is for those that have the model loaded. To load it elsewhere
+	// takes as long as some answers do, and pushes another model out.
+	sameModel = 8
+)
+
+// maxTried is how many members a request may come back from.
+const maxTried = 4
+
+// wish is what a request wants of the choice.
+type wish struct {
+	last   uint16 // id of the member that served its conversation last; 0: none
+	dice   uint32 // decides between equals
+	tried  [maxTried]*member
+	nTried int
+}
+
+// try notes that the member is not to be chosen again. It reports whether any
+// other may be.
+func (w *wish) try(m *member) bool {
+	w.tried[w.nTried] = m
+	w.nTried++
+	return w.nTried < maxTried
+}
+
+func (w *wish) hasTried(m *member) bool {
+	for _, tried := range w.tried[:w.nTried] {
+		if tried == m {
+			return true
+		}
+	}
+	return false
+}
+
+// reason is why a member was chosen.
+type reason int
+
+const (
+	nobody     reason = iota // is up that has it
+	forTalk                  // it served the conversation last
+	forModel                 // it has the model loaded
+	forLeisure               // it is the least busy, and has to load the model
+)
+
+// best is the least busy offer so far; of equals the one on the member with
+// fewer models in memory, if that counts, or else the dice decide.
+type best struct {
+	*offer
+	load  float64
+	crowd int32
+	place uint32
+}
+
+func (b *best) consider(o *offer, load float64, crowd int32, place uint32) {
+	switch {
+	case b.offer == nil, load < b.load,
+		load == b.load && crowd < b.crowd,
+		load == b.load && crowd == b.crowd && mix(place) < mix(b.place):
+		*b = best{o, load, crowd, place}
+	}
+}
+
+// mix is the finalizer of MurmurHash3: numbers side by side come far apart.
+func mix(n uint32) uint32 {
+	n ^= n >> 16
+	n *= 0x85ebca6b
+	n ^= n >> 13
+	n *= 0xc2b2ae35
+	return n ^ n>>16
+}
+
+// choose gives the offer that is to have the next request: among those on members
+// that are up, the one that served the conversation last, as long as it is hardly
+// busier than the others that have the model loaded; or else the least busy of
+// those, as long as it is not so much busier than the others that loading the
+// model there would be quicker; or else the least busy of all. Busy is who has
+// more requests in flight for its weight. It changes nothing, takes no lock and
+// allocates nothing.
+func choose(offers []*offer, w *wish) (*offer, reason) {
+	var all, loaded best
+	var last *offer
+	var lastLoad float64
+	for i, o := range offers {
+		if !o.up.Load() || w.nTried > 0 && w.hasTried(o.member) {
+			continue
+		}
+		load, place := o.load(), w.dice+uint32(i)
+		all.consider(o, load, o.crowd.Load(), place)
+		if !o.loaded.Load() {
+			continue
+		}
+		loaded.consider(o, load, 0, place)
+		if o.id == w.last {
+			last, lastLoad = o, load
+		}
+	}
+	switch {
+	case all.offer == nil:
+		return nil, nobody
+	case last != nil && lastLoad <= loaded.load+sameTalk && lastLoad <= all.load+sameModel:
+		return last, forTalk
+	case loaded.offer != nil && loaded.load <= all.load+sameModel:
+		return loaded.offer, forModel
+	}
+	return all.offer, forLeisure
+}
