@@ -33,9 +33,13 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/access"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/connect"
 	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
+	"github.com/ollama-proxy/ollama-proxy/handler/server"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/status"
+	"github.com/ollama-proxy/ollama-proxy/handler/top"
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/metrics"
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -299,11 +303,11 @@ func serve(c *cli.Context) error {
 			return fmt.Errorf("--%s: %v is less than 0s", name, d)
 		}
 	}
-	log, err := handler.NewLog(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	log, err := server.NewLog(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
 	if err != nil {
 		return err
 	}
-	maxBody, err := handler.ParseSize(c.String("max-body"))
+	maxBody, err := server.ParseSize(c.String("max-body"))
 	if err != nil {
 		return fmt.Errorf("--max-body: %w", err)
 	}
@@ -333,7 +337,7 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cors, err := handler.AllowOrigins(c.StringSlice("allow-origin"))
+	cors, err := server.AllowOrigins(c.StringSlice("allow-origin"))
 	if err != nil {
 		return fmt.Errorf("--allow-origin: %w", err)
 	}
@@ -371,9 +375,9 @@ func serve(c *cli.Context) error {
 		PerKey:           c.Bool("metrics-per-key"),
 		NativeHistograms: c.Bool("native-histograms"),
 	})
-	reloads := []handler.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
+	reloads := []server.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
 	if certificates != nil {
-		reloads = append(reloads, handler.Reload{Name: "certificate", Load: certificates.Reload})
+		reloads = append(reloads, server.Reload{Name: "certificate", Load: certificates.Reload})
 		m.WatchCertificate(certificates.NotAfter)
 	}
 	proxy := handler.New(handler.Options{
@@ -391,13 +395,13 @@ func serve(c *cli.Context) error {
 		Heartbeat:        c.Duration("heartbeat"),
 	})
 	if file != nil {
-		reloads = append(reloads, handler.Reload{Name: "upstreams", Load: proxy.ReloadUpstreams(file)})
+		reloads = append(reloads, server.Reload{Name: "upstreams", Load: proxy.ReloadUpstreams(file)})
 	}
-	server := &handler.Server{
+	server := &server.Server{
 		Proxy:          proxy,
 		Metrics:        m.Handler(),
 		MetricsHosts:   hosts,
-		Totals:         func() handler.Totals { return handler.Totals(m.Totals()) },
+		Totals:         func() status.Totals { return status.Totals(m.Totals()) },
 		InForce:        keys,
 		Version:        version(),
 		Certificates:   certificates,
@@ -669,22 +673,22 @@ func runConnect(c *cli.Context) error {
 	if err := arguments(c, 1, "URL"); err != nil {
 		return err
 	}
-	log, err := handler.NewLog(c.App.ErrWriter, "text", "info")
+	log, err := server.NewLog(c.App.ErrWriter, "text", "info")
 	if err != nil {
 		return err
 	}
-	remote, err := handler.ParseRemote(c.Args().First(), c.Bool("insecure"))
+	remote, err := connect.ParseRemote(c.Args().First(), c.Bool("insecure"))
 	if err != nil {
 		return err
 	}
-	key, exposed, err := handler.ReadKey(c.String("key-file"))
+	key, exposed, err := connect.ReadKey(c.String("key-file"))
 	if err != nil {
 		return err
 	}
 	if exposed {
 		log.Warn("others than its owner may read the key file: chmod 600 it", "file", c.String("key-file"))
 	}
-	connector, err := handler.NewConnector(handler.ConnectOptions{Remote: remote, Key: key, Log: log})
+	connector, err := connect.NewConnector(connect.ConnectOptions{Remote: remote, Key: key, Log: log})
 	if err != nil {
 		return err
 	}
@@ -693,7 +697,7 @@ func runConnect(c *cli.Context) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
-	return handler.ServeConnector(untilSignal(c.Context), connector, l, time.Minute)
+	return connect.ServeConnector(untilSignal(c.Context), connector, l, time.Minute)
 }
 
 func runTop(c *cli.Context) error {
@@ -703,7 +707,7 @@ func runTop(c *cli.Context) error {
 	if d := c.Duration("interval"); d <= 0 {
 		return fmt.Errorf("--interval: %v is not more than 0s", d)
 	}
-	return handler.Top(untilSignal(c.Context), handler.TopOptions{
+	return top.Top(untilSignal(c.Context), top.TopOptions{
 		Address: c.String("metrics-listen"), Interval: c.Duration("interval"), Once: c.Bool("once"), Out: c.App.Writer, In: c.App.Reader,
 	})
 }
@@ -712,7 +716,7 @@ func healthcheck(c *cli.Context) error {
 	if err := arguments(c, 0, ""); err != nil {
 		return err
 	}
-	return handler.CheckReady(c.Context, c.String("metrics-listen"))
+	return server.CheckReady(c.Context, c.String("metrics-listen"))
 }
 
 func completion(c *cli.Context) error {

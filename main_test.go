@@ -32,6 +32,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/status"
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/metrics"
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -1237,12 +1238,12 @@ func TestWhatThereIsToSee(t *testing.T) {
 	get(t, s.address+"/api/tags", key)
 	get(t, s.address+"/api/tags", "OLLAMA-nonsense")
 	get(t, s.address+"/v1/models/llama3.2", key)
-	var st handler.Status
+	var st status.Status
 	eventually(t, "it shows", func() bool {
 		_, text := get(t, s.metrics+"/status", "")
 		d := json.NewDecoder(strings.NewReader(text))
 		d.DisallowUnknownFields()
-		st = handler.Status{}
+		st = status.Status{}
 		if err := d.Decode(&st); err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}

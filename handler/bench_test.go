@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/server"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -76,10 +78,10 @@ func benchmarkRelay(b *testing.B, caveats ...string) {
 		b.Fatal(err)
 	}
 	proxy := handler.New(handler.Options{
-		Upstream: lean(b, answer), Keys: signer.NewVerifier(secret), Recorder: deaf{}, Log: slog.New(slog.DiscardHandler),
+		Upstream: lean(b, answer), Keys: signer.NewVerifier(secret), Recorder: handlertest.Deaf{}, Log: slog.New(slog.DiscardHandler),
 	})
 	b.Cleanup(proxy.Transport.(interface{ CloseIdleConnections() }).CloseIdleConnections)
-	server := &handler.Server{Proxy: proxy, Metrics: http.NotFoundHandler()}
+	server := &server.Server{Proxy: proxy, Metrics: http.NotFoundHandler()}
 	public, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)

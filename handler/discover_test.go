@@ -37,12 +37,12 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	t.Parallel()
 	boxes, port := nodes(t, "127.0.0.2", "127.0.0.3", "127.0.0.4")
 	boxes[1].Load("tiny")
-	n := &names{}
-	n.set(dnsmessage.RCodeSuccess, "127.0.0.3", "127.0.0.2", "::1")
+	n := &handlertest.Names{}
+	n.Set(dnsmessage.RCodeSuccess, "127.0.0.3", "127.0.0.2", "::1")
 	host := "ollama.internal:" + port
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
 		o.Upstreams = []upstream.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: host}, Weight: 1, Discover: true}}
-		o.Resolver = n.resolver()
+		o.Resolver = n.Resolver()
 	}})
 	known := func() string {
 		var all []string
@@ -53,7 +53,7 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	}
 	expect := func(want string) {
 		t.Helper()
-		eventually(s, t, func() bool { return known() == want })
+		handlertest.Eventually(s, t, func() bool { return known() == want })
 	}
 	expect("gpus@127.0.0.2true [] gpus@127.0.0.3true [tiny:latest]")
 	for range 10 {
@@ -68,16 +68,16 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 		t.Errorf("the Host is %q", seen.Host)
 	}
 
-	n.set(dnsmessage.RCodeSuccess, "127.0.0.4", "127.0.0.3")
+	n.Set(dnsmessage.RCodeSuccess, "127.0.0.4", "127.0.0.3")
 	handler.LookUp(s.Proxy)
 	expect("gpus@127.0.0.3true [tiny:latest] gpus@127.0.0.4true []")
-	n.set(dnsmessage.RCodeServerFailure)
+	n.Set(dnsmessage.RCodeServerFailure)
 	handler.LookUp(s.Proxy)
 	expect("gpus@127.0.0.3true [tiny:latest] gpus@127.0.0.4true []")
-	n.set(dnsmessage.RCodeSuccess, "127.0.0.2")
+	n.Set(dnsmessage.RCodeSuccess, "127.0.0.2")
 	handler.LookUp(s.Proxy)
 	expect("gpus@127.0.0.2true []")
-	if a := asManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), naming+": gpus@127.0.0.2"); a.Status != 200 || a.Header.Get(naming) != "gpus@127.0.0.2" {
+	if a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": gpus@127.0.0.2"); a.Status != 200 || a.Header.Get(handlertest.Naming) != "gpus@127.0.0.2" {
 		t.Errorf("%v %s", a, a.Body)
 	}
 }
@@ -86,16 +86,16 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 func TestANameThatIsNotThereYet(t *testing.T) {
 	t.Parallel()
 	boxes, port := nodes(t, "127.0.0.5")
-	n := &names{}
-	n.set(dnsmessage.RCodeNameError)
+	n := &handlertest.Names{}
+	n.Set(dnsmessage.RCodeNameError)
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
 		o.Upstreams = []upstream.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: "ollama.internal:" + port}, Weight: 1, Discover: true}}
-		o.Resolver = n.resolver()
+		o.Resolver = n.Resolver()
 	}})
 	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 502 {
 		t.Errorf("%v %s", a, a.Body)
 	}
-	n.set(dnsmessage.RCodeSuccess, "127.0.0.5")
+	n.Set(dnsmessage.RCodeSuccess, "127.0.0.5")
 	handler.LookUp(s.Proxy)
 	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 || boxes[0].Requests() != 1 {
 		t.Errorf("%v %s", a, a.Body)

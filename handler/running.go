@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	errDraining = errors.New("shutting down")
+	ErrDraining = errors.New("shutting down")
 	errOverload = errors.New("too many requests in flight")
 )
 
@@ -35,7 +35,7 @@ func (s *running) enter(x *exchange) error {
 	defer s.mu.Unlock()
 	switch {
 	case s.draining:
-		return errDraining
+		return ErrDraining
 	case x.crowded, s.max > 0 && s.count >= s.max:
 		return errOverload
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/server"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -29,7 +30,7 @@ type Config struct {
 	Upstream http.Handler // in place of the stand-in
 	Address  string       // of an Ollama, in place of both
 	Proxy    func(*handler.Options)
-	Server   func(*handler.Server)
+	Server   func(*server.Server)
 	Delay    time.Duration // of the drain
 	Grace    time.Duration
 	Cors     func(http.Handler) http.Handler
@@ -99,7 +100,7 @@ func Start(t *testing.T, c Config) *Site {
 	s.Listeners = [2]net.Listener{public, private}
 	s.Public, s.Private = public.Addr().String(), private.Addr().String()
 	s.Proxy = handler.New(o)
-	server := &handler.Server{
+	server := &server.Server{
 		Proxy:   s.Proxy,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the metrics\n") }),
 		Grace:   c.Grace,

@@ -1,0 +1,121 @@
+package handler_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/server"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+	"github.com/ollama-proxy/ollama-proxy/handler/transport"
+)
+
+// TestSeveralOllamasShareConnections: lists, for which all are asked, take as many
+// as there are Ollamas; and none is taken to be down because there is none left
+// to ask it on.
+func TestSeveralOllamasShareConnections(t *testing.T) {
+	t.Parallel()
+	var boxes []*handlertest.Box
+	for i := range 8 {
+		boxes = append(boxes, handlertest.NewBox(t, fmt.Sprint("box", i), standin.Options{Models: []string{fmt.Sprint("model", i)}}))
+	}
+	s := handlertest.StartPool(t, handlertest.Config{Server: func(s *server.Server) {
+		handler.BoundSlots(s.Proxy, 3)
+		handler.WaitForSlots(s.Proxy)
+	}}, boxes...)
+	var all sync.WaitGroup
+	for range 20 {
+		w := s.Dial(t)
+		all.Go(func() {
+			w.Send("GET", "/api/tags", "", handlertest.Bearer(s.Key))
+			if got := w.Answer("GET"); got.Status != 200 || strings.Count(got.Body, `"name"`) != len(boxes) {
+				t.Errorf("%s %s", got, got.Body)
+			}
+		})
+	}
+	all.Wait()
+	for i := range boxes { // whatever idles with others makes way
+		w := s.Dial(t)
+		w.Send("POST", "/api/chat", handlertest.ForModel(fmt.Sprint("model", i)), handlertest.Bearer(s.Key))
+		if got := w.Answer("POST"); got.Status != 200 {
+			t.Errorf("model%d: %s %s", i, got, got.Body)
+		}
+	}
+	if taken := handler.SlotsTaken(s.Proxy); taken > 3 {
+		t.Errorf("%d connections where there may be 3", taken)
+	}
+	if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") {
+		t.Errorf("the log says %s", text)
+	}
+}
+
+// TestNoConnectionLeft: who waits in vain hears when to come back, and nobody is
+// blamed.
+func TestNoConnectionLeft(t *testing.T) {
+	t.Parallel()
+	step := make(chan struct{})
+	boxes := []*handlertest.Box{
+		handlertest.NewBox(t, "a", standin.Options{Models: []string{"a"}, Step: step}),
+		handlertest.NewBox(t, "b", standin.Options{Models: []string{"b"}, Step: step}),
+	}
+	s := handlertest.StartPool(t, handlertest.Config{Server: func(s *server.Server) { handler.BoundSlots(s.Proxy, 2) }}, boxes...)
+	var running []*http.Response
+	for range 2 {
+		w := s.Dial(t)
+		w.Send("POST", "/api/chat", strings.Replace(handlertest.ForModel("a"), `"stream":false`, `"stream":true`, 1), handlertest.Bearer(s.Key))
+		running = append(running, w.Begun("POST"))
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/api/chat", handlertest.ForModel("b")},
+		{"GET", "/api/tags", ""},
+		{"GET", "/v1/models", ""},
+	} {
+		w := s.Dial(t)
+		w.Send(c.method, c.path, c.body, handlertest.Bearer(s.Key))
+		got := w.Answer(c.method)
+		if message, _ := handlertest.ErrorIn(t, c.path, got.Body); got.Status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") != "1" || message != "too many requests in flight, try again" {
+			t.Errorf("%s: %s %s", c.path, got, got.Body)
+		}
+	}
+	close(step)
+	for _, res := range running {
+		res.Body.Close()
+	}
+	s.Spy.Await(t, "Refused", 3)
+	if reasons := s.Spy.Texts("Refused"); len(reasons) != 3 || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
+		t.Errorf("recorded as %q", reasons)
+	}
+	if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
+		t.Errorf("an Ollama is blamed: %s", text)
+	}
+}
+
+// TestNoDescriptorLeft is not Ollama's fault either.
+func TestNoDescriptorLeft(t *testing.T) {
+	t.Parallel()
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
+		s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
+			o.Transport = transport.TransportOver(func(context.Context) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", errno)}
+			})
+		}})
+		for _, c := range handlertest.Chats {
+			got := s.Ask(t, "POST", c.Path, c.Ask("tiny", true))
+			if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); got.Status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") != "1" || message != "too many requests in flight, try again" {
+				t.Errorf("%v: %s: %s %s", errno, c.Path, got, got.Body)
+			}
+		}
+		if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
+			t.Errorf("%v: Ollama is blamed: %s", errno, text)
+		}
+	}
+}

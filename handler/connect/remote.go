@@ -1,0 +1,119 @@
+package connect
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// KeyVariable names the environment variable that may hold the key with which
+// to connect. No flag does: a command line can be read by everyone on the
+// machine.
+const KeyVariable = "OLLAMA_PROXY_KEY"
+
+// maxKeyFile bounds what is read from a key file: 4 KiB, twice the longest key.
+const maxKeyFile = 4 << 10
+
+// ParseRemote reads the URL of a remote ollama-proxy. It may have a path, for
+// a proxy that is mounted below one; a slash at its end makes no difference.
+//
+//   - If it is no http or https URL with a host, or has a user, a query or a
+//     fragment, or dots or empty segments in its path, ParseRemote returns an
+//     error, which does not show the text: it might hold a password.
+//   - If it is plain http, and the host is not loopback, that is an error,
+//     too, unless insecure is set: the key would travel in the clear.
+func ParseRemote(text string, insecure bool) (*url.URL, error) {
+	text = strings.TrimRight(strings.TrimSpace(text), "/")
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", !isPort(u.Port()):
+		return nil, errors.New("not the URL of an ollama-proxy; write it like https://proxy.example")
+	case u.User != nil:
+		return nil, errors.New("the URL must not hold a user or a password: the key comes from a file or from " + KeyVariable)
+	case strings.ContainsAny(text, "?#"):
+		return nil, errors.New("the URL must end with its path: no ? and no #")
+	case u.Path != "" && path.Clean(u.Path) != u.Path:
+		return nil, errors.New("the path of the URL must have no dots and no empty segments")
+	case u.Scheme == "http" && !insecure && !local.IsLoopback(u.Hostname()):
+		return nil, fmt.Errorf("plain http would show the key to everyone on the way to %s: use https, or --insecure if the way is safe", u.Host)
+	}
+	u.Host = strings.TrimSuffix(u.Host, ":")
+	return u, nil
+}
+
+// isPort takes none, which stands for the scheme's own.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
+var errNoKeyShape = errors.New("that is no key: a key looks like OLLAMA-<uuid>.<tag>")
+
+func hasKeyShape(text string) bool {
+	_, err := signer.Inspect(text)
+	return err == nil
+}
+
+// ReadKey reads a key from the file at path, or, if path is empty, from the
+// environment variable OLLAMA_PROXY_KEY. It reports whether others than the
+// owner may read the file, which deserves a warning; on Windows it cannot tell.
+//
+// If both are given, or neither, or what is there is not one line with the
+// shape of a key, ReadKey returns an error, which never shows the key. Whether
+// the key is genuine only the remote can tell.
+func ReadKey(path string) (key string, exposed bool, err error) {
+	key = strings.TrimSpace(os.Getenv(KeyVariable))
+	switch {
+	case path != "" && key != "":
+		return "", false, fmt.Errorf("a key file and %s are both set: which of the two?", KeyVariable)
+	case path != "":
+		key, exposed, err = readKeyFile(path)
+		if err != nil {
+			return "", false, fmt.Errorf("key file: %w", err)
+		}
+		return key, exposed, nil
+	case key == "":
+		return "", false, fmt.Errorf("no key: name a file with --key-file, or set %s", KeyVariable)
+	case !hasKeyShape(key):
+		return "", false, fmt.Errorf("%s: %w", KeyVariable, errNoKeyShape)
+	}
+	return key, false, nil
+}
+
+func readKeyFile(path string) (key string, exposed bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", false, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err != nil {
+		return "", false, err
+	}
+	key = strings.TrimSpace(string(data))
+	switch {
+	case len(data) > maxKeyFile:
+		return "", false, fmt.Errorf("%s has more than %d bytes", path, maxKeyFile)
+	case key == "":
+		return "", false, fmt.Errorf("%s is empty", path)
+	case strings.ContainsAny(key, "\r\n"):
+		return "", false, fmt.Errorf("%s has more than one line", path)
+	case !hasKeyShape(key):
+		return "", false, fmt.Errorf("%s: %w", path, errNoKeyShape)
+	}
+	// Go makes these bits up on Windows, where access lists count.
+	return key, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows", nil
+}

@@ -1,0 +1,170 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/standin"
+)
+
+// has lists the models of a box.
+func hasModel(b *handlertest.Box, t *testing.T) []string {
+	t.Helper()
+	res, err := http.Get("http://" + b.At + "/v1/models")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var list struct{ Data []struct{ ID string } }
+	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range list.Data {
+		names = append(names, m.ID)
+	}
+	return names
+}
+
+// TestANameInAHeaderChoosesTheOllama for ADMIN keys, whatever the route, and
+// for them alone an answer says which one it came from.
+func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
+	t.Parallel()
+	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
+	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
+	for _, b := range []*handlertest.Box{one, two} {
+		b.Fault.Store(nil)
+	}
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	for range 5 {
+		for _, b := range []*handlertest.Box{one, two} {
+			before := b.Requests()
+			for _, path := range []string{"/api/chat", "/api/tags", "/api/ps", "/v1/models/tiny"} {
+				method, body := "GET", ""
+				if path == "/api/chat" {
+					method, body = "POST", handlertest.ForModel("tiny")
+				}
+				a := handlertest.AsManager(s, t, method, path, body, handlertest.Naming+": "+b.Name)
+				if a.Status != 200 || a.Header.Get(handlertest.Naming) != b.Name {
+					t.Errorf("%s on %s: %v %s, from %q", path, b.Name, a, a.Body, a.Header.Get(handlertest.Naming))
+				}
+			}
+			if n := b.Requests() - before; n != 4 {
+				t.Errorf("%s got %d of 4", b.Name, n)
+			}
+		}
+	}
+	for _, name := range []string{"three", "ONE", "one,two", "127.0.0.1"} {
+		a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": "+name)
+		if a.Status != 400 || !strings.Contains(a.Body, "one, two") {
+			t.Errorf("%s: %v %s", name, a, a.Body)
+		}
+	}
+
+	before := one.Requests() + two.Requests()
+	for _, name := range []string{"one", "two", "three"} {
+		a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": "+name)
+		if a.Status != 200 || a.Header.Get(handlertest.Naming) != "" {
+			t.Errorf("with an ordinary key: %v %s, from %q", a, a.Body, a.Header.Get(handlertest.Naming))
+		}
+		if a := s.Ask(t, "GET", "/v1/models", "", handlertest.Naming+": "+name); strings.Contains(a.Body, "three") || a.Status != 200 {
+			t.Errorf("with an ordinary key: %v %s", a, a.Body)
+		}
+	}
+	if n := one.Requests() + two.Requests() - before; n != 9 {
+		t.Errorf("an ordinary key's header had its way: %d requests", n)
+	}
+	for _, b := range []*handlertest.Box{one, two} {
+		for _, seen := range b.Ollama.Seen() {
+			if seen.Header.Get(handlertest.Naming) != "" {
+				t.Errorf("%s has seen the header", b.Name)
+			}
+		}
+	}
+}
+
+// TestAnOllamasOwnHeaderIsNotBelieved.
+func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
+	for _, b := range []*handlertest.Box{one, two} {
+		b.Fails(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set(handlertest.Naming, "evil")
+			fmt.Fprint(w, `{}`)
+		})
+	}
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(handlertest.Naming) != "" {
+		t.Errorf("%v", a.Header)
+	}
+	if a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(handlertest.Naming) == "evil" {
+		t.Errorf("%v", a.Header)
+	}
+}
+
+// TestTheOneOllamaHasANameToo: who means another one is not to change this one.
+func TestTheOneOllamaHasANameToo(t *testing.T) {
+	t.Parallel()
+	s := handlertest.Start(t, handlertest.Config{})
+	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, handlertest.Naming+": gpu2"); a.Status != 400 || !strings.Contains(a.Body, s.Upstream) {
+		t.Errorf("%v %s", a, a.Body)
+	}
+	s.NothingArrived(t)
+	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, handlertest.Naming+": "+s.Upstream); a.Status != 200 {
+		t.Errorf("%v %s", a, a.Body)
+	}
+}
+
+// TestWhatIsForOneOllamaNamesIt: a model is made where its blobs were sent.
+func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
+	t.Parallel()
+	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
+	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
+	blob := "/api/blobs/sha256:" + strings.Repeat("a", 64)
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/api/create", `{"model":"made","from":"tiny"}`},
+		{"POST", blob, "blob"},
+	} {
+		a := handlertest.AsManager(s, t, c.method, c.path, c.body)
+		if a.Status != 400 || !strings.Contains(a.Body, handlertest.Naming) || !strings.Contains(a.Body, "one, two") {
+			t.Errorf("%s: %v %s", c.path, a, a.Body)
+		}
+	}
+	if n := one.Requests() + two.Requests(); n != 0 {
+		t.Errorf("%d requests reached them", n)
+	}
+	if a := handlertest.AsManager(s, t, "POST", "/api/create", `{"model":"made","from":"tiny"}`, handlertest.Naming+": two"); a.Status != 200 {
+		t.Errorf("%v %s", a, a.Body)
+	}
+	if slices.Contains(hasModel(one, t), "made:latest") || !slices.Contains(hasModel(two, t), "made:latest") {
+		t.Error("the model was made elsewhere")
+	}
+	if a := handlertest.AsManager(s, t, "POST", "/api/push", `{"model":"made"}`); a.Status != 200 || !strings.Contains(a.Body, `"success"`) || a.Header.Get(handlertest.Naming) != "two" {
+		t.Errorf("push: %v %s", a, a.Body)
+	}
+}
+
+// TestABlobThatIsForNobodyIsRefused at once, also where it is so large that it
+// would be passed on as it comes.
+func TestABlobThatIsForNobodyIsRefused(t *testing.T) {
+	t.Parallel()
+	several := handlertest.StartPool(t, handlertest.Config{}, handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}))
+	alone := handlertest.Start(t, handlertest.Config{})
+	for _, c := range []struct {
+		site    *handlertest.Site
+		headers []string
+	}{{several, nil}, {several, []string{handlertest.Naming + ": three"}}, {alone, []string{handlertest.Naming + ": three"}}} {
+		w := c.site.Dial(t)
+		headers := append(c.headers, handlertest.Bearer(c.site.Admin), "Content-Length: 2000000")
+		w.Writef("%s\r\n", handlertest.Head("POST", "/api/blobs/sha256:"+strings.Repeat("a", 64), headers...))
+		if a := w.Answer("POST"); a.Status != 400 || !strings.Contains(a.Body, "Ollama") {
+			t.Errorf("%q: %v %s", c.headers, a, a.Body)
+		}
+		w.Closed()
+	}
+}

@@ -1,0 +1,48 @@
+package e2e_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
+	"github.com/ollama-proxy/ollama-proxy/handler/server"
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// assembly is a verifier that looks at no key until so many have come.
+type assembly struct {
+	handler.KeyVerifier
+	all sync.WaitGroup
+}
+
+func (a *assembly) Verify(text string, now time.Time) (signer.Key, error) {
+	a.all.Done()
+	a.all.Wait()
+	return a.KeyVerifier.Verify(text, now)
+}
+
+// TestManyShowTheirFirstKeyAtOnce: after a restart all clients come back together.
+// None of them has to make way for another.
+func TestManyShowTheirFirstKeyAtOnce(t *testing.T) {
+	t.Parallel()
+	const many = 80
+	a := &assembly{}
+	a.all.Add(many)
+	s := handlertest.Start(t, handlertest.Config{Certificates: loadCertificate(t), Server: func(s *server.Server) { s.FirstStreams = time.Hour }, Proxy: func(o *handler.Options) {
+		a.KeyVerifier, o.Keys = o.Keys, a
+	}})
+	var clients []*h2
+	for range many {
+		clients = append(clients, dialH2(s, t))
+	}
+	for _, c := range clients {
+		c.all(1, c.encode(request2{}.fields(s.Key)...))
+	}
+	for i, c := range clients {
+		if got := c.end(1); got != "200" {
+			t.Fatalf("client %d: %q", i, got)
+		}
+	}
+}

@@ -1,8 +1,0 @@
-//go:build !windows
-
-package handler
-
-import "os"
-
-// takeCommands is for terminals that have to be told to take commands.
-func takeCommands(*os.File) error { return nil }
