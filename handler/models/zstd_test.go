@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/models"
 )
@@ -13,13 +12,13 @@ import (
 // TestSmallCompressedBodiesTakeLittleMemory, whatever they announce.
 func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it looks at the memory of the whole process
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
-	body := handler.FarReaching(t, `{"model":"tiny"}`)
+	body := handlertest.FarReaching(t, `{"model":"tiny"}`)
 	const n = 200
 	w := s.Dial(t)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for range n {
-		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), handler.Compressed)
+		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), handlertest.Compressed)
 		if got := w.Answer("POST"); got.Status != 200 || got.Err != nil {
 			t.Fatal(got)
 		}
@@ -33,11 +32,11 @@ func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it look
 // TestFewAreDecodedAtOnce: the others wait for their turn, unless they leave.
 func TestFewAreDecodedAtOnce(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
-	body := handler.FarReaching(t, `{"model":"tiny"}`)
+	body := handlertest.FarReaching(t, `{"model":"tiny"}`)
 	release := models.HoldDecoders()
 	leaves, stays := s.Dial(t), s.Dial(t)
 	for _, w := range []*handlertest.Wire{leaves, stays} {
-		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), handler.Compressed)
+		w.Send("POST", "/v1/chat/completions", body, handlertest.Bearer(s.Key), handlertest.Compressed)
 	}
 	s.Spy.Await(t, "Uploaded", 2)
 	if got := s.Ask(t, "POST", "/v1/chat/completions", `{"model":"tiny"}`); got.Status != 200 {
