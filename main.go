@@ -368,9 +368,9 @@ func serve(c *cli.Context) error {
 		Version:          version(),
 		Routes:           api.RouteNames(),
 		RefusalReasons:   handler.RefusalReasons(),
-		UpstreamErrors:   upstream.UpstreamErrors(),
-		UpstreamChoices:  upstream.UpstreamChoices(),
-		UpstreamRetries:  upstream.UpstreamRetries(),
+		UpstreamErrors:   upstream.Errors(),
+		UpstreamChoices:  upstream.Choices(),
+		UpstreamRetries:  upstream.Retries(),
 		InForce:          keys,
 		PerKey:           c.Bool("metrics-per-key"),
 		NativeHistograms: c.Bool("native-histograms"),
@@ -440,7 +440,7 @@ func certificates(c *cli.Context) (certs.Certificates, error) {
 }
 
 // upstreamsFile lists the Ollamas; nil: --upstream does.
-func upstreamsFile(c *cli.Context) (*upstream.UpstreamsFile, error) {
+func upstreamsFile(c *cli.Context) (*upstream.File, error) {
 	path := c.String("upstreams-file")
 	if path == "" || c.Bool("demo") {
 		return nil, nil
@@ -449,19 +449,19 @@ func upstreamsFile(c *cli.Context) (*upstream.UpstreamsFile, error) {
 	if c.IsSet("upstream") && !slices.Equal(c.StringSlice("upstream"), []string{os.Getenv("OLLAMA_HOST")}) {
 		return nil, errors.New("--upstream and --upstreams-file are both set: which of the two?")
 	}
-	return upstream.NewUpstreamsFile(path), nil
+	return upstream.NewFile(path), nil
 }
 
 // prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
 // demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.UpstreamsFile) (found signer.Found, ollamas []upstream.Upstream, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.File) (found signer.Found, ollamas []upstream.Upstream, err error) {
 	if c.Bool("demo") {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return found, nil, err
 		}
 		go http.Serve(l, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
-		if ollamas, err = upstream.ParseUpstreams([]string{l.Addr().String()}); err != nil {
+		if ollamas, err = upstream.Parse([]string{l.Addr().String()}); err != nil {
 			return found, nil, err
 		}
 		s, _ := signer.NewSecret()
@@ -470,7 +470,7 @@ func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.Up
 	}
 	if file != nil {
 		ollamas, err = file.Load()
-	} else if ollamas, err = upstream.ParseUpstreams(c.StringSlice("upstream")); err != nil {
+	} else if ollamas, err = upstream.Parse(c.StringSlice("upstream")); err != nil {
 		err = fmt.Errorf("--upstream: %w", err)
 	}
 	if err != nil {
@@ -688,7 +688,7 @@ func runConnect(c *cli.Context) error {
 	if exposed {
 		log.Warn("others than its owner may read the key file: chmod 600 it", "file", c.String("key-file"))
 	}
-	connector, err := connect.NewConnector(connect.ConnectOptions{Remote: remote, Key: key, Log: log})
+	connector, err := connect.New(connect.Options{Remote: remote, Key: key, Log: log})
 	if err != nil {
 		return err
 	}
@@ -697,7 +697,7 @@ func runConnect(c *cli.Context) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
-	return connect.ServeConnector(untilSignal(c.Context), connector, l, time.Minute)
+	return connect.Serve(untilSignal(c.Context), connector, l, time.Minute)
 }
 
 func runTop(c *cli.Context) error {

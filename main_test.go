@@ -1593,8 +1593,8 @@ func BenchmarkCores(b *testing.B) {
 	proxy := handler.New(handler.Options{
 		Upstream: &url.URL{Scheme: "http", Host: "ollama"}, Transport: canned{}, Keys: signer.NewVerifier(secret), Log: slog.New(slog.DiscardHandler),
 		Recorder: metrics.New(metrics.Options{
-			Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: upstream.UpstreamErrors(),
-			UpstreamChoices: upstream.UpstreamChoices(), UpstreamRetries: upstream.UpstreamRetries(),
+			Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: upstream.Errors(),
+			UpstreamChoices: upstream.Choices(), UpstreamRetries: upstream.Retries(),
 		}),
 	})
 	b.Run("request", func(b *testing.B) {

@@ -34,7 +34,7 @@ func (x *exchange) endUpload() {
 		return
 	}
 	if x.unread() {
-		x.life.Over()
+		x.life.Finish()
 		x.control.SetReadDeadline(time.Now())
 	}
 	<-x.Body.Upload.Closed
@@ -60,15 +60,15 @@ func (x *exchange) answerEarly() {
 // announced.
 func (p *Proxy) open(next step) step {
 	return func(x *exchange) {
-		x.client.Watched()
-		defer x.client.Unwatched()
+		x.client.HoldDeadline()
+		defer x.client.ReleaseDeadline()
 		if x.key.Admin {
 			x.Named = x.r.Header.Get(api.UpstreamHeader)
 		}
 		x.dog.enter(&p.uploading, 0)
 		defer x.dog.sleep()
 		err := p.openBody(x)
-		defer x.Body.Portion.GiveBack()
+		defer x.Body.Share.Release()
 		if err != nil {
 			p.fail(x, err)
 			return
@@ -106,7 +106,7 @@ func (p *Proxy) openBody(x *exchange) error {
 	if r.ContentLength <= memory {
 		begin := time.Since(x.arrived)
 		start, portion, err := p.bodies.Read(client, memory, r.ContentLength)
-		x.Body.Portion = portion
+		x.Body.Share = portion
 		x.reading = client.last - begin
 		switch {
 		case err == body.ErrNoRoom && whole:
@@ -118,7 +118,7 @@ func (p *Proxy) openBody(x *exchange) error {
 			x.dog.follow(&p.uploading, &p.waiting, client.last)
 			return p.checkSmall(x)
 		}
-		begun := body.NewMemory(start)
+		begun := body.NewReader(start)
 		begun.Portion = portion
 		x.Body.Large = io.MultiReader(begun, client)
 	} else {
@@ -159,7 +159,7 @@ func (p *Proxy) checkLarge(x *exchange) error {
 type checked struct {
 	from   io.Reader
 	client *source
-	names  models.NameReader
+	names  models.Scanner
 	check  func(models.Names) error
 
 	complete bool // the JSON is

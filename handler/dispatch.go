@@ -16,7 +16,7 @@ import (
 func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
 	switch pl := p.pool; {
 	case x.Named != "":
-		res, err := pl.AskNamed(&x.UpstreamRequest, out, x.Route.Class == signer.Admin)
+		res, err := pl.AskNamed(&x.Request, out, x.Route.Class == signer.Admin)
 		if err == upstream.ErrNoSuchName {
 			err = &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "there is no Ollama of that name, only " + pl.Names()}
 		}
@@ -28,17 +28,17 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,
 			message: "there are several Ollamas: say which one with the header " + api.UpstreamHeader + ", " + pl.Names()}
 	case x.Route.Reach == api.TheBest:
-		talk := upstream.Talk(0)
+		talk := upstream.Conversation(0)
 		if x.Route.Class == signer.Chat {
-			talk = pl.Talks.Of(&x.UpstreamRequest, x.key.ID)
+			talk = pl.Talks.Of(&x.Request, x.key.ID)
 		}
-		return pl.AskBest(&x.UpstreamRequest, out, talk)
+		return pl.AskBest(&x.Request, out, talk)
 	case x.Route.Models == models.InAnswer:
-		return pl.Union(&x.UpstreamRequest, out)
+		return pl.MergeLists(&x.Request, out)
 	case x.Route.Name == "/api/pull":
-		return pl.Pull(&x.UpstreamRequest, out)
+		return pl.PullAll(&x.Request, out)
 	default:
-		return pl.Change(&x.UpstreamRequest, out)
+		return pl.ChangeAll(&x.Request, out)
 	}
 }
 
@@ -58,7 +58,7 @@ func (x *exchange) tellUpstream() {
 func (p *Proxy) WatchUpstreams(ctx context.Context) { p.pool.Watch(ctx) }
 
 // UpstreamStates tells what is known of each Ollama, in the order of their names.
-func (p *Proxy) UpstreamStates() []upstream.UpstreamState {
+func (p *Proxy) UpstreamStates() []upstream.State {
 	all := p.pool.States()
 	if p.pool.Alone {
 		all[0].InFlight = p.running.len()
@@ -70,7 +70,7 @@ func (p *Proxy) UpstreamStates() []upstream.UpstreamState {
 // now and then: it reports whether there were others than before. Ollamas that are no
 // longer listed finish what they have; those that still are keep what is known of
 // them.
-func (p *Proxy) ReloadUpstreams(f *upstream.UpstreamsFile) func(context.Context, bool) (bool, error) {
+func (p *Proxy) ReloadUpstreams(f *upstream.File) func(context.Context, bool) (bool, error) {
 	return func(context.Context, bool) (bool, error) {
 		all, err := f.Load()
 		if all != nil {

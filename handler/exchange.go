@@ -23,22 +23,22 @@ type exchange struct {
 	w       http.ResponseWriter
 	control http.ResponseController
 	r       *http.Request
-	client  *downstream.Client
+	client  *downstream.Conn
 	id      string
 	arrived time.Time
 
-	api.Place
-	dialect  api.Dialect
-	keyText  string
-	key      signer.Key
-	verified bool
-	crowded  bool               // too many connections carry requests
-	keyID    int                // what stands for the key in the metrics
-	former   *signer.Unverified // whose key it was, where it holds no more; for the log
-	cuts     uint64             // how often revoked keys had been cut when it was verified
+	api.Match
+	dialect       api.Dialect
+	keyText       string
+	key           signer.Key
+	verified      bool
+	crowded       bool               // too many connections carry requests
+	keyID         int                // what stands for the key in the metrics
+	expiredClaims *signer.Unverified // whose key it was, where it holds no more; for the log
+	cuts          uint64             // how often revoked keys had been cut when it was verified
 
-	upstream.UpstreamRequest
-	life       reqctx.Lifetime
+	upstream.Request
+	life       reqctx.Request
 	dog        watchdog
 	source     source
 	out        http.Request  // as Ollama sees it
@@ -67,7 +67,7 @@ type exchange struct {
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: downstream.ClientOf(r.Context()), arrived: time.Now()}
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
-	x.Place = api.Routes.Find(r.URL)
+	x.Match = api.Routes.Find(r.URL)
 	if x.Route != nil {
 		x.dialect = x.Route.Dialect
 	} else {
@@ -153,7 +153,7 @@ func (x *exchange) end(cause error) {
 		return
 	}
 	x.cuttable, x.ending = false, true // once more would give it more time
-	x.life.End(cause)
+	x.life.Cancel(cause)
 	// Time enough to tell the client why, in an event of the stream.
 	x.control.SetWriteDeadline(time.Now().Add(downstream.CutGrace))
 	if x.unread() {
@@ -185,4 +185,4 @@ func (x *exchange) hangUp() {
 // hangUpAfter is how long a stream of HTTP/2 that has been cut has to come to its
 // end: cutGrace, the time for parting words, and one second more for a machine that
 // is busy, since all streams of the connection end with it.
-const hangUpAfter = downstream.CutGrace + parting + time.Second
+const hangUpAfter = downstream.CutGrace + errorEventDelay + time.Second

@@ -34,7 +34,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.clientErr()
 	var refused *refusal
 	var noList upstream.NoListError
-	switch cause := x.life.Ended(); {
+	switch cause := x.life.Cause(); {
 	case errors.Is(cause, errStalled):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
 	case errors.Is(cause, errNoFirstByte):
@@ -49,8 +49,8 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{refusal{status: http.StatusBadGateway, message: noList.Message()}, outcomeUpstreamError, noList.Kind()}
 	case errors.Is(err, upstream.ErrRemote):
 		return failure{*errCloud, outcomeRefused, ""}
-	case errors.Is(err, transport.ErrNoSlot):
-		return failure{refusal{http.StatusServiceUnavailable, reasonOverload, transport.ErrNoSlot.Error() + ", try again", 1}, outcomeRefused, ""}
+	case errors.Is(err, transport.ErrNoConnection):
+		return failure{refusal{http.StatusServiceUnavailable, reasonOverload, transport.ErrNoConnection.Error() + ", try again", 1}, outcomeRefused, ""}
 	case errors.Is(err, errBodyTooLarge), errors.Is(clientErr, errBodyTooLarge):
 		return failure{refusal{status: http.StatusRequestEntityTooLarge, reason: reasonBody,
 			message: fmt.Sprintf("the request body is larger than the %d bytes allowed here", p.MaxBody)}, outcomeRefused, ""}
@@ -85,17 +85,17 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 // a stream.
 var reported = failure{outcome: outcomeUpstreamError, kind: upstream.UpstreamReported}
 
-// note keeps what the failure was for the report. Errors that are not about
+// recordFailure keeps what the failure was for the report. Errors that are not about
 // connections are not kept as they are: they may quote what Ollama sent.
-func (p *Proxy) note(x *exchange, f failure, err error) {
+func (p *Proxy) recordFailure(x *exchange, f failure, err error) {
 	x.outcome = f.outcome
 	if f.kind == "" {
 		return
 	}
-	if cause := x.life.Ended(); cause != nil {
+	if cause := x.life.Cause(); cause != nil {
 		err = cause // it made the connection fail
 	}
-	if number, ok := p.pool.NumberOf(&x.UpstreamRequest); ok {
+	if number, ok := p.pool.NumberOf(&x.Request); ok {
 		p.Recorder.UpstreamFailed(number, f.kind)
 	}
 	var theirs *ollamaError
@@ -113,13 +113,13 @@ func (p *Proxy) fail(x *exchange, err error) {
 		p.failBehindHeartbeat(x, f, err)
 		return
 	}
-	p.note(x, f, err)
+	p.recordFailure(x, f, err)
 	if f.outcome == outcomeClientGone {
 		// A plain return would send an empty 200 to a client that has only
 		// closed its own half.
 		abort(x)
 	}
-	if x.life.Ended() != nil {
+	if x.life.Cause() != nil {
 		x.w.Header().Set("Connection", "close") // it carries the cut's deadlines
 	}
 	x.answer(f.refusal)
@@ -129,24 +129,24 @@ func (p *Proxy) fail(x *exchange, err error) {
 // event tells it all that there is to tell, so the answer is whole, and the
 // connection can be used again; but not if the exchange was cut.
 func (p *Proxy) failBehindHeartbeat(x *exchange, f failure, err error) {
-	if f.outcome == outcomeClientGone || x.life.Ended() != nil || x.unread() {
-		p.breakOff(x, &api.Passage{}, err)
+	if f.outcome == outcomeClientGone || x.life.Cause() != nil || x.unread() {
+		p.truncate(x, &api.Passage{}, err)
 	}
-	p.note(x, f, err)
+	p.recordFailure(x, f, err)
 	x.reason, x.status = f.reason, f.status // for the report
 	x.w.Write(x.dialect.ErrorEvent(x.stream, f.status, f.message, x.requestID(), 0))
 }
 
-// breakOff ends an answer in its midst. The client must see that it is not
+// truncate ends an answer in its midst. The client must see that it is not
 // whole: in its own terms where the last line is complete, and by a broken
 // connection in any case.
-func (p *Proxy) breakOff(x *exchange, t *api.Passage, err error) {
+func (p *Proxy) truncate(x *exchange, t *api.Passage, err error) {
 	f := p.diagnose(x, err)
 	canSay := f.outcome != outcomeClientGone && (x.stream == api.Sse || x.stream == api.JsonLines)
 	if f.outcome == outcomeRefused {
 		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
 	}
-	p.note(x, f, err)
+	p.recordFailure(x, f, err)
 	if canSay && (x.sent.Load() == 0 || t.Last(1) == '\n') {
 		t.Ending.Finish(&t.Tail)
 		event := x.dialect.ErrorEvent(x.stream, f.status, f.message, x.requestID(), t.Ending.Next)
@@ -159,22 +159,22 @@ func (p *Proxy) breakOff(x *exchange, t *api.Passage, err error) {
 		// breaks.
 		select {
 		case <-x.r.Context().Done():
-		case <-time.After(parting):
+		case <-time.After(errorEventDelay):
 		}
 	}
 	abort(x)
 }
 
-// parting is the time between an error event and the end of the connection.
-const parting = 250 * time.Millisecond
+// errorEventDelay is the time between an error event and the end of the connection.
+const errorEventDelay = 250 * time.Millisecond
 
-// abandon ends an exchange whose client does not take the answer any more.
-func (p *Proxy) abandon(x *exchange, err error) {
+// clientGone ends an exchange whose client does not take the answer any more.
+func (p *Proxy) clientGone(x *exchange, err error) {
 	f := failure{outcome: outcomeClientGone}
-	if x.life.Ended() != nil {
+	if x.life.Cause() != nil {
 		f = p.diagnose(x, err)
 	}
-	p.note(x, f, err)
+	p.recordFailure(x, f, err)
 	abort(x)
 }
 

@@ -50,7 +50,7 @@ func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 			case name == "" || p.AllowCloud:
 			case p.pool.IsRemote(name):
 				return errCloud
-			case one.IsUsed() && !p.pool.Lists(&x.UpstreamRequest, name):
+			case one.IsUsed() && !p.pool.Lists(&x.Request, name):
 				unlisted = true
 			}
 		}
@@ -79,7 +79,7 @@ func notFor(canonical string) *refusal {
 // lists have been read anew. What is still in none of them, Ollama does not have
 // either, and says so.
 func (p *Proxy) guardUnlisted(x *exchange, m models.Mentions) error {
-	if err := p.pool.ReadLists(&x.life, &x.UpstreamRequest); err != nil {
+	if err := p.pool.ReadLists(&x.life, &x.Request); err != nil {
 		return err
 	}
 	for _, one := range m.All[:m.N] {
@@ -111,7 +111,7 @@ func (p *Proxy) guardNames(x *exchange, n models.Names) error {
 			return models.ErrUnreadable
 		}
 	}
-	m := x.Route.Models.Pick(n)
+	m := x.Route.Models.Names(n)
 	if n.Exact != "" && n.Exact != n.Model {
 		m.Add(n.Exact, models.ToRun)
 	}
@@ -137,7 +137,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 			// Some version of Ollama might decode it, and find another form.
 			return models.ErrUnreadable
 		}
-		model, err := models.FormModel(x.r.Header.Get("Content-Type"), models.NewRestful(body.NewMemory(x.Body.Small)))
+		model, err := models.ReadForm(x.r.Header.Get("Content-Type"), models.NewRestful(body.NewReader(x.Body.Small)))
 		if err != nil {
 			return err
 		}
@@ -152,15 +152,15 @@ func (p *Proxy) checkSmall(x *exchange) error {
 
 // bodyNames reads a JSON body, through its coding where Ollama would do so.
 func bodyNames(x *exchange) (models.Names, error) {
-	r := models.NameReader{Kept: make([]byte, 0, models.OrdinaryName)}
+	r := models.Scanner{Kept: make([]byte, 0, models.OrdinaryName)}
 	if !x.zstd() {
 		_, done := r.Read(x.Body.Small.First)
-		var e models.Effort
+		var e models.Pacer
 		if !done && len(x.Body.Small.More) > 0 {
-			e = models.NewEffort()
+			e = models.NewPacer()
 		}
 		for i := 0; !done && i < len(x.Body.Small.More); i++ {
-			e.Rest()
+			e.Pause()
 			_, done = r.Read(x.Body.Small.More[i])
 		}
 		if !done {
@@ -172,14 +172,14 @@ func bodyNames(x *exchange) (models.Names, error) {
 		}
 		return r.Names, nil
 	}
-	decoder, err := models.BorrowDecoder(&x.life, x.key.ID, body.NewMemory(x.Body.Small))
+	decoder, err := models.BorrowDecoder(&x.life, x.key.ID, body.NewReader(x.Body.Small))
 	if err != nil {
 		return models.Names{}, err
 	}
-	defer models.GiveBack(decoder)
+	defer models.ReturnDecoder(decoder)
 	plain := models.NewRestful(io.LimitReader(decoder, models.MaxDecoded))
-	s := socket.Borrow(socket.ChunkSpaces)
-	defer s.GiveBack()
+	s := socket.Borrow(socket.ChunkBuffers)
+	defer s.Release()
 	for {
 		n, err := plain.Read(s.Bytes)
 		if _, done := r.Read(s.Bytes[:n]); done {

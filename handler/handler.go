@@ -121,7 +121,7 @@ type Proxy struct {
 	cuts    atomic.Uint64 // how often revoked keys were cut
 	pool    *upstream.Pool
 	budgets access.Budgets
-	bodies  body.Room
+	bodies  body.Budget
 	handle  step
 
 	uploading, waiting, passing, streaming phase
@@ -158,8 +158,8 @@ func New(o Options) *Proxy {
 	if o.StallTimeout == 0 {
 		o.StallTimeout = 5 * time.Minute
 	}
-	p := &Proxy{Options: o, bodies: body.Room{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
-	p.pool = upstream.NewPool(upstream.PoolOptions{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, Open: o.AllowCloud}, o.Upstreams, alone)
+	p := &Proxy{Options: o, bodies: body.Budget{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
+	p.pool = upstream.New(upstream.Options{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, Open: o.AllowCloud}, o.Upstreams, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

@@ -57,7 +57,7 @@ func (p *Proxy) report(x *exchange) {
 	p.log(x, code, took)
 	if x.r.ProtoMajor == 2 {
 		// Of a window that stays shut the connection knows nothing.
-		x.control.SetWriteDeadline(x.arrived.Add(took + downstream.Patience(x.verified, p.StallTimeout)))
+		x.control.SetWriteDeadline(x.arrived.Add(took + downstream.WriteTimeout(x.verified, p.StallTimeout)))
 	}
 }
 
@@ -81,8 +81,8 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	attrs := make([]slog.Attr, 0, 15)
 	attrs = append(attrs, slog.String("request", x.requestID()))
 	id, label := x.key.ID, x.key.Label()
-	if x.former != nil {
-		id, label = x.former.ID, x.former.Limits.Label()
+	if x.expiredClaims != nil {
+		id, label = x.expiredClaims.ID, x.expiredClaims.Limits.Label()
 	}
 	if id != (uuid.UUID{}) {
 		attrs = append(attrs, slog.String("key", id.String()))

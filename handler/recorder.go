@@ -11,7 +11,7 @@ import (
 // [RouteNames]. Its methods are called from many goroutines at once, Passed
 // once per chunk, so they should take no lock.
 type Recorder interface {
-	upstream.UpstreamRecorder
+	upstream.Recorder
 
 	// RequestStarted is called once for each request that arrives.
 	RequestStarted(route int)

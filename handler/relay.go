@@ -38,7 +38,7 @@ func (p *Proxy) relay(x *exchange) {
 		p.fail(x, transport.ErrNotHTTP)
 		return
 	}
-	x.Body.LetGo()
+	x.Body.Release()
 	x.dog.enter(p.answering(res), time.Since(x.arrived))
 	if x.status != 0 && (res.StatusCode != http.StatusOK || api.StreamKindOf(res.Header) != api.Sse) {
 		p.fail(x, refuseAnswer(res))
@@ -76,7 +76,7 @@ func filterModels(res *http.Response, limits signer.Limits) error {
 		return err
 	}
 	lists.Filter(limits)
-	body = lists.Json()
+	body = lists.JSON()
 	res.Body.Close()
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	res.ContentLength = int64(len(body))
@@ -98,7 +98,7 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 		ContentLength: x.Body.Length,
 	}).WithContext(&x.life)
 	out := &x.out
-	api.Withhold(out.Header)
+	api.StripRequestHeaders(out.Header)
 	if x.Route.Models == models.InAnswer {
 		delete(out.Header, "Accept-Encoding") // the list may have to be read
 	}
@@ -138,7 +138,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 				return
 			}
 			if err == api.ErrReported {
-				p.note(x, reported, err)
+				p.recordFailure(x, reported, err)
 				return
 			}
 		}
@@ -147,7 +147,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 			p.fail(x, err)
 			return
 		case err != nil:
-			p.breakOff(x, t, err)
+			p.truncate(x, t, err)
 		}
 	}
 }
@@ -156,13 +156,13 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 // have a buffer: most of the time it waits for the next token.
 func (p *Proxy) passChunk(x *exchange, res *http.Response, t *api.Passage) error {
 	s, chunk, err := nextChunk(res.Body)
-	defer s.GiveBack()
+	defer s.Release()
 	if x.status == 0 && (len(chunk) > 0 || err == io.EOF) {
 		p.begin(x, res)
 	}
 	if len(chunk) > 0 {
 		if err := p.send(x, chunk, res.ContentLength); err != nil {
-			p.abandon(x, err)
+			p.clientGone(x, err)
 		}
 		t.Add(chunk)
 	}
@@ -170,11 +170,11 @@ func (p *Proxy) passChunk(x *exchange, res *http.Response, t *api.Passage) error
 }
 
 // nextChunk lends what there is of a body.
-func nextChunk(body io.Reader) (s *socket.Space, chunk []byte, err error) {
-	if answer, ok := body.(*transport.AnswerBody); ok {
+func nextChunk(body io.Reader) (s *socket.Buffer, chunk []byte, err error) {
+	if answer, ok := body.(*transport.Body); ok {
 		return answer.Next()
 	}
-	s = socket.Borrow(socket.ChunkSpaces)
+	s = socket.Borrow(socket.ChunkBuffers)
 	n, err := body.Read(s.Bytes)
 	return s, s.Bytes[:n], err
 }

@@ -32,7 +32,7 @@ func (p *Proxy) authenticate(next step) step {
 			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, in one header", 0})
 			return
 		}
-		x.turnAway(err)
+		x.unauthorized(err)
 	}
 }
 
@@ -46,11 +46,11 @@ func (p *Proxy) keySeen(key *signer.Key) int {
 
 var labels = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}
 
-// turnAway answers those who have no valid key.
-func (x *exchange) turnAway(err error) {
+// unauthorized answers those who have no valid key.
+func (x *exchange) unauthorized(err error) {
 	if errors.Is(err, signer.ErrExpired) || errors.Is(err, signer.ErrRevoked) {
 		if former, err := signer.Inspect(x.keyText); err == nil { // its tag is genuine
-			x.former = &former
+			x.expiredClaims = &former
 		}
 	}
 	x.w.Header().Set("WWW-Authenticate", "Bearer")
@@ -100,7 +100,7 @@ func (p *Proxy) addressOf(x *exchange) netip.Addr { return access.ClientAddress(
 func (p *Proxy) admit(next step) step {
 	return func(x *exchange) {
 		x.life.Begin(x.r.Context())
-		defer x.life.Over()
+		defer x.life.Finish()
 		x.beCuttable()
 		defer x.beDone()
 		err := p.running.enter(x)
@@ -117,7 +117,7 @@ func (p *Proxy) admit(next step) step {
 			// Keys were revoked since, and whoever looked for what runs under
 			// them may not have seen this one.
 			if _, err := p.Keys.Verify(x.keyText, x.arrived); err != nil {
-				x.turnAway(err)
+				x.unauthorized(err)
 				return
 			}
 		}

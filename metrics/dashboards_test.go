@@ -132,8 +132,8 @@ func families(t *testing.T) map[string]family {
 	t.Helper()
 	m := New(Options{
 		Version: "v1", InForce: &inForce{}, PerKey: true,
-		Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: upstream.UpstreamErrors(),
-		UpstreamChoices: upstream.UpstreamChoices(), UpstreamRetries: upstream.UpstreamRetries(),
+		Routes: api.RouteNames(), RefusalReasons: handler.RefusalReasons(), UpstreamErrors: upstream.Errors(),
+		UpstreamChoices: upstream.Choices(), UpstreamRetries: upstream.Retries(),
 	})
 	m.UpstreamJoined("gpu1")
 	for route := range api.RouteNames() {

@@ -48,7 +48,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return network.Masked(), nil
 }
 
-// clientAddress is where a request comes from: the peer, or, where the peer is
+// ClientAddress is where a request comes from: the peer, or, where the peer is
 // a trusted proxy, who that proxy says it is for, and so on from right to
 // left. What stands left of the first address that is not trusted is hearsay.
 // If a trusted proxy says something that is no address, the answer is the zero

@@ -14,7 +14,7 @@ var (
 
 const apiKeyHeader = "X-Api-Key"
 
-// credential finds the key in a request: in Authorization: Bearer, as OpenAI
+// Credential finds the key in a request: in Authorization: Bearer, as OpenAI
 // clients and Ollama's own send it, or in x-api-key, as Anthropic's do.
 //
 //   - If there is none, it returns errNoKey.

@@ -16,7 +16,7 @@ import (
 // no request has to wait for a big sweep.
 const sweepStep = 4
 
-// budgets counts what the rpm and streams caveats limit, on this replica. Keys
+// Budgets counts what the rpm and streams caveats limit, on this replica. Keys
 // that have neither never come here. The zero budgets is ready for use.
 type Budgets struct {
 	mu   sync.Mutex
@@ -36,7 +36,7 @@ type account struct {
 	running int           // of streams
 }
 
-// spend takes one request from each of the budgets, or from none. If one is
+// Spend takes one request from each of the budgets, or from none. If one is
 // used up, reason says which kind, and wait how long until one would have room; 0
 // means that this is not known. Otherwise done must be called when the request
 // is over.
@@ -108,7 +108,7 @@ func (b *Budgets) sweep(now time.Time) {
 	}
 }
 
-// inSeconds rounds up: a client that waits that long finds room.
+// InSeconds rounds up: a client that waits that long finds room.
 func InSeconds(d time.Duration) int { return max(1, int(math.Ceil(d.Seconds()))) }
 
 const ReasonRPM = "rpm"

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// streamKind tells whether an answer is a stream, and of which form.
+// StreamKind tells whether an answer is a stream, and of which form.
 type StreamKind int
 
 const (

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// dialect is the form in which a route's clients expect errors.
+// Dialect is the form in which a route's clients expect errors.
 type Dialect int
 
 const (
@@ -16,7 +16,7 @@ const (
 	anthropic                // /v1/messages: Anthropic's error object
 )
 
-// dialectOf tells the dialect of a path that is in no table.
+// DialectOf tells the dialect of a path that is in no table.
 func DialectOf(path string) Dialect {
 	switch {
 	case path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/"):
@@ -45,7 +45,7 @@ type anthropicError struct {
 	RequestID string `json:"request_id"`
 }
 
-// errorBody is the body of an error answer.
+// ErrorBody is the body of an error answer.
 func (d Dialect) ErrorBody(status int, message, requestID string) []byte {
 	switch d {
 	case openAI, responses:
@@ -56,7 +56,7 @@ func (d Dialect) ErrorBody(status int, message, requestID string) []byte {
 	return encode(map[string]string{"error": message})
 }
 
-// errorEvent is what ends a stream that cannot go on, for clients that read
+// ErrorEvent is what ends a stream that cannot go on, for clients that read
 // it event by event or line by line. The number is the event's, where events have
 // one.
 func (d Dialect) ErrorEvent(kind StreamKind, status int, message, requestID string, number int64) []byte {

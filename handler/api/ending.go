@@ -214,7 +214,7 @@ func (e *ending) left(t *Tail) []byte {
 	return t.bytes[t.N-e.unread : t.N]
 }
 
-// verdict says how the stream has ended: well if the error is nil. Of JSON lines
+// Verdict says how the stream has ended: well if the error is nil. Of JSON lines
 // the last one needs no end, as clients see it.
 func (e *ending) Verdict(t *Tail) error {
 	if e.word == NoLastWord {
@@ -235,7 +235,7 @@ func (e *ending) Verdict(t *Tail) error {
 	return nil
 }
 
-// finish reads what was left when no more is to come.
+// Finish reads what was left when no more is to come.
 func (e *ending) Finish(t *Tail) {
 	e.waiting = e.left(t)
 	e.unread = 0

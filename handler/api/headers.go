@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// upstreamHeader names an Ollama. In a request with an ADMIN key it says which
+// UpstreamHeader names an Ollama. In a request with an ADMIN key it says which
 // one is to have it; in the answer to one, which one it came from. Other keys'
 // requests and answers carry no such thing, and Ollama never sees it.
 const UpstreamHeader = "X-Ollama-Proxy-Upstream"
@@ -21,9 +21,9 @@ func isHopByHop(name string) bool {
 	return false
 }
 
-// isPrivate tells the headers of a request that stay here: what lets the client
+// isStripped tells the headers of a request that stay here: what lets the client
 // in, what Ollama would refuse the client for, and what a client could forge.
-func isPrivate(name string) bool {
+func isStripped(name string) bool {
 	switch name {
 	case "Authorization", "X-Api-Key", "Cookie", "Origin", UpstreamHeader, "Forwarded", "X-Real-Ip",
 		"Content-Length", // the transport frames the body anew
@@ -34,12 +34,12 @@ func isPrivate(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-")
 }
 
-// withhold takes out of a client's headers what Ollama is not to see: those that
+// StripRequestHeaders takes out of a client's headers what Ollama is not to see: those that
 // are private, hop-by-hop, or named by Connection.
-func Withhold(h http.Header) {
+func StripRequestHeaders(h http.Header) {
 	listed := connectionListed(h)
 	for name := range h {
-		if isPrivate(name) || isHopByHop(name) || listed[name] {
+		if isStripped(name) || isHopByHop(name) || listed[name] {
 			delete(h, name)
 		}
 	}
@@ -48,7 +48,7 @@ func Withhold(h http.Header) {
 	}
 }
 
-// copyResponseHeaders gives the client Ollama's headers without the hop-by-hop
+// CopyResponseHeaders gives the client Ollama's headers without the hop-by-hop
 // ones.
 func CopyResponseHeaders(to, from http.Header) {
 	listed := connectionListed(from)

@@ -1,6 +1,6 @@
 package api
 
-// lastWord is what ends a stream that is whole. Whether the body came to a clean
+// LastWord is what ends a stream that is whole. Whether the body came to a clean
 // end says nothing: when Ollama's runner dies, or repeats itself too often,
 // Ollama just ends it.
 type LastWord uint8
@@ -14,7 +14,7 @@ const (
 	responseEnd                 // the event response.completed, or response.incomplete where a limit was reached
 )
 
-// lines reports whether it ends a stream of JSON lines; else it ends one of
+// Lines reports whether it ends a stream of JSON lines; else it ends one of
 // server-sent events.
 func (w LastWord) Lines() bool { return w == doneTrue || w == success }
 

@@ -16,9 +16,9 @@ type route struct {
 	methods []string
 	Class   signer.Class
 	Dialect Dialect
-	Models  models.ModelSource
+	Models  models.Source
 	Upload  bool // streams to Ollama's disk: --max-body does not bind it
-	Reach   reach
+	Reach   fanout
 
 	LastWord LastWord // of its streams
 
@@ -68,7 +68,7 @@ var (
 	del      = []string{http.MethodDelete}
 )
 
-// other stands for every path that is not in the table, in the metrics only.
+// Other stands for every path that is not in the table, in the metrics only.
 const Other = "other"
 
 // RouteNames lists the names of all routes, and last the one that stands for
@@ -81,7 +81,7 @@ func RouteNames() []string {
 	return append(names, Other)
 }
 
-// nameOf is the name that the route goes by in the metrics and the log.
+// NameOf is the name that the route goes by in the metrics and the log.
 func NameOf(r *route) string {
 	if r == nil {
 		return Other
@@ -113,20 +113,20 @@ func newTable(rows []route) table {
 	return t
 }
 
-// place is where a request's path leads.
-type Place struct {
+// Match is where a request's path leads.
+type Match struct {
 	Route   *route // nil: to no route
 	Path    string // what Ollama is asked for
 	RawPath string // the same, encoded; "" where that makes no difference
 	Segment string // what stands for {…} in the route's name
 }
 
-// find tells where u's path leads. The path to ask Ollama for is made from the
+// Find tells where u's path leads. The path to ask Ollama for is made from the
 // table and from one decoded segment, encoded anew: nothing else that a client
 // writes into a path leaves the proxy.
-func (t *table) Find(u *url.URL) Place {
+func (t *table) Find(u *url.URL) Match {
 	if r := t.Literal[u.Path]; r != nil && (u.RawPath == "" || u.RawPath == u.Path) {
-		return Place{Route: r, Path: r.Name}
+		return Match{Route: r, Path: r.Name}
 	}
 	escaped := u.EscapedPath()
 	for _, r := range t.wildcard {
@@ -137,11 +137,11 @@ func (t *table) Find(u *url.URL) Place {
 		}
 		segment, err := url.PathUnescape(rest)
 		if err != nil || strings.Contains(rest, "/") || !isSegment(segment) {
-			return Place{}
+			return Match{}
 		}
-		return Place{r, prefix + segment, prefix + url.PathEscape(segment), segment}
+		return Match{r, prefix + segment, prefix + url.PathEscape(segment), segment}
 	}
-	return Place{}
+	return Match{}
 }
 
 // isSegment keeps out what another server could take for more than one
@@ -152,17 +152,17 @@ func isSegment(s string) bool {
 	})
 }
 
-// hasEvents reports whether the route answers with server-sent events where a
+// HasEvents reports whether the route answers with server-sent events where a
 // request asks for a stream.
 func (r *route) HasEvents() bool {
 	return r.Class == signer.Chat && r.Dialect != Native && r.Models == models.InModel
 }
 
-// hostsTools reports whether Ollama itself runs tools of some types for the
+// HostsTools reports whether Ollama itself runs tools of some types for the
 // requests on the route, as the account of its host.
 func (r *route) HostsTools() bool { return r.Dialect == anthropic || r.Dialect == responses }
 
-// permits reports whether the route takes the method.
+// Permits reports whether the route takes the method.
 func (r *route) Permits(method string) bool {
 	for _, m := range r.methods {
 		if m == method {

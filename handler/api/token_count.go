@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// passage is what is kept of an answer as it passes: 1 KiB of memory.
+// Passage is what is kept of an answer as it passes: 1 KiB of memory.
 type Passage struct {
 	Tail
 	Ending ending
@@ -21,7 +21,7 @@ func (p *Passage) Add(chunk []byte) {
 // there, such as the context of /api/generate, need not fit.
 const tailLen = 1<<10 - 152
 
-// tail is the last bytes that were passed on.
+// Tail is the last bytes that were passed on.
 type Tail struct {
 	bytes [tailLen]byte
 	N     int
@@ -37,7 +37,7 @@ func (t *Tail) add(chunk []byte) {
 	t.N += copy(t.bytes[t.N:], chunk)
 }
 
-// last is the byte at the given place from the end, 1 being the last; 0 if
+// Last is the byte at the given place from the end, 1 being the last; 0 if
 // there are not so many.
 func (t *Tail) Last(place int) byte {
 	if t.N < place {
@@ -46,7 +46,7 @@ func (t *Tail) Last(place int) byte {
 	return t.bytes[t.N-place]
 }
 
-// tokens reads how many tokens Ollama counted in the prompt and in its answer.
+// Tokens reads how many tokens Ollama counted in the prompt and in its answer.
 // What it does not say is 0.
 func (t *Tail) Tokens(d Dialect) (prompt, completion int64) {
 	end, keys := t.bytes[:t.N], tokenKeys[d]

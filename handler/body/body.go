@@ -6,21 +6,21 @@ import (
 	"sync"
 )
 
-// body is a request's body on its way to Ollama. The zero body is empty.
+// Body is a request's body on its way to Ollama. The zero body is empty.
 type Body struct {
 	Length int64     // -1: not known
-	Small  Content   // all of it, if it is in memory
+	Small  Pieces    // all of it, if it is in memory
 	Large  io.Reader // otherwise
 	Upload *transfer // of a large body, once it has been handed to the transport
 
-	Portion *portion // of the memory that all bodies take
+	Share *share // of the memory that all bodies take
 }
 
-// readCloser is the body as http.Request wants it.
+// ReadCloser is the body as http.Request wants it.
 func (b *Body) ReadCloser() io.ReadCloser {
 	switch {
 	case b.Small.First != nil:
-		return NewMemory(b.Small)
+		return NewReader(b.Small)
 	case b.Large != nil:
 		b.Upload = &transfer{Reader: b.Large, Closed: make(chan struct{})}
 		return b.Upload
@@ -28,12 +28,12 @@ func (b *Body) ReadCloser() io.ReadCloser {
 	return http.NoBody
 }
 
-// letGo lets go of a body in memory, which will not be sent again: its answer may
+// Release lets go of a body in memory, which will not be sent again: its answer may
 // take far longer.
-func (b *Body) LetGo() {
+func (b *Body) Release() {
 	if b.Small.First != nil {
-		b.Small = Content{}
-		b.Portion.GiveBack()
+		b.Small = Pieces{}
+		b.Share.Release()
 	}
 }
 

@@ -11,60 +11,60 @@ const (
 	// others take: 16 KiB, more than most requests have.
 	ordinaryBody = 16 << 10
 
-	// maxBodies bounds what all bodies in memory take beyond that: 256 MiB. A
+	// MaxBodies bounds what all bodies in memory take beyond that: 256 MiB. A
 	// valid key is no right to all the memory of a machine.
 	MaxBodies = 256 << 20
 )
 
-// errNoRoom says that the rest of a body has to be passed on as it comes.
+// ErrNoRoom says that the rest of a body has to be passed on as it comes.
 var ErrNoRoom = errors.New("no room for a body")
 
-// room is the memory that bodies take beyond what is ordinary.
-type Room struct {
+// Budget is the memory that bodies take beyond what is ordinary.
+type Budget struct {
 	Max  int64
 	Used atomic.Int64
 }
 
 // portion is what one body has of a room. Nil is none.
-type portion struct {
-	room  *Room
+type share struct {
+	room  *Budget
 	bytes atomic.Int64
 }
 
 // take makes a portion larger, if there is room for that.
-func (r *Room) take(p *portion, n int) (larger *portion, ok bool) {
+func (r *Budget) take(p *share, n int) (larger *share, ok bool) {
 	if r.Used.Add(int64(n)) > r.Max {
 		r.Used.Add(-int64(n))
 		return p, false
 	}
 	if p == nil {
-		p = &portion{room: r}
+		p = &share{room: r}
 	}
 	p.bytes.Add(int64(n))
 	return p, true
 }
 
-// giveBack gives all of it back. More than once does no harm.
-func (p *portion) GiveBack() {
+// Release gives all of it back. More than once does no harm.
+func (p *share) Release() {
 	if p != nil {
 		p.room.Used.Add(-p.bytes.Swap(0))
 	}
 }
 
-// onItsWord is what is set aside for a body at most because its length has been
+// maxPreallocate is what is set aside for a body at most because its length has been
 // announced: 64 KiB. Whoever announces much may send nothing.
-const onItsWord = 64 << 10
+const maxPreallocate = 64 << 10
 
-// read reads a body into memory, up to its end or one byte beyond limit. announced
+// Read reads a body into memory, up to its end or one byte beyond limit. announced
 // is the length that the client gave, or -1. If there is no room for all of it,
 // read returns what there is, and errNoRoom. The portion is the caller's in any
 // case.
-func (r *Room) Read(from io.Reader, limit, announced int64) (c Content, p *portion, err error) {
+func (r *Budget) Read(from io.Reader, limit, announced int64) (c Pieces, p *share, err error) {
 	most := limit + 1
 	size := 4 << 10
 	if announced >= 0 {
 		most = announced
-		size = int(min(announced, onItsWord))
+		size = int(min(announced, maxPreallocate))
 	}
 	if size > ordinaryBody {
 		var ok bool
@@ -95,7 +95,7 @@ func (r *Room) Read(from io.Reader, limit, announced int64) (c Content, p *porti
 
 // enlarge gives a content that is full more memory, if there is room for that.
 // There will be no more than most bytes of it.
-func (r *Room) enlarge(c *Content, p *portion, most int64) (larger *portion, ok bool) {
+func (r *Budget) enlarge(c *Pieces, p *share, most int64) (larger *share, ok bool) {
 	all := c.Size()
 	if all >= pieceSize {
 		size := int(min(most-all, pieceSize))

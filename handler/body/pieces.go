@@ -5,14 +5,14 @@ import "io"
 // pieceSize is how much of a body is in one piece of memory at most: 256 KiB.
 const pieceSize = 256 << 10
 
-// content is a body in memory, in pieces: whatever moves many MiB at once, to
+// Pieces is a body in memory, in pieces: whatever moves many MiB at once, to
 // make room or to read them, keeps a processor from everybody else meanwhile.
-type Content struct {
+type Pieces struct {
 	First []byte // nil: there is no body
 	More  [][]byte
 }
 
-func (c *Content) Size() int64 {
+func (c *Pieces) Size() int64 {
 	n := int64(len(c.First))
 	for _, piece := range c.More {
 		n += int64(len(piece))
@@ -21,25 +21,25 @@ func (c *Content) Size() int64 {
 }
 
 // last is the piece to which more may be added.
-func (c *Content) last() *[]byte {
+func (c *Pieces) last() *[]byte {
 	if n := len(c.More); n > 0 {
 		return &c.More[n-1]
 	}
 	return &c.First
 }
 
-// memory reads a content, and lets go of it at its end.
-type Memory struct {
-	Content
+// Reader reads a content, and lets go of it at its end.
+type Reader struct {
+	Pieces
 	rest    []byte // of the piece that is being read
 	ahead   [][]byte
-	Portion *portion // to be given back at the end
+	Portion *share // to be given back at the end
 }
 
-func NewMemory(c Content) *Memory { return &Memory{Content: c, rest: c.First, ahead: c.More} }
+func NewReader(c Pieces) *Reader { return &Reader{Pieces: c, rest: c.First, ahead: c.More} }
 
 // Read implements io.Reader.
-func (m *Memory) Read(b []byte) (int, error) {
+func (m *Reader) Read(b []byte) (int, error) {
 	for len(m.rest) == 0 {
 		if len(m.ahead) == 0 {
 			m.Close()
@@ -53,9 +53,9 @@ func (m *Memory) Read(b []byte) (int, error) {
 }
 
 // Close lets go of the memory.
-func (m *Memory) Close() error {
+func (m *Reader) Close() error {
 	portion := m.Portion
-	*m = Memory{}
-	portion.GiveBack()
+	*m = Reader{}
+	portion.Release()
 	return nil
 }

@@ -23,9 +23,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// ConnectOptions says what a connector works with. Remote, Key and Log are
+// Options says what a connector works with. Remote, Key and Log are
 // needed.
-type ConnectOptions struct {
+type Options struct {
 	Remote *url.URL // where the ollama-proxy is, see [ParseRemote]
 	Key    string
 	Log    *slog.Logger
@@ -39,17 +39,17 @@ type ConnectOptions struct {
 // connector is an Ollama without keys for those on this machine: it adds the
 // key and forwards to a remote ollama-proxy.
 type connector struct {
-	ConnectOptions
+	Options
 	refused sync.Once // the remote refuses the key, and the log says so
 }
 
-// NewConnector returns a handler that forwards requests to the remote with the
+// New returns a handler that forwards requests to the remote with the
 // key. Whoever reaches it has the key's rights, so it belongs on a loopback
 // address, see [ListenLoopback]; there it refuses what a web page could send:
 // a Host that is not this machine, a foreign Origin, a cross-site fetch.
 // If there is no remote, or the key has not the shape of a key, NewConnector
 // returns an error, which never shows the key.
-func NewConnector(o ConnectOptions) (http.Handler, error) {
+func New(o Options) (http.Handler, error) {
 	switch {
 	case o.Remote == nil || o.Remote.Host == "":
 		return nil, errors.New("no remote to connect to")
@@ -59,7 +59,7 @@ func NewConnector(o ConnectOptions) (http.Handler, error) {
 	if o.Transport == nil {
 		o.Transport = newRemoteTransport()
 	}
-	return &connector{ConnectOptions: o}, nil
+	return &connector{Options: o}, nil
 }
 
 // newRemoteTransport is for one remote across a network, where connections die
@@ -99,7 +99,7 @@ func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
 
 // ServeHTTP serves one request.
 func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := local.CheckLocal(r); err != nil {
+	if err := local.CheckLoopback(r); err != nil {
 		writeError(w, api.Native, http.StatusForbidden, err.Error(), rand.Text())
 		return
 	}
@@ -144,7 +144,7 @@ func (c *connector) rewrite(p *httputil.ProxyRequest) {
 	}
 	out.Host = "" // the URL's
 	out.Header = in.Header.Clone()
-	api.Withhold(out.Header)
+	api.StripRequestHeaders(out.Header)
 	if expect, ok := in.Header["Expect"]; ok {
 		out.Header["Expect"] = expect // the remote answers it, not we
 	}
@@ -228,13 +228,13 @@ func (u *upload) err() error {
 	return nil
 }
 
-// ServeConnector serves h, which [NewConnector] made, on l until the context
+// Serve serves h, which [NewConnector] made, on l until the context
 // ends. Then it takes no more requests, lets those that run finish, up to the
 // grace, and cuts what still runs. It closes l in any case, and returns nil
 // after a drain, otherwise why the listener failed. If the remote of h is l
 // itself, ServeConnector returns an error at once: each request would go round
 // for ever.
-func ServeConnector(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
+func Serve(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
 	if c, ok := h.(*connector); ok {
 		if c.leadsTo(l.Addr()) {
 			l.Close()

@@ -49,7 +49,7 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 		t.Fatal(err)
 	}
 	c := &connected{log: &handlertest.SyncBuffer{}}
-	h, err := connect.NewConnector(connect.ConnectOptions{
+	h, err := connect.New(connect.Options{
 		Remote:    u,
 		Key:       key,
 		Log:       slog.New(slog.NewJSONHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -68,7 +68,7 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	served, over := make(chan error, 1), make(chan struct{})
 	c.served = served
 	go func() {
-		served <- connect.ServeConnector(ctx, h, l, grace)
+		served <- connect.Serve(ctx, h, l, grace)
 		close(over)
 	}()
 	t.Cleanup(func() {
@@ -692,7 +692,7 @@ func TestConnectStops(t *testing.T) {
 	})
 	t.Run("and when it has no port any more", func(t *testing.T) {
 		t.Parallel()
-		h, err := connect.NewConnector(connect.ConnectOptions{
+		h, err := connect.New(connect.Options{
 			Remote: &url.URL{Scheme: "https", Host: "proxy.example"}, Key: connectKey(t), Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
@@ -700,7 +700,7 @@ func TestConnectStops(t *testing.T) {
 		}
 		l := handlertest.Listen(t)
 		l.Close()
-		if err := connect.ServeConnector(t.Context(), h, l, 0); err == nil {
+		if err := connect.Serve(t.Context(), h, l, 0); err == nil {
 			t.Error("no error")
 		}
 	})
@@ -715,13 +715,13 @@ func TestConnectToItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, port, _ := net.SplitHostPort(l.Addr().String())
-		h, err := connect.NewConnector(connect.ConnectOptions{
+		h, err := connect.New(connect.Options{
 			Remote: &url.URL{Scheme: "http", Host: host + ":" + port}, Key: connectKey(t), Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := connect.ServeConnector(t.Context(), h, l, 0); err == nil || !strings.Contains(err.Error(), "this very port") {
+		if err := connect.Serve(t.Context(), h, l, 0); err == nil || !strings.Contains(err.Error(), "this very port") {
 			t.Errorf("%s: %v", host, err)
 		}
 		if _, err := l.Accept(); err == nil {
@@ -734,14 +734,14 @@ func TestConnectNeedsARemoteAndAKey(t *testing.T) {
 	t.Parallel()
 	key := connectKey(t)
 	remote := &url.URL{Scheme: "https", Host: "proxy.example"}
-	for name, o := range map[string]connect.ConnectOptions{
+	for name, o := range map[string]connect.Options{
 		"no remote":   {Key: key},
 		"no host":     {Key: key, Remote: &url.URL{Path: "/api"}},
 		"no key":      {Remote: remote},
 		"half a key":  {Remote: remote, Key: key[:len(key)-1]},
 		"two headers": {Remote: remote, Key: key + "\r\nX-Mine: yes"},
 	} {
-		h, err := connect.NewConnector(o)
+		h, err := connect.New(o)
 		if h != nil || err == nil {
 			t.Errorf("%s: %v, %v", name, h, err)
 		} else if strings.Contains(err.Error(), key[7:20]) {

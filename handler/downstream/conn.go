@@ -11,11 +11,11 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// client is a connection that somebody has opened.
-type Client struct {
+// Conn is a connection that somebody has opened.
+type Conn struct {
 	*net.TCPConn
 	io    net.Conn // the same, read and written as fast as can be
-	home  *Clients
+	home  *Listener
 	known atomic.Bool
 	busy  atomic.Int32 // requests with a valid key that it carries
 	awake atomic.Int32 // watchdogs of theirs
@@ -30,25 +30,25 @@ type Client struct {
 	held    held
 	ending  int64 // what it held when it was closed for that
 
-	id        uint64            // among departures
-	departure *reqctx.Departure // nil if net/http learns of it
+	id        uint64       // among departures
+	departure *reqctx.Conn // nil if net/http learns of it
 
 	place *list.Element // in one of home's lists, whose lock guards it; nil: in none
 }
 
-// hangUp closes all connections at once, whatever is still to be said on them.
-func (s *Clients) HangUp() {
+// HangUp closes all connections at once, whatever is still to be said on them.
+func (s *Listener) HangUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range []*list.List{&s.strangers, &s.known} {
+	for _, l := range []*list.List{&s.unauthenticated, &s.authenticated} {
 		for e := l.Front(); e != nil; e = e.Next() {
-			e.Value.(*Client).TCPConn.Close()
+			e.Value.(*Conn).TCPConn.Close()
 		}
 	}
 }
 
 // Close closes the connection.
-func (c *Client) Close() error {
+func (c *Conn) Close() error {
 	c.home.mu.Lock()
 	c.home.remove(c)
 	c.home.ended(c)
@@ -57,7 +57,7 @@ func (c *Client) Close() error {
 }
 
 // Read counts what may be part of a head.
-func (c *Client) Read(b []byte) (int, error) {
+func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.io.Read(b)
 	c.count(n)
 	return n, err
@@ -65,8 +65,8 @@ func (c *Client) Read(b []byte) (int, error) {
 
 // readFresh reads what comes next, see freshReader. None of it counts as part of a
 // head: either the head is all there, or it is handed over.
-func (c *Client) readFresh() (s *socket.Space, in []byte, err error) {
-	s, n, err := c.io.(socket.FreshReader).ReadFresh(socket.HeadSpaces)
+func (c *Conn) readFresh() (s *socket.Buffer, in []byte, err error) {
+	s, n, err := c.io.(socket.BufferReader).ReadBuffer(socket.HeadBuffers)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +75,7 @@ func (c *Client) readFresh() (s *socket.Space, in []byte, err error) {
 
 // Write bounds how long those may take who do not read, where no watchdog is
 // awake to do so.
-func (c *Client) Write(b []byte) (int, error) {
+func (c *Conn) Write(b []byte) (int, error) {
 	c.boundWrite()
 	if !c.known.Load() {
 		defer c.beginWrite()()
@@ -84,17 +84,17 @@ func (c *Client) Write(b []byte) (int, error) {
 }
 
 // writeAll is Write for several pieces, which it takes no copy of.
-func (c *Client) writeAll(pieces net.Buffers) (int64, error) {
+func (c *Conn) writeAll(pieces net.Buffers) (int64, error) {
 	c.boundWrite()
 	return pieces.WriteTo(c.TCPConn)
 }
 
-func (c *Client) boundWrite() {
+func (c *Conn) boundWrite() {
 	if c.Cut.Load() {
 		return
 	}
 	if c.awake.Load() == 0 {
-		c.SetWriteDeadline(time.Now().Add(Patience(c.known.Load(), c.home.stalled)))
+		c.SetWriteDeadline(time.Now().Add(WriteTimeout(c.known.Load(), c.home.stalled)))
 		c.late.Store(true)
 	} else if c.late.Load() {
 		c.SetWriteDeadline(time.Time{})
@@ -103,7 +103,7 @@ func (c *Client) boundWrite() {
 
 // SetWriteDeadline implements net.Conn. Where the deadline is the last, only the end
 // of the request changes it: TLS would like some seconds more to say goodbye.
-func (c *Client) SetWriteDeadline(t time.Time) error {
+func (c *Conn) SetWriteDeadline(t time.Time) error {
 	if c.Cut.Load() && !t.IsZero() {
 		return nil
 	}
@@ -112,16 +112,16 @@ func (c *Client) SetWriteDeadline(t time.Time) error {
 	return c.TCPConn.SetWriteDeadline(t)
 }
 
-// enter says that the connection carries a request with a valid key, until
+// Enter says that the connection carries a request with a valid key, until
 // leave. It reports whether there is room for one.
-func (c *Client) Enter() (room bool) {
+func (c *Conn) Enter() (room bool) {
 	if c == nil {
 		return true
 	}
 	if c.busy.Add(1) == 1 {
 		c.home.busy.Add(1)
 	}
-	if room = c.home.busy.Load() <= int64(c.home.useful); !room {
+	if room = c.home.busy.Load() <= int64(c.home.maxBusy); !room {
 		c.home.tellOfRefusals()
 	}
 	c.used.Store(true)
@@ -133,33 +133,33 @@ func (c *Client) Enter() (room bool) {
 	defer c.home.mu.Unlock()
 	c.home.forgive(c)
 	if c.place != nil && !c.known.Load() {
-		c.home.strangers.Remove(c.place)
-		c.place = c.home.known.PushBack(c)
+		c.home.unauthenticated.Remove(c.place)
+		c.place = c.home.authenticated.PushBack(c)
 	}
 	c.known.Store(true)
 	return room
 }
 
-func (c *Client) Leave() {
+func (c *Conn) Leave() {
 	if c != nil && c.busy.Add(-1) == 0 {
 		c.home.busy.Add(-1)
 	}
 }
 
-// watched says that a watchdog looks after the connection, until unwatched.
-func (c *Client) Watched() {
+// HoldDeadline says that a watchdog looks after the connection, until unwatched.
+func (c *Conn) HoldDeadline() {
 	if c != nil {
 		c.awake.Add(1)
 	}
 }
 
-func (c *Client) Unwatched() {
+func (c *Conn) ReleaseDeadline() {
 	if c != nil {
 		c.awake.Add(-1)
 	}
 }
 
-// withConn keeps the connection of a request where the request's handler finds
+// WithConn keeps the connection of a request where the request's handler finds
 // it.
 func WithConn(ctx context.Context, c net.Conn) context.Context {
 	if encrypted, ok := c.(interface{ NetConn() net.Conn }); ok {
@@ -168,14 +168,14 @@ func WithConn(ctx context.Context, c net.Conn) context.Context {
 	return reqctx.WithOwner(ctx, c)
 }
 
-// clientOf is the connection of a request; nil if its listener is not one of
+// ClientOf is the connection of a request; nil if its listener is not one of
 // clients.
-func ClientOf(ctx context.Context) *Client {
-	c, _ := reqctx.OwnerOf(ctx).(*Client)
+func ClientOf(ctx context.Context) *Conn {
+	c, _ := reqctx.OwnerOf(ctx).(*Conn)
 	return c
 }
 
-// resetOnClose makes the connection end with a reset. To a client of HTTP/1.0
+// ResetOnClose makes the connection end with a reset. To a client of HTTP/1.0
 // an orderly close is the proper end of an answer.
 func ResetOnClose(ctx context.Context) {
 	if c, ok := reqctx.OwnerOf(ctx).(interface{ SetLinger(int) error }); ok {

@@ -13,17 +13,17 @@ import (
 // once, before anything is served.
 
 const (
-	// otherDescriptors is how many descriptors there are besides connections:
+	// OtherDescriptors is how many descriptors there are besides connections:
 	// listeners, files, pollers, whoever reads the metrics.
 	OtherDescriptors = 100
 
-	// maxTable bounds the table, whatever the limit on open files: 1,048,576
+	// MaxTable bounds the table, whatever the limit on open files: 1,048,576
 	// places, which are 8 MiB of the kernel's memory. Some containers may open
 	// a thousand times as many files.
 	MaxTable = 1 << 20
 )
 
-// growDescriptorTable makes the process's table of descriptors large enough for
+// GrowDescriptorTable makes the process's table of descriptors large enough for
 // so many, or for as many as it may open. It returns when that is done. A table
 // that does not grow is none the worse than before, so that goes to the debug log.
 func GrowDescriptorTable(most int, log *slog.Logger) {

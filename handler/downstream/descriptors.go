@@ -4,7 +4,7 @@ package downstream
 // Ollama 0 means that there is no bound.
 type bounds struct{ Connections, Requests, Upstream int }
 
-// boundsFor returns the bounds of a process that may open so many descriptors
+// BoundsFor returns the bounds of a process that may open so many descriptors
 // (0: not known) and was told to let in so many connections and, unless that is
 // 0, requests. Where the number of descriptors is not known, what was told is
 // all that bounds.
@@ -12,17 +12,17 @@ func BoundsFor(descriptors, connections, requests int) bounds {
 	if descriptors == 0 {
 		return bounds{connections, requests, 0}
 	}
-	connections, upstream := share(descriptors, connections)
+	connections, upstream := splitDescriptors(descriptors, connections)
 	if requests == 0 || requests > upstream {
 		requests = upstream
 	}
 	return bounds{connections, requests, upstream}
 }
 
-// share shares out the descriptors that the process may have open between clients'
+// splitDescriptors shares out the descriptors that the process may have open between clients'
 // connections, of which there need be no more than wanted, and requests'
 // connections to Ollama. Some are left for other things.
-func share(descriptors, wanted int) (connections, requests int) {
+func splitDescriptors(descriptors, wanted int) (connections, requests int) {
 	spare := max(2, descriptors-min(descriptors/4, 100))
 	connections = min(wanted, spare/2)
 	return connections, spare - connections

@@ -2,6 +2,6 @@
 
 package downstream
 
-// descriptors is how many files and connections the process may have open at
+// Descriptors is how many files and connections the process may have open at
 // once; 0: that is not known.
 func Descriptors() int { return 0 }

@@ -4,7 +4,7 @@ package downstream
 
 import "syscall"
 
-// descriptors is how many files and connections the process may have open at
+// Descriptors is how many files and connections the process may have open at
 // once; 0: that is not known.
 func Descriptors() int {
 	var limit syscall.Rlimit

@@ -21,7 +21,7 @@ func Bounds(descriptors, wantedConnections, wantedRequests int) (connections, re
 func GrowTable(most int, log *slog.Logger) { GrowDescriptorTable(most, log) }
 
 // Watched says that a watchdog looks after a connection of such a listener.
-func Watched(c net.Conn) { c.(*Client).Watched() }
+func Watched(c net.Conn) { c.(*Conn).HoldDeadline() }
 
 // ClientsOn is a listener that bounds clients as one of a server does.
 func ClientsOn(l net.Listener, stalled time.Duration) net.Listener {
@@ -34,13 +34,13 @@ func ClientsOn(l net.Listener, stalled time.Duration) net.Listener {
 func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.Listener, stop func()) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := ClientOf(r.Context())
-		c.Watched()
-		defer c.Unwatched()
+		c.HoldDeadline()
+		defer c.ReleaseDeadline()
 		handle(w, r)
 	})
-	s := &PlainServer{Handler: h, Log: log.New(io.Discard, "", 0), HeadTime: HeaderTimeout, Rest: NewHandover(l.Addr())}
+	s := &SimpleServer{Handler: h, Log: log.New(io.Discard, "", 0), HeadTime: HeaderTimeout, Rest: NewFallback(l.Addr())}
 	if learns {
-		s.Departures = NewDepartures()
+		s.Departures = NewHangups()
 	}
 	public := ClientsOn(l, time.Minute)
 	go s.Serve(public)
@@ -55,5 +55,5 @@ func ServePlain(l net.Listener, handle http.HandlerFunc, learns bool) (rest net.
 // HandOver makes a connection of a listener of clients one of which something has
 // been read, and whose first head has until then.
 func HandOver(c net.Conn, read string, until time.Time) net.Conn {
-	return &handedOver{c.(*Client), []byte(read), until}
+	return &rewound{c.(*Conn), []byte(read), until}
 }

@@ -8,19 +8,19 @@ import (
 
 // handover is a listener that accepts connections which somebody has begun to
 // serve, and gives up.
-type handover struct {
+type fallback struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 	addr   net.Addr
 }
 
-func NewHandover(addr net.Addr) *handover {
-	return &handover{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
+func NewFallback(addr net.Addr) *fallback {
+	return &fallback{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
 }
 
 // give hands a connection over. If nobody accepts any more, it is closed.
-func (h *handover) give(c net.Conn) {
+func (h *fallback) give(c net.Conn) {
 	select {
 	case h.conns <- c:
 	case <-h.closed:
@@ -29,7 +29,7 @@ func (h *handover) give(c net.Conn) {
 }
 
 // Accept implements net.Listener.
-func (h *handover) Accept() (net.Conn, error) {
+func (h *fallback) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
 		return c, nil
@@ -39,24 +39,24 @@ func (h *handover) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (h *handover) Close() error {
+func (h *fallback) Close() error {
 	h.once.Do(func() { close(h.closed) })
 	return nil
 }
 
 // Addr implements net.Listener.
-func (h *handover) Addr() net.Addr { return h.addr }
+func (h *fallback) Addr() net.Addr { return h.addr }
 
-// handedOver is a connection of which something has been read.
-type handedOver struct {
-	*Client
+// rewound is a connection of which something has been read.
+type rewound struct {
+	*Conn
 	read  []byte
 	until time.Time // when its first head has to be there; zero: it is not the first
 }
 
 // SetReadDeadline gives a first head no more time than the connection was given
 // when it came. Once that head is there, net/http sets no deadline.
-func (c *handedOver) SetReadDeadline(t time.Time) error {
+func (c *rewound) SetReadDeadline(t time.Time) error {
 	if !c.until.IsZero() {
 		if t.IsZero() {
 			c.until = t
@@ -64,22 +64,22 @@ func (c *handedOver) SetReadDeadline(t time.Time) error {
 			t = c.until
 		}
 	}
-	return c.Client.SetReadDeadline(t)
+	return c.Conn.SetReadDeadline(t)
 }
 
 // Read gives what has been read before, first. It counts as it would if it had
 // just come.
-func (c *handedOver) Read(p []byte) (int, error) {
+func (c *rewound) Read(p []byte) (int, error) {
 	if len(c.read) == 0 {
-		return c.Client.Read(p)
+		return c.Conn.Read(p)
 	}
 	n := copy(p, c.read)
 	if c.read = c.read[n:]; len(c.read) == 0 {
 		c.read = nil // the connection may live long
 	}
-	c.Client.count(n)
+	c.Conn.count(n)
 	return n, nil
 }
 
 // NetConn is the connection itself.
-func (c *handedOver) NetConn() net.Conn { return c.Client }
+func (c *rewound) NetConn() net.Conn { return c.Conn }

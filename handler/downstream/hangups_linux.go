@@ -9,19 +9,19 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 )
 
-// departures learns from the kernel which clients have left: that takes nothing
+// hangups learns from the kernel which clients have left: that takes nothing
 // while they stay. net/http has a goroutine for each that tries to read from it.
-type departures struct {
+type hangups struct {
 	epoll *os.File
 	raw   syscall.RawConn
 
 	mu   sync.Mutex
 	last uint64
-	all  map[uint64]*Client
+	all  map[uint64]*Conn
 }
 
-// newDepartures returns nil where there can be none.
-func NewDepartures() *departures {
+// NewHangups returns nil where there can be none.
+func NewHangups() *hangups {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil
@@ -30,7 +30,7 @@ func NewDepartures() *departures {
 		syscall.Close(fd)
 		return nil
 	}
-	d := &departures{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*Client{}}
+	d := &hangups{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*Conn{}}
 	// What cannot have a deadline Go's own epoll does not take, and then nobody
 	// would ever hear of those who leave.
 	if d.raw, err = d.epoll.SyscallConn(); err != nil || d.epoll.SetReadDeadline(time.Time{}) != nil {
@@ -42,7 +42,7 @@ func NewDepartures() *departures {
 }
 
 // watch gives the client a departure, and reports whether it could.
-func (d *departures) watch(c *Client) bool {
+func (d *hangups) watch(c *Conn) bool {
 	if d == nil {
 		return false
 	}
@@ -50,7 +50,7 @@ func (d *departures) watch(c *Client) bool {
 	if err != nil {
 		return false
 	}
-	c.departure = &reqctx.Departure{Owner: c}
+	c.departure = &reqctx.Conn{Owner: c}
 	d.mu.Lock()
 	d.last++
 	c.id = d.last
@@ -77,14 +77,14 @@ const edgeTriggered = 1 << 31
 
 // forget takes a client's departure back. The kernel forgets it when the
 // connection is closed.
-func (d *departures) forget(c *Client) {
+func (d *hangups) forget(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.all, c.id)
 }
 
 // each calls f for every client that is watched.
-func (d *departures) each(f func(*Client)) {
+func (d *hangups) each(f func(*Conn)) {
 	if d == nil {
 		return
 	}
@@ -96,7 +96,7 @@ func (d *departures) each(f func(*Client)) {
 }
 
 // run tells those who have left, until close.
-func (d *departures) run() {
+func (d *hangups) run() {
 	var events [64]syscall.EpollEvent
 	for {
 		n := 0
@@ -116,14 +116,14 @@ func (d *departures) run() {
 			c := d.all[uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32]
 			d.mu.Unlock()
 			if c != nil {
-				c.departure.Leave()
+				c.departure.End()
 			}
 		}
 	}
 }
 
-// close ends run.
-func (d *departures) Close() {
+// Close ends run.
+func (d *hangups) Close() {
 	if d != nil {
 		d.epoll.Close()
 	}

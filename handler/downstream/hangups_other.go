@@ -2,15 +2,15 @@
 
 package downstream
 
-// departures cannot be learned of here: net/http serves all connections.
-type departures struct{}
+// hangups cannot be learned of here: net/http serves all connections.
+type hangups struct{}
 
-func NewDepartures() *departures { return nil }
+func NewHangups() *hangups { return nil }
 
-func (*departures) watch(*Client) bool { return false }
+func (*hangups) watch(*Conn) bool { return false }
 
-func (*departures) forget(*Client) {}
+func (*hangups) forget(*Conn) {}
 
-func (*departures) each(func(*Client)) {}
+func (*hangups) each(func(*Conn)) {}
 
-func (*departures) Close() {}
+func (*hangups) Close() {}

@@ -35,7 +35,7 @@ const (
 	// read it: 24 KiB, the request and the buffers.
 	writeCost = 24 << 10
 
-	// maxStreams is how many streams a client of HTTP/2 may have at once: 100,
+	// MaxStreams is how many streams a client of HTTP/2 may have at once: 100,
 	// the fewest that RFC 9113 section 6.5.2 advises.
 	MaxStreams = 100
 
@@ -87,17 +87,17 @@ func (h *held) sum() int64 { return h.cost + h.read*headFactor + h.streams + h.w
 type ranks [24]list.List
 
 // share is what each connection may hold whatever the others hold.
-func (s *Clients) share() int64 { return maxHeld / int64(s.Max) }
+func (s *Listener) share() int64 { return maxHeld / int64(s.Max) }
 
 // classOf is 0 for what is no more than the share.
-func (s *Clients) classOf(sum int64) int {
+func (s *Listener) classOf(sum int64) int {
 	return min(bits.Len64(uint64(sum/max(1, s.share()+1))), len(s.ranks)-1)
 }
 
 // charge changes what a connection holds, and makes room if that is too much. Nothing
 // changes where the connection is closed, or has shown its key since the caller
 // looked.
-func (s *Clients) charge(c *Client, known bool, change func(*held)) {
+func (s *Listener) charge(c *Conn, known bool, change func(*held)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.place == nil || c.known.Load() != known {
@@ -115,7 +115,7 @@ func (s *Clients) charge(c *Client, known bool, change func(*held)) {
 // the square of what they hold. So neither many that hold little, nor few that come
 // anew all the time, all at once even, can keep out a client that needs a moment to
 // show its key.
-func (s *Clients) makeRoom() {
+func (s *Listener) makeRoom() {
 	for s.held > maxHeld {
 		greediest := s.greediest()
 		if greediest == nil {
@@ -128,7 +128,7 @@ func (s *Clients) makeRoom() {
 
 // evict closes a connection to make room for others, with the lock held. What it
 // holds is in memory for a moment more.
-func (s *Clients) evict(c *Client) {
+func (s *Listener) evict(c *Conn) {
 	c.ending = c.held.sum()
 	s.ending += c.ending
 	s.remove(c)
@@ -139,7 +139,7 @@ func (s *Clients) evict(c *Client) {
 // awaitRoom has a connection that holds more than its share wait before it reads
 // on, while those that have made way still hold what they held: it takes them a
 // moment to end.
-func (s *Clients) awaitRoom(c *Client) {
+func (s *Listener) awaitRoom(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c.held.rank != nil && s.ending > 0 && s.held+s.ending > maxHeld {
@@ -148,7 +148,7 @@ func (s *Clients) awaitRoom(c *Client) {
 }
 
 // ended says that nothing is left of a connection, with the lock held.
-func (s *Clients) ended(c *Client) {
+func (s *Listener) ended(c *Conn) {
 	if c.ending > 0 {
 		s.ending -= c.ending
 		c.ending = 0
@@ -157,7 +157,7 @@ func (s *Clients) ended(c *Client) {
 }
 
 // rank puts the connection into its class, with the lock held.
-func (s *Clients) rank(c *Client) {
+func (s *Listener) rank(c *Conn) {
 	class := 0
 	if c.place != nil {
 		class = s.classOf(c.held.sum())
@@ -177,17 +177,17 @@ func (s *Clients) rank(c *Client) {
 
 // greediest is the connection to be closed since too much is held, with the lock
 // held; nil if none holds more than its share.
-func (s *Clients) greediest() (found *Client) {
+func (s *Listener) greediest() (found *Conn) {
 	now, most := time.Now(), -1.0
 	for class := range s.ranks {
 		e := s.ranks[class].Front()
-		for e != nil && e.Value.(*Client).busy.Load() > 0 { // it is just showing its key
+		for e != nil && e.Value.(*Conn).busy.Load() > 0 { // it is just showing its key
 			e = e.Next()
 		}
 		if e == nil {
 			continue
 		}
-		c := e.Value.(*Client)
+		c := e.Value.(*Conn)
 		sum := float64(c.held.sum())
 		if product := sum * sum * float64(now.Sub(c.held.since)); product > most {
 			found, most = c, product
@@ -198,7 +198,7 @@ func (s *Clients) greediest() (found *Client) {
 
 // forgive takes off what a connection holds, since it has shown a valid key, with
 // the lock held.
-func (s *Clients) forgive(c *Client) {
+func (s *Listener) forgive(c *Conn) {
 	s.held -= c.held.sum()
 	c.held.cost, c.held.read, c.held.streams, c.held.writes = 0, 0, 0, 0
 	s.rank(c)
@@ -206,7 +206,7 @@ func (s *Clients) forgive(c *Client) {
 
 // tellOfHolders says now and then that connections have made way, with the lock
 // held.
-func (s *Clients) tellOfHolders() {
+func (s *Listener) tellOfHolders() {
 	if time.Since(s.toldOfHolders) > time.Minute {
 		s.toldOfHolders = time.Now()
 		s.log.Warn("clients without a valid key hold as much memory as they may: those that hold the most make way")
@@ -215,7 +215,7 @@ func (s *Clients) tellOfHolders() {
 
 // count counts what has been read, if it can be part of a head that no valid key
 // has come with.
-func (c *Client) count(n int) {
+func (c *Conn) count(n int) {
 	if n <= 0 || c.busy.Load() > 0 || c.last.Load() {
 		return
 	}
@@ -233,28 +233,28 @@ func (c *Client) count(n int) {
 
 // completeHead says that a head has come to its end, on a connection that has
 // carried a valid key.
-func (c *Client) completeHead() {
+func (c *Conn) completeHead() {
 	if c.head.Load() != 0 && c.head.Swap(0) > smallHead {
 		c.home.charge(c, true, func(h *held) { h.read = 0 })
 	}
 }
 
-// noteGreeting is for tls.Config.GetConfigForClient: the greeting has come.
+// NoteGreeting is for tls.Config.GetConfigForClient: the greeting has come.
 func NoteGreeting(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	if c, ok := hello.Conn.(*Client); ok {
+	if c, ok := hello.Conn.(*Conn); ok {
 		c.greeted()
 	}
 	return nil, nil
 }
 
 // greeted says that the greeting with which TLS begins has come to its end.
-func (c *Client) greeted() {
+func (c *Conn) greeted() {
 	c.home.charge(c, false, func(h *held) { h.read -= min(h.read, smallHead) })
 }
 
 // letGo says that of the requests that have been read nothing is in memory any
 // more, but for what may have been read ahead.
-func (c *Client) letGo() {
+func (c *Conn) letGo() {
 	if c.known.Load() {
 		c.completeHead()
 		return
@@ -267,7 +267,7 @@ func (c *Client) letGo() {
 }
 
 // beginWrite counts a write to a client without a valid key, until end is called.
-func (c *Client) beginWrite() (end func()) {
+func (c *Conn) beginWrite() (end func()) {
 	if !c.simple {
 		c.writing.Add(1)
 		return func() { c.writing.Add(-1) }
@@ -277,19 +277,19 @@ func (c *Client) beginWrite() (end func()) {
 }
 
 // fallBack says that net/http serves the connection from here on.
-func (c *Client) fallBack() {
+func (c *Conn) fallBack() {
 	c.simple = false
 	c.home.charge(c, false, func(h *held) { h.cost = fallbackCost })
 }
 
-// connState learns from net/http when a connection of HTTP/2 has streams, and when
+// ConnState learns from net/http when a connection of HTTP/2 has streams, and when
 // requests have been answered.
 func ConnState(conn net.Conn, state http.ConnState) {
 	secure, ok := conn.(*tls.Conn)
 	if !ok {
 		return
 	}
-	c, ok := secure.NetConn().(*Client)
+	c, ok := secure.NetConn().(*Conn)
 	if !ok {
 		return
 	}
@@ -308,7 +308,7 @@ func ConnState(conn net.Conn, state http.ConnState) {
 
 // chargeStreams counts all streams that the client may have, if it has any. It may
 // be called more than once, and too late.
-func (c *Client) chargeStreams() {
+func (c *Conn) chargeStreams() {
 	c.home.charge(c, false, func(h *held) {
 		if h.streams > 0 {
 			h.streams = streamsCost
@@ -316,7 +316,7 @@ func (c *Client) chargeStreams() {
 	})
 }
 
-// dropRequests lets go of each request once it is answered. Left to itself
+// DropRequests lets go of each request once it is answered. Left to itself
 // net/http keeps all of its headers until the client has taken in the answer.
 func DropRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

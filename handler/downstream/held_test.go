@@ -14,20 +14,20 @@ import (
 )
 
 // newHolders are the connections of a listener, without any network.
-func newHolders(max int) *Clients {
-	s := &Clients{Max: max, useful: max, log: slog.New(slog.DiscardHandler)}
+func newHolders(max int) *Listener {
+	s := &Listener{Max: max, maxBusy: max, log: slog.New(slog.DiscardHandler)}
 	s.freed.L = &s.mu
 	return s
 }
 
-func (s *Clients) join() *Client {
-	c := &Client{TCPConn: &net.TCPConn{}, home: s}
+func (s *Listener) join() *Conn {
+	c := &Conn{TCPConn: &net.TCPConn{}, home: s}
 	s.add(c)
 	return c
 }
 
 // isThere reports whether a connection has not had to make way.
-func (c *Client) isThere() bool { return c.place != nil }
+func (c *Conn) isThere() bool { return c.place != nil }
 
 // TestWhoHoldsMuchForLongMakesWay: neither those who hold much for a moment, nor
 // those who hold little for long, nor those who hold no more than their share.
@@ -41,7 +41,7 @@ func TestWhoHoldsMuchForLongMakesWay(t *testing.T) {
 		small.count(2 * share)
 		large.count(20 * share)
 		time.Sleep(time.Second)
-		var brief []*Client
+		var brief []*Conn
 		for range 3 {
 			c := s.join()
 			c.count(24 * share)
@@ -121,12 +121,12 @@ func TestReadingWaitsForThoseWhoEnd(t *testing.T) {
 func TestWhatIsHeldIsGivenBack(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]struct {
-		give func(*Client)
+		give func(*Conn)
 		left int64
 	}{
-		"answered":    {(*Client).letGo, simpleCost + aheadBytes*headFactor},
-		"a valid key": {func(c *Client) { c.Enter() }, 0},
-		"the end":     {func(c *Client) { c.Close() }, 0},
+		"answered":    {(*Conn).letGo, simpleCost + aheadBytes*headFactor},
+		"a valid key": {func(c *Conn) { c.Enter() }, 0},
+		"the end":     {func(c *Conn) { c.Close() }, 0},
 	} {
 		s := newHolders(100)
 		c := s.join()

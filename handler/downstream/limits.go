@@ -4,22 +4,22 @@ import (
 	"time"
 )
 
-// headerTimeout is how long a client may take for a request's head.
+// HeaderTimeout is how long a client may take for a request's head.
 const HeaderTimeout = 10 * time.Second
 
 // strangersTimeout is how long a client that never had a valid key may
 // take to read why it is refused.
 const strangersTimeout = 10 * time.Second
 
-// idleTimeout is how long a connection may wait for its next request.
+// IdleTimeout is how long a connection may wait for its next request.
 const IdleTimeout = 2 * time.Minute
 
-// maxHeaderBytes bounds a request's head: 64 KiB.
+// MaxHeaderBytes bounds a request's head: 64 KiB.
 const MaxHeaderBytes = 64 << 10
 
 const (
 
-	// maxFrame bounds a frame of HTTP/2: 16 KiB, the least there is. A
+	// MaxFrame bounds a frame of HTTP/2: 16 KiB, the least there is. A
 	// connection keeps a buffer of its largest frame, key or no key, and left
 	// to itself net/http lets that be 1 MiB.
 	MaxFrame = 16 << 10
@@ -27,11 +27,11 @@ const (
 
 const CutGrace = time.Second
 
-// lingering is how long a client that has been refused may go on sending its
+// Lingering is how long a client that has been refused may go on sending its
 // body, so that it gets to read why.
 const Lingering = time.Second
 
-// maxConnections is how many connections clients may have at once where
+// MaxConnections is how many connections clients may have at once where
 // nobody says otherwise.
 const MaxConnections = 10_000
 
@@ -42,8 +42,8 @@ const (
 	maxSpare = 64
 )
 
-// patience is how long to wait for a client that does not read.
-func Patience(known bool, stalled time.Duration) time.Duration {
+// WriteTimeout is how long to wait for a client that does not read.
+func WriteTimeout(known bool, stalled time.Duration) time.Duration {
 	if known {
 		return stalled
 	}

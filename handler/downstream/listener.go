@@ -11,27 +11,27 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// clients is a listener that knows the connections it has accepted, and keeps
+// Listener is a listener that knows the connections it has accepted, and keeps
 // no more than max of them. One that carries no request with a valid key makes
 // way for a new one: of those that never have carried any the oldest, unless
 // they are so few that it may just have come, or else one that has long carried
 // none. So whoever has no key cannot keep those out who have one. A few carry no
 // request, and so whoever comes when the others all do is told so.
-type Clients struct {
+type Listener struct {
 	net.Listener
 	Max     int
-	useful  int           // how many may carry requests
+	maxBusy int           // how many may carry requests
 	stalled time.Duration // a client with a key may pause for so long, also at an answer's end
 	secure  bool          // they speak TLS
 	log     *slog.Logger
 
 	busy atomic.Int64 // connections that carry requests with a valid key
 
-	mu        sync.Mutex
-	strangers list.List // of *client: never a valid key
-	known     list.List // of *client
-	told      time.Time // when the log last said that there are too many
-	refused   time.Time // when it last said that too many carry requests
+	mu              sync.Mutex
+	unauthenticated list.List // of *client: never a valid key
+	authenticated   list.List // of *client
+	told            time.Time // when the log last said that there are too many
+	refused         time.Time // when it last said that too many carry requests
 
 	held          int64 // what all of them hold without a valid key, see charge
 	ending        int64 // what those held that have been closed for it, and have not ended
@@ -42,7 +42,7 @@ type Clients struct {
 	firstStreams time.Duration // 0: the constant
 }
 
-// clientOptions say how a listener treats clients.
+// ClientOptions say how a listener treats clients.
 type ClientOptions struct {
 	Connections int           // at once
 	Stalled     time.Duration // a client with a key may pause for so long
@@ -52,10 +52,10 @@ type ClientOptions struct {
 	FirstStreams time.Duration // 0: the constant
 }
 
-// newClients makes a listener one of clients.
-func NewClients(l net.Listener, o ClientOptions) *Clients {
-	c := &Clients{
-		Listener: l, Max: o.Connections, useful: o.Connections - min(o.Connections/8, maxSpare),
+// NewClients makes a listener one of clients.
+func NewClients(l net.Listener, o ClientOptions) *Listener {
+	c := &Listener{
+		Listener: l, Max: o.Connections, maxBusy: o.Connections - min(o.Connections/8, maxSpare),
 		stalled: o.Stalled, secure: o.Secure, log: o.Log, firstStreams: o.FirstStreams,
 	}
 	c.freed.L = &c.mu
@@ -63,7 +63,7 @@ func NewClients(l net.Listener, o ClientOptions) *Clients {
 }
 
 // Accept waits for a connection for which there is room, or can be made.
-func (s *Clients) Accept() (net.Conn, error) {
+func (s *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := s.Listener.Accept()
 		if err != nil {
@@ -73,7 +73,7 @@ func (s *Clients) Accept() (net.Conn, error) {
 		if !ok {
 			return conn, nil
 		}
-		c := &Client{TCPConn: tcp, io: socket.New(tcp), home: s}
+		c := &Conn{TCPConn: tcp, io: socket.New(tcp), home: s}
 		if s.add(c) {
 			return c, nil
 		}
@@ -81,21 +81,21 @@ func (s *Clients) Accept() (net.Conn, error) {
 	}
 }
 
-func (s *Clients) add(c *Client) bool {
+func (s *Listener) add(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.strangers.Len()+s.known.Len() >= s.Max {
+	if s.unauthenticated.Len()+s.authenticated.Len() >= s.Max {
 		if time.Since(s.told) > time.Minute {
 			s.told = time.Now()
-			s.log.Warn("as many connections as there may be: those not in use make way", "connections", s.Max, "without_key", s.strangers.Len())
+			s.log.Warn("as many connections as there may be: those not in use make way", "connections", s.Max, "without_key", s.unauthenticated.Len())
 		}
-		dispensable := s.dispensable()
+		dispensable := s.evictable()
 		if dispensable == nil {
 			return false
 		}
 		s.evict(dispensable)
 	}
-	c.place = s.strangers.PushBack(c)
+	c.place = s.unauthenticated.PushBack(c)
 	c.held.cost = simpleCost
 	if s.secure {
 		c.held.cost = secureCost
@@ -106,15 +106,15 @@ func (s *Clients) add(c *Client) bool {
 	return true
 }
 
-// dispensable is the connection to be closed for another, or nil.
-func (s *Clients) dispensable() *Client {
-	if s.strangers.Len() <= s.Max/8 {
+// evictable is the connection to be closed for another, or nil.
+func (s *Listener) evictable() *Conn {
+	if s.unauthenticated.Len() <= s.Max/8 {
 		if c := s.idleKnown(); c != nil {
 			return c
 		}
 	}
-	for e := s.strangers.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*Client); c.busy.Load() == 0 { // it may just be showing its first key
+	for e := s.unauthenticated.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*Conn); c.busy.Load() == 0 { // it may just be showing its first key
 			return c
 		}
 	}
@@ -123,40 +123,40 @@ func (s *Clients) dispensable() *Client {
 
 // idleKnown is a connection that has carried no request since it was last looked
 // at; nil if all do now.
-func (s *Clients) idleKnown() *Client {
-	if s.busy.Load() >= int64(s.known.Len()) {
+func (s *Listener) idleKnown() *Conn {
+	if s.busy.Load() >= int64(s.authenticated.Len()) {
 		return nil // as the look would find out
 	}
-	for range 2 * s.known.Len() { // at the second look none has been used since the first
-		c := s.known.Front().Value.(*Client)
+	for range 2 * s.authenticated.Len() { // at the second look none has been used since the first
+		c := s.authenticated.Front().Value.(*Conn)
 		if used := c.used.Swap(false); !used && c.busy.Load() == 0 {
 			return c
 		}
-		s.known.MoveToBack(c.place)
+		s.authenticated.MoveToBack(c.place)
 	}
 	return nil
 }
 
 // remove forgets a connection, with the lock held.
-func (s *Clients) remove(c *Client) {
+func (s *Listener) remove(c *Conn) {
 	s.forgive(c)
 	switch {
 	case c.place == nil:
 	case c.known.Load():
-		s.known.Remove(c.place)
+		s.authenticated.Remove(c.place)
 	default:
-		s.strangers.Remove(c.place)
+		s.unauthenticated.Remove(c.place)
 	}
 	c.place = nil
 }
 
 // tellOfRefusals says now and then that there is no room. To which limit a refusal
 // is due does not show in its own line.
-func (s *Clients) tellOfRefusals() {
+func (s *Listener) tellOfRefusals() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Since(s.refused) > time.Minute {
 		s.refused = time.Now()
-		s.log.Warn("as many connections carry requests as may: further ones get 503", "connections", s.useful)
+		s.log.Warn("as many connections carry requests as may: further ones get 503", "connections", s.maxBusy)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"net/http"
 )
 
-// endUnclear ends the connection after a request that a server in front may have
+// EndUnclear ends the connection after a request that a server in front may have
 // taken to be longer or shorter than it is: what follows on the connection could
 // be someone else's. RFC 9112 section 6.1 asks for that where a request has both
 // a Transfer-Encoding and a Content-Length, or is chunked HTTP/1.0; net/http

@@ -12,11 +12,11 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
-// plainAnswer is the http.ResponseWriter of a plain request. It differs from
+// simpleResponse is the http.ResponseWriter of a plain request. It differs from
 // net/http's in that what is flushed goes out in one piece, head and all, and
 // an answer whose length is announced goes out with its last byte.
-type plainAnswer struct {
-	conn    *plainConn
+type simpleResponse struct {
+	conn    *simpleConn
 	header  http.Header
 	isHead  bool // what is written is left out
 	noBody  bool // the status has none
@@ -38,17 +38,17 @@ const plainBufferSize = 4 << 10
 var plainBuffers = sync.Pool{New: func() any { return &plainBuffer{make([]byte, 0, plainBufferSize)} }}
 
 // begin makes the answer ready for a request.
-func (a *plainAnswer) begin(r *http.Request) {
+func (a *simpleResponse) begin(r *http.Request) {
 	clear(a.header)
-	*a = plainAnswer{conn: a.conn, header: a.header, isHead: r.Method == http.MethodHead, last: r.Close}
+	*a = simpleResponse{conn: a.conn, header: a.header, isHead: r.Method == http.MethodHead, last: r.Close}
 }
 
 // Header implements http.ResponseWriter.
-func (a *plainAnswer) Header() http.Header { return a.header }
+func (a *simpleResponse) Header() http.Header { return a.header }
 
 // WriteHeader implements http.ResponseWriter. The head is written with what
 // follows, so that headers may still be set until then.
-func (a *plainAnswer) WriteHeader(status int) {
+func (a *simpleResponse) WriteHeader(status int) {
 	if a.status != 0 {
 		return
 	}
@@ -57,7 +57,7 @@ func (a *plainAnswer) WriteHeader(status int) {
 }
 
 // Write implements http.ResponseWriter.
-func (a *plainAnswer) Write(p []byte) (int, error) {
+func (a *simpleResponse) Write(p []byte) (int, error) {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
@@ -87,20 +87,20 @@ func (a *plainAnswer) Write(p []byte) (int, error) {
 	return a.written(len(p))
 }
 
-func (a *plainAnswer) writeChunk(p []byte) (int, error) {
+func (a *simpleResponse) writeChunk(p []byte) (int, error) {
 	b := strconv.AppendInt(a.out.bytes, int64(len(p)), 16)
 	b = append(b, "\r\n"...)
 	if len(b)+len(p) > plainBufferSize {
 		a.out.bytes = b
-		a.flush(p, http1.Crlf)
+		a.flush(p, http1.CRLF)
 		return a.written(len(p))
 	}
 	b = append(b, p...)
-	a.out.bytes = append(b, http1.Crlf...)
+	a.out.bytes = append(b, http1.CRLF...)
 	return a.written(len(p))
 }
 
-func (a *plainAnswer) written(n int) (int, error) {
+func (a *simpleResponse) written(n int) (int, error) {
 	if a.err != nil {
 		return 0, a.err
 	}
@@ -108,7 +108,7 @@ func (a *plainAnswer) written(n int) (int, error) {
 }
 
 // hold sees to it that there is a buffer.
-func (a *plainAnswer) hold() {
+func (a *simpleResponse) hold() {
 	if a.out == nil {
 		a.out = plainBuffers.Get().(*plainBuffer)
 		a.out.bytes = a.out.bytes[:0]
@@ -117,7 +117,7 @@ func (a *plainAnswer) hold() {
 
 // writeHead writes the head, if that has not been done. Length is that of the
 // body where the headers do not say it; -1: not known.
-func (a *plainAnswer) writeHead(length int64) {
+func (a *simpleResponse) writeHead(length int64) {
 	a.hold()
 	if a.begun {
 		return
@@ -185,7 +185,7 @@ var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
 
 // FlushError sends what has been written, the head at least. It is what
 // http.ResponseController calls.
-func (a *plainAnswer) FlushError() error {
+func (a *simpleResponse) FlushError() error {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
@@ -195,7 +195,7 @@ func (a *plainAnswer) FlushError() error {
 }
 
 // flush sends what has been gathered, and what follows it.
-func (a *plainAnswer) flush(more ...[]byte) {
+func (a *simpleResponse) flush(more ...[]byte) {
 	if a.out == nil {
 		return
 	}
@@ -214,7 +214,7 @@ func (a *plainAnswer) flush(more ...[]byte) {
 
 // finish sends what is left. It reports whether the answer is whole and was not
 // to be the last on its connection.
-func (a *plainAnswer) finish() (more bool) {
+func (a *simpleResponse) finish() (more bool) {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
@@ -230,20 +230,20 @@ func (a *plainAnswer) finish() (more bool) {
 }
 
 // SetReadDeadline is what http.ResponseController calls.
-func (a *plainAnswer) SetReadDeadline(t time.Time) error {
+func (a *simpleResponse) SetReadDeadline(t time.Time) error {
 	a.conn.rearm.Store(true)
 	return a.conn.client.SetReadDeadline(t)
 }
 
 // SetWriteDeadline is what http.ResponseController calls.
-func (a *plainAnswer) SetWriteDeadline(t time.Time) error {
+func (a *simpleResponse) SetWriteDeadline(t time.Time) error {
 	a.conn.hurry.Store(true)
 	return a.conn.client.SetWriteDeadline(t)
 }
 
 // EnableFullDuplex is what http.ResponseController calls. Nothing is read here
 // but what the handler asks for.
-func (a *plainAnswer) EnableFullDuplex() error { return nil }
+func (a *simpleResponse) EnableFullDuplex() error { return nil }
 
 // date is the time in the form of a Date header, to the second.
 func date() string {

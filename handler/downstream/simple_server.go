@@ -17,7 +17,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// plainServer serves the requests that come in the clear and are plain, see
+// SimpleServer serves the requests that come in the clear and are plain, see
 // readPlain, at half of what net/http takes for one, in time and in memory. It
 // has no goroutine beside that of the connection, as departures tell it that a
 // client has left; no buffer while it waits; and nothing to decide, since what is
@@ -25,19 +25,19 @@ import (
 // not plain, or has not come in one piece, a connection goes to net/http for good,
 // with all that has been read of it. So it is still net/http that faces what the
 // internet sends.
-type PlainServer struct {
+type SimpleServer struct {
 	Handler    http.Handler
 	Log        *log.Logger
 	HeadTime   time.Duration // for a first head
-	Departures *departures
-	Rest       *handover // the connections that are for net/http
+	Departures *hangups
+	Rest       *fallback // the connections that are for net/http
 
 	closing atomic.Bool
 	conns   sync.WaitGroup
 }
 
-// serve accepts connections until the listener is closed, and then returns why.
-func (s *PlainServer) Serve(l net.Listener) error {
+// Serve accepts connections until the listener is closed, and then returns why.
+func (s *SimpleServer) Serve(l net.Listener) error {
 	s.conns.Add(1) // shutdown may only wait while nobody begins with none
 	defer s.conns.Done()
 	for pause := time.Duration(0); ; {
@@ -52,7 +52,7 @@ func (s *PlainServer) Serve(l net.Listener) error {
 			return err
 		}
 		pause = 0
-		client, ok := c.(*Client)
+		client, ok := c.(*Conn)
 		if !ok || !s.Departures.watch(client) {
 			if ok {
 				client.fallBack()
@@ -65,12 +65,12 @@ func (s *PlainServer) Serve(l net.Listener) error {
 	}
 }
 
-// shutdown ends the connections that wait for a request at once and the others
+// Shutdown ends the connections that wait for a request at once and the others
 // after their answer, and returns when there are none left. If the context ends
 // before that, it closes them and returns.
-func (s *PlainServer) Shutdown(ctx context.Context) {
+func (s *SimpleServer) Shutdown(ctx context.Context) {
 	s.closing.Store(true)
-	s.Departures.each(func(c *Client) { c.SetReadDeadline(socket.LongAgo) })
+	s.Departures.each(func(c *Conn) { c.SetReadDeadline(socket.LongAgo) })
 	over := make(chan struct{})
 	go func() { s.conns.Wait(); close(over) }()
 	select {
@@ -80,23 +80,23 @@ func (s *PlainServer) Shutdown(ctx context.Context) {
 	}
 }
 
-// close closes all connections, and ends what runs on them.
-func (s *PlainServer) Close() {
+// Close closes all connections, and ends what runs on them.
+func (s *SimpleServer) Close() {
 	s.closing.Store(true)
-	s.Departures.each(func(c *Client) {
+	s.Departures.each(func(c *Conn) {
 		c.Close()
-		c.departure.Leave() // of that the kernel does not tell
+		c.departure.End() // of that the kernel does not tell
 	})
 }
 
-// plainConn is a connection that plainServer serves.
-type plainConn struct {
-	client *Client
+// simpleConn is a connection that plainServer serves.
+type simpleConn struct {
+	client *Conn
 	from   string // the client's address
 	in     []byte // what has been read and not been used; in space
-	space  *socket.Space
+	space  *socket.Buffer
 	unread int64 // of the body
-	answer plainAnswer
+	answer simpleResponse
 
 	first  bool        // request
 	posted bool        // the one before had a body, or might have
@@ -109,9 +109,9 @@ type plainConn struct {
 // deadline is not set anew for every request.
 const idleSlack = 5 * time.Second
 
-func (s *PlainServer) serveConn(client *Client) {
-	c := &plainConn{client: client, from: client.RemoteAddr().String(), first: true}
-	c.answer = plainAnswer{conn: c, header: make(http.Header, 8)}
+func (s *SimpleServer) serveConn(client *Conn) {
+	c := &simpleConn{client: client, from: client.RemoteAddr().String(), first: true}
+	c.answer = simpleResponse{conn: c, header: make(http.Header, 8)}
 	ours := true
 	defer func() {
 		s.Departures.forget(client)
@@ -143,7 +143,7 @@ func (s *PlainServer) serveConn(client *Client) {
 			ours = false
 			client.SetReadDeadline(time.Time{})
 			client.fallBack()
-			over := &handedOver{Client: client, read: bytes.Clone(c.in)}
+			over := &rewound{Conn: client, read: bytes.Clone(c.in)}
 			if c.first {
 				over.until = c.until
 			}
@@ -158,7 +158,7 @@ func (s *PlainServer) serveConn(client *Client) {
 
 // await returns once there is something to read, or, with an error, once nothing
 // more is to come.
-func (c *plainConn) await(s *PlainServer) (err error) {
+func (c *simpleConn) await(s *SimpleServer) (err error) {
 	if len(c.in) > 0 {
 		return nil
 	}
@@ -178,7 +178,7 @@ func (c *plainConn) await(s *PlainServer) (err error) {
 }
 
 // serveRequest reports whether another request may follow.
-func (s *PlainServer) serveRequest(c *plainConn, r *http.Request, head int) (more bool) {
+func (s *SimpleServer) serveRequest(c *simpleConn, r *http.Request, head int) (more bool) {
 	c.use(head)
 	r.Body = http.NoBody
 	if c.unread = r.ContentLength; c.unread > 0 {
@@ -199,7 +199,7 @@ func (s *PlainServer) serveRequest(c *plainConn, r *http.Request, head int) (mor
 }
 
 // Read reads the body of the request.
-func (c *plainConn) Read(p []byte) (n int, err error) {
+func (c *simpleConn) Read(p []byte) (n int, err error) {
 	if c.unread == 0 {
 		return 0, io.EOF
 	}
@@ -219,24 +219,24 @@ func (c *plainConn) Read(p []byte) (n int, err error) {
 }
 
 // Close does nothing: what is left of a body ends the connection.
-func (c *plainConn) Close() error { return nil }
+func (c *simpleConn) Close() error { return nil }
 
 // use takes n bytes out of what has been read.
-func (c *plainConn) use(n int) {
+func (c *simpleConn) use(n int) {
 	if c.in = c.in[n:]; len(c.in) == 0 {
 		c.release()
 	}
 }
 
-func (c *plainConn) release() {
-	c.space.GiveBack()
+func (c *simpleConn) release() {
+	c.space.Release()
 	c.space, c.in = nil, nil
 }
 
 // linger lets a client that is still sending read the answer: if the connection
 // were closed at once, what it sends would be answered by a reset, and the
 // answer lost. It takes in no more than the request's body, and keeps none of it.
-func (c *plainConn) linger() {
+func (c *simpleConn) linger() {
 	c.skip()
 	if c.unread == 0 {
 		return
@@ -251,7 +251,7 @@ func (c *plainConn) linger() {
 }
 
 // skip lets go of what has been read.
-func (c *plainConn) skip() {
+func (c *simpleConn) skip() {
 	c.unread -= min(c.unread, int64(len(c.in)))
 	c.release()
 }

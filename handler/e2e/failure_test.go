@@ -619,7 +619,7 @@ func TestOutcomesAreListed(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"dial", "timeout", "reset", "other"} {
-		if !slices.Contains(upstream.UpstreamErrors(), kind) {
+		if !slices.Contains(upstream.Errors(), kind) {
 			t.Errorf("%q is no kind of failure", kind)
 		}
 	}

@@ -25,7 +25,7 @@ func TestARealOllama(t *testing.T) {
 	if host == "" {
 		t.Skip("OLLAMA_HOST is not set: nothing was tried against a real Ollama")
 	}
-	upstream, err := upstream.ParseUpstream(host)
+	upstream, err := upstream.ParseURL(host)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@ package handlertest
 
 import "time"
 
-// deaf is a Recorder that hears nothing.
+// Deaf is a Recorder that hears nothing.
 type Deaf struct{}
 
 func (Deaf) RequestStarted(route int) {}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// names is a name server in process: one name, and what it stands for.
+// Names is a name server in process: one name, and what it stands for.
 type Names struct {
 	mu    sync.Mutex
 	code  dnsmessage.RCode

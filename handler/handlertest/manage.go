@@ -16,7 +16,7 @@ func AsManager(s *Site, t *testing.T, method, path, body string, headers ...stri
 	return w.Answer(method)
 }
 
-// eventually tries until it is so.
+// Eventually tries until it is so.
 func Eventually(s *Site, t *testing.T, so func() bool) {
 	t.Helper()
 	late := time.After(Patience)

@@ -213,9 +213,9 @@ func (s *Spy) audit(t *testing.T) {
 	words := map[string][]string{
 		"Refused":         handler.RefusalReasons(),
 		"StreamEnded":     handler.StreamOutcomes(),
-		"UpstreamFailed":  upstream.UpstreamErrors(),
-		"UpstreamEntered": upstream.UpstreamChoices(),
-		"UpstreamRetried": upstream.UpstreamRetries(),
+		"UpstreamFailed":  upstream.Errors(),
+		"UpstreamEntered": upstream.Choices(),
+		"UpstreamRetried": upstream.Retries(),
 		"RequestEnded":    {"GET", "HEAD", "POST", "DELETE", "other"},
 	}
 	for what, known := range words {

@@ -5,7 +5,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
 )
 
-// inForce says that nothing much is.
+// InForce says that nothing much is.
 type InForce struct{}
 
 func (InForce) Revocations() int { return 7 }
@@ -14,8 +14,8 @@ func (InForce) RevocationsHash() uint64 { return 0xabc }
 
 func (InForce) SecretFingerprint() uint64 { return 0xdef }
 
-// totals are those of a recorder that has nothing to tell.
+// Totals are those of a recorder that has nothing to tell.
 func Totals() status.Totals { return status.Totals{FirstByteBounds: []float64{0.1, 1, 10}} }
 
-// seen makes a server one that can be looked at.
+// Seen makes a server one that can be looked at.
 func Seen(s *server.Server) { s.Totals, s.InForce, s.Version = Totals, InForce{}, "v1.2.3" }

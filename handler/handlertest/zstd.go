@@ -10,7 +10,7 @@ import (
 
 const Compressed = "Content-Encoding: zstd"
 
-// farReaching compresses a body, and announces that it may refer 8 MiB back.
+// FarReaching compresses a body, and announces that it may refer 8 MiB back.
 func FarReaching(t *testing.T, text string) string {
 	t.Helper()
 	var b bytes.Buffer

@@ -5,17 +5,17 @@ import (
 	"io"
 )
 
-// chunking reads the framing of a chunked body, in pieces of any size.
-type Chunking struct {
-	state chunkingState
+// Dechunker reads the framing of a chunked body, in pieces of any size.
+type Dechunker struct {
+	state dechunkerState
 	left  int64 // of the chunk
 	line  int   // digits of a size, or bytes of a line that are read over
 }
 
-type chunkingState int
+type dechunkerState int
 
 const (
-	chunkSize chunkingState = iota // expects its first digit
+	chunkSize dechunkerState = iota // expects its first digit
 	chunkSizeMore
 	chunkPadding
 	chunkExtension
@@ -40,10 +40,10 @@ const maxChunkLine = 4 << 10
 // maxSizeDigits bounds a size, zeros and all: 16 digits, as in net/http.
 const maxSizeDigits = 16
 
-// decode moves what belongs to the body to the front of b. It returns how much
+// Decode moves what belongs to the body to the front of b. It returns how much
 // that is, and how much of b it has read: all, unless there is an error. That is
 // io.EOF at the end of the body.
-func (c *Chunking) Decode(b []byte) (n, used int, err error) {
+func (c *Dechunker) Decode(b []byte) (n, used int, err error) {
 	for used < len(b) {
 		if c.state == chunkData {
 			piece := b[used:min(int64(len(b)), int64(used)+c.left)]
@@ -65,8 +65,8 @@ func (c *Chunking) Decode(b []byte) (n, used int, err error) {
 }
 
 // step reads one byte of the framing, and reports whether it may stand there.
-func (c *Chunking) step(b byte) bool {
-	expect := func(want byte, next chunkingState) bool {
+func (c *Dechunker) step(b byte) bool {
+	expect := func(want byte, next dechunkerState) bool {
 		c.state = next
 		return b == want
 	}
@@ -132,7 +132,7 @@ func (c *Chunking) step(b byte) bool {
 }
 
 // afterSize reads a byte that follows a size.
-func (c *Chunking) afterSize(b byte) bool {
+func (c *Dechunker) afterSize(b byte) bool {
 	switch b {
 	case '\r':
 		c.state = chunkSizeEnd

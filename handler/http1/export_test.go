@@ -18,7 +18,7 @@ func ReadPlain(b []byte) (r *http.Request, head int) {
 
 // IsPlainResponse reports whether a response is one, and how long its head is.
 func IsPlainResponse(b []byte, to *http.Request) (r *http.Response, head int) {
-	plain := new(PlainResponse)
+	plain := new(Response)
 	if head = plain.Read(b, to); head == 0 {
 		return nil, 0
 	}
@@ -28,7 +28,7 @@ func IsPlainResponse(b []byte, to *http.Request) (r *http.Response, head int) {
 // Unchunk reads a chunked body that comes in the given pieces. Used is how much of
 // them belongs to it.
 func Unchunk(pieces ...[]byte) (body []byte, used int, err error) {
-	var c Chunking
+	var c Dechunker
 	for _, piece := range pieces {
 		b := bytes.Clone(piece)
 		n, read, err := c.Decode(b)

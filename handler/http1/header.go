@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxPlainHeaders is how many headers a plain request or response may have.
-const maxPlainHeaders = 32
+// maxHeaders is how many headers a plain request or response may have.
+const maxHeaders = 32
 
 // ordinaryHeaders is how many they have mostly.
 const ordinaryHeaders = 6
@@ -85,7 +85,7 @@ func addHeader(h http.Header, name, value string, values []string) []string {
 	return values[:n+1]
 }
 
-// isToken reports whether s is what HTTP calls one: no header has another name.
+// IsToken reports whether s is what HTTP calls one: no header has another name.
 func IsToken(s string) bool {
 	for i := range len(s) {
 		if !isTokenByte(s[i]) {
@@ -97,4 +97,4 @@ func IsToken(s string) bool {
 
 func isTokenByte(c byte) bool { return kinds[c]&token != 0 }
 
-var Crlf = []byte("\r\n")
+var CRLF = []byte("\r\n")

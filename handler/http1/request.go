@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// maxPlainBody is the most that a plain request may announce: 1 MiB.
-const maxPlainBody = 1 << 20
+// maxBody is the most that a plain request may announce: 1 MiB.
+const maxBody = 1 << 20
 
 // plainRequest is a request that nothing can take for another: there is one way
 // to read it, and every server reads it so. All that it needs is in one piece.
@@ -41,8 +41,8 @@ func ReadRequest(ctx context.Context, b []byte, from string) (r *Request, head i
 	method, rest, _ := strings.Cut(text, " ")
 	target, rest, _ := strings.Cut(rest, " ")
 	rest, ok := strings.CutPrefix(rest, "HTTP/1.1\r\n")
-	method = plainMethod(method)
-	if !ok || method == "" || !isPlainPath(target) {
+	method = simpleMethod(method)
+	if !ok || method == "" || !isSimplePath(target) {
 		return nil, 0
 	}
 	r = &Request{url: url.URL{Path: target}}
@@ -50,7 +50,7 @@ func ReadRequest(ctx context.Context, b []byte, from string) (r *Request, head i
 		Method: method, URL: &r.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: target, RemoteAddr: from,
 	}).WithContext(ctx)
 	lines := strings.Count(rest, "\n")
-	if lines > maxPlainHeaders {
+	if lines > maxHeaders {
 		return nil, 0
 	}
 	r.Header, r.values = make(http.Header, ordinaryHeaders), slices.Grow(r.few[:0], lines)
@@ -67,9 +67,9 @@ func ReadRequest(ctx context.Context, b []byte, from string) (r *Request, head i
 	return r, end + len(crlfcrlf)
 }
 
-// plainMethod gives the method that s spells, or nothing. It is no part of the
+// simpleMethod gives the method that s spells, or nothing. It is no part of the
 // head that s is of, which a label would keep in memory for good.
-func plainMethod(s string) string {
+func simpleMethod(s string) string {
 	for _, method := range [...]string{http.MethodPost, http.MethodGet, http.MethodHead, http.MethodDelete} {
 		if s == method {
 			return method
@@ -78,9 +78,9 @@ func plainMethod(s string) string {
 	return ""
 }
 
-// isPlainPath leaves out whatever a path can be spelt in several ways with, and
+// isSimplePath leaves out whatever a path can be spelt in several ways with, and
 // queries.
-func isPlainPath(s string) bool {
+func isSimplePath(s string) bool {
 	if s == "" || s[0] != '/' || len(s) > 1 && s[1] == '/' {
 		return false
 	}
@@ -96,7 +96,7 @@ func isPlainPath(s string) bool {
 func (r *Request) take(name, value string) bool {
 	switch name {
 	case "Host":
-		if r.Host != "" || !isPlainHost(value) {
+		if r.Host != "" || !isSimpleHost(value) {
 			return false
 		}
 		r.Host = value
@@ -106,7 +106,7 @@ func (r *Request) take(name, value string) bool {
 			return false
 		}
 		length, err := strconv.ParseUint(value, 10, 32)
-		if err != nil || length > maxPlainBody {
+		if err != nil || length > maxBody {
 			return false
 		}
 		r.ContentLength = int64(length)
@@ -126,7 +126,7 @@ func (r *Request) take(name, value string) bool {
 	return true
 }
 
-func isPlainHost(s string) bool {
+func isSimpleHost(s string) bool {
 	for i := range len(s) {
 		if kinds[s[i]]&(letter|digit) == 0 && strings.IndexByte("-.:[]", s[i]) < 0 {
 			return false

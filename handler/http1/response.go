@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// plainResponse is a response of Ollama's that there is one way to read. All that
+// Response is a response of Ollama's that there is one way to read. All that
 // it needs is in one piece.
-type PlainResponse struct {
+type Response struct {
 	http.Response
 	values []string // of the headers
 	few    [ordinaryHeaders]string
 }
 
-// read reads the response with which b begins, and says how long its head is. If
+// Read reads the response with which b begins, and says how long its head is. If
 // the head is not all there, or anything but plain, it returns 0: then it is for
 // net/http. The response's Body is not set. r must be new.
 //
 // A head is plain if its lines are as those of a plain request, see readPlain, its
 // status goes with a body, and either one Content-Length says how long that is or
 // it is chunked and nothing else. The connection stays open after it.
-func (r *PlainResponse) Read(b []byte, to *http.Request) (head int) {
+func (r *Response) Read(b []byte, to *http.Request) (head int) {
 	end := bytes.Index(b, crlfcrlf)
 	if end < 0 || to.Method == http.MethodHead {
 		return 0
@@ -48,7 +48,7 @@ func (r *PlainResponse) Read(b []byte, to *http.Request) (head int) {
 		Header: make(http.Header, ordinaryHeaders), ContentLength: -1, Request: to,
 	}
 	lines := strings.Count(rest, "\n")
-	if lines > maxPlainHeaders {
+	if lines > maxHeaders {
 		return 0
 	}
 	r.values = slices.Grow(r.few[:0], lines)
@@ -68,7 +68,7 @@ func (r *PlainResponse) Read(b []byte, to *http.Request) (head int) {
 var chunkedOnly = []string{"chunked"}
 
 // take takes a header in, and reports whether it is plain.
-func (r *PlainResponse) take(name, value string) bool {
+func (r *Response) take(name, value string) bool {
 	switch name {
 	case "Content-Length":
 		length, err := strconv.ParseUint(value, 10, 63)

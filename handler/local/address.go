@@ -59,7 +59,7 @@ func hostOf(hostport string) string {
 	return strings.Trim(hostport, "[]")
 }
 
-// isLoopback reports whether the host, a name or an address, is this machine's
+// IsLoopback reports whether the host, a name or an address, is this machine's
 // own and nobody else's. Of names only localhost is.
 func IsLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {

@@ -16,12 +16,12 @@ var (
 	errForeignOrigin = errors.New("this port does not serve web pages of other origins")
 )
 
-// checkLocal returns an error if the request might come from a web page in the
+// CheckLoopback returns an error if the request might come from a web page in the
 // user's browser. Such a page can send here whatever it likes, and if the name
 // that it was loaded from now leads here (DNS rebinding), also read the answer.
 // The browser tells by Host, Origin and Sec-Fetch-Site. A request without any
 // Host comes from no browser.
-func CheckLocal(r *http.Request) error {
+func CheckLoopback(r *http.Request) error {
 	if r.Host != "" && !IsLoopback(hostOf(r.Host)) {
 		return errForeignHost
 	}
@@ -41,11 +41,11 @@ func CheckLocal(r *http.Request) error {
 
 var errForeignName = errors.New("ask by address, such as http://127.0.0.1:9464, or let the name in with --metrics-host")
 
-// ownNames are names by which the private listener may be asked, beside those that
+// OwnNames are names by which the private listener may be asked, beside those that
 // no stranger can own.
 type OwnNames []string
 
-// only serves what web pages of others must not see.
+// Only serves what web pages of others must not see.
 func (n OwnNames) Only(h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()

@@ -6,9 +6,9 @@ import (
 	"mime/multipart"
 )
 
-// formModel reads the field "model" of a multipart form: the first that is no
+// ReadForm reads the field "model" of a multipart form: the first that is no
 // file, as http.Request.FormValue does.
-func FormModel(contentType string, body io.Reader) (string, error) {
+func ReadForm(contentType string, body io.Reader) (string, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {
 		return "", ErrUnreadable

@@ -9,7 +9,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// maxList bounds an answer that lists models: 16 MiB, some tens of thousands.
+// MaxList bounds an answer that lists models: 16 MiB, some tens of thousands.
 const MaxList = 16 << 20
 
 var ErrBadList = errors.New("the list of models cannot be read")
@@ -17,9 +17,9 @@ var ErrBadList = errors.New("the list of models cannot be read")
 // listFields are where an answer lists models: on /api, and on /v1.
 var listFields = [...]string{"models", "data"}
 
-// modelLists is an answer that lists models. Whatever else it holds stays as it
+// Lists is an answer that lists models. Whatever else it holds stays as it
 // is.
-type ModelLists struct {
+type Lists struct {
 	fields map[string]json.RawMessage
 	lists  map[string][]listedModel // by field
 }
@@ -30,11 +30,11 @@ type listedModel struct {
 	names []string // each name that it goes by, as it stands there
 }
 
-// readLists reads the body of an answer. If it is no JSON object, or what should be
+// ReadLists reads the body of an answer. If it is no JSON object, or what should be
 // a list is none, readLists returns errBadList. An entry that is no object is left
 // out.
-func ReadLists(body []byte) (*ModelLists, error) {
-	l := &ModelLists{lists: map[string][]listedModel{}}
+func ReadLists(body []byte) (*Lists, error) {
+	l := &Lists{lists: map[string][]listedModel{}}
 	if json.Unmarshal(body, &l.fields) != nil {
 		return nil, ErrBadList
 	}
@@ -59,9 +59,9 @@ func ReadLists(body []byte) (*ModelLists, error) {
 	return l, nil
 }
 
-// filter takes out every model that the key is not for, under whichever of its
+// Filter takes out every model that the key is not for, under whichever of its
 // names.
-func (l *ModelLists) Filter(limits signer.Limits) {
+func (l *Lists) Filter(limits signer.Limits) {
 	for field, models := range l.lists {
 		l.lists[field] = slices.DeleteFunc(models, func(m listedModel) bool {
 			return len(m.names) == 0 || slices.ContainsFunc(m.names, func(name string) bool {
@@ -72,11 +72,11 @@ func (l *ModelLists) Filter(limits signer.Limits) {
 	}
 }
 
-// mergeLists makes one answer of several, of which there is at least one: its lists
+// MergeLists makes one answer of several, of which there is at least one: its lists
 // hold the models of all, in the order of their names and each once, as the first
 // that has it says. The rest of the answer is the first one's.
-func MergeLists(all []*ModelLists) *ModelLists {
-	merged := &ModelLists{fields: all[0].fields, lists: map[string][]listedModel{}}
+func MergeLists(all []*Lists) *Lists {
+	merged := &Lists{fields: all[0].fields, lists: map[string][]listedModel{}}
 	for _, l := range all {
 		for field, models := range l.lists {
 			merged.lists[field] = append(merged.lists[field], models...)
@@ -100,8 +100,8 @@ func (m listedModel) name() string {
 	return m.names[0]
 }
 
-// json is the answer's body. Whatever has been read as JSON can be written.
-func (l *ModelLists) Json() []byte {
+// JSON is the answer's body. Whatever has been read as JSON can be written.
+func (l *Lists) JSON() []byte {
 	for field, models := range l.lists {
 		texts := make([]json.RawMessage, 0, len(models))
 		for _, m := range models {

@@ -21,7 +21,7 @@ const (
 	toStore             // make one of this name
 )
 
-// mentions are the models that a request names, the one that it is about first.
+// Mentions are the models that a request names, the one that it is about first.
 type Mentions struct {
 	All [3]mention // two of a route, and the exact key
 	N   int
@@ -32,7 +32,7 @@ func (m *Mentions) Add(name string, u use) {
 	m.N++
 }
 
-// read gives the canonical spelling of the name. If versions of Ollama read it
+// Read gives the canonical spelling of the name. If versions of Ollama read it
 // in different ways, other is what the others make of it; else "".
 func (m mention) Read() (canonical, other string, ok bool) {
 	switch m.Use {
@@ -47,7 +47,7 @@ func (m mention) Read() (canonical, other string, ok bool) {
 	return canonical, other, ok
 }
 
-// isUsed reports whether Ollama does something with the model that is there. Then
+// IsUsed reports whether Ollama does something with the model that is there. Then
 // a name that is in no list has to be looked for: the model may be one that runs
 // at ollama.com.
 func (m mention) IsUsed() bool { return m.Use != toManage && m.Use != toStore }

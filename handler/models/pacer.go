@@ -14,16 +14,16 @@ const (
 	maxRest = 10 * time.Millisecond
 )
 
-// effort is work on one request that takes a processor for long: where a few KiB
+// Pacer is work on one request that takes a processor for long: where a few KiB
 // become many MiB, or many have to be searched. It rests for as long as it has
 // worked, so that it takes no processor from the others for longer than a
 // stretch, and never more than half of one.
-type Effort struct{ since time.Time }
+type Pacer struct{ since time.Time }
 
-func NewEffort() Effort { return Effort{time.Now()} }
+func NewPacer() Pacer { return Pacer{time.Now()} }
 
-// rest is called every now and then during the work. Short work has none.
-func (e *Effort) Rest() {
+// Pause is called every now and then during the work. Short work has none.
+func (e *Pacer) Pause() {
 	if worked := time.Since(e.since); worked > stretch {
 		time.Sleep(min(worked, maxRest))
 		e.since = time.Now()
@@ -33,13 +33,13 @@ func (e *Effort) Rest() {
 // restful rests while somebody reads.
 type PacedReader struct {
 	io.Reader
-	Effort
+	Pacer
 }
 
-// newRestful reads from r, and rests meanwhile.
-func NewRestful(r io.Reader) *PacedReader { return &PacedReader{r, NewEffort()} }
+// NewRestful reads from r, and rests meanwhile.
+func NewRestful(r io.Reader) *PacedReader { return &PacedReader{r, NewPacer()} }
 
 func (r *PacedReader) Read(b []byte) (int, error) {
-	r.Rest()
+	r.Pause()
 	return r.Reader.Read(b)
 }

@@ -16,33 +16,33 @@ const (
 	// than any model has.
 	maxNameValue = 4 << 10
 
-	// ordinaryName is as long as keys and names mostly are.
+	// OrdinaryName is as long as keys and names mostly are.
 	OrdinaryName = 64
 
-	// overlong stands for a name that takes more than that. Of what spaces
+	// Overlong stands for a name that takes more than that. Of what spaces
 	// Ollama would take off it, nobody knows what is left.
 	Overlong = "\x00"
 )
 
-// names are what a JSON body says that decides over it: the models, by the keys
+// Names are what a JSON body says that decides over it: the models, by the keys
 // under which Ollama looks for them, and whether the answer is to be a stream.
 type Names struct {
 	Model, name, source, destination, from, RemoteHost string
 
-	// exact is the last model whose key is "model" in just these letters.
+	// Exact is the last model whose key is "model" in just these letters.
 	// By it Ollama decides under /v1 whether a request goes to ollama.com,
 	// before it reads the body as it does everywhere else.
 	Exact string
 
 	Stream bool // the body asks for one
 
-	// webSearch is set if one of the body's tools is of a type that Ollama
+	// WebSearch is set if one of the body's tools is of a type that Ollama
 	// runs itself, and longTool if one is of a type too long to tell. A later
 	// key of the same name does not take it back: encoding/json may decode
 	// into what an earlier one has left behind.
 	WebSearch, LongTool bool
 
-	// unreadable is set if the body is no JSON object, or one of the names no
+	// Unreadable is set if the body is no JSON object, or one of the names no
 	// string: Ollama will refuse it, but nobody can say what it names.
 	Unreadable bool
 }
@@ -123,12 +123,12 @@ func (n *Names) set(f field, value string) {
 	}
 }
 
-// nameReader finds the names in a JSON body as it passes, in pieces of any
+// Scanner finds the names in a JSON body as it passes, in pieces of any
 // size. It keeps to what encoding/json makes of a body that it accepts:
 // the last of several keys wins in any letter case, null changes nothing,
 // escapes count, and whatever follows the first value does not. Of a body that
 // encoding/json refuses, it may make anything.
-type NameReader struct {
+type Scanner struct {
 	Names Names
 	state readState
 	depth int    // of what is skipped
@@ -164,9 +164,9 @@ const (
 	afterObject
 )
 
-// read takes the next bytes. It reports whether the first JSON value is
+// Read takes the next bytes. It reports whether the first JSON value is
 // complete, and how many of the bytes belong to it.
-func (r *NameReader) Read(b []byte) (n int, done bool) {
+func (r *Scanner) Read(b []byte) (n int, done bool) {
 	for i := 0; i < len(b); {
 		c := b[i]
 		switch r.state {
@@ -241,7 +241,7 @@ func (r *NameReader) Read(b []byte) (n int, done bool) {
 
 // beginNested goes one object or list deeper. A tool's object is read, all else is
 // skipped.
-func (r *NameReader) beginNested(c byte) {
+func (r *Scanner) beginNested(c byte) {
 	if r.inTools && r.depth == 0 && c == '{' {
 		r.inTools, r.state = false, beforeKey
 		r.tools++
@@ -250,7 +250,7 @@ func (r *NameReader) beginNested(c byte) {
 	r.depth++
 }
 
-func (r *NameReader) endNested() {
+func (r *Scanner) endNested() {
 	switch {
 	case r.depth > 0:
 		r.depth--
@@ -264,7 +264,7 @@ func (r *NameReader) endNested() {
 
 // endObject ends an object whose keys are read. It reports whether that was the
 // body's.
-func (r *NameReader) endObject() bool {
+func (r *Scanner) endObject() bool {
 	if r.tools > 0 {
 		r.tools--
 		r.inTools, r.state = true, inNested
@@ -276,7 +276,7 @@ func (r *NameReader) endObject() bool {
 
 // readString goes on in a string up to its end, or the end of b, and returns
 // how far it got.
-func (r *NameReader) readString(b []byte) int {
+func (r *Scanner) readString(b []byte) int {
 	quote := -1
 	for pos := 0; ; {
 		if quote < pos {
@@ -311,7 +311,7 @@ func (r *NameReader) readString(b []byte) int {
 	}
 }
 
-func (r *NameReader) keep(b []byte) {
+func (r *Scanner) keep(b []byte) {
 	limit := maxNameValue
 	switch r.state {
 	case inNestedString, inNestedEscape:
@@ -329,7 +329,7 @@ func (r *NameReader) keep(b []byte) {
 	r.Kept = append(r.Kept, b...)
 }
 
-func (r *NameReader) endKey() {
+func (r *Scanner) endKey() {
 	r.state, r.field, r.exact = beforeColon, noField, false
 	if len(r.Kept) > maxNameKey {
 		return
@@ -352,7 +352,7 @@ func unquote(quoted []byte) (text []byte, ok bool) {
 	return inner, true
 }
 
-func (r *NameReader) beginValue(c byte) int {
+func (r *Scanner) beginValue(c byte) int {
 	r.Kept = r.Kept[:0]
 	switch {
 	case isSpace(c):
@@ -377,7 +377,7 @@ func (r *NameReader) beginValue(c byte) int {
 	return 1
 }
 
-func (r *NameReader) endString() {
+func (r *Scanner) endString() {
 	r.state = afterValue
 	if !r.field.isName() && r.field != typeField {
 		return
@@ -397,7 +397,7 @@ func (r *NameReader) endString() {
 	}
 }
 
-func (r *NameReader) endLiteral() {
+func (r *Scanner) endLiteral() {
 	r.state = afterValue
 	switch literal := string(r.Kept); {
 	case r.field.isName() && literal != "null":

@@ -70,7 +70,7 @@ func mentionsHosted(body []byte) bool {
 
 // readNames reads a body in pieces of the given size.
 func readNames(body []byte, size int) (n Names, consumed int, done bool) {
-	var r NameReader
+	var r Scanner
 	for consumed < len(body) && !done {
 		var k int
 		k, done = r.Read(body[consumed:min(consumed+size, len(body))])
@@ -243,7 +243,7 @@ func BenchmarkNames(b *testing.B) {
 			b.ReportAllocs()
 			body := []byte(row.body)
 			for b.Loop() {
-				var r NameReader
+				var r Scanner
 				r.Read(body)
 			}
 		})

@@ -2,28 +2,28 @@ package models
 
 import "errors"
 
-// modelSource is where a route's requests say which model they are about, and
+// Source is where a route's requests say which model they are about, and
 // what it is for.
-type ModelSource int
+type Source int
 
 const (
-	NoModel        ModelSource = iota // they are about none
-	InModel                           // the body's "model"
-	InModelOrName                     // the body's "model", or "name" where that is empty
-	InManaged                         // the same, of a model to pull or delete
-	InPushed                          // the same, of a model to push
-	InModelAndFrom                    // the same, made of the model in "from"
-	InCopy                            // the body's "source" and "destination"
-	InForm                            // the form's "model"
-	InPath                            // the path's last segment
-	InAnswer                          // about all: the answer lists them
-	Untold                            // nobody can tell
+	NoModel        Source = iota // they are about none
+	InModel                      // the body's "model"
+	InModelOrName                // the body's "model", or "name" where that is empty
+	InManaged                    // the same, of a model to pull or delete
+	InPushed                     // the same, of a model to push
+	InModelAndFrom               // the same, made of the model in "from"
+	InCopy                       // the body's "source" and "destination"
+	InForm                       // the form's "model"
+	InPath                       // the path's last segment
+	InAnswer                     // about all: the answer lists them
+	Untold                       // nobody can tell
 )
 
 var ErrUnreadable = errors.New("the request body cannot be read")
 
-// pick gives the models that Ollama would use.
-func (s ModelSource) Pick(n Names) (m Mentions) {
+// Names gives the models that Ollama would use.
+func (s Source) Names(n Names) (m Mentions) {
 	switch s {
 	case InModel:
 		m.Add(n.Model, ToRun)
@@ -52,8 +52,8 @@ func Or(a, b string) string {
 	return a
 }
 
-// isJSON reports whether the models stand in a body of JSON.
-func (s ModelSource) IsJSON() bool {
+// IsJSON reports whether the models stand in a body of JSON.
+func (s Source) IsJSON() bool {
 	switch s {
 	case InModel, InModelOrName, InManaged, InPushed, InModelAndFrom, InCopy:
 		return true

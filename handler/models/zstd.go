@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxDecoded is what Ollama takes of a compressed body once it is decoded:
+	// MaxDecoded is what Ollama takes of a compressed body once it is decoded:
 	// 20 MiB.
 	MaxDecoded = 20 << 20
 
@@ -37,7 +37,7 @@ func newDecoder() *zstd.Decoder {
 	return d
 }
 
-// borrowDecoder waits until it is the key's turn to have a body decoded, and lets a
+// BorrowDecoder waits until it is the key's turn to have a body decoded, and lets a
 // decoder begin with it. If the context ends before that, borrowDecoder returns an
 // error. Otherwise giveBack must be called.
 func BorrowDecoder(ctx context.Context, key uuid.UUID, body io.Reader) (*zstd.Decoder, error) {
@@ -46,13 +46,13 @@ func BorrowDecoder(ctx context.Context, key uuid.UUID, body io.Reader) (*zstd.De
 		return nil, err
 	}
 	if err := d.Reset(body); err != nil {
-		GiveBack(d)
+		ReturnDecoder(d)
 		return nil, ErrUnreadable
 	}
 	return d, nil
 }
 
-func GiveBack(d *zstd.Decoder) {
+func ReturnDecoder(d *zstd.Decoder) {
 	d.Reset(nil) // lets go of the body
 	allDecoders.giveBack(d)
 }

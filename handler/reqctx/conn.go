@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// departure is the context of all requests of a connection: it ends when the
+// Conn is the context of all requests of a connection: it ends when the
 // client leaves, whether by closing the connection or its own half of it.
-type Departure struct {
+type Conn struct {
 	Owner any // the connection, for whoever asks the context for it
 
 	mu      sync.Mutex
 	left    bool
 	done    chan struct{} // nil until somebody asks
-	running *Lifetime     // of the request that is being served; it ends with this
+	running *Request      // of the request that is being served; it ends with this
 }
 
-// leave ends it.
-func (d *Departure) Leave() {
+// End ends it.
+func (d *Conn) End() {
 	d.mu.Lock()
 	if d.left {
 		d.mu.Unlock()
@@ -31,27 +31,27 @@ func (d *Departure) Leave() {
 	l := d.running
 	d.mu.Unlock()
 	if l != nil {
-		l.End(context.Canceled)
+		l.Cancel(context.Canceled)
 	}
 }
 
 // carry has the lifetime end with the departure, until the next call, which may
 // be with nil.
-func (d *Departure) carry(l *Lifetime) {
+func (d *Conn) carry(l *Request) {
 	d.mu.Lock()
 	d.running = l
 	left := d.left
 	d.mu.Unlock()
 	if left && l != nil {
-		l.End(context.Canceled)
+		l.Cancel(context.Canceled)
 	}
 }
 
 // Deadline implements context.Context.
-func (d *Departure) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (d *Conn) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done implements context.Context.
-func (d *Departure) Done() <-chan struct{} {
+func (d *Conn) Done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.done == nil {
@@ -64,7 +64,7 @@ func (d *Departure) Done() <-chan struct{} {
 }
 
 // Err implements context.Context.
-func (d *Departure) Err() error {
+func (d *Conn) Err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.left {
@@ -74,7 +74,7 @@ func (d *Departure) Err() error {
 }
 
 // Value implements context.Context.
-func (d *Departure) Value(key any) any {
+func (d *Conn) Value(key any) any {
 	if key == (connKey{}) {
 		return d.Owner
 	}
@@ -83,10 +83,10 @@ func (d *Departure) Value(key any) any {
 
 type connKey struct{}
 
-// withOwner returns a context that knows the connection of its request.
+// WithOwner returns a context that knows the connection of its request.
 func WithOwner(ctx context.Context, conn any) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// ownerOf is the connection of the context's request; nil if it knows none.
+// OwnerOf is the connection of the context's request; nil if it knows none.
 func OwnerOf(ctx context.Context) any { return ctx.Value(connKey{}) }

@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// lifetime is the context of an exchange. It ends when the client leaves, or
+// Request is the context of an exchange. It ends when the client leaves, or
 // when the exchange is cut or over. It does what context.WithCancelCause does
 // and, for one function at a time, context.AfterFunc, but in one piece: most
 // exchanges come to their end without having needed either.
-type Lifetime struct {
+type Request struct {
 	context.Context // the client's
 	unwatch         func() bool
 
@@ -21,29 +21,29 @@ type Lifetime struct {
 	after []*func()     // to be called after it, in goroutines of their own
 }
 
-func (l *Lifetime) Begin(client context.Context) {
+func (l *Request) Begin(client context.Context) {
 	l.Context = client
-	if d, ok := client.(*Departure); ok {
+	if d, ok := client.(*Conn); ok {
 		d.carry(l)
 		return
 	}
 	l.unwatch = context.AfterFunc(client, l.left)
 }
 
-func (l *Lifetime) left() { l.End(l.Context.Err()) }
+func (l *Request) left() { l.Cancel(l.Context.Err()) }
 
-// over ends it where nothing else has.
-func (l *Lifetime) Over() {
-	if d, ok := l.Context.(*Departure); ok {
+// Finish ends it where nothing else has.
+func (l *Request) Finish() {
+	if d, ok := l.Context.(*Conn); ok {
 		d.carry(nil)
 	} else {
 		l.unwatch()
 	}
-	l.End(context.Canceled)
+	l.Cancel(context.Canceled)
 }
 
-// end ends it for the given cause. Only the first end counts.
-func (l *Lifetime) End(cause error) {
+// Cancel ends it for the given cause. Only the first end counts.
+func (l *Request) Cancel(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause != nil {
@@ -62,9 +62,9 @@ func (l *Lifetime) End(cause error) {
 	l.after = nil
 }
 
-// atEnd has abort called at the end, at once if that is past, in place of who was
+// OnCancel has abort called at the end, at once if that is past, in place of who was
 // to be called before.
-func (l *Lifetime) AtEnd(abort func()) {
+func (l *Request) OnCancel(abort func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause != nil {
@@ -74,9 +74,9 @@ func (l *Lifetime) AtEnd(abort func()) {
 	l.abort = abort
 }
 
-// forget takes back atEnd. It reports whether the end is still to come; abort
+// StopOnCancel takes back atEnd. It reports whether the end is still to come; abort
 // will then not be called.
-func (l *Lifetime) Forget() bool {
+func (l *Request) StopOnCancel() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.abort = nil
@@ -86,7 +86,7 @@ func (l *Lifetime) Forget() bool {
 // AfterFunc is what package context looks for where a context is made from this
 // one. Otherwise it would have a goroutine wait for each, as for each connection
 // that is dialed.
-func (l *Lifetime) AfterFunc(f func()) (stop func() bool) {
+func (l *Request) AfterFunc(f func()) (stop func() bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause != nil {
@@ -103,15 +103,15 @@ func (l *Lifetime) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-// ended is why it ended; nil while it goes on.
-func (l *Lifetime) Ended() error {
+// Cause is why it ended; nil while it goes on.
+func (l *Request) Cause() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cause
 }
 
 // Done implements context.Context.
-func (l *Lifetime) Done() <-chan struct{} {
+func (l *Request) Done() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.done == nil {
@@ -124,8 +124,8 @@ func (l *Lifetime) Done() <-chan struct{} {
 }
 
 // Err implements context.Context.
-func (l *Lifetime) Err() error {
-	if l.Ended() != nil {
+func (l *Request) Err() error {
+	if l.Cause() != nil {
 		return context.Canceled
 	}
 	return nil

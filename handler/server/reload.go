@@ -17,16 +17,16 @@ type Reload struct {
 	Load func(ctx context.Context, force bool) (changed bool, err error)
 }
 
-// keepFresh loads every reload at once, so that it shows from the start how it
+// reloadAll loads every reload at once, so that it shows from the start how it
 // goes, then at each interval and when asked, until the context ends. None waits
 // for another: one may be at the far end of a network.
-func (s *Server) keepFresh(ctx context.Context) {
+func (s *Server) reloadAll(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	asked := make([]chan struct{}, len(s.Reloads))
 	for i, r := range s.Reloads {
 		asked[i] = make(chan struct{}, 1)
-		all.Go(func() { s.keep(ctx, r, asked[i]) })
+		all.Go(func() { s.reloadLoop(ctx, r, asked[i]) })
 	}
 	for {
 		select {
@@ -43,9 +43,9 @@ func (s *Server) keepFresh(ctx context.Context) {
 	}
 }
 
-// keep does so for one of them. It logs what happened once, however often it
+// reloadLoop does so for one of them. It logs what happened once, however often it
 // goes on happening.
-func (s *Server) keep(ctx context.Context, r Reload, asked <-chan struct{}) {
+func (s *Server) reloadLoop(ctx context.Context, r Reload, asked <-chan struct{}) {
 	ticker := time.NewTicker(s.ReloadInterval)
 	defer ticker.Stop()
 	log, failing := s.Proxy.Log, ""

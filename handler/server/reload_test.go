@@ -68,7 +68,7 @@ func TestReloadsDoNotWaitForEachOther(t *testing.T) {
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			s.keepFresh(ctx)
+			s.reloadAll(ctx)
 		}()
 		synctest.Wait()
 		if n := loads.Load(); n != 1 {

@@ -99,7 +99,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer stop()
 	back := s.server(s.operations(watching))
 	failed := make(chan error, 3)
-	plain := &downstream.PlainServer{Handler: h, Log: front.ErrorLog, HeadTime: front.ReadHeaderTimeout, Departures: downstream.NewDepartures(), Rest: downstream.NewHandover(public.Addr())}
+	plain := &downstream.SimpleServer{Handler: h, Log: front.ErrorLog, HeadTime: front.ReadHeaderTimeout, Departures: downstream.NewHangups(), Rest: downstream.NewFallback(public.Addr())}
 	defer plain.Departures.Close()
 	defer plain.Close()
 	go func() {
@@ -119,7 +119,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer public.Close()
 
 	go s.Proxy.WatchUpstreams(watching)
-	go s.keepFresh(watching)
+	go s.reloadAll(watching)
 
 	select {
 	case err := <-failed:
@@ -147,7 +147,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 
 // bounded makes the public listener one that bounds clients, and sees to it that
 // there is always a descriptor left for Ollama, of those that the process may have.
-func (s *Server) bounded(public net.Listener, descriptors int) *downstream.Clients {
+func (s *Server) bounded(public net.Listener, descriptors int) *downstream.Listener {
 	b := downstream.BoundsFor(descriptors, cmp.Or(s.MaxConnections, downstream.MaxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.Requests, b.Upstream)
 	return downstream.NewClients(public, downstream.ClientOptions{
@@ -232,7 +232,7 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 	return mux
 }
 
-// watched is what the page shows.
+// Watched is what the page shows.
 func (s *Server) Watched() status.WatcherOptions {
 	o := status.WatcherOptions{Proxy: s.Proxy, Totals: s.Totals, InForce: s.InForce, Version: s.Version, Hosts: s.MetricsHosts}
 	if s.Certificates != nil {

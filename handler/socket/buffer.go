@@ -2,40 +2,40 @@ package socket
 
 import "sync"
 
-// space is what something is read into. It is borrowed, for as long as what has
+// Buffer is what something is read into. It is borrowed, for as long as what has
 // been read is looked at and no longer: who waits has none.
-type Space struct {
+type Buffer struct {
 	Bytes []byte
 	home  *sync.Pool
 }
 
 var (
-	// headSpaces are for requests: 8 KiB. A longer head is not plain.
-	HeadSpaces = spaces(8 << 10)
+	// HeadBuffers are for requests: 8 KiB. A longer head is not plain.
+	HeadBuffers = newPool(8 << 10)
 
-	// chunkSpaces are for what is passed on, 32 KiB: Ollama's chunks are a few
+	// ChunkBuffers are for what is passed on, 32 KiB: Ollama's chunks are a few
 	// hundred bytes, but where they come at full speed there is then one write
 	// for many.
-	ChunkSpaces = spaces(32 << 10)
+	ChunkBuffers = newPool(32 << 10)
 )
 
-func spaces(size int) *sync.Pool {
+func newPool(size int) *sync.Pool {
 	p := new(sync.Pool)
-	p.New = func() any { return &Space{make([]byte, size), p} }
+	p.New = func() any { return &Buffer{make([]byte, size), p} }
 	return p
 }
 
-func Borrow(from *sync.Pool) *Space { return from.Get().(*Space) }
+func Borrow(from *sync.Pool) *Buffer { return from.Get().(*Buffer) }
 
-// giveBack gives it back. s may be nil.
-func (s *Space) GiveBack() {
+// Release gives it back. s may be nil.
+func (s *Buffer) Release() {
 	if s != nil {
 		s.home.Put(s)
 	}
 }
 
-// freshReader reads into a space that it borrows when something has come. If it
+// BufferReader reads into a space that it borrows when something has come. If it
 // returns an error, there is no space and nothing has been read.
-type FreshReader interface {
-	ReadFresh(from *sync.Pool) (s *Space, n int, err error)
+type BufferReader interface {
+	ReadBuffer(from *sync.Pool) (s *Buffer, n int, err error)
 }

@@ -22,13 +22,13 @@ import (
 type socket struct {
 	*net.TCPConn
 	raw syscall.RawConn
-	in  intake
-	out half
+	in  reader
+	out direction
 }
 
-// half is one direction of a socket. A call's arguments and results stand in it
+// direction is one direction of a socket. A call's arguments and results stand in it
 // and not in a closure, which each call would have to allocate.
-type half struct {
+type direction struct {
 	sync.Mutex
 	call  uintptr // recvfrom or sendto: read and write first have to find out that it is a socket
 	rest  []byte  // to be read into, or to be written
@@ -38,13 +38,13 @@ type half struct {
 	try   func(fd uintptr) (done bool)
 }
 
-// intake is the half that is read, also into a buffer that is borrowed when
+// reader is the half that is read, also into a buffer that is borrowed when
 // something has come.
-type intake struct {
-	half
-	fresh    *Space
-	from     *sync.Pool
-	tryFresh func(fd uintptr) (done bool)
+type reader struct {
+	direction
+	buffer    *Buffer
+	from      *sync.Pool
+	tryBuffer func(fd uintptr) (done bool)
 }
 
 // newSocket makes a socket of a connection, if it is one of TCP.
@@ -59,12 +59,12 @@ func New(c net.Conn) net.Conn {
 	}
 	s := &socket{TCPConn: tcp, raw: raw}
 	s.in.call, s.out.call, s.out.all = syscall.SYS_RECVFROM, syscall.SYS_SENDTO, true
-	s.in.try, s.out.try, s.in.tryFresh = s.in.move, s.out.move, s.in.moveFresh
+	s.in.try, s.out.try, s.in.tryBuffer = s.in.move, s.out.move, s.in.moveBuffer
 	return s
 }
 
 // move makes the call, and reports whether there is nothing to wait for.
-func (h *half) move(fd uintptr) bool {
+func (h *direction) move(fd uintptr) bool {
 	for {
 		n, _, errno := syscall.RawSyscall6(h.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(h.rest))), uintptr(len(h.rest)), syscall.MSG_NOSIGNAL, 0, 0)
 		switch {
@@ -83,33 +83,33 @@ func (h *half) move(fd uintptr) bool {
 	}
 }
 
-// moveFresh makes the call with a buffer that it has only while there is
+// moveBuffer makes the call with a buffer that it has only while there is
 // something to be read.
-func (i *intake) moveFresh(fd uintptr) bool {
-	i.fresh = Borrow(i.from)
-	i.rest = i.fresh.Bytes
+func (i *reader) moveBuffer(fd uintptr) bool {
+	i.buffer = Borrow(i.from)
+	i.rest = i.buffer.Bytes
 	done := i.move(fd)
 	if i.n == 0 {
-		i.fresh.GiveBack()
-		i.fresh, i.rest = nil, nil
+		i.buffer.Release()
+		i.buffer, i.rest = nil, nil
 	}
 	return done
 }
 
-// readFresh implements freshReader.
-func (s *socket) ReadFresh(from *sync.Pool) (*Space, int, error) {
+// ReadBuffer implements freshReader.
+func (s *socket) ReadBuffer(from *sync.Pool) (*Buffer, int, error) {
 	i := &s.in
 	i.Lock()
 	defer i.Unlock()
 	i.from = from
-	err := i.run(s.raw.Read, i.tryFresh, nil)
-	lent, n := i.fresh, i.n
-	i.fresh = nil
+	err := i.run(s.raw.Read, i.tryBuffer, nil)
+	lent, n := i.buffer, i.n
+	i.buffer = nil
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
 	if err != nil {
-		lent.GiveBack()
+		lent.Release()
 		return nil, 0, s.explain("read", err)
 	}
 	return lent, n, nil
@@ -134,7 +134,7 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, s.explain("write", err)
 }
 
-func (h *half) do(whenReady func(func(uintptr) bool) error, p []byte) (int, error) {
+func (h *direction) do(whenReady func(func(uintptr) bool) error, p []byte) (int, error) {
 	h.Lock()
 	defer h.Unlock()
 	err := h.run(whenReady, h.try, p)
@@ -142,7 +142,7 @@ func (h *half) do(whenReady func(func(uintptr) bool) error, p []byte) (int, erro
 }
 
 // run has try called until it is done, with the lock held.
-func (h *half) run(whenReady func(func(uintptr) bool) error, try func(uintptr) bool, p []byte) error {
+func (h *direction) run(whenReady func(func(uintptr) bool) error, try func(uintptr) bool, p []byte) error {
 	h.rest, h.n, h.errno = p, 0, 0
 	err := whenReady(try)
 	h.rest = nil
@@ -168,7 +168,7 @@ func (s *socket) explain(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: err}
 }
 
-// peek looks whether there is a byte to be read, or the end.
+// Peek looks whether there is a byte to be read, or the end.
 func Peek(fd uintptr) error {
 	var b [1]byte
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)

@@ -18,12 +18,12 @@ func New(c net.Conn) net.Conn {
 	return c
 }
 
-// readFresh implements freshReader, but for having nothing while it waits.
-func (s *socket) ReadFresh(from *sync.Pool) (*Space, int, error) {
+// ReadBuffer implements freshReader, but for having nothing while it waits.
+func (s *socket) ReadBuffer(from *sync.Pool) (*Buffer, int, error) {
 	lent := Borrow(from)
 	n, err := s.Read(lent.Bytes)
 	if err != nil {
-		lent.GiveBack()
+		lent.Release()
 		return nil, 0, err
 	}
 	return lent, n, nil

@@ -11,5 +11,5 @@ func IsDisconnect(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// longAgo is a deadline that has passed.
+// LongAgo is a deadline that has passed.
 var LongAgo = time.Unix(1, 0)

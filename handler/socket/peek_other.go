@@ -4,7 +4,7 @@ package socket
 
 import "syscall"
 
-// peek looks whether there is a byte to be read, or the end.
+// Peek looks whether there is a byte to be read, or the end.
 func Peek(fd uintptr) error {
 	var b [1]byte
 	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)

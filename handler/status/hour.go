@@ -38,16 +38,16 @@ const (
 	minutes = 60
 )
 
-// mark is where the counters stood at one moment.
-type mark struct {
+// sample is where the counters stood at one moment.
+type sample struct {
 	at                                             time.Time
 	requests, failed, left, refused, bytes, tokens uint64
 	refusals                                       map[string]uint64
 	firstByte                                      []uint64 // of chats
 }
 
-func markOf(t Totals) mark {
-	m := mark{at: time.Now(), bytes: t.Bytes, refusals: t.Refusals}
+func markOf(t Totals) sample {
+	m := sample{at: time.Now(), bytes: t.Bytes, refusals: t.Refusals}
 	for code, n := range t.Requests {
 		m.requests += n
 		switch {
@@ -77,10 +77,10 @@ func markOf(t Totals) mark {
 	return m
 }
 
-// past remembers where the counters stood at the beginning of each minute.
-type past struct{ marks []mark }
+// history remembers where the counters stood at the beginning of each minute.
+type history struct{ marks []sample }
 
-func (p *past) begin(m mark) {
+func (p *history) begin(m sample) {
 	if len(p.marks) == minutes {
 		p.marks = slices.Delete(p.marks, 0, 1)
 	}
@@ -88,7 +88,7 @@ func (p *past) begin(m mark) {
 }
 
 // hour is what was counted up to now.
-func (p *past) hour(now mark, bounds []float64) Hour {
+func (p *history) hour(now sample, bounds []float64) Hour {
 	h := Hour{Seconds: now.at.Sub(p.marks[len(p.marks)-1].at).Seconds(), Reasons: map[string]uint64{}}
 	for i, from := range p.marks {
 		to := now
@@ -136,7 +136,7 @@ func quantile(q float64, from, to []uint64, bounds []float64) *float64 {
 	return &low
 }
 
-// remember marks each minute until the context ends.
+// Remember marks each minute until the context ends.
 func (w *watcher) Remember(ctx context.Context) {
 	ticker := time.NewTicker(minute)
 	defer ticker.Stop()

@@ -15,7 +15,7 @@ import (
 //go:embed page.html
 var statusPage string
 
-// serve adds to the mux what there is to look at:
+// Serve adds to the mux what there is to look at:
 //
 //	/        a page for people; it holds no data
 //	/status  a Status as JSON, once

@@ -136,12 +136,12 @@ type watcher struct {
 	started time.Time
 
 	mu     sync.Mutex
-	past   past
+	past   history
 	last   Status
 	passed map[uint64]int64 // bytes at the last look, by number
 }
 
-// watcherOptions say what a watcher looks at.
+// WatcherOptions say what a watcher looks at.
 type WatcherOptions struct {
 	Proxy   *handler.Proxy
 	Totals  func() Totals
@@ -158,7 +158,7 @@ func NewWatcher(o WatcherOptions) *watcher {
 	return w
 }
 
-// look gives the status, which is not older than statusAge.
+// Look gives the status, which is not older than statusAge.
 func (w *watcher) Look() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -228,7 +228,7 @@ func (w *watcher) lookAtRunning(st *Status, since time.Duration) {
 	w.passed = passed
 }
 
-func upstreams(states []upstream.UpstreamState) []UpstreamStatus {
+func upstreams(states []upstream.State) []UpstreamStatus {
 	all := make([]UpstreamStatus, 0, len(states))
 	for _, u := range states {
 		all = append(all, UpstreamStatus{u.Name, u.Up, u.Weight, u.InFlight, len(u.Models), u.Loaded})

@@ -72,7 +72,7 @@ func topLines(s status.Status, width int) []line {
 		add(plainText, "Requests/min %s", sparkline(h.Requests, width-20))
 		add(plainText, "Refused/min  %s", sparkline(h.Refused, width-20))
 	}
-	for _, t := range []sheet{runningSheet(s), modelSheet(s), keySheet(s)} {
+	for _, t := range []table{runningSheet(s), modelSheet(s), keySheet(s)} {
 		if len(t.rows) > 0 {
 			lines = append(lines, line{})
 			lines = append(lines, t.lines(width)...)
@@ -81,8 +81,8 @@ func topLines(s status.Status, width int) []line {
 	return lines
 }
 
-func runningSheet(s status.Status) sheet {
-	t := sheet{columns: []column{
+func runningSheet(s status.Status) table {
+	t := table{columns: []column{
 		{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"MODEL", leftSide, 2}, {"ROUTE", leftSide, 4}, {"STATE", leftSide, 5}, {"AGE", rightSide, 0}, {"BYTES", rightSide, 3}, {"RATE", rightSide, 1},
 	}}
 	for _, r := range s.Running {
@@ -94,16 +94,16 @@ func runningSheet(s status.Status) sheet {
 	return t
 }
 
-func modelSheet(s status.Status) sheet {
-	t := sheet{columns: []column{{"MODEL", leftSide, 0}, {"READ", rightSide, 1}, {"WRITTEN", rightSide, 0}, {"BYTES", rightSide, 2}}}
+func modelSheet(s status.Status) table {
+	t := table{columns: []column{{"MODEL", leftSide, 0}, {"READ", rightSide, 1}, {"WRITTEN", rightSide, 0}, {"BYTES", rightSide, 2}}}
 	for _, m := range s.Models {
 		t.add(m.Model, fmt.Sprint(m.Prompt), fmt.Sprint(m.Completion), inBytes(float64(m.Bytes)))
 	}
 	return t
 }
 
-func keySheet(s status.Status) sheet {
-	t := sheet{columns: []column{{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"REQUESTS", rightSide, 0}, {"TOKENS", rightSide, 1}, {"BYTES", rightSide, 2}}}
+func keySheet(s status.Status) table {
+	t := table{columns: []column{{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"REQUESTS", rightSide, 0}, {"TOKENS", rightSide, 1}, {"BYTES", rightSide, 2}}}
 	for _, k := range s.Keys {
 		t.add(labelOf(k.Key), k.ID, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
 	}

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/text/width"
 )
 
-// sheet is a table: rows of cells, laid out to fit.
-type sheet struct {
+// table is a table: rows of cells, laid out to fit.
+type table struct {
 	columns []column
 	rows    [][]string
 	more    string // what stands below
@@ -38,7 +38,7 @@ const (
 	minName = 8
 )
 
-func (t *sheet) add(cells ...string) {
+func (t *table) add(cells ...string) {
 	for i, c := range cells {
 		cells[i] = printable(c)
 	}
@@ -47,7 +47,7 @@ func (t *sheet) add(cells ...string) {
 
 // lines lays the sheet out in so many columns of a terminal; 0 means that there
 // is no bound.
-func (t sheet) lines(room int) []line {
+func (t table) lines(room int) []line {
 	widths := make([]int, len(t.columns))
 	for i, c := range t.columns {
 		widths[i] = len(c.title)
@@ -74,7 +74,7 @@ func (t sheet) lines(room int) []line {
 
 // fit makes the names narrower until the row fits, and leaves out columns where
 // that is not enough: their width becomes -1.
-func (t sheet) fit(widths []int, room int) {
+func (t table) fit(widths []int, room int) {
 	for {
 		sum, widest, first := -between, -1, -1
 		for i, c := range t.columns {
@@ -102,7 +102,7 @@ func (t sheet) fit(widths []int, room int) {
 	}
 }
 
-func (t sheet) row(cells []string, widths []int, room int) string {
+func (t table) row(cells []string, widths []int, room int) string {
 	var b strings.Builder
 	for i, c := range t.columns {
 		if widths[i] < 0 {

@@ -6,15 +6,15 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// answerBody is the body of an answer. At its end the connection goes home.
-type AnswerBody struct {
+// Body is the body of an answer. At its end the connection goes home.
+type Body struct {
 	from  io.ReadCloser
 	conn  *conn
 	last  bool // answer on this connection
 	ended bool
 }
 
-func (b *AnswerBody) Read(p []byte) (int, error) {
+func (b *Body) Read(p []byte) (int, error) {
 	if b.ended {
 		return 0, io.EOF
 	}
@@ -22,16 +22,16 @@ func (b *AnswerBody) Read(p []byte) (int, error) {
 	return n, b.seen(err)
 }
 
-// next waits until there is something to read, or nothing more will come, and
+// Next waits until there is something to read, or nothing more will come, and
 // lends what there is, as plainBody does. Until then nobody needs a buffer.
-func (b *AnswerBody) Next() (s *socket.Space, chunk []byte, err error) {
+func (b *Body) Next() (s *socket.Buffer, chunk []byte, err error) {
 	if b.ended {
 		return nil, nil, io.EOF
 	}
 	plain, ok := b.from.(*plainBody)
 	if !ok {
 		b.conn.in.Peek(1)
-		s = socket.Borrow(socket.ChunkSpaces)
+		s = socket.Borrow(socket.ChunkBuffers)
 		n, err := b.Read(s.Bytes)
 		return s, s.Bytes[:n], err
 	}
@@ -40,10 +40,10 @@ func (b *AnswerBody) Next() (s *socket.Space, chunk []byte, err error) {
 }
 
 // seen ends the body with the error, if there is one.
-func (b *AnswerBody) seen(err error) error {
+func (b *Body) seen(err error) error {
 	if err != nil {
 		if err != io.EOF {
-			err = b.conn.blame(b.conn.limit.explain(err))
+			err = b.conn.uploadError(b.conn.limit.explain(err))
 		}
 		b.end(err == io.EOF)
 	}
@@ -52,12 +52,12 @@ func (b *AnswerBody) seen(err error) error {
 
 // Close ends the connection if the answer has not come to its end: that is how
 // Ollama learns that it may stop.
-func (b *AnswerBody) Close() error {
+func (b *Body) Close() error {
 	b.end(false)
 	return nil
 }
 
-func (b *AnswerBody) end(whole bool) {
+func (b *Body) end(whole bool) {
 	if b.ended {
 		return
 	}
@@ -76,5 +76,5 @@ func (b *AnswerBody) end(whole bool) {
 
 // hasMore reports whether something has come after the answer's end.
 func (c *conn) hasMore() bool {
-	return c.surplus || len(c.limit.first) > 0 || c.in != nil && c.in.Buffered() > 0
+	return c.extraBytes || len(c.limit.first) > 0 || c.in != nil && c.in.Buffered() > 0
 }

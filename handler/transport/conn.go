@@ -42,25 +42,25 @@ type conn struct {
 	stream net.Conn
 	home   *Transport
 	closed atomic.Bool
-	fresh  socket.FreshReader // the stream; nil if it is none
-	in     *bufio.Reader      // for net/http, of what limit lets through; nil: not needed
+	fresh  socket.BufferReader // the stream; nil if it is none
+	in     *bufio.Reader       // for net/http, of what limit lets through; nil: not needed
 
 	abort func() // close, made once
 
 	idleWatch
-	limit     limit
-	reused    bool
-	sent      bool             // some of the request has left
-	surplus   bool             // something has come after the answer's end
-	sender    *sender          // of the request; nil: it left in one write
-	life      *reqctx.Lifetime // of the request, if it has one
-	unwatch   func() bool      // otherwise
-	idleSince time.Time
+	limit      headReader
+	reused     bool
+	sent       bool            // some of the request has left
+	extraBytes bool            // something has come after the answer's end
+	sender     *upload         // of the request; nil: it left in one write
+	life       *reqctx.Request // of the request, if it has one
+	unwatch    func() bool     // otherwise
+	idleSince  time.Time
 }
 
 func newConn(home *Transport, stream net.Conn) *conn {
-	c := &conn{stream: stream, home: home, limit: limit{from: stream}}
-	c.fresh, _ = stream.(socket.FreshReader)
+	c := &conn{stream: stream, home: home, limit: headReader{from: stream}}
+	c.fresh, _ = stream.(socket.BufferReader)
 	c.abort = c.close
 	c.watchIdle()
 	return c
@@ -76,7 +76,7 @@ func (c *conn) close() {
 		c.stream.Close()
 	}
 	if !c.closed.Swap(true) {
-		c.home.Slots.giveBack()
+		c.home.Slots.release()
 	}
 }
 
@@ -86,7 +86,7 @@ func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 	c.sent = false
 	c.limit.left, c.limit.seen = maxAnswerHead, false
 	c.watch(r.Context())
-	res, err := c.converse(r)
+	res, err := c.sendAndReadHead(r)
 	if err != nil {
 		c.endWatch()
 		c.close()
@@ -95,7 +95,7 @@ func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	body := &AnswerBody{from: res.Body, conn: c, last: res.Close || res.StatusCode == http.StatusSwitchingProtocols}
+	body := &Body{from: res.Body, conn: c, last: res.Close || res.StatusCode == http.StatusSwitchingProtocols}
 	if res.Body == http.NoBody {
 		body.end(true)
 	}
@@ -105,8 +105,8 @@ func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 
 // watch has the connection fail once the context ends.
 func (c *conn) watch(ctx context.Context) {
-	if c.life, _ = ctx.(*reqctx.Lifetime); c.life != nil {
-		c.life.AtEnd(c.abort)
+	if c.life, _ = ctx.(*reqctx.Request); c.life != nil {
+		c.life.OnCancel(c.abort)
 	} else {
 		c.unwatch = context.AfterFunc(ctx, c.abort)
 	}
@@ -115,12 +115,12 @@ func (c *conn) watch(ctx context.Context) {
 // endWatch ends that, and reports whether the context goes on.
 func (c *conn) endWatch() bool {
 	if c.life != nil {
-		return c.life.Forget()
+		return c.life.StopOnCancel()
 	}
 	return c.unwatch()
 }
 
-func (c *conn) converse(r *http.Request) (*http.Response, error) {
+func (c *conn) sendAndReadHead(r *http.Request) (*http.Response, error) {
 	unsent := c.send(r)
 	if unsent != nil && !c.sent {
 		return nil, unsent
@@ -131,7 +131,7 @@ func (c *conn) converse(r *http.Request) (*http.Response, error) {
 		case err != nil && unsent != nil:
 			return nil, unsent
 		case err != nil:
-			return nil, c.blame(err)
+			return nil, c.uploadError(err)
 		case res.StatusCode/100 != 1 || res.StatusCode == http.StatusSwitchingProtocols:
 			c.limit.left = -1
 			return res, nil
@@ -153,7 +153,7 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 			return simple.begin(c, s, s.Bytes[head:n]), nil
 		}
 		c.limit.first = bytes.Clone(s.Bytes[:n])
-		s.GiveBack()
+		s.Release()
 	}
 	if c.in == nil {
 		c.in = bufio.NewReader(&c.limit)
@@ -172,8 +172,8 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 }
 
 // readFresh reads what comes next. If it returns an error, there is no space.
-func (c *conn) readFresh() (*socket.Space, int, error) {
-	s, n, err := c.fresh.ReadFresh(socket.ChunkSpaces)
+func (c *conn) readFresh() (*socket.Buffer, int, error) {
+	s, n, err := c.fresh.ReadBuffer(socket.ChunkBuffers)
 	if err != nil {
 		c.limit.err = err
 		return nil, 0, c.limit.explain(err)
@@ -182,9 +182,9 @@ func (c *conn) readFresh() (*socket.Space, int, error) {
 	return s, n, nil
 }
 
-// blame gives the reason why reading failed: an upload that failed before, or
+// uploadError gives the reason why reading failed: an upload that failed before, or
 // else err.
-func (c *conn) blame(err error) error {
+func (c *conn) uploadError(err error) error {
 	if c.sender != nil {
 		if cause := c.sender.failure(); cause != nil {
 			return cause
@@ -202,7 +202,7 @@ func (c *conn) send(r *http.Request) error {
 		closeBody(r)
 		return err
 	}
-	small, inMemory := r.Body.(*body.Memory)
+	small, inMemory := r.Body.(*body.Reader)
 	switch {
 	case inMemory && int64(len(head))+small.Size() <= oneWrite:
 		head = append(head, small.First...)
@@ -229,8 +229,8 @@ func (c *conn) mayRepeat(r *http.Request) bool {
 	return !c.sent || r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-// limit bounds the head of an answer.
-type limit struct {
+// headReader bounds the head of an answer.
+type headReader struct {
 	from  io.Reader
 	first []byte // what has been read of it
 	left  int    // bytes that may still come; negative: any number
@@ -238,7 +238,7 @@ type limit struct {
 	err   error  // once there was one: a broken connection must not seem to have ended
 }
 
-func (l *limit) Read(p []byte) (n int, err error) {
+func (l *headReader) Read(p []byte) (n int, err error) {
 	switch {
 	case l.err != nil:
 		return 0, l.err
@@ -263,7 +263,7 @@ func (l *limit) Read(p []byte) (n int, err error) {
 
 // explain tells why an answer could not be read: one whose end never came may
 // read like nonsense.
-func (l *limit) explain(err error) error {
+func (l *headReader) explain(err error) error {
 	switch l.err {
 	case nil:
 		return err

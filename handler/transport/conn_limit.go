@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// slotPatience is how long a request waits until there may be one connection more.
+// SlotPatience is how long a request waits until there may be one connection more.
 const SlotPatience = 2 * time.Second
 
-// errNoSlot says that there may be no further connection for now.
-var ErrNoSlot = errors.New("too many requests in flight")
+// ErrNoConnection says that there may be no further connection for now.
+var ErrNoConnection = errors.New("too many requests in flight")
 
-// slots bounds the connections that there are to several Ollamas together. One
+// ConnLimit bounds the connections that there are to several Ollamas together. One
 // request may need as many as there are Ollamas, and those that idle count, too:
 // the bound of requests alone does not see to it that there are descriptors for
 // all. The zero slots is without bound.
-type Slots struct {
+type ConnLimit struct {
 	Taken    chan struct{}
 	waiting  atomic.Int32
 	Patience time.Duration
 	Spare    func() // closes the connections that no request uses
 }
 
-// bound lets there be n, or fewer if that was said before. It is called before
+// Bound lets there be n, or fewer if that was said before. It is called before
 // there are any.
-func (s *Slots) Bound(n int) {
+func (s *ConnLimit) Bound(n int) {
 	if s.Taken == nil || n < cap(s.Taken) {
 		s.Taken = make(chan struct{}, n)
 	}
@@ -34,7 +34,7 @@ func (s *Slots) Bound(n int) {
 
 // take waits for one. If there is none for its patience it returns errNoSlot, and
 // if the context ends, why that is.
-func (s *Slots) take(ctx context.Context) error {
+func (s *ConnLimit) take(ctx context.Context) error {
 	if s == nil || s.Taken == nil {
 		return nil
 	}
@@ -54,15 +54,15 @@ func (s *Slots) take(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timer.C:
-		return ErrNoSlot
+		return ErrNoConnection
 	}
 }
 
-func (s *Slots) giveBack() {
+func (s *ConnLimit) release() {
 	if s != nil && s.Taken != nil {
 		<-s.Taken
 	}
 }
 
-// wanted reports whether somebody waits for one.
-func (s *Slots) wanted() bool { return s != nil && s.waiting.Load() > 0 }
+// hasWaiters reports whether somebody waits for one.
+func (s *ConnLimit) hasWaiters() bool { return s != nil && s.waiting.Load() > 0 }

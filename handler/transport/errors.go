@@ -8,7 +8,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// isRefused reports whether there was no connection.
+// IsRefused reports whether there was no connection.
 func IsRefused(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

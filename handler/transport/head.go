@@ -47,7 +47,7 @@ func appendHead(b []byte, r *http.Request) ([]byte, error) {
 
 // bodyLength is how many bytes will follow the head; -1: that is not known.
 func bodyLength(r *http.Request) int64 {
-	small, inMemory := r.Body.(*body.Memory)
+	small, inMemory := r.Body.(*body.Reader)
 	switch {
 	case r.Body == nil || r.Body == http.NoBody:
 		return 0

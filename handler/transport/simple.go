@@ -10,15 +10,15 @@ import (
 
 // simpleResponse is a plain response with its body, in one piece.
 type simpleResponse struct {
-	http1.PlainResponse
+	http1.Response
 	body plainBody
 }
 
 // begin begins the response, of whose body some bytes may have come.
-func (r *simpleResponse) begin(c *conn, s *socket.Space, first []byte) *http.Response {
-	res := &r.PlainResponse.Response
-	if c.surplus = r.ContentLength == 0 && len(first) > 0; r.ContentLength == 0 {
-		s.GiveBack()
+func (r *simpleResponse) begin(c *conn, s *socket.Buffer, first []byte) *http.Response {
+	res := &r.Response.Response
+	if c.extraBytes = r.ContentLength == 0 && len(first) > 0; r.ContentLength == 0 {
+		s.Release()
 		r.Body = http.NoBody
 		return res
 	}
@@ -26,7 +26,7 @@ func (r *simpleResponse) begin(c *conn, s *socket.Space, first []byte) *http.Res
 	if len(first) > 0 {
 		r.body.space, r.body.first = s, first
 	} else {
-		s.GiveBack()
+		s.Release()
 	}
 	r.Body = &r.body
 	return res
@@ -35,11 +35,11 @@ func (r *simpleResponse) begin(c *conn, s *socket.Space, first []byte) *http.Res
 // plainBody is the body of a plain response.
 type plainBody struct {
 	conn     *conn
-	space    *socket.Space // in which first stands; nil: there is none
-	first    []byte        // what came with the head
-	left     int64         // of a body of known length
+	space    *socket.Buffer // in which first stands; nil: there is none
+	first    []byte         // what came with the head
+	left     int64          // of a body of known length
 	chunked  bool
-	chunking http1.Chunking
+	chunking http1.Dechunker
 
 	pending []byte // what Read has not given yet
 	err     error  // what it gives then
@@ -48,7 +48,7 @@ type plainBody struct {
 // next waits for bytes of the body and lends them: they are in the space, which
 // is to be given back. At the end of the body the error is io.EOF; there may be
 // bytes with it.
-func (b *plainBody) next() (*socket.Space, []byte, error) {
+func (b *plainBody) next() (*socket.Buffer, []byte, error) {
 	for {
 		s, raw := b.space, b.first
 		b.space, b.first = nil, nil
@@ -64,7 +64,7 @@ func (b *plainBody) next() (*socket.Space, []byte, error) {
 		if len(chunk) > 0 || err != nil {
 			return s, chunk, err
 		}
-		s.GiveBack()
+		s.Release()
 	}
 }
 
@@ -72,11 +72,11 @@ func (b *plainBody) next() (*socket.Space, []byte, error) {
 func (b *plainBody) unframe(raw []byte) (chunk []byte, err error) {
 	if b.chunked {
 		n, used, err := b.chunking.Decode(raw)
-		b.conn.surplus = err == io.EOF && used < len(raw)
+		b.conn.extraBytes = err == io.EOF && used < len(raw)
 		return raw[:n], err
 	}
 	if int64(len(raw)) > b.left {
-		raw, b.conn.surplus = raw[:b.left], true
+		raw, b.conn.extraBytes = raw[:b.left], true
 	}
 	if b.left -= int64(len(raw)); b.left == 0 {
 		err = io.EOF
@@ -87,11 +87,11 @@ func (b *plainBody) unframe(raw []byte) (chunk []byte, err error) {
 // Read implements io.Reader.
 func (b *plainBody) Read(p []byte) (int, error) {
 	if len(b.pending) == 0 && b.err == nil {
-		var s *socket.Space
+		var s *socket.Buffer
 		var chunk []byte
 		s, chunk, b.err = b.next()
 		b.pending = append(b.pending[:0], chunk...)
-		s.GiveBack()
+		s.Release()
 	}
 	n := copy(p, b.pending)
 	if b.pending = b.pending[n:]; len(b.pending) == 0 {
@@ -102,7 +102,7 @@ func (b *plainBody) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (b *plainBody) Close() error {
-	b.space.GiveBack()
+	b.space.Release()
 	b.space = nil
 	return nil
 }

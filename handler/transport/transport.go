@@ -19,7 +19,7 @@ const (
 	// dialTimeout bounds how long connecting to Ollama may take.
 	dialTimeout = 10 * time.Second
 
-	// maxIdle is how many connections to Ollama are kept for later: every
+	// MaxIdle is how many connections to Ollama are kept for later: every
 	// client may have streamed at once.
 	MaxIdle = 1024
 
@@ -75,12 +75,12 @@ func TransportOver(dial func(context.Context) (net.Conn, error)) http.RoundTripp
 	return &Transport{dial: dial}
 }
 
-// transport keeps connections to one Ollama. They are lent to one request at a
+// Transport keeps connections to one Ollama. They are lent to one request at a
 // time, the last one returned first.
 type Transport struct {
 	Dialer net.Dialer
 	dial   func(context.Context) (net.Conn, error)
-	Slots  *Slots // nil: as many connections as there are requests
+	Slots  *ConnLimit // nil: as many connections as there are requests
 
 	mu      sync.Mutex
 	retired bool // nothing more is kept for later
@@ -128,9 +128,9 @@ func (t *Transport) open(ctx context.Context) (*conn, error) {
 	}
 	c, err := t.dial(ctx)
 	if err != nil {
-		t.Slots.giveBack()
+		t.Slots.release()
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			err = ErrNoSlot // that is not Ollama's fault
+			err = ErrNoConnection // that is not Ollama's fault
 		}
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (t *Transport) take() *conn {
 func (t *Transport) put(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.retired || len(t.idle) == MaxIdle || t.Slots.wanted() {
+	if t.retired || len(t.idle) == MaxIdle || t.Slots.hasWaiters() {
 		c.close()
 		return
 	}
@@ -182,7 +182,7 @@ func (t *Transport) prune() {
 	}
 }
 
-// retire closes the connections that no request uses, and the others as soon as
+// Retire closes the connections that no request uses, and the others as soon as
 // none does.
 func (t *Transport) Retire() {
 	t.mu.Lock()

@@ -13,9 +13,9 @@ import (
 
 var errBodyLength = errors.New("the body is not as long as announced")
 
-// sender sends a request with a large body to Ollama, which may answer
+// upload sends a request with a large body to Ollama, which may answer
 // before it has the whole: so it has a goroutine of its own.
-type sender struct {
+type upload struct {
 	conn   *conn
 	head   []byte
 	body   io.ReadCloser
@@ -26,11 +26,11 @@ type sender struct {
 	err   error         // why the body ended early; nil if it is the connection that failed
 }
 
-func newSender(c *conn, r *http.Request, head []byte) *sender {
-	return &sender{conn: c, head: head, body: r.Body, length: bodyLength(r), done: make(chan struct{})}
+func newSender(c *conn, r *http.Request, head []byte) *upload {
+	return &upload{conn: c, head: head, body: r.Body, length: bodyLength(r), done: make(chan struct{})}
 }
 
-func (s *sender) run() {
+func (s *upload) run() {
 	defer s.body.Close()
 	unsent, unread := s.send()
 	s.whole, s.err = unsent == nil && unread == nil, unread
@@ -42,15 +42,15 @@ func (s *sender) run() {
 
 // send gives two errors: unsent if the connection failed, perhaps because Ollama
 // has answered and wants no more, and unread if the body did.
-func (s *sender) send() (unsent, unread error) {
-	if m, ok := s.body.(*body.Memory); ok {
+func (s *upload) send() (unsent, unread error) {
+	if m, ok := s.body.(*body.Reader); ok {
 		return s.write(append(net.Buffers{s.head, m.First}, m.More...)), nil
 	}
 	if err := s.write(net.Buffers{s.head}); err != nil {
 		return err, nil
 	}
-	b := socket.Borrow(socket.ChunkSpaces)
-	defer b.GiveBack()
+	b := socket.Borrow(socket.ChunkBuffers)
+	defer b.Release()
 	for left := s.length; ; {
 		n, err := s.body.Read(b.Bytes)
 		chunk := b.Bytes[:n]
@@ -80,13 +80,13 @@ func (s *sender) send() (unsent, unread error) {
 	}
 }
 
-func (s *sender) write(b net.Buffers) error {
+func (s *upload) write(b net.Buffers) error {
 	_, err := b.WriteTo(s.conn.stream)
 	return err
 }
 
 // failure is why the body ended early; nil if it did not, or still goes on.
-func (s *sender) failure() error {
+func (s *upload) failure() error {
 	select {
 	case <-s.done:
 		return s.err
@@ -95,7 +95,7 @@ func (s *sender) failure() error {
 	}
 }
 
-func (s *sender) isWhole() bool {
+func (s *upload) isWhole() bool {
 	select {
 	case <-s.done:
 		return s.whole

@@ -17,24 +17,24 @@ const (
 	maxPrompt  = 512
 )
 
-// talks remembers which member served a conversation last. A place holds what
+// affinity remembers which member served a conversation last. A place holds what
 // is left of the conversation's hash and, in the last 16 bits, the member's id.
-type talks struct {
+type affinity struct {
 	seed   maphash.Seed
 	places [maxTalks]atomic.Uint64
 }
 
-func newTalks() *talks { return &talks{seed: maphash.MakeSeed()} }
+func newTalks() *affinity { return &affinity{seed: maphash.MakeSeed()} }
 
-// talk stands for one conversation; 0 for none.
-type Talk uint64
+// Conversation stands for one conversation; 0 for none.
+type Conversation uint64
 
 const idBits = 1<<16 - 1
 
-func (t *talks) place(k Talk) *atomic.Uint64 { return &t.places[(k>>48)%maxTalks] }
+func (t *affinity) place(k Conversation) *atomic.Uint64 { return &t.places[(k>>48)%maxTalks] }
 
 // last is the member that served it last; 0: none that is known.
-func (t *talks) last(k Talk) uint16 {
+func (t *affinity) last(k Conversation) uint16 {
 	if k == 0 {
 		return 0
 	}
@@ -44,7 +44,7 @@ func (t *talks) last(k Talk) uint16 {
 	return 0
 }
 
-func (t *talks) served(k Talk, id uint16) {
+func (t *affinity) served(k Conversation, id uint16) {
 	if k == 0 {
 		return
 	}
@@ -54,11 +54,11 @@ func (t *talks) served(k Talk, id uint16) {
 	}
 }
 
-// of tells which conversation a request for a chat belongs to: each of its requests
+// Of tells which conversation a request for a chat belongs to: each of its requests
 // repeats how it began. What begins alike under one key is taken for the same, which
 // does no harm: it has the same prompt cache.
-func (t *talks) Of(x *UpstreamRequest, key [16]byte) Talk {
-	opening := opening(x.Body.Small.First)
+func (t *affinity) Of(x *Request, key [16]byte) Conversation {
+	opening := prefix(x.Body.Small.First)
 	model := x.Model.Load()
 	if opening == nil || model == nil {
 		return 0
@@ -69,14 +69,14 @@ func (t *talks) Of(x *UpstreamRequest, key [16]byte) Talk {
 	h.WriteString(*model)
 	h.WriteByte(0)
 	h.Write(opening)
-	return Talk(h.Sum64() | idBits + 1) // not 0
+	return Conversation(h.Sum64() | idBits + 1) // not 0
 }
 
-// opening is the part of a body that a conversation's every request begins with:
+// prefix is the part of a body that a conversation's every request begins with:
 // its messages up to the user's first, or the start of its prompt. Nil if there
 // is nothing that looks like it. It may be wrong, as long as it is quick: a
 // wrong guess costs Ollama some work at worst.
-func opening(body []byte) []byte {
+func prefix(body []byte) []byte {
 	for _, key := range [...]string{`"messages"`, `"input"`, `"prompt"`} {
 		i := bytes.Index(body, []byte(key))
 		if i < 0 {

@@ -14,7 +14,7 @@ const maxHandicap = 8
 
 // member is one Ollama of a pool. What the choice reads of it is atomic; the
 // pool's lock guards the rest.
-type member struct {
+type backend struct {
 	Name      string
 	address   string // where its host has several
 	number    int    // of the entry that it stands for, for the recorder
@@ -22,40 +22,40 @@ type member struct {
 	url       *url.URL
 	transport http.RoundTripper
 
-	weight   atomic.Int32
-	up       atomic.Bool
-	inFlight atomic.Int32 // requests of this proxy's
-	handicap atomic.Int32 // as many more are taken to be there: it has just come back, or is busy with others'
-	crowd    atomic.Int32 // models that it has loaded
-	resets   atomic.Int32 // answers in a row that broke off before their first byte
-	trips    atomic.Int32 // times that it went down since it last served a request
+	weight       atomic.Int32
+	up           atomic.Bool
+	inFlight     atomic.Int32 // requests of this proxy's
+	slowStart    atomic.Int32 // as many more are taken to be there: it has just come back, or is busy with others'
+	loadedModels atomic.Int32 // models that it has loaded
+	earlyResets  atomic.Int32 // answers in a row that broke off before their first byte
+	failures     atomic.Int32 // times that it went down since it last served a request
 
 	pool *Pool
 	wake chan struct{} // has it looked at now
 
-	probe  sharedProbe   // of requests that name it
-	taking sync.Mutex    // held while a list of its models is taken in
-	taken  atomic.Uint64 // when the last one of those was asked for, by the pool's clock
+	sharedProbe sharedProbe   // of requests that name it
+	taking      sync.Mutex    // held while a list of its models is taken in
+	taken       atomic.Uint64 // when the last one of those was asked for, by the pool's clock
 
-	seen   bool              // it has been looked at
-	listed bool              // its models are known
-	left   bool              // it is no member any more
-	offers map[string]*offer // by model
-	stop   func()            // ends the looks
+	seen   bool                  // it has been looked at
+	listed bool                  // its models are known
+	left   bool                  // it is no member any more
+	offers map[string]*placement // by model
+	stop   func()                // ends the looks
 }
 
 // offer is a model on a member: requests for the model choose among its offers.
-type offer struct {
-	*member
+type placement struct {
+	*backend
 	loaded  atomic.Bool  // it is in the GPU's memory, or on its way there; changed with the pool's lock
 	running atomic.Int32 // requests for it
 	remote  atomic.Bool  // the member has it run at ollama.com, whatever it is called
 }
 
-func newMember(u Upstream, id uint16) *member {
-	m := &member{
+func newMember(u Upstream, id uint16) *backend {
+	m := &backend{
 		Name: u.Name, address: u.address, id: id, url: u.URL, transport: u.transport(),
-		wake: make(chan struct{}, 1), offers: map[string]*offer{},
+		wake: make(chan struct{}, 1), offers: map[string]*placement{},
 	}
 	m.weight.Store(int32(u.Weight))
 	m.up.Store(true) // until it fails
@@ -63,12 +63,12 @@ func newMember(u Upstream, id uint16) *member {
 }
 
 // identity is what is the same of a member and of the entry that it stays for.
-func (m *member) identity() string { return m.Name + "=" + m.url.String() + "@" + m.address }
+func (m *backend) identity() string { return m.Name + "=" + m.url.String() + "@" + m.address }
 
 func (u Upstream) identity() string { return u.Name + "=" + u.URL.String() + "@" + u.address }
 
 // dismiss ends the looks. The pool's lock is held.
-func (m *member) dismiss() {
+func (m *backend) dismiss() {
 	m.left = true
 	if m.stop != nil {
 		m.stop()
@@ -79,7 +79,7 @@ func (m *member) dismiss() {
 }
 
 // closeIdle closes its connections that no request uses.
-func (m *member) closeIdle() {
+func (m *backend) closeIdle() {
 	if t, ok := m.transport.(*transport.Transport); ok {
 		t.CloseIdleConnections()
 	}
@@ -87,12 +87,12 @@ func (m *member) closeIdle() {
 
 // load is how busy the member would be with one request more, for each unit of
 // its weight.
-func (m *member) load() float64 {
-	return float64(m.inFlight.Load()+m.handicap.Load()+1) / float64(m.weight.Load())
+func (m *backend) load() float64 {
+	return float64(m.inFlight.Load()+m.slowStart.Load()+1) / float64(m.weight.Load())
 }
 
-// lookSoon has the member looked at, if that is not about to happen anyway.
-func (m *member) lookSoon() {
+// probeSoon has the member looked at, if that is not about to happen anyway.
+func (m *backend) probeSoon() {
 	select {
 	case m.wake <- struct{}{}:
 	default:
@@ -100,38 +100,38 @@ func (m *member) lookSoon() {
 }
 
 // enter counts a request in.
-func (o *offer) enter() {
+func (o *placement) enter() {
 	o.inFlight.Add(1)
 	o.running.Add(1)
 }
 
 // leave counts it out.
-func (o *offer) leave() {
+func (o *placement) leave() {
 	o.running.Add(-1)
 	o.inFlight.Add(-1)
 }
 
 // forget takes it that nothing is loaded any more. The pool's lock is held.
-func (m *member) forget() {
+func (m *backend) forget() {
 	for model, o := range m.offers {
 		o.loaded.Store(model == "")
 	}
-	m.crowd.Store(0)
+	m.loadedModels.Store(0)
 }
 
 // isBusy notes that it said so.
-func (m *member) isBusy() {
-	if m.handicap.Load() < maxHandicap {
-		m.handicap.Add(1)
+func (m *backend) isBusy() {
+	if m.slowStart.Load() < maxHandicap {
+		m.slowStart.Add(1)
 	}
 }
 
 // serves notes that the member answers requests.
-func (m *member) serves() {
-	if m.resets.Load() != 0 {
-		m.resets.Store(0)
+func (m *backend) serves() {
+	if m.earlyResets.Load() != 0 {
+		m.earlyResets.Store(0)
 	}
-	if m.trips.Load() != 0 {
-		m.trips.Store(0)
+	if m.failures.Load() != 0 {
+		m.failures.Store(0)
 	}
 }

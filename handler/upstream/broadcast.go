@@ -66,20 +66,20 @@ var errDown = errors.New("cannot be reached")
 
 // unasked is what to say of a member that could not be asked.
 func unasked(err error) error {
-	if errors.Is(err, transport.ErrNoSlot) {
+	if errors.Is(err, transport.ErrNoConnection) {
 		return err
 	}
 	return errDown
 }
 
-// pull has every member pull the model. The answer is a stream of their progress
+// PullAll has every member pull the model. The answer is a stream of their progress
 // as it comes: each line's status begins with the member's name, its digest ends
 // with @ and the name, so that clients that go by either keep them apart, and its
 // "upstream" is the name. The last line says how it went on all of them together.
 // A client that wants no stream gets that alone.
-func (pl *Pool) Pull(x *UpstreamRequest, out *http.Request) (*http.Response, error) {
+func (pl *Pool) PullAll(x *Request, out *http.Request) (*http.Response, error) {
 	var ask struct{ Stream *bool }
-	json.NewDecoder(body.NewMemory(x.Body.Small)).Decode(&ask) // what is wrong with it, Ollama says
+	json.NewDecoder(body.NewReader(x.Body.Small)).Decode(&ask) // what is wrong with it, Ollama says
 	members := pl.roster.Load().members
 	if !anyUp(members) {
 		return nil, ErrNobody
@@ -95,7 +95,7 @@ func (pl *Pool) Pull(x *UpstreamRequest, out *http.Request) (*http.Response, err
 			err := errDown
 			if m.up.Load() {
 				err = pl.pullOn(r, m, w)
-				m.lookSoon()
+				m.probeSoon()
 			}
 			d.add(m.Name, err)
 			if err != nil {
@@ -137,7 +137,7 @@ func (d *done) whole(out *http.Request) *http.Response {
 	return inMemory(res, encodeLine(d.line()), out)
 }
 
-func anyUp(members []*member) bool {
+func anyUp(members []*backend) bool {
 	for _, m := range members {
 		if m.up.Load() {
 			return true
@@ -171,7 +171,7 @@ func (w *lineWriter) write(v any) error {
 }
 
 // pullOn has one member pull, and passes its progress on with its name.
-func (pl *Pool) pullOn(r *http.Request, m *member, w *lineWriter) error {
+func (pl *Pool) pullOn(r *http.Request, m *backend, w *lineWriter) error {
 	res, err := pl.askMember(r, m)
 	if err != nil {
 		return unasked(err)
@@ -208,19 +208,19 @@ func (pl *Pool) pullOn(r *http.Request, m *member, w *lineWriter) error {
 	return nil
 }
 
-// change has every member copy or delete a model, and waits for all. Those that
+// ChangeAll has every member copy or delete a model, and waits for all. Those that
 // do not have it are content; if none has it, the client gets what the first
 // says. If it went well on all others, the answer is a line for each, and one
 // for the whole; otherwise a status and an error that names who failed, and who
 // did not.
-func (pl *Pool) Change(x *UpstreamRequest, out *http.Request) (*http.Response, error) {
+func (pl *Pool) ChangeAll(x *Request, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, out.Method, changeTimeout)
 	var d done
 	var lines bytes.Buffer
 	var missing *http.Response
 	status := http.StatusBadGateway
 	for _, a := range answers {
-		a.member.lookSoon()
+		a.member.probeSoon()
 		switch {
 		case a.err != nil:
 			d.add(a.member.Name, unasked(a.err))

@@ -34,7 +34,7 @@ func (pl *Pool) discover(ctx context.Context) {
 	}
 }
 
-// lookUp looks every name up once. If that fails, those that were found before
+// LookUp looks every name up once. If that fails, those that were found before
 // stay: if they are gone, they do not answer.
 func (pl *Pool) LookUp(ctx context.Context) {
 	pl.mu.Lock()

@@ -12,21 +12,21 @@ import (
 // maxUpstreamsFile bounds a list of Ollamas: 1 MiB.
 const maxUpstreamsFile = 1 << 20
 
-// UpstreamsFile is a file that lists Ollamas, one a line, written as for
+// File is a file that lists Ollamas, one a line, written as for
 // [ParseUpstreams], with commas or spaces between the parts. What follows a # is
 // a comment. It is for one goroutine at a time.
-type UpstreamsFile struct {
+type File struct {
 	path string
 	text []byte // that was good last
 }
 
-// NewUpstreamsFile takes the path of one. It does not look whether it is there.
-func NewUpstreamsFile(path string) *UpstreamsFile { return &UpstreamsFile{path: path} }
+// NewFile takes the path of one. It does not look whether it is there.
+func NewFile(path string) *File { return &File{path: path} }
 
 // Load gives the Ollamas in the file, and nil if it is as it was when Load last
 // gave them. If the file cannot be read, lists none, or has a line that is not
 // right, Load returns an error with the line's number.
-func (f *UpstreamsFile) Load() ([]Upstream, error) {
+func (f *File) Load() ([]Upstream, error) {
 	file, err := os.Open(f.path)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func readUpstreams(text string) (all []Upstream, err error) {
 		if len(parts) == 0 {
 			continue
 		}
-		ones, err := ParseUpstreams(parts)
+		ones, err := Parse(parts)
 		if err == nil && len(ones) > 1 {
 			err = errors.New("there is more than one Ollama")
 		}

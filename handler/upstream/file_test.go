@@ -15,7 +15,7 @@ import (
 
 func TestUpstreamsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "upstreams")
-	f := upstream.NewUpstreamsFile(path)
+	f := upstream.NewFile(path)
 	if _, err := f.Load(); err == nil {
 		t.Error("a file that is not there was read")
 	}
@@ -69,7 +69,7 @@ func TestOllamasComeAndGoWithTheFile(t *testing.T) {
 		}
 	}
 	list(one)
-	file := upstream.NewUpstreamsFile(path)
+	file := upstream.NewFile(path)
 	first, err := file.Load()
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 // one: it is another kind of server, which has no account at ollama.com.
 var errNotOllama = errors.New("there is no list of models")
 
-// noListError is why nobody can tell which models Ollama has.
+// NoListError is why nobody can tell which models Ollama has.
 type NoListError struct{ error }
 
 func (e NoListError) Error() string {
@@ -24,7 +24,7 @@ func (e NoListError) Error() string {
 }
 func (e NoListError) Unwrap() error { return e.error }
 
-// message is what the client is told.
+// Message is what the client is told.
 func (e NoListError) Message() string {
 	switch {
 	case errors.Is(e.error, ErrNobody):
@@ -35,7 +35,7 @@ func (e NoListError) Message() string {
 	return "Ollama cannot be asked which models it has"
 }
 
-// kind is what it counts as.
+// Kind is what it counts as.
 func (e NoListError) Kind() string {
 	switch {
 	case errors.Is(e.error, ErrNobody), transport.IsRefused(e.error):
@@ -48,10 +48,10 @@ func (e NoListError) Kind() string {
 	return UpstreamOther
 }
 
-// lists reports whether the model is in a list of those to whom the request may
+// Lists reports whether the model is in a list of those to whom the request may
 // go, and no request has changed any since. Such a list also says whether the
 // model is one of ollama.com's.
-func (pl *Pool) Lists(x *UpstreamRequest, model string) bool {
+func (pl *Pool) Lists(x *Request, model string) bool {
 	found := false
 	for _, o := range pl.roster.Load().models[model] {
 		if x.Named != "" && o.Name != x.Named {
@@ -66,19 +66,19 @@ func (pl *Pool) Lists(x *UpstreamRequest, model string) bool {
 	return found
 }
 
-// changed notes that a request may have made models, or others of their names.
+// Changed notes that a request may have made models, or others of their names.
 func (pl *Pool) Changed() { pl.altered.Store(pl.clock.Add(1)) }
 
-// readLists has the lists of models read anew of all to whom the request may go,
+// ReadLists has the lists of models read anew of all to whom the request may go,
 // and waits for that. If nobody can be asked, the error is a noListError, or
 // errNoSlot; if the context ends first, its own.
-func (pl *Pool) ReadLists(ctx context.Context, x *UpstreamRequest) error {
+func (pl *Pool) ReadLists(ctx context.Context, x *Request) error {
 	if x.Named == "" {
 		return pl.probe.wait(ctx, probeTimeout, pl.readAll)
 	}
 	for _, o := range pl.roster.Load().any {
-		if m := o.member; m.Name == x.Named {
-			return m.probe.wait(ctx, probeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, m)) })
+		if m := o.backend; m.Name == x.Named {
+			return m.sharedProbe.wait(ctx, probeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, m)) })
 		}
 	}
 	return nil // relay says that there is no such Ollama
@@ -105,8 +105,8 @@ func (pl *Pool) readAll(ctx context.Context) error {
 		}
 		all.Go(func() {
 			failed[i] = pl.readOne(ctx, m)
-			if failed[i] != nil && !errors.Is(failed[i], transport.ErrNoSlot) && !errors.Is(failed[i], context.Canceled) {
-				pl.went(m, failed[i], false)
+			if failed[i] != nil && !errors.Is(failed[i], transport.ErrNoConnection) && !errors.Is(failed[i], context.Canceled) {
+				pl.markDown(m, failed[i], false)
 			}
 		})
 	}
@@ -117,7 +117,7 @@ func (pl *Pool) readAll(ctx context.Context) error {
 		switch {
 		case one == nil:
 			answered = true
-		case errors.Is(one, transport.ErrNoSlot), errors.Is(one, context.Canceled):
+		case errors.Is(one, transport.ErrNoConnection), errors.Is(one, context.Canceled):
 			return one // it is still up, and what it has is not known
 		case !errors.Is(one, ErrNobody):
 			err = one
@@ -130,7 +130,7 @@ func (pl *Pool) readAll(ctx context.Context) error {
 }
 
 // readOne reads one's list.
-func (pl *Pool) readOne(ctx context.Context, m *member) error {
+func (pl *Pool) readOne(ctx context.Context, m *backend) error {
 	began := pl.clock.Add(1)
 	installed, err := m.ask(ctx, "/api/tags")
 	switch {
@@ -148,7 +148,7 @@ func (pl *Pool) readOne(ctx context.Context, m *member) error {
 }
 
 func asNoList(err error) error {
-	if err == nil || errors.Is(err, transport.ErrNoSlot) {
+	if err == nil || errors.Is(err, transport.ErrNoConnection) {
 		return err
 	}
 	return NoListError{err}
@@ -157,7 +157,7 @@ func asNoList(err error) error {
 // takeLatest is take for a list that was asked for at the given moment of the
 // pool's clock. One that has been overtaken by another is not taken in: it may be
 // from before a model was made.
-func (pl *Pool) takeLatest(m *member, began uint64, installed, loaded listing) {
+func (pl *Pool) takeLatest(m *backend, began uint64, installed, loaded listing) {
 	m.taking.Lock()
 	defer m.taking.Unlock()
 	if began < m.taken.Load() {

@@ -50,7 +50,7 @@ const (
 	maxKnown = 1000
 )
 
-// watch asks every Ollama for its models, at once and then time and
+// Watch asks every Ollama for its models, at once and then time and
 // again until the context ends, and logs when one comes and goes. Requests do not
 // wait for that: each finds out for itself.
 func (pl *Pool) Watch(ctx context.Context) {
@@ -71,30 +71,30 @@ func (pl *Pool) Watch(ctx context.Context) {
 }
 
 // lookAfter begins to look after a member, if that is the time. The lock is held.
-func (pl *Pool) lookAfter(m *member) {
+func (pl *Pool) lookAfter(m *backend) {
 	if pl.looking == nil || pl.looking.Err() != nil {
 		return
 	}
 	var ctx context.Context
 	ctx, m.stop = context.WithCancel(pl.looking)
-	pl.looks.Go(func() { pl.attend(ctx, m) })
+	pl.looks.Go(func() { pl.probeLoop(ctx, m) })
 }
 
-// attend looks after a member until the context ends.
-func (pl *Pool) attend(ctx context.Context, m *member) {
+// probeLoop looks after a member until the context ends.
+func (pl *Pool) probeLoop(ctx context.Context, m *backend) {
 	for first := true; ; first = false {
 		began := pl.clock.Add(1)
-		installed, loaded, err := m.look(ctx)
+		installed, loaded, err := m.probe(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		switch {
-		case errors.Is(err, transport.ErrNoSlot): // it has not been asked
+		case errors.Is(err, transport.ErrNoConnection): // it has not been asked
 		case err != nil:
-			pl.went(m, err, first)
+			pl.markDown(m, err, first)
 		default:
 			pl.takeLatest(m, began, installed, loaded)
-			pl.came(m, first)
+			pl.markUp(m, first)
 		}
 		pl.reportUp(m)
 		if !pl.rest(ctx, m) {
@@ -105,7 +105,7 @@ func (pl *Pool) attend(ctx context.Context, m *member) {
 
 // rest waits until the member is to be looked at again. It reports whether that
 // is so.
-func (pl *Pool) rest(ctx context.Context, m *member) bool {
+func (pl *Pool) rest(ctx context.Context, m *backend) bool {
 	timer := time.NewTimer(pl.pause(m))
 	defer timer.Stop()
 	for {
@@ -126,15 +126,15 @@ func (pl *Pool) rest(ctx context.Context, m *member) bool {
 
 // pause is how long to leave a member alone. No two replicas are to ask at the
 // same time for long.
-func (pl *Pool) pause(m *member) time.Duration {
+func (pl *Pool) pause(m *backend) time.Duration {
 	switch {
 	case pl.Alone:
 		return watchInterval
 	case !m.up.Load():
 		// It may have served since what it had before: no trips then.
-		pause := firstPause << min(max(m.trips.Load()-1, 0), 10)
+		pause := firstPause << min(max(m.failures.Load()-1, 0), 10)
 		return jitter(min(pause, watchInterval))
-	case m.handicap.Load() > 0:
+	case m.slowStart.Load() > 0:
 		return jitter(recovering)
 	}
 	return jitter(watchOften)
@@ -143,8 +143,8 @@ func (pl *Pool) pause(m *member) time.Duration {
 // jitter gives from one half of d to one and a half.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
-// went notes that a member does not answer. It gets no requests until it does.
-func (pl *Pool) went(m *member, err error, first bool) {
+// markDown notes that a member does not answer. It gets no requests until it does.
+func (pl *Pool) markDown(m *backend, err error, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	m.seen = true
@@ -154,10 +154,10 @@ func (pl *Pool) went(m *member, err error, first bool) {
 	if !m.up.Swap(false) && !first {
 		return
 	}
-	m.trips.Add(1)
-	m.resets.Store(0)
+	m.failures.Add(1)
+	m.earlyResets.Store(0)
 	m.forget()
-	m.lookSoon()
+	m.probeSoon()
 	if pl.Alone {
 		pl.Logger.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", m.url.Redacted(), "error", err)
 	} else {
@@ -165,18 +165,18 @@ func (pl *Pool) went(m *member, err error, first bool) {
 	}
 }
 
-// came notes that a member answers. One that was away begins as if it were as
+// markUp notes that a member answers. One that was away begins as if it were as
 // busy as the others are, and seems less so with each look, lest all that comes
 // in goes to it at once.
-func (pl *Pool) came(m *member, first bool) {
+func (pl *Pool) markUp(m *backend, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	m.handicap.Store(m.handicap.Load() / 2)
+	m.slowStart.Store(m.slowStart.Load() / 2)
 	if m.up.Swap(true) && !first {
 		return
 	}
 	if !first {
-		m.handicap.Store(pl.busy(m))
+		m.slowStart.Store(pl.busy(m))
 	}
 	name := m.Name
 	if pl.Alone {
@@ -186,7 +186,7 @@ func (pl *Pool) came(m *member, first bool) {
 }
 
 // busy is how many requests the others have for each unit of weight, times m's.
-func (pl *Pool) busy(m *member) int32 {
+func (pl *Pool) busy(m *backend) int32 {
 	var requests, weight int32
 	for _, other := range pl.members {
 		if other != m && other.up.Load() {
@@ -201,13 +201,13 @@ func (pl *Pool) busy(m *member) int32 {
 }
 
 // reportUp tells the recorder whether the member's entry has one that answers.
-func (pl *Pool) reportUp(m *member) {
+func (pl *Pool) reportUp(m *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if m.left {
 		return
 	}
-	pl.Recorder.UpstreamUp(m.number, slices.ContainsFunc(pl.members, func(o *member) bool { return o.number == m.number && o.up.Load() }))
+	pl.Recorder.UpstreamUp(m.number, slices.ContainsFunc(pl.members, func(o *backend) bool { return o.number == m.number && o.up.Load() }))
 }
 
 // miss is a look at all members because a request named a model that none has.
@@ -245,7 +245,7 @@ func (pl *Pool) refresh(ctx context.Context) {
 	}
 }
 
-func (pl *Pool) lookAtAll(ctx context.Context, members []*member) {
+func (pl *Pool) lookAtAll(ctx context.Context, members []*backend) {
 	ctx, cancel := context.WithTimeout(ctx, missPatience)
 	defer cancel()
 	var all sync.WaitGroup
@@ -255,7 +255,7 @@ func (pl *Pool) lookAtAll(ctx context.Context, members []*member) {
 		}
 		all.Go(func() {
 			began := pl.clock.Add(1)
-			if installed, loaded, err := m.look(ctx); err == nil {
+			if installed, loaded, err := m.probe(ctx); err == nil {
 				pl.takeLatest(m, began, installed, loaded)
 			}
 		})
@@ -267,9 +267,9 @@ func (pl *Pool) lookAtAll(ctx context.Context, members []*member) {
 // it run at ollama.com.
 type listing map[string]bool
 
-// look asks the member which models it has, and which of them it has loaded; nil
+// probe asks the member which models it has, and which of them it has loaded; nil
 // if it does not say.
-func (m *member) look(ctx context.Context) (installed, loaded listing, err error) {
+func (m *backend) probe(ctx context.Context) (installed, loaded listing, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if installed, err = m.ask(ctx, "/api/tags"); err != nil {
@@ -280,7 +280,7 @@ func (m *member) look(ctx context.Context) (installed, loaded listing, err error
 }
 
 // ask gives what the member lists there.
-func (m *member) ask(ctx context.Context, path string) (listing, error) {
+func (m *backend) ask(ctx context.Context, path string) (listing, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.url.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, err

@@ -5,16 +5,16 @@ import "testing"
 // TestListsCountUntilARequestChangesThem: a list that was asked for before is not
 // relied upon, unless it is of one that gets no request before it is read again.
 func TestListsCountUntilARequestChangesThem(t *testing.T) {
-	up, down := &member{Name: "up"}, &member{Name: "down"}
+	up, down := &backend{Name: "up"}, &backend{Name: "down"}
 	up.up.Store(true)
 	pl := &Pool{}
-	pl.roster.Store(&roster{models: map[string][]*offer{
-		"tiny:latest": {{member: up}, {member: down}}, "old:latest": {{member: down}},
+	pl.roster.Store(&roster{models: map[string][]*placement{
+		"tiny:latest": {{backend: up}, {backend: down}}, "old:latest": {{backend: down}},
 	}})
-	take := func(m *member) { m.taken.Store(pl.clock.Add(1)) }
+	take := func(m *backend) { m.taken.Store(pl.clock.Add(1)) }
 	check := func(when, named, model string, want bool) {
 		t.Helper()
-		if got := pl.Lists(&UpstreamRequest{Named: named}, model); got != want {
+		if got := pl.Lists(&Request{Named: named}, model); got != want {
 			t.Errorf("%s, %s, of %q: %t", when, model, named, got)
 		}
 	}

@@ -15,17 +15,17 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// union asks every member for its list of models and makes one of them, in the
+// MergeLists asks every member for its list of models and makes one of them, in the
 // order of the names and without doubles: of those the first member's stands. A
 // member that does not answer within lookTimeout is left out; if none gives a
 // list, the client gets what the first has said instead.
-func (pl *Pool) Union(x *UpstreamRequest, out *http.Request) (*http.Response, error) {
+func (pl *Pool) MergeLists(x *Request, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
-	var lists []*models.ModelLists
+	var lists []*models.Lists
 	var first *http.Response // that gives a list, or else at all
 	err := ErrNobody
 	for _, a := range answers {
-		if errors.Is(a.err, transport.ErrNoSlot) {
+		if errors.Is(a.err, transport.ErrNoConnection) {
 			return nil, a.err // a list without it would seem whole
 		}
 		if a.err != nil {
@@ -48,14 +48,14 @@ func (pl *Pool) Union(x *UpstreamRequest, out *http.Request) (*http.Response, er
 	case lists == nil:
 		return first, nil
 	}
-	return inMemory(first, models.MergeLists(lists).Json(), out), nil
+	return inMemory(first, models.MergeLists(lists).JSON(), out), nil
 }
 
 // inMemory is an answer like res with another body.
 func inMemory(res *http.Response, text []byte, r *http.Request) *http.Response {
 	res.Request, res.ContentLength = r, int64(len(text))
 	res.Header.Set("Content-Length", strconv.Itoa(len(text)))
-	res.Body = body.NewMemory(body.Content{First: text})
+	res.Body = body.NewReader(body.Pieces{First: text})
 	if r.Method == http.MethodHead {
 		res.Body = http.NoBody
 	}
@@ -64,7 +64,7 @@ func inMemory(res *http.Response, text []byte, r *http.Request) *http.Response {
 
 // answerOf is what one member has said to a request that went to all.
 type answerOf struct {
-	member *member
+	member *backend
 	res    *http.Response // its body has been read
 	body   []byte
 	err    error
@@ -72,7 +72,7 @@ type answerOf struct {
 
 // askAll has every member answer the request, in order of their names. Those that
 // are down are not asked, and those that take longer than the limit have failed.
-func (pl *Pool) askAll(x *UpstreamRequest, out *http.Request, method string, limit time.Duration) []answerOf {
+func (pl *Pool) askAll(x *Request, out *http.Request, method string, limit time.Duration) []answerOf {
 	members := pl.roster.Load().members
 	answers := make([]answerOf, len(members))
 	ctx, cancel := context.WithTimeout(out.Context(), limit)
@@ -90,7 +90,7 @@ func (pl *Pool) askAll(x *UpstreamRequest, out *http.Request, method string, lim
 	return answers
 }
 
-func (pl *Pool) askWhole(r *http.Request, m *member) (*http.Response, []byte, error) {
+func (pl *Pool) askWhole(r *http.Request, m *backend) (*http.Response, []byte, error) {
 	res, err := pl.askMember(r, m)
 	if err != nil {
 		return nil, nil, err
@@ -106,13 +106,13 @@ func (pl *Pool) askWhole(r *http.Request, m *member) (*http.Response, []byte, er
 	return inMemory(res, body, r), body, nil
 }
 
-func (pl *Pool) askMember(r *http.Request, m *member) (*http.Response, error) {
+func (pl *Pool) askMember(r *http.Request, m *backend) (*http.Response, error) {
 	res, err := m.transport.RoundTrip(r)
 	switch {
 	case err == nil:
 		m.serves()
 	case transport.IsRefused(err) && r.Context().Err() == nil:
-		pl.went(m, err, false)
+		pl.markDown(m, err, false)
 		pl.Recorder.UpstreamFailed(m.number, UpstreamDial)
 	}
 	return res, err

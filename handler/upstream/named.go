@@ -9,22 +9,22 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// errRemote says that the Ollama has the model run at ollama.com.
+// ErrRemote says that the Ollama has the model run at ollama.com.
 var ErrRemote = errors.New("the model runs at ollama.com")
 
-// errNoSuchName says that a request names an Ollama that is not there.
+// ErrNoSuchName says that a request names an Ollama that is not there.
 var ErrNoSuchName = errors.New("no Ollama of that name")
 
-// askNamed sends the request to the Ollama that it names, up or down. If there is
+// AskNamed sends the request to the Ollama that it names, up or down. If there is
 // none of that name, it returns errNoSuchName. Afterwards the Ollama is looked at if
 // the request manages it.
-func (pl *Pool) AskNamed(x *UpstreamRequest, out *http.Request, manages bool) (*http.Response, error) {
+func (pl *Pool) AskNamed(x *Request, out *http.Request, manages bool) (*http.Response, error) {
 	for _, o := range pl.roster.Load().any {
 		if o.Name != x.Named {
 			continue
 		}
 		if model := x.Model.Load(); model != nil {
-			o = pl.on(o.member, *model)
+			o = pl.on(o.backend, *model)
 		}
 		if o.remote.Load() && !pl.Open {
 			return nil, ErrRemote
@@ -36,10 +36,10 @@ func (pl *Pool) AskNamed(x *UpstreamRequest, out *http.Request, manages bool) (*
 		case err == nil:
 			o.serves()
 			if manages {
-				o.lookSoon()
+				o.probeSoon()
 			}
 		case transport.IsRefused(err) && out.Context().Err() == nil:
-			pl.went(o.member, err, false)
+			pl.markDown(o.backend, err, false)
 		}
 		return res, err
 	}
@@ -47,11 +47,11 @@ func (pl *Pool) AskNamed(x *UpstreamRequest, out *http.Request, manages bool) (*
 }
 
 // on gives the member's offer of the model, or of none if it has no such model.
-func (pl *Pool) on(m *member, model string) *offer {
+func (pl *Pool) on(m *backend, model string) *placement {
 	r := pl.roster.Load()
-	for _, offers := range [][]*offer{r.models[model], r.any} {
+	for _, offers := range [][]*placement{r.models[model], r.any} {
 		for _, o := range offers {
-			if o.member == m {
+			if o.backend == m {
 				return o
 			}
 		}
@@ -59,7 +59,7 @@ func (pl *Pool) on(m *member, model string) *offer {
 	return nil
 }
 
-// names lists the Ollamas, for those who may manage them.
+// Names lists the Ollamas, for those who may manage them.
 func (pl *Pool) Names() string {
 	const most = 20
 	var all []string

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// ParseUpstream reads where Ollama is, as OLLAMA_HOST spells it: a URL, or a
+// ParseURL reads where Ollama is, as OLLAMA_HOST spells it: a URL, or a
 // host with or without a port. An address that only a server can use, such as
 // 0.0.0.0, means this machine. If the text has a path, a user or an unknown
 // scheme, or no host, ParseUpstream returns an error.
-func ParseUpstream(text string) (*url.URL, error) {
+func ParseURL(text string) (*url.URL, error) {
 	scheme, rest, found := strings.Cut(strings.TrimSpace(text), "://")
 	port := map[string]string{"http": "80", "https": "443"}[scheme]
 	if !found {

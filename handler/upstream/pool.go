@@ -15,20 +15,20 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// pool is the Ollamas behind the proxy, and what it knows of them. All of that
+// Pool is the Ollamas behind the proxy, and what it knows of them. All of that
 // is the proxy's own and soft: replicas do not talk, and what one forgets it
 // learns again.
 type Pool struct {
-	PoolOptions
+	Options
 	Alone bool // it is one Ollama, and will not be more: there is nothing to choose
 	only  int  // its number, for the recorder
 
 	roster  atomic.Pointer[roster]
-	Talks   *talks
-	Slots   transport.Slots // for connections to its members
-	probe   sharedProbe     // of requests for a model that no list has
-	clock   atomic.Uint64   // counts the times that a list is asked for, or is changed
-	altered atomic.Uint64   // when a request last changed what there is
+	Talks   *affinity
+	Slots   transport.ConnLimit // for connections to its members
+	probe   sharedProbe         // of requests for a model that no list has
+	clock   atomic.Uint64       // counts the times that a list is asked for, or is changed
+	altered atomic.Uint64       // when a request last changed what there is
 
 	renamed chan struct{} // has names looked up now
 
@@ -37,7 +37,7 @@ type Pool struct {
 	entries   []Upstream              // as they were configured
 	addresses map[string][]netip.Addr // of the entries that are names for several
 	lost      map[string]bool         // entries whose name could not be looked up
-	members   []*member               // in the order of their names
+	members   []*backend              // in the order of their names
 	lastID    uint16
 	miss      miss
 	looking   context.Context // of those that look after the members; nil before that
@@ -47,23 +47,23 @@ type Pool struct {
 // roster is who there is, and who has what. It never changes, so that who
 // chooses needs no lock.
 type roster struct {
-	members []*member
-	any     []*offer // of no model, for requests that are about none
-	listed  []*offer // the same, of those whose models are known: for models that none of them has
-	models  map[string][]*offer
+	members []*backend
+	any     []*placement // of no model, for requests that are about none
+	listed  []*placement // the same, of those whose models are known: for models that none of them has
+	models  map[string][]*placement
 }
 
-// poolOptions say what a pool works with.
-type PoolOptions struct {
-	Recorder UpstreamRecorder
+// Options say what a pool works with.
+type Options struct {
+	Recorder Recorder
 	Logger   *slog.Logger
 	Resolver *net.Resolver // nil: the system's
 	Open     bool          // models of ollama.com may pass
 }
 
-func NewPool(o PoolOptions, upstreams []Upstream, alone bool) *Pool {
+func New(o Options, upstreams []Upstream, alone bool) *Pool {
 	pl := &Pool{
-		PoolOptions: o, Alone: alone, renamed: make(chan struct{}, 1),
+		Options: o, Alone: alone, renamed: make(chan struct{}, 1),
 		numbers: map[string]int{}, addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
 	}
 	if !alone {
@@ -78,7 +78,7 @@ func NewPool(o PoolOptions, upstreams []Upstream, alone bool) *Pool {
 	return pl
 }
 
-// set has the pool consist of other Ollamas.
+// Set has the pool consist of other Ollamas.
 func (pl *Pool) Set(entries []Upstream) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -115,9 +115,9 @@ func (pl *Pool) number() {
 // arrange has the members be those that the entries stand for. Who stays keeps
 // what is known of it; who leaves finishes its requests. The lock is held.
 func (pl *Pool) arrange() {
-	var stay, leave []*member
+	var stay, leave []*backend
 	var join []Upstream
-	gone := map[string]*member{}
+	gone := map[string]*backend{}
 	for _, m := range pl.members {
 		gone[m.identity()] = m
 	}
@@ -149,7 +149,7 @@ func (pl *Pool) arrange() {
 }
 
 // join adds a member. The lock is held.
-func (pl *Pool) join(u Upstream) *member {
+func (pl *Pool) join(u Upstream) *backend {
 	pl.lastID++
 	m := newMember(u, pl.lastID)
 	m.pool = pl
@@ -157,10 +157,10 @@ func (pl *Pool) join(u Upstream) *member {
 		t.Slots = &pl.Slots
 	}
 	m.number = pl.numbers[u.entry()]
-	m.offers[""] = &offer{member: m}
+	m.offers[""] = &placement{backend: m}
 	m.offers[""].loaded.Store(true) // nothing has to be
 	pl.members = append(pl.members, m)
-	slices.SortFunc(pl.members, func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(pl.members, func(a, b *backend) int { return strings.Compare(a.Name, b.Name) })
 	pl.lookAfter(m)
 	return m
 }
@@ -174,7 +174,7 @@ func (pl *Pool) closeIdle() {
 
 // index publishes who has what. The lock is held.
 func (pl *Pool) index() {
-	r := &roster{members: slices.Clone(pl.members), models: map[string][]*offer{}}
+	r := &roster{members: slices.Clone(pl.members), models: map[string][]*placement{}}
 	for _, m := range pl.members {
 		r.any = append(r.any, m.offers[""])
 		if m.listed || pl.Open {
@@ -191,7 +191,7 @@ func (pl *Pool) index() {
 
 // take takes in what a member has installed and loaded. A model that requests
 // run on is taken to be loaded though it may not be listed yet.
-func (pl *Pool) take(m *member, installed, loaded listing) {
+func (pl *Pool) take(m *backend, installed, loaded listing) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	changed := !m.listed
@@ -206,7 +206,7 @@ func (pl *Pool) take(m *member, installed, loaded listing) {
 	for model, remote := range installed {
 		o := m.offers[model]
 		if o == nil {
-			o = &offer{member: m}
+			o = &placement{backend: m}
 			m.offers[model] = o
 			changed = true
 		}
@@ -222,7 +222,7 @@ func (pl *Pool) take(m *member, installed, loaded listing) {
 			o.loaded.Store(false)
 		}
 	}
-	m.crowd.Store(crowd)
+	m.loadedModels.Store(crowd)
 	m.seen = true
 	if changed {
 		pl.index()
@@ -232,14 +232,14 @@ func (pl *Pool) take(m *member, installed, loaded listing) {
 // pick chooses a member for a request and counts the request in. The model is
 // the request's; "" stands for none. A model that nobody has goes to anyone, so
 // that the client hears so from Ollama.
-func (pl *Pool) pick(model string, w *wish) (*offer, reason) {
-	w.dice = rand.Uint32()
+func (pl *Pool) pick(model string, w *selection) (*placement, reason) {
+	w.tieBreak = rand.Uint32()
 	offers := pl.roster.Load().offers(model)
 	o, why := choose(offers, w)
 	switch why {
 	case nobody:
 		return nil, nobody
-	case forLeisure:
+	case byLeastLoad:
 		return pl.pickCold(model, w)
 	}
 	o.enter()
@@ -248,7 +248,7 @@ func (pl *Pool) pick(model string, w *wish) (*offer, reason) {
 
 // pickCold does so where a model has to be loaded: one request after the other,
 // lest those that come together load it on as many members.
-func (pl *Pool) pickCold(model string, w *wish) (*offer, reason) {
+func (pl *Pool) pickCold(model string, w *selection) (*placement, reason) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	o, why := choose(pl.roster.Load().offers(model), w)
@@ -257,13 +257,13 @@ func (pl *Pool) pickCold(model string, w *wish) (*offer, reason) {
 	}
 	if !o.loaded.Load() {
 		o.loaded.Store(true)
-		o.crowd.Add(1)
+		o.loadedModels.Add(1)
 	}
 	o.enter()
 	return o, why
 }
 
-func (r *roster) offers(model string) []*offer {
+func (r *roster) offers(model string) []*placement {
 	if offers, ok := r.models[model]; ok {
 		return offers
 	}
@@ -273,20 +273,20 @@ func (r *roster) offers(model string) []*offer {
 	return r.any
 }
 
-// knows reports whether any member lists the model.
+// Knows reports whether any member lists the model.
 func (pl *Pool) Knows(model string) bool {
 	_, ok := pl.roster.Load().models[model]
 	return ok
 }
 
-// isRemote reports whether any member is known to have the model run at ollama.com.
+// IsRemote reports whether any member is known to have the model run at ollama.com.
 func (pl *Pool) IsRemote(model string) bool {
-	return slices.ContainsFunc(pl.roster.Load().models[model], func(o *offer) bool { return o.remote.Load() })
+	return slices.ContainsFunc(pl.roster.Load().models[model], func(o *placement) bool { return o.remote.Load() })
 }
 
-// numberOf is the recorder's number of the Ollama that the request is at, if it is
+// NumberOf is the recorder's number of the Ollama that the request is at, if it is
 // at any.
-func (pl *Pool) NumberOf(x *UpstreamRequest) (int, bool) {
+func (pl *Pool) NumberOf(x *Request) (int, bool) {
 	switch {
 	case x.At != nil:
 		return x.At.number, true
@@ -296,8 +296,8 @@ func (pl *Pool) NumberOf(x *UpstreamRequest) (int, bool) {
 	return 0, false
 }
 
-// UpstreamState is what the proxy knows of one Ollama.
-type UpstreamState struct {
+// State is what the proxy knows of one Ollama.
+type State struct {
 	Name     string
 	Up       bool     // it answered when last asked
 	Weight   int      // its share of the requests, beside the others'
@@ -306,14 +306,14 @@ type UpstreamState struct {
 	Loaded   []string // of these, that are in its memory or on their way there
 }
 
-// states tells what is known of each Ollama, in the order of their names. What one
+// States tells what is known of each Ollama, in the order of their names. What one
 // alone has in flight it does not know.
-func (pl *Pool) States() []UpstreamState {
+func (pl *Pool) States() []State {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	all := make([]UpstreamState, 0, len(pl.members))
+	all := make([]State, 0, len(pl.members))
 	for _, m := range pl.members {
-		s := UpstreamState{Name: m.Name, Up: m.seen && m.up.Load(), Weight: int(m.weight.Load()), InFlight: int(m.inFlight.Load())}
+		s := State{Name: m.Name, Up: m.seen && m.up.Load(), Weight: int(m.weight.Load()), InFlight: int(m.inFlight.Load())}
 		for _, model := range slices.Sorted(maps.Keys(m.offers)) {
 			if model == "" {
 				continue

@@ -1,8 +1,8 @@
 package upstream
 
-// upstreamRecorder is told what happens with Ollamas, for metrics. Its methods are
+// Recorder is told what happens with Ollamas, for metrics. Its methods are
 // called from many goroutines at once.
-type UpstreamRecorder interface {
+type Recorder interface {
 	// UpstreamJoined is called when there is an Ollama more, with the name that
 	// it was given. What it gives stands for it in later calls. UpstreamLeft is
 	// called when there will be no more of them, apart from UpstreamDone.
@@ -40,8 +40,8 @@ const (
 	UpstreamReported  = "reported"  // the last word of a stream was an error of Ollama's own
 )
 
-// UpstreamErrors lists every kind of failure of Ollama's.
-func UpstreamErrors() []string {
+// Errors lists every kind of failure of Ollama's.
+func Errors() []string {
 	return []string{UpstreamDial, UpstreamTimeout, UpstreamReset, UpstreamOther, UpstreamTruncated, UpstreamReported}
 }
 
@@ -54,10 +54,10 @@ const (
 	choiceNamed  = "named"
 )
 
-// UpstreamChoices lists every reason for which one of several Ollamas is chosen:
+// Choices lists every reason for which one of several Ollamas is chosen:
 // it served the conversation last, has the model loaded, is to load it, or
 // nothing speaks for another; or the client has named it.
-func UpstreamChoices() []string {
+func Choices() []string {
 	return []string{choiceTalk, choiceLoaded, choiceCold, choiceAny, choiceNamed}
 }
 
@@ -68,6 +68,6 @@ const (
 	retryBusy    = "busy"
 )
 
-// UpstreamRetries lists every reason for which a request is sent to another
+// Retries lists every reason for which a request is sent to another
 // Ollama.
-func UpstreamRetries() []string { return []string{retryRefused, retryReset, retryBusy} }
+func Retries() []string { return []string{retryRefused, retryReset, retryBusy} }

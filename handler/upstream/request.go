@@ -8,16 +8,16 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
-// upstreamRequest is what a pool has to know of a request, and where it is.
-type UpstreamRequest struct {
+// Request is what a pool has to know of a request, and where it is.
+type Request struct {
 	Model atomic.Pointer[string] // canonical; nil: not known
 	Named string                 // the Ollama that is to have it, and no other; "": any
-	At    *offer                 // of the member that it is sent to; nil: there is none, or but one
+	At    *placement             // of the member that it is sent to; nil: there is none, or but one
 	Body  body.Body
 }
 
 // moveTo has the request be at o's member, which has counted it in.
-func (x *UpstreamRequest) moveTo(o *offer, out *http.Request, choice string) {
+func (x *Request) moveTo(o *placement, out *http.Request, choice string) {
 	x.Leave()
 	x.At = o
 	o.pool.Recorder.UpstreamEntered(o.number, choice)
@@ -25,8 +25,8 @@ func (x *UpstreamRequest) moveTo(o *offer, out *http.Request, choice string) {
 	out.Body = x.Body.ReadCloser()
 }
 
-// leave has the request be nowhere.
-func (x *UpstreamRequest) Leave() {
+// Leave has the request be nowhere.
+func (x *Request) Leave() {
 	if x.At != nil {
 		x.At.leave()
 		x.At.pool.Recorder.UpstreamDone(x.At.number)
@@ -35,10 +35,10 @@ func (x *UpstreamRequest) Leave() {
 }
 
 // repeatable reports whether the request can be sent once more.
-func (x *UpstreamRequest) repeatable() bool { return x.Body.Large == nil }
+func (x *Request) repeatable() bool { return x.Body.Large == nil }
 
 // copyFor is the request as it goes to one of several members.
-func (x *UpstreamRequest) copyFor(ctx context.Context, m *member, out *http.Request, method string) *http.Request {
+func (x *Request) copyFor(ctx context.Context, m *backend, out *http.Request, method string) *http.Request {
 	r := out.Clone(ctx)
 	r.Method = method
 	r.URL.Scheme, r.URL.Host = m.url.Scheme, m.url.Host

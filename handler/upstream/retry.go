@@ -23,7 +23,7 @@ const maxResets = 3
 // maxBusy bounds an answer that says that Ollama is busy: 64 KiB.
 const maxBusy = 64 << 10
 
-// askBest has a request answered by the member that suits it best, and tries others
+// AskBest has a request answered by the member that suits it best, and tries others
 // as long as that is safe: while the request is in memory, and none has begun to
 // answer.
 //
@@ -34,9 +34,9 @@ const maxBusy = 64 << 10
 // request that kills Ollama is not to kill them all.
 //
 // The talk is the conversation that the request belongs to.
-func (pl *Pool) AskBest(x *UpstreamRequest, out *http.Request, talk Talk) (*http.Response, error) {
+func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http.Response, error) {
 	model := pl.modelOf(out.Context(), x)
-	w := wish{last: pl.Talks.last(talk)}
+	w := selection{last: pl.Talks.last(talk)}
 	var busy *http.Response
 	broken := false
 	var kind, back string // how the attempt before failed, and why it is made again
@@ -64,7 +64,7 @@ func (pl *Pool) AskBest(x *UpstreamRequest, out *http.Request, talk Talk) (*http
 				return res, nil
 			}
 			o.isBusy()
-			if !w.try(o.member) {
+			if !w.exclude(o.backend) {
 				return busy, nil
 			}
 			back = retryBusy
@@ -72,22 +72,22 @@ func (pl *Pool) AskBest(x *UpstreamRequest, out *http.Request, talk Talk) (*http
 		case err == nil:
 			o.serves()
 			pl.Talks.served(talk, o.id)
-			if why == forLeisure {
-				o.lookSoon() // what it has unloaded for that
+			if why == byLeastLoad {
+				o.probeSoon() // what it has unloaded for that
 			}
 			return res, nil
 		case out.Context().Err() != nil:
 			return nil, err
 		case transport.IsRefused(err):
 			kind, back = UpstreamDial, retryRefused
-			pl.went(o.member, err, false)
+			pl.markDown(o.backend, err, false)
 		case transport.IsUnanswered(err):
 			kind, back = UpstreamReset, retryReset
-			if o.resets.Add(1) >= maxResets {
-				pl.went(o.member, err, false)
+			if o.earlyResets.Add(1) >= maxResets {
+				pl.markDown(o.backend, err, false)
 			}
-			o.lookSoon()
-			if broken || !w.try(o.member) {
+			o.probeSoon()
+			if broken || !w.exclude(o.backend) {
 				return nil, err
 			}
 			broken = true
@@ -112,9 +112,9 @@ func (pl *Pool) nobodyFor(model string) error {
 // choiceOf is the choice as the recorder has it.
 func (pl *Pool) choiceOf(model string, why reason) string {
 	switch {
-	case why == forTalk:
+	case why == byAffinity:
 		return choiceTalk
-	case why == forLeisure:
+	case why == byLeastLoad:
 		return choiceCold
 	case model == "" || !pl.Knows(model):
 		return choiceAny
@@ -124,7 +124,7 @@ func (pl *Pool) choiceOf(model string, why reason) string {
 
 // modelOf is the model by which to choose; "" if there is none. Of a model that
 // no member is known to have, they are asked first.
-func (pl *Pool) modelOf(ctx context.Context, x *UpstreamRequest) string {
+func (pl *Pool) modelOf(ctx context.Context, x *Request) string {
 	model := x.Model.Load()
 	if model == nil {
 		return ""
@@ -148,7 +148,7 @@ func keep(res *http.Response) *http.Response {
 		res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(said), brokenOff{err}))
 		return res
 	}
-	res.Body, res.ContentLength = body.NewMemory(body.Content{First: said}), int64(len(said))
+	res.Body, res.ContentLength = body.NewReader(body.Pieces{First: said}), int64(len(said))
 	res.Header.Del("Content-Length")
 	return res
 }

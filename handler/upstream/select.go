@@ -17,23 +17,23 @@ const (
 const maxTried = 4
 
 // wish is what a request wants of the choice.
-type wish struct {
-	last   uint16 // id of the member that served its conversation last; 0: none
-	dice   uint32 // decides between equals
-	tried  [maxTried]*member
-	nTried int
+type selection struct {
+	last     uint16 // id of the member that served its conversation last; 0: none
+	tieBreak uint32 // decides between equals
+	excluded [maxTried]*backend
+	nTried   int
 }
 
 // try notes that the member is not to be chosen again. It reports whether any
 // other may be.
-func (w *wish) try(m *member) bool {
-	w.tried[w.nTried] = m
+func (w *selection) exclude(m *backend) bool {
+	w.excluded[w.nTried] = m
 	w.nTried++
 	return w.nTried < maxTried
 }
 
-func (w *wish) hasTried(m *member) bool {
-	for _, tried := range w.tried[:w.nTried] {
+func (w *selection) isExcluded(m *backend) bool {
+	for _, tried := range w.excluded[:w.nTried] {
 		if tried == m {
 			return true
 		}
@@ -45,24 +45,24 @@ func (w *wish) hasTried(m *member) bool {
 type reason int
 
 const (
-	nobody     reason = iota // is up that has it
-	forTalk                  // it served the conversation last
-	forModel                 // it has the model loaded
-	forLeisure               // it is the least busy, and has to load the model
+	nobody      reason = iota // is up that has it
+	byAffinity                // it served the conversation last
+	byLoaded                  // it has the model loaded
+	byLeastLoad               // it is the least busy, and has to load the model
 )
 
 // best is the least busy offer so far; of equals the one on the member with
 // fewer models in memory, if that counts, or else the dice decide.
 type best struct {
-	*offer
+	*placement
 	load  float64
 	crowd int32
 	place uint32
 }
 
-func (b *best) consider(o *offer, load float64, crowd int32, place uint32) {
+func (b *best) consider(o *placement, load float64, crowd int32, place uint32) {
 	switch {
-	case b.offer == nil, load < b.load,
+	case b.placement == nil, load < b.load,
 		load == b.load && crowd < b.crowd,
 		load == b.load && crowd == b.crowd && mix(place) < mix(b.place):
 		*b = best{o, load, crowd, place}
@@ -85,16 +85,16 @@ func mix(n uint32) uint32 {
 // model there would be quicker; or else the least busy of all. Busy is who has
 // more requests in flight for its weight. It changes nothing, takes no lock and
 // allocates nothing.
-func choose(offers []*offer, w *wish) (*offer, reason) {
+func choose(offers []*placement, w *selection) (*placement, reason) {
 	var all, loaded best
-	var last *offer
+	var last *placement
 	var lastLoad float64
 	for i, o := range offers {
-		if !o.up.Load() || w.nTried > 0 && w.hasTried(o.member) {
+		if !o.up.Load() || w.nTried > 0 && w.isExcluded(o.backend) {
 			continue
 		}
-		load, place := o.load(), w.dice+uint32(i)
-		all.consider(o, load, o.crowd.Load(), place)
+		load, place := o.load(), w.tieBreak+uint32(i)
+		all.consider(o, load, o.loadedModels.Load(), place)
 		if !o.loaded.Load() {
 			continue
 		}
@@ -104,12 +104,12 @@ func choose(offers []*offer, w *wish) (*offer, reason) {
 		}
 	}
 	switch {
-	case all.offer == nil:
+	case all.placement == nil:
 		return nil, nobody
 	case last != nil && lastLoad <= loaded.load+sameTalk && lastLoad <= all.load+sameModel:
-		return last, forTalk
-	case loaded.offer != nil && loaded.load <= all.load+sameModel:
-		return loaded.offer, forModel
+		return last, byAffinity
+	case loaded.placement != nil && loaded.load <= all.load+sameModel:
+		return loaded.placement, byLoaded
 	}
-	return all.offer, forLeisure
+	return all.placement, byLeastLoad
 }

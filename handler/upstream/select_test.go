@@ -7,13 +7,13 @@ import (
 )
 
 // offersOf makes n offers of one model, each on a member of its own.
-func offersOf(n int) []*offer {
-	all := make([]*offer, n)
+func offersOf(n int) []*placement {
+	all := make([]*placement, n)
 	for i := range all {
-		m := &member{Name: fmt.Sprint("gpu", i), id: uint16(i + 1)}
+		m := &backend{Name: fmt.Sprint("gpu", i), id: uint16(i + 1)}
 		m.weight.Store(1)
 		m.up.Store(true)
-		all[i] = &offer{member: m}
+		all[i] = &placement{backend: m}
 	}
 	return all
 }
@@ -25,16 +25,16 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 	for round := range 20_000 {
 		r := rand.New(rand.NewPCG(uint64(round), 1))
 		offers := offersOf(1 + r.IntN(6))
-		w := &wish{dice: r.Uint32(), last: uint16(r.IntN(len(offers) + 2))}
+		w := &selection{tieBreak: r.Uint32(), last: uint16(r.IntN(len(offers) + 2))}
 		for _, o := range offers {
 			o.up.Store(r.IntN(5) > 0)
 			o.loaded.Store(r.IntN(2) == 0)
 			o.weight.Store(1 + r.Int32N(3))
 			o.inFlight.Store(r.Int32N(12))
-			o.handicap.Store(r.Int32N(3) / 2)
-			o.crowd.Store(r.Int32N(3))
+			o.slowStart.Store(r.Int32N(3) / 2)
+			o.loadedModels.Store(r.Int32N(3))
 			if r.IntN(8) == 0 && w.nTried < maxTried {
-				w.try(o.member)
+				w.exclude(o.backend)
 			}
 		}
 		got, why := choose(offers, w)
@@ -42,7 +42,7 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 
 		least := func(loaded bool) (load float64, any bool) {
 			for _, o := range offers {
-				if o.up.Load() && !w.hasTried(o.member) && (o.loaded.Load() || !loaded) && (!any || o.load() < load) {
+				if o.up.Load() && !w.isExcluded(o.backend) && (o.loaded.Load() || !loaded) && (!any || o.load() < load) {
 					load, any = o.load(), true
 				}
 			}
@@ -56,36 +56,36 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 			}
 			continue
 		}
-		if got == nil || !got.up.Load() || w.hasTried(got.member) {
+		if got == nil || !got.up.Load() || w.isExcluded(got.backend) {
 			t.Fatalf("round %d: chosen was %v, down or tried", round, got)
 		}
-		var last *offer
+		var last *placement
 		for _, o := range offers {
-			if o.id == w.last && o.up.Load() && o.loaded.Load() && !w.hasTried(o.member) {
+			if o.id == w.last && o.up.Load() && o.loaded.Load() && !w.isExcluded(o.backend) {
 				last = o
 			}
 		}
 		switch {
 		case last != nil && last.load() <= leastLoaded+sameTalk && last.load() <= leastOfAll+sameModel:
-			if got != last || why != forTalk {
+			if got != last || why != byAffinity {
 				t.Fatalf("round %d: the conversation had to move", round)
 			}
 		case anyLoaded && leastLoaded <= leastOfAll+sameModel:
-			if !got.loaded.Load() || got.load() != leastLoaded || why != forModel {
+			if !got.loaded.Load() || got.load() != leastLoaded || why != byLoaded {
 				t.Fatalf("round %d: not the least busy that has the model loaded", round)
 			}
 		default:
-			if got.load() != leastOfAll || why != forLeisure {
+			if got.load() != leastOfAll || why != byLeastLoad {
 				t.Fatalf("round %d: not the least busy", round)
 			}
 			for _, o := range offers {
-				if o.up.Load() && !w.hasTried(o.member) && o.load() == got.load() && o.crowd.Load() < got.crowd.Load() {
+				if o.up.Load() && !w.isExcluded(o.backend) && o.load() == got.load() && o.loadedModels.Load() < got.loadedModels.Load() {
 					t.Fatalf("round %d: another has more room for a model", round)
 				}
 			}
 		}
 	}
-	for why := nobody; why <= forLeisure; why++ {
+	for why := nobody; why <= byLeastLoad; why++ {
 		if reasons[why] < 100 {
 			t.Errorf("reason %d was there %d times only: the rounds say little", why, reasons[why])
 		}
@@ -105,7 +105,7 @@ func TestTiesSpread(t *testing.T) {
 	const rounds, equals = 70_000, 7
 	got := map[string]int{}
 	for range rounds {
-		o, _ := choose(offers, &wish{dice: rand.Uint32()})
+		o, _ := choose(offers, &selection{tieBreak: rand.Uint32()})
 		got[o.Name]++
 	}
 	for name, n := range got {
@@ -127,7 +127,7 @@ func TestWeightsAreShares(t *testing.T) {
 		o.weight.Store(int32(i + 1))
 	}
 	for range 600 {
-		o, _ := choose(offers, &wish{dice: rand.Uint32()})
+		o, _ := choose(offers, &selection{tieBreak: rand.Uint32()})
 		o.enter()
 	}
 	for i, o := range offers {
@@ -139,7 +139,7 @@ func TestWeightsAreShares(t *testing.T) {
 
 func TestChooseAllocatesNothing(t *testing.T) {
 	offers := offersOf(100)
-	if n := testing.AllocsPerRun(100, func() { choose(offers, &wish{dice: 7, last: 3}) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { choose(offers, &selection{tieBreak: 7, last: 3}) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -150,7 +150,7 @@ func BenchmarkChoice(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("upstreams=%d", n), func(b *testing.B) {
 			pl := &Pool{}
-			r := &roster{models: map[string][]*offer{}}
+			r := &roster{models: map[string][]*placement{}}
 			for i := range 20 {
 				r.models[fmt.Sprintf("model%d:latest", i)] = offersOf(n)
 			}
@@ -161,7 +161,7 @@ func BenchmarkChoice(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					var w wish
+					var w selection
 					o, _ := pl.pick("model7:latest", &w)
 					o.leave()
 				}

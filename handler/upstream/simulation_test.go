@@ -194,11 +194,11 @@ func simList(b *simBox) (installed, loaded listing) {
 func simOurs(s *simulation) simPolicy {
 	pl := &Pool{Alone: true}
 	pl.roster.Store(&roster{})
-	members := map[*simBox]*member{}
+	members := map[*simBox]*backend{}
 	for i, b := range s.boxes {
 		members[b] = pl.join(Upstream{Name: fmt.Sprintf("box%02d", i), URL: &url.URL{Scheme: "http", Host: fmt.Sprint("box", i)}, Weight: 1})
 	}
-	number := map[*member]int{}
+	number := map[*backend]int{}
 	for b, m := range members {
 		number[m] = b.number
 	}
@@ -220,8 +220,8 @@ func simOurs(s *simulation) simPolicy {
 	}
 	s.looked = look
 	return func(_ *simulation, model int) (int, func()) {
-		o, _ := pl.pick(simName(model), &wish{})
-		return number[o.member], o.leave
+		o, _ := pl.pick(simName(model), &selection{})
+		return number[o.backend], o.leave
 	}
 }
 

@@ -50,7 +50,7 @@ const (
 	maxUpstreamName = 64
 )
 
-// ParseUpstreams reads where Ollamas are. Each part is a URL as [ParseUpstream]
+// Parse reads where Ollamas are. Each part is a URL as [ParseUpstream]
 // takes it, or a name, "=" and such a URL with its scheme. A part "weight=N", N
 // from 1 to 1000, belongs to the URL before it. Whoever has no name goes by host
 // and port. A scheme that begins with "dns+" says that each address of the host
@@ -58,7 +58,7 @@ const (
 //
 // If there is no URL, a part is none of these, or two have the same name or lead
 // to the same place, ParseUpstreams returns an error.
-func ParseUpstreams(parts []string) ([]Upstream, error) {
+func Parse(parts []string) ([]Upstream, error) {
 	var all []Upstream
 	weighed := false // the last one
 	for _, part := range parts {
@@ -143,7 +143,7 @@ func parseOne(part, key, value string, named bool) (u Upstream, err error) {
 
 func (u *Upstream) parseURL(text string) (err error) {
 	text, u.Discover = strings.CutPrefix(text, "dns+")
-	u.URL, err = ParseUpstream(text)
+	u.URL, err = ParseURL(text)
 	if err == nil && u.Discover && net.ParseIP(u.URL.Hostname()) != nil {
 		err = fmt.Errorf("dns+%s is an address already; leave dns+ out", u.URL)
 	}

@@ -41,7 +41,7 @@ func TestParseUpstreams(t *testing.T) {
 		{"g=http://a g=http://b", "the same name"},
 		{"g=http://a h=http://a", "the same Ollama"},
 	} {
-		all, err := upstream.ParseUpstreams(strings.Fields(c.parts))
+		all, err := upstream.Parse(strings.Fields(c.parts))
 		var got []string
 		for _, u := range all {
 			got = append(got, fmt.Sprint(u, " ", u.Weight))
