@@ -13,7 +13,7 @@ type Body struct {
 	Large  io.Reader // otherwise
 	Upload *transfer // of a large body, once it has been handed to the transport
 
-	Share *share // of the memory that all bodies take
+	Share *Share // of the memory that all bodies take
 }
 
 // ReadCloser is the body as http.Request wants it.

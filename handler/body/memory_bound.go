@@ -26,26 +26,26 @@ type Budget struct {
 }
 
 // portion is what one body has of a room. Nil is none.
-type share struct {
+type Share struct {
 	room  *Budget
 	bytes atomic.Int64
 }
 
 // take makes a portion larger, if there is room for that.
-func (r *Budget) take(p *share, n int) (larger *share, ok bool) {
+func (r *Budget) take(p *Share, n int) (larger *Share, ok bool) {
 	if r.Used.Add(int64(n)) > r.Max {
 		r.Used.Add(-int64(n))
 		return p, false
 	}
 	if p == nil {
-		p = &share{room: r}
+		p = &Share{room: r}
 	}
 	p.bytes.Add(int64(n))
 	return p, true
 }
 
 // Release gives all of it back. More than once does no harm.
-func (p *share) Release() {
+func (p *Share) Release() {
 	if p != nil {
 		p.room.Used.Add(-p.bytes.Swap(0))
 	}
@@ -59,7 +59,7 @@ const maxPreallocate = 64 << 10
 // is the length that the client gave, or -1. If there is no room for all of it,
 // read returns what there is, and errNoRoom. The portion is the caller's in any
 // case.
-func (r *Budget) Read(from io.Reader, limit, announced int64) (c Pieces, p *share, err error) {
+func (r *Budget) Read(from io.Reader, limit, announced int64) (c Pieces, p *Share, err error) {
 	most := limit + 1
 	size := 4 << 10
 	if announced >= 0 {
@@ -95,7 +95,7 @@ func (r *Budget) Read(from io.Reader, limit, announced int64) (c Pieces, p *shar
 
 // enlarge gives a content that is full more memory, if there is room for that.
 // There will be no more than most bytes of it.
-func (r *Budget) enlarge(c *Pieces, p *share, most int64) (larger *share, ok bool) {
+func (r *Budget) enlarge(c *Pieces, p *Share, most int64) (larger *Share, ok bool) {
 	all := c.Size()
 	if all >= pieceSize {
 		size := int(min(most-all, pieceSize))

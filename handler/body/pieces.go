@@ -33,7 +33,7 @@ type Reader struct {
 	Pieces
 	rest    []byte // of the piece that is being read
 	ahead   [][]byte
-	Portion *share // to be given back at the end
+	Portion *Share // to be given back at the end
 }
 
 func NewReader(c Pieces) *Reader { return &Reader{Pieces: c, rest: c.First, ahead: c.More} }

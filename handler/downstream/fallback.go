@@ -8,19 +8,19 @@ import (
 
 // handover is a listener that accepts connections which somebody has begun to
 // serve, and gives up.
-type fallback struct {
+type Fallback struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 	addr   net.Addr
 }
 
-func NewFallback(addr net.Addr) *fallback {
-	return &fallback{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
+func NewFallback(addr net.Addr) *Fallback {
+	return &Fallback{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
 }
 
 // give hands a connection over. If nobody accepts any more, it is closed.
-func (h *fallback) give(c net.Conn) {
+func (h *Fallback) give(c net.Conn) {
 	select {
 	case h.conns <- c:
 	case <-h.closed:
@@ -29,7 +29,7 @@ func (h *fallback) give(c net.Conn) {
 }
 
 // Accept implements net.Listener.
-func (h *fallback) Accept() (net.Conn, error) {
+func (h *Fallback) Accept() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
 		return c, nil
@@ -39,13 +39,13 @@ func (h *fallback) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (h *fallback) Close() error {
+func (h *Fallback) Close() error {
 	h.once.Do(func() { close(h.closed) })
 	return nil
 }
 
 // Addr implements net.Listener.
-func (h *fallback) Addr() net.Addr { return h.addr }
+func (h *Fallback) Addr() net.Addr { return h.addr }
 
 // rewound is a connection of which something has been read.
 type rewound struct {

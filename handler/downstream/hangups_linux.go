@@ -9,9 +9,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 )
 
-// hangups learns from the kernel which clients have left: that takes nothing
+// Hangups learns from the kernel which clients have left: that takes nothing
 // while they stay. net/http has a goroutine for each that tries to read from it.
-type hangups struct {
+type Hangups struct {
 	epoll *os.File
 	raw   syscall.RawConn
 
@@ -21,7 +21,7 @@ type hangups struct {
 }
 
 // NewHangups returns nil where there can be none.
-func NewHangups() *hangups {
+func NewHangups() *Hangups {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil
@@ -30,7 +30,7 @@ func NewHangups() *hangups {
 		syscall.Close(fd)
 		return nil
 	}
-	d := &hangups{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*Conn{}}
+	d := &Hangups{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*Conn{}}
 	// What cannot have a deadline Go's own epoll does not take, and then nobody
 	// would ever hear of those who leave.
 	if d.raw, err = d.epoll.SyscallConn(); err != nil || d.epoll.SetReadDeadline(time.Time{}) != nil {
@@ -42,7 +42,7 @@ func NewHangups() *hangups {
 }
 
 // watch gives the client a departure, and reports whether it could.
-func (d *hangups) watch(c *Conn) bool {
+func (d *Hangups) watch(c *Conn) bool {
 	if d == nil {
 		return false
 	}
@@ -77,14 +77,14 @@ const edgeTriggered = 1 << 31
 
 // forget takes a client's departure back. The kernel forgets it when the
 // connection is closed.
-func (d *hangups) forget(c *Conn) {
+func (d *Hangups) forget(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.all, c.id)
 }
 
 // each calls f for every client that is watched.
-func (d *hangups) each(f func(*Conn)) {
+func (d *Hangups) each(f func(*Conn)) {
 	if d == nil {
 		return
 	}
@@ -96,7 +96,7 @@ func (d *hangups) each(f func(*Conn)) {
 }
 
 // run tells those who have left, until close.
-func (d *hangups) run() {
+func (d *Hangups) run() {
 	var events [64]syscall.EpollEvent
 	for {
 		n := 0
@@ -123,7 +123,7 @@ func (d *hangups) run() {
 }
 
 // Close ends run.
-func (d *hangups) Close() {
+func (d *Hangups) Close() {
 	if d != nil {
 		d.epoll.Close()
 	}

@@ -2,15 +2,15 @@
 
 package downstream
 
-// hangups cannot be learned of here: net/http serves all connections.
-type hangups struct{}
+// Hangups cannot be learned of here: net/http serves all connections.
+type Hangups struct{}
 
-func NewHangups() *hangups { return nil }
+func NewHangups() *Hangups { return nil }
 
-func (*hangups) watch(*Conn) bool { return false }
+func (*Hangups) watch(*Conn) bool { return false }
 
-func (*hangups) forget(*Conn) {}
+func (*Hangups) forget(*Conn) {}
 
-func (*hangups) each(func(*Conn)) {}
+func (*Hangups) each(func(*Conn)) {}
 
-func (*hangups) Close() {}
+func (*Hangups) Close() {}

@@ -29,8 +29,8 @@ type SimpleServer struct {
 	Handler    http.Handler
 	Log        *log.Logger
 	HeadTime   time.Duration // for a first head
-	Departures *hangups
-	Rest       *fallback // the connections that are for net/http
+	Departures *Hangups
+	Rest       *Fallback // the connections that are for net/http
 
 	closing atomic.Bool
 	conns   sync.WaitGroup

@@ -20,7 +20,7 @@ const (
 
 // stream tells what there is to see, at once and then every second, until the
 // viewer goes away or does not read any more.
-func (w *watcher) stream(rw http.ResponseWriter, r *http.Request) {
+func (w *Watcher) stream(rw http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(rw)
 	rw.Header().Set("Content-Type", "text/event-stream")
 	rw.Header().Set("X-Accel-Buffering", "no")

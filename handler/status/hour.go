@@ -137,7 +137,7 @@ func quantile(q float64, from, to []uint64, bounds []float64) *float64 {
 }
 
 // Remember marks each minute until the context ends.
-func (w *watcher) Remember(ctx context.Context) {
+func (w *Watcher) Remember(ctx context.Context) {
 	ticker := time.NewTicker(minute)
 	defer ticker.Stop()
 	for {

@@ -23,7 +23,7 @@ var statusPage string
 //
 // All three are for those on the machine and in its network, not for web pages
 // of others, see [ownNames.check].
-func (w *watcher) Serve(mux *http.ServeMux) {
+func (w *Watcher) Serve(mux *http.ServeMux) {
 	own := local.OwnNames(w.Hosts).Only
 	viewers := make(chan struct{}, maxViewers)
 	mux.Handle("GET /{$}", own(func(rw http.ResponseWriter, _ *http.Request) {

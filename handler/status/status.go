@@ -128,10 +128,10 @@ const (
 	statusAge = 900 * time.Millisecond
 )
 
-// watcher looks at a proxy for those who want to see it. While nobody does, it
+// Watcher looks at a proxy for those who want to see it. While nobody does, it
 // reads a few counters once a minute, so that there is a past to show, and
 // nothing else.
-type watcher struct {
+type Watcher struct {
 	WatcherOptions
 	started time.Time
 
@@ -152,14 +152,14 @@ type WatcherOptions struct {
 	CertificateEnds func() time.Time // nil: there is none
 }
 
-func NewWatcher(o WatcherOptions) *watcher {
-	w := &watcher{WatcherOptions: o, started: time.Now()}
+func NewWatcher(o WatcherOptions) *Watcher {
+	w := &Watcher{WatcherOptions: o, started: time.Now()}
 	w.past.begin(markOf(o.Totals()))
 	return w
 }
 
 // Look gives the status, which is not older than statusAge.
-func (w *watcher) Look() Status {
+func (w *Watcher) Look() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -197,7 +197,7 @@ func (w *watcher) Look() Status {
 }
 
 // lookAtRunning fills in what is in flight. The set lists the newest first.
-func (w *watcher) lookAtRunning(st *Status, since time.Duration) {
+func (w *Watcher) lookAtRunning(st *Status, since time.Duration) {
 	all := w.Proxy.InFlight()
 	passed := make(map[uint64]int64, len(all))
 	st.Requests = len(all)
