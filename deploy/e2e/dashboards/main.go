@@ -1,12 +1,12 @@
-//go:build ignore
+//go:build unix
 
-// Checks that the dashboards have something to show: it starts two replicas and
-// lets everything happen that they count, has two real Prometheuses scrape them,
-// one of which takes native histograms, and asks each for every expression of
-// every panel until all have given values other than 0. It is run by
-// .ci/dashboards, with a directory that holds the built ollama-proxy and a
-// certificate, and exits 1 if something stays empty. Whoever runs it ends what
-// it has started.
+// Command dashboards checks that the dashboards have something to show: it
+// starts two replicas and lets everything happen that they count, has two real
+// Prometheuses scrape them, one of which takes native histograms, and asks each
+// for every expression of every panel until all have given values other than 0.
+// It is run by .ci/dashboards, with a directory that holds the built
+// ollama-proxy and a certificate, and exits 1 if something stays empty. Whoever
+// runs it ends what it has started.
 package main
 
 import (
@@ -26,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
@@ -44,9 +45,9 @@ var (
 
 func main() {
 	if len(os.Args) != 2 {
-		fatal("run .ci/dashboards instead")
+		kit.Fatal("run .ci/dashboards instead")
 	}
-	dir = os.Args[1]
+	kit.Dir = os.Args[1]
 	boards := []board{readBoard("deploy/grafana/overview.json"), readBoard("deploy/grafana/keys.json")}
 	late := start()
 	sources := []*prometheus{
@@ -74,10 +75,10 @@ func main() {
 			asked += p.check(b)
 		}
 		if buckets := p.values(`ollama_proxy_overhead_seconds_bucket`); (len(buckets) > 0) != p.bucketed {
-			fatal("the Prometheus for %s histograms has %d series of buckets", p.name, len(buckets))
+			kit.Fatal("the Prometheus for %s histograms has %d series of buckets", p.name, len(buckets))
 		}
 	}
-	fmt.Printf("%d questions of panels, variables and annotations have values, with classic and with native histograms, after %s\n", asked, seconds(time.Since(began)))
+	fmt.Printf("%d questions of panels, variables and annotations have values, with classic and with native histograms, after %s\n", asked, kit.Seconds(time.Since(kit.Began)))
 }
 
 // board is what a dashboard asks for.
@@ -102,7 +103,7 @@ type variable struct {
 }
 
 func readBoard(file string) (b board) {
-	must(json.Unmarshal([]byte(read(file)), &b), "reading %s", file)
+	kit.Must(json.Unmarshal([]byte(kit.ReadFile(file)), &b), "reading %s", file)
 	return b
 }
 
@@ -117,19 +118,19 @@ type prometheus struct {
 // start lets it scrape the replicas, and one that is down, and judge the alerts
 // without waiting until they have been true for long.
 func (p *prometheus) start() {
-	p.address = freeAddress()
-	home := filepath.Join(dir, p.name)
-	must(os.Mkdir(home, 0o700), "a directory")
-	rules := read("deploy/prometheus/alerts.yaml")
-	write(filepath.Join(home, "alerts.yaml"), regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(rules, ""))
-	write(filepath.Join(home, "prometheus.yaml"), fmt.Sprintf(`
+	p.address = kit.FreeAddress()
+	home := filepath.Join(kit.Dir, p.name)
+	kit.Must(os.Mkdir(home, 0o700), "a directory")
+	rules := kit.ReadFile("deploy/prometheus/alerts.yaml")
+	kit.WriteFile(filepath.Join(home, "alerts.yaml"), regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(rules, ""))
+	kit.WriteFile(filepath.Join(home, "prometheus.yaml"), fmt.Sprintf(`
 global: {scrape_interval: %s, evaluation_interval: %[1]s}
 rule_files: [alerts.yaml]
 scrape_configs:
   - job_name: ollama-proxy
     static_configs: [{targets: ["%s", "%s"]}]
-`, interval, strings.Join(metrics, `", "`), freeAddress()))
-	begin("prometheus-"+p.name, nil, "prometheus", append(p.flags, "--config.file", filepath.Join(home, "prometheus.yaml"),
+`, interval, strings.Join(metrics, `", "`), kit.FreeAddress()))
+	kit.Start("prometheus-"+p.name, nil, "prometheus", append(p.flags, "--config.file", filepath.Join(home, "prometheus.yaml"),
 		"--storage.tsdb.path", filepath.Join(home, "data"), "--web.listen-address", p.address)...)
 	p.await("Prometheus", "up")
 }
@@ -143,7 +144,7 @@ func (p *prometheus) check(b board) int {
 			expr = strings.ReplaceAll(expr, name, value)
 		}
 		if strings.Contains(expr, "$") {
-			fatal("%s: nothing is known of a variable in %s", b.Title, expr)
+			kit.Fatal("%s: nothing is known of a variable in %s", b.Title, expr)
 		}
 		return expr
 	}
@@ -175,11 +176,11 @@ func (p *prometheus) check(b board) int {
 				delete(questions, name)
 			}
 		}
-		if len(questions) > 0 && time.Since(began) > limit {
+		if len(questions) > 0 && time.Since(kit.Began) > limit {
 			for name, expr := range questions {
 				fmt.Printf("%s: %s: nothing but %v from %s\n", b.Title, name, p.values(expr), expr)
 			}
-			fatal("with %s histograms %d panels of %s stay empty", p.name, len(questions), b.Title)
+			kit.Fatal("with %s histograms %d panels of %s stay empty", p.name, len(questions), b.Title)
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
@@ -193,12 +194,12 @@ func (p *prometheus) choose(v variable, fill func(string) string) string {
 	inside := strings.TrimSuffix(strings.TrimPrefix(text, "label_values("), ")")
 	selector, label, found := strings.Cut(inside, ", "+v.Name)
 	if !found || label != "" {
-		fatal("cannot read the variable %s: %s", v.Name, text)
+		kit.Fatal("cannot read the variable %s: %s", v.Name, text)
 	}
 	var values []string
 	p.get("/api/v1/label/"+v.Name+"/values", url.Values{"match[]": {fill(selector)}}, &values)
 	if len(values) == 0 {
-		fatal("the variable %s has no values", v.Name)
+		kit.Fatal("the variable %s has no values", v.Name)
 	}
 	for i, value := range values {
 		values[i] = strings.ReplaceAll(regexp.QuoteMeta(value), `\`, `\\`)
@@ -211,12 +212,12 @@ func (p *prometheus) values(expr string) (all []float64) {
 	var data struct {
 		Result []struct{ Values [][2]any }
 	}
-	p.get("/api/v1/query_range", url.Values{"query": {expr}, "start": {unix(began)}, "end": {unix(time.Now())}, "step": {"1"}}, &data)
+	p.get("/api/v1/query_range", url.Values{"query": {expr}, "start": {unix(kit.Began)}, "end": {unix(time.Now())}, "step": {"1"}}, &data)
 	for _, series := range data.Result {
 		for _, pair := range series.Values {
 			text, _ := pair[1].(string)
 			value, err := strconv.ParseFloat(text, 64)
-			must(err, "a value of Prometheus's")
+			kit.Must(err, "a value of Prometheus's")
 			all = append(all, value)
 		}
 	}
@@ -238,31 +239,31 @@ func (p *prometheus) get(path string, q url.Values, data any) {
 	if res.StatusCode == http.StatusServiceUnavailable {
 		return // not ready yet
 	}
-	must(err, "Prometheus's answer")
+	kit.Must(err, "Prometheus's answer")
 	if answer.Status != "success" {
-		fatal("Prometheus refuses %s: %s", q, answer.Error)
+		kit.Fatal("Prometheus refuses %s: %s", q, answer.Error)
 	}
 }
 
 func (p *prometheus) await(what, expr string) {
-	awaitWithin(limit-time.Since(began), what, func() bool { return len(p.values(expr)) > 0 })
+	kit.AwaitWithin(limit-time.Since(kit.Began), what, func() bool { return len(p.values(expr)) > 0 })
 }
 
 // start starts two replicas. The first has two Ollamas. The second has another set of secrets, and no
 // Ollama before late is called.
 func start() (late func()) {
 	ollama := startOllama("127.0.0.1:0")
-	absent := freeAddress()
-	command("secret", "--out", path("secret-1"))
-	write(path("secret-2"), read(path("secret-1"))+command("secret")+"\n")
+	absent := kit.FreeAddress()
+	kit.Command("secret", "--out", path("secret-1"))
+	kit.WriteFile(path("secret-2"), kit.ReadFile(path("secret-1"))+kit.Command("secret")+"\n")
 	for i, upstream := range []string{ollama, absent} {
 		n := strconv.Itoa(i + 1)
-		write(path("revocations-"+n), "# revoked keys\n")
-		replicas, metrics = append(replicas, freeAddress()), append(metrics, freeAddress())
+		kit.WriteFile(path("revocations-"+n), "# revoked keys\n")
+		replicas, metrics = append(replicas, kit.FreeAddress()), append(metrics, kit.FreeAddress())
 		if i == 0 {
 			upstream += ",http://" + startOllama("127.0.0.1:0") // what the one breaks off, the other is asked
 		}
-		begin("replica-"+n, nil, path("ollama-proxy"), "serve", "--listen", replicas[i], "--metrics-listen", metrics[i],
+		kit.Start("replica-"+n, nil, path("ollama-proxy"), "serve", "--listen", replicas[i], "--metrics-listen", metrics[i],
 			"--upstream", "http://"+upstream, "--secret-file", path("secret-"+n), "--revocations", path("revocations-"+n),
 			"--tls-cert", path("tls.crt"), "--tls-key", path("tls.key"), "--metrics-per-key", "--native-histograms",
 			"--reload-interval", "200ms", "--first-byte-timeout", "1s", "--stall-timeout", "1s", "--max-body", "16KiB", "--max-in-flight", "60")
@@ -272,7 +273,7 @@ func start() (late func()) {
 
 // startOllama starts a stand-in for Ollama.
 func startOllama(address string) string {
-	return listen(address, standin.New(standin.Options{Pace: pace}))
+	return kit.Listen(address, standin.New(standin.Options{Pace: pace}))
 }
 
 // damage lets the lists of the replicas differ, and the second's be no list. A
@@ -284,15 +285,15 @@ func damage() {
 		time.Sleep(100 * time.Millisecond)
 		res = ask(0, doomed, "POST", "/api/chat", `{"model":"llama3.2",`+chat+`}`)
 	}
-	command("revoke", "--revocations", path("revocations-1"), doomed)
+	kit.Command("revoke", "--revocations", path("revocations-1"), doomed)
 	if _, err := io.Copy(io.Discard, res.Body); err == nil {
-		fatal("a stream outlived its key")
+		kit.Fatal("a stream outlived its key")
 	}
 	file, err := os.OpenFile(path("revocations-2"), os.O_APPEND|os.O_WRONLY, 0)
-	must(err, "the list")
+	kit.Must(err, "the list")
 	defer file.Close()
 	_, err = io.WriteString(file, "this is no key\n")
-	must(err, "the list")
+	kit.Must(err, "the list")
 }
 
 const chat = `"messages":[{"role":"user","content":"Why is the sky blue?"}]`
@@ -302,7 +303,7 @@ func load() {
 	alice, nameless := mint("--label", "alice"), mint()
 	revoked, few, slow := mint("--label", "revoked"), mint("--rpm", "1"), mint("--streams", "1")
 	for _, n := range []string{"1", "2"} {
-		command("revoke", "--revocations", path("revocations-"+n), revoked)
+		kit.Command("revoke", "--revocations", path("revocations-"+n), revoked)
 	}
 	stream := func(model string) string {
 		return `{"model":"` + model + `","stream":true,"max_tokens":20,"stream_options":{"include_usage":true},` + chat + `}`
@@ -363,7 +364,7 @@ func again(key, method, path, body string) {
 func ask(replica int, key, method, path, body string) *http.Response {
 	key, other, two := strings.Cut(key, "\n")
 	r, err := http.NewRequest(method, "https://"+replicas[replica]+path, strings.NewReader(body))
-	must(err, "a request")
+	kit.Must(err, "a request")
 	if key != "" {
 		r.Header.Set("Authorization", "Bearer "+key)
 	}
@@ -378,8 +379,8 @@ func ask(replica int, key, method, path, body string) *http.Response {
 }
 
 func mint(args ...string) string {
-	return command(append([]string{"mint", "--secret-file", path("secret-1")}, args...)...)
+	return kit.Command(append([]string{"mint", "--secret-file", path("secret-1")}, args...)...)
 }
 
-func path(name string) string { return filepath.Join(dir, name) }
+func path(name string) string { return filepath.Join(kit.Dir, name) }
 func unix(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64) }

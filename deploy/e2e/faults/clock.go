@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build linux
 
 package main
 
@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -23,19 +25,19 @@ const (
 // checkClock steps the wall clock while requests run. What is measured in time
 // that passes takes no notice; what is a moment, such as the end of a key, does.
 func checkClock() {
-	list, clock := filepath.Join(dir, "clock.list"), filepath.Join(dir, "clock")
+	list, clock := filepath.Join(kit.Dir, "clock.list"), filepath.Join(kit.Dir, "clock")
 	large := strings.Repeat("# as large as a list must be to be known by its time\n", 30_000)
-	write(list, large)
+	kit.WriteFile(list, large)
 	file, err := os.Create(clock)
-	must(err, "the clock")
+	kit.Must(err, "the clock")
 	defer file.Close()
 	step := func(seconds int64) {
 		_, err := file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(seconds)), 0)
-		must(err, "the clock")
+		kit.Must(err, "the clock")
 	}
 	step(0)
 	p := launch("clock", func(c *exec.Cmd) {
-		c.Path = filepath.Join(dir, "ollama-proxy-stepped")
+		c.Path = filepath.Join(kit.Dir, "ollama-proxy-stepped")
 		c.Env = append(c.Env, "CLOCK_STEP="+clock)
 	}, "--revocations", list, "--stall-timeout", "3s", "--first-byte-timeout", "3s", "--log-format", "json")
 	steps := []int64{hour, -hour, 0, year, -year, 40 * year, 1, -1, 0}
@@ -50,30 +52,30 @@ func checkClock() {
 	}
 	for _, s := range running {
 		if !s.whole() {
-			fatal("a stream while the clock was stepped: %s", s)
+			kit.Fatal("a stream while the clock was stepped: %s", s)
 		}
 	}
 	for _, histogram := range []string{"request_duration_seconds", "time_to_first_byte_seconds", "inter_chunk_seconds", "overhead_seconds"} {
-		sum := p.metric("ollama_proxy_" + histogram + `_sum{route="/api/chat"}`)
+		sum := p.Metric("ollama_proxy_" + histogram + `_sum{route="/api/chat"}`)
 		if histogram == "overhead_seconds" {
-			sum = p.metric("ollama_proxy_" + histogram + "_sum")
+			sum = p.Metric("ollama_proxy_" + histogram + "_sum")
 		}
-		if math.IsNaN(sum) || sum < 0 || sum > 10*patience.Seconds() {
-			fatal("while the clock was stepped, %s add up to %v", histogram, sum)
+		if math.IsNaN(sum) || sum < 0 || sum > 10*kit.Patience.Seconds() {
+			kit.Fatal("while the clock was stepped, %s add up to %v", histogram, sum)
 		}
 	}
-	pass("%d steps of the wall clock, of up to 40 years: %d streams whole, no time in the metrics longer than it was", len(steps), len(running))
+	kit.Pass("%d steps of the wall clock, of up to 40 years: %d streams whole, no time in the metrics longer than it was", len(steps), len(running))
 
 	// A silent Ollama is given up in due time.
 	step(0)
 	from := time.Now()
 	status := make(chan int)
 	go func() {
-		r, err := http.NewRequest(http.MethodPost, "http://"+p.address+"/api/chat", strings.NewReader(`{"model":"hang"}`))
-		must(err, "a request")
+		r, err := http.NewRequest(http.MethodPost, "http://"+p.Address+"/api/chat", strings.NewReader(`{"model":"hang"}`))
+		kit.Must(err, "a request")
 		r.Header.Set("Authorization", "Bearer "+key)
 		res, err := client.Do(r)
-		must(err, "a request to an Ollama that is silent")
+		kit.Must(err, "a request to an Ollama that is silent")
 		res.Body.Close()
 		status <- res.StatusCode
 	}()
@@ -81,13 +83,13 @@ func checkClock() {
 		step(by)
 		time.Sleep(5 * pace)
 	}
-	if code, took := <-status, time.Since(from); code != http.StatusGatewayTimeout || took < 3*time.Second || took > patience/2 {
-		fatal("an Ollama that was silent while the clock was stepped: status %d after %s, not 504 after 3s", code, seconds(took))
+	if code, took := <-status, time.Since(from); code != http.StatusGatewayTimeout || took < 3*time.Second || took > kit.Patience/2 {
+		kit.Fatal("an Ollama that was silent while the clock was stepped: status %d after %s, not 504 after 3s", code, kit.Seconds(took))
 	}
 	p.counts(`ollama_proxy_upstream_errors_total{kind="timeout",upstream="`+ollama+`"}`, 1)
 	p.counts(`ollama_proxy_requests_total{code="504",method="POST",route="/api/chat"}`, 1)
 	p.tells(0, 1, `"level":"INFO","msg":"request"`, `"status":504`, `"outcome":"stalled"`)
-	pass("a limit of 3s for the first byte runs out after %s", seconds(time.Since(from)))
+	kit.Pass("a limit of 3s for the first byte runs out after %s", kit.Seconds(time.Since(from)))
 
 	// A budget fills up as time passes.
 	step(0)
@@ -101,7 +103,7 @@ func checkClock() {
 	}
 	p.counts(`ollama_proxy_refusals_total{reason="rpm"}`, float64(len(steps)))
 	p.tells(0, len(steps), `"level":"INFO","msg":"request"`, `"status":429`, `"outcome":"refused","reason":"rpm"`)
-	pass("a step refills no budget of requests")
+	kit.Pass("a step refills no budget of requests")
 
 	// A key ends when the clock says so.
 	step(0)
@@ -118,7 +120,7 @@ func checkClock() {
 	}
 	p.counts(`ollama_proxy_refusals_total{reason="expired"}`, float64(expired))
 	p.tells(0, expired, `"level":"INFO","msg":"request"`, `"status":401`, `"outcome":"refused","reason":"expired"`)
-	pass("a key ends when the clock says so, and begins again when it was stepped too far")
+	kit.Pass("a key ends when the clock says so, and begins again when it was stepped too far")
 
 	// News are seen: by the next look, and although files seem to be of the
 	// future or long ago.
@@ -126,16 +128,16 @@ func checkClock() {
 		step(by)
 		victim := p.mint()
 		p.allows(victim, http.StatusOK, "a key that is not revoked yet")
-		command("revoke", "--revocations", list, victim)
-		await("a revocation after the clock was stepped", func() bool {
-			status, _, err := get("http://"+p.address+"/api/version", victim)
+		kit.Command("revoke", "--revocations", list, victim)
+		kit.Await("a revocation after the clock was stepped", func() bool {
+			status, _, err := get("http://"+p.Address+"/api/version", victim)
 			return err == nil && status == http.StatusUnauthorized
 		})
 	}
 	p.counts("ollama_proxy_revocations", float64(len(steps)))
 	p.tells(0, 0, `"level":"ERROR"`)
-	p.stop()
-	for line := range strings.Lines(p.said()) {
+	p.Stop()
+	for line := range strings.Lines(p.Logged()) {
 		var entry struct {
 			Msg      string
 			Duration time.Duration
@@ -144,10 +146,10 @@ func checkClock() {
 		if !strings.HasPrefix(line, "{") {
 			continue
 		}
-		must(json.Unmarshal([]byte(line), &entry), "a line of the log")
-		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > patience || entry.First < 0 || entry.First > entry.Duration) {
-			fatal("while the clock was stepped, the log tells of %s", line)
+		kit.Must(json.Unmarshal([]byte(line), &entry), "a line of the log")
+		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > kit.Patience || entry.First < 0 || entry.First > entry.Duration) {
+			kit.Fatal("while the clock was stepped, the log tells of %s", line)
 		}
 	}
-	pass("%d revocations seen, each after a step", len(steps))
+	kit.Pass("%d revocations seen, each after a step", len(steps))
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build linux
 
 package main
 
@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -30,14 +31,14 @@ const (
 // checkDisk: where revoke and secret cannot write, what was there stays as it
 // was, byte for byte, and one line says so.
 func checkDisk(mounts bool) {
-	limited := filepath.Join(dir, "limited")
-	must(os.Mkdir(limited, 0o755), "a directory")
+	limited := filepath.Join(kit.Dir, "limited")
+	kit.Must(os.Mkdir(limited, 0o755), "a directory")
 	checkFull("a file may have no more bytes", "file too large", limited, within("-f 4"), func() func() { return func() {} })
 	fails(within("-f 0"), "file too large", "secret", "--out", filepath.Join(limited, "secret"))
 	empty(limited, "list")
 
-	full := filepath.Join(dir, "full")
-	must(os.Mkdir(full, 0o755), "a directory")
+	full := filepath.Join(kit.Dir, "full")
+	kit.Must(os.Mkdir(full, 0o755), "a directory")
 	if !mounts || syscall.Mount("tmpfs", full, "tmpfs", 0, "size=64k") != nil {
 		left = append(left, "a disk that is really full, or read-only (no right to mount one)")
 	} else {
@@ -45,21 +46,21 @@ func checkDisk(mounts bool) {
 		remove := fill(full)
 		fails(nil, "no space left on device", "secret", "--out", filepath.Join(full, "secret"))
 		fails(nil, "no space left on device", "revoke", "--revocations", filepath.Join(full, "another"), uuid.NewString())
-		if text := read(filepath.Join(full, "another")); text != "" {
-			fatal("of a new list there is %q on a full disk", text)
+		if text := kit.ReadFile(filepath.Join(full, "another")); text != "" {
+			kit.Fatal("of a new list there is %q on a full disk", text)
 		}
 		remove()
 		os.Remove(filepath.Join(full, "another"))
 		checkServedFrom(full)
 		empty(full, "list")
-		before := read(filepath.Join(full, "list"))
-		must(syscall.Mount("", full, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""), "mounting read-only")
+		before := kit.ReadFile(filepath.Join(full, "list"))
+		kit.Must(syscall.Mount("", full, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""), "mounting read-only")
 		fails(nil, "read-only file system", "secret", "--out", filepath.Join(full, "secret"))
 		fails(nil, "read-only file system", "revoke", "--revocations", filepath.Join(full, "list"), uuid.NewString())
-		if read(filepath.Join(full, "list")) != before {
-			fatal("a list on a read-only disk has changed")
+		if kit.ReadFile(filepath.Join(full, "list")) != before {
+			kit.Fatal("a list on a read-only disk has changed")
 		}
-		pass("a read-only disk: revoke and secret say so, in one line")
+		kit.Pass("a read-only disk: revoke and secret say so, in one line")
 	}
 	checkUnwritable()
 }
@@ -71,7 +72,7 @@ func checkFull(what, words, place string, how func(*exec.Cmd), fill func() (reli
 	for room := range entry + 2 {
 		old := uuid.NewString() + " lost\n#"
 		old += strings.Repeat("x", page-room-len(old)-1) + "\n"
-		write(list, old)
+		kit.WriteFile(list, old)
 		relieve := fill()
 		id := uuid.NewString()
 		if room < entry {
@@ -79,27 +80,27 @@ func checkFull(what, words, place string, how func(*exec.Cmd), fill func() (reli
 		} else {
 			_, talk, code := outcome(how, "revoke", "--revocations", list, id)
 			if code != 0 {
-				fatal("%s, but for the %d bytes that an entry takes: exit %d, %s", what, room, code, talk)
+				kit.Fatal("%s, but for the %d bytes that an entry takes: exit %d, %s", what, room, code, talk)
 			}
 		}
-		text := read(list)
+		text := kit.ReadFile(list)
 		if !strings.HasPrefix(text, old) || revoked(text) != revoked(old)+min(1, room/entry) {
-			fatal("%s, but for %d bytes: revoke has left %d entries, and ...%q", what, room, revoked(text), text[len(old)-10:])
+			kit.Fatal("%s, but for %d bytes: revoke has left %d entries, and ...%q", what, room, revoked(text), text[len(old)-10:])
 		}
 		relieve()
-		command("revoke", "--revocations", list, id)
-		if again := read(list); !strings.HasPrefix(again, text) || revoked(again) != revoked(old)+1 {
-			fatal("%s, but for %d bytes, and then not any more: ...%q", what, room, again[len(old)-10:])
+		kit.Command("revoke", "--revocations", list, id)
+		if again := kit.ReadFile(list); !strings.HasPrefix(again, text) || revoked(again) != revoked(old)+1 {
+			kit.Fatal("%s, but for %d bytes, and then not any more: ...%q", what, room, again[len(old)-10:])
 		}
 	}
-	pass("%s: for each of %d sizes of what is left, revoke says so, loses nothing, and works again afterwards", what, entry+2)
+	kit.Pass("%s: for each of %d sizes of what is left, revoke says so, loses nothing, and works again afterwards", what, entry+2)
 }
 
 // checkServedFrom: a proxy whose list and whose log are on a disk that is full
 // serves as before.
 func checkServedFrom(full string) {
 	list := filepath.Join(full, "served.list")
-	write(list, "")
+	kit.WriteFile(list, "")
 	p := launch("full/served", nil, "--revocations", list)
 	key, victim := p.mint(), p.mint()
 	p.allows(victim, http.StatusOK, "before the disk is full")
@@ -115,25 +116,25 @@ func checkServedFrom(full string) {
 	p.counts("ollama_proxy_revocations", 0)
 	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
 	relieve()
-	said := len(p.said())
-	command("revoke", "--revocations", list, victim)
+	said := len(p.Logged())
+	kit.Command("revoke", "--revocations", list, victim)
 	p.counts("ollama_proxy_revocations", 1)
 	p.allows(victim, http.StatusUnauthorized, "a key that was revoked after the disk was full")
 	p.counts(`ollama_proxy_refusals_total{reason="revoked"}`, 1)
 	p.tells(said, 1, "level=INFO msg=reloaded what=revocations changed=true")
 	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
 	p.tells(0, 0, "level=ERROR")
-	p.stop()
-	for _, name := range []string{list, p.log, secretOf(p.name)} {
-		must(os.Remove(name), "what was served")
+	p.Stop()
+	for _, name := range []string{list, p.LogFile, secretOf(p.Name)} {
+		kit.Must(os.Remove(name), "what was served")
 	}
-	pass("the list and the log on a full disk: requests are answered and counted, and once there is room the log goes on")
+	kit.Pass("the list and the log on a full disk: requests are answered and counted, and once there is room the log goes on")
 }
 
 // revoked counts the entries of a list, which must be good.
 func revoked(text string) int {
 	list, err := signer.ParseRevocations(strings.NewReader(text))
-	must(err, "a list after revoke")
+	kit.Must(err, "a list after revoke")
 	return list.Len()
 }
 
@@ -141,24 +142,24 @@ func revoked(text string) int {
 func fill(place string) (relieve func()) {
 	path := filepath.Join(place, "filler")
 	f, err := os.Create(path)
-	must(err, "filling a disk")
+	kit.Must(err, "filling a disk")
 	defer f.Close()
 	for err == nil {
 		_, err = f.Write(make([]byte, page))
 	}
 	if !errors.Is(err, syscall.ENOSPC) {
-		fatal("filling a disk: %v", err)
+		kit.Fatal("filling a disk: %v", err)
 	}
-	return func() { must(os.Remove(path), "relieving a disk") }
+	return func() { kit.Must(os.Remove(path), "relieving a disk") }
 }
 
 // empty fails if there is anything but what was put there.
 func empty(place, but string) {
 	entries, err := os.ReadDir(place)
-	must(err, "a directory")
+	kit.Must(err, "a directory")
 	for _, e := range entries {
 		if e.Name() != but {
-			fatal("%s was left behind", e.Name())
+			kit.Fatal("%s was left behind", e.Name())
 		}
 	}
 }
@@ -166,11 +167,11 @@ func empty(place, but string) {
 // checkUnwritable has nobody try to write where nobody may, and everybody where
 // nobody can.
 func checkUnwritable() {
-	place := filepath.Join(dir, "unwritable")
-	must(os.Mkdir(place, 0o755), "a directory")
+	place := filepath.Join(kit.Dir, "unwritable")
+	kit.Must(os.Mkdir(place, 0o755), "a directory")
 	at := func(name string) string { return filepath.Join(place, name) }
-	write(at("list"), uuid.NewString()+"\n")
-	must(errors.Join(
+	kit.WriteFile(at("list"), uuid.NewString()+"\n")
+	kit.Must(errors.Join(
 		os.Chmod(at("list"), 0o644), // nobody may read it
 		os.Mkdir(at("directory"), 0o755),
 		os.Symlink(at("nowhere/list"), at("link")),
@@ -181,7 +182,7 @@ func checkUnwritable() {
 		if os.Getuid() == 0 {
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		} else {
-			must(os.Chmod(place, 0o555), "a directory")
+			kit.Must(os.Chmod(place, 0o555), "a directory")
 		}
 	}
 	before := tree(place)
@@ -205,21 +206,21 @@ func checkUnwritable() {
 		n += 2
 	}
 	if after := tree(place); after != before {
-		fatal("where nothing can be written, there is now\n%s, and not\n%s", after, before)
+		kit.Fatal("where nothing can be written, there is now\n%s, and not\n%s", after, before)
 	}
-	pass("unwritable in %d ways: revoke and secret say so, in one line each, and change nothing", n)
+	kit.Pass("unwritable in %d ways: revoke and secret say so, in one line each, and change nothing", n)
 }
 
 // tree is all that is in a directory.
 func tree(place string) string {
 	var b strings.Builder
-	must(filepath.WalkDir(place, func(path string, d fs.DirEntry, err error) error {
+	kit.Must(filepath.WalkDir(place, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		fmt.Fprintln(&b, path, d.Type())
 		if d.Type().IsRegular() {
-			b.WriteString(read(path))
+			b.WriteString(kit.ReadFile(path))
 		}
 		return nil
 	}), "a directory")
@@ -231,8 +232,8 @@ func tree(place string) string {
 // good all the time.
 func checkKilledRevoke() {
 	const workers, each = 6, 60
-	path := filepath.Join(dir, "killed")
-	write(path, uuid.NewString()+" without a line's end")
+	path := filepath.Join(kit.Dir, "killed")
+	kit.WriteFile(path, uuid.NewString()+" without a line's end")
 	p := launch("follower", nil, "--revocations", path)
 	var killed, returned atomic.Int64
 	var told sync.Map
@@ -241,9 +242,9 @@ func checkKilledRevoke() {
 		all.Go(func() {
 			for range each {
 				id := uuid.New()
-				c := exec.Command(filepath.Join(dir, "ollama-proxy"), "revoke", "--revocations", path, id.String())
-				c.Env = environment()
-				must(c.Start(), "revoke")
+				c := exec.Command(filepath.Join(kit.Dir, "ollama-proxy"), "revoke", "--revocations", path, id.String())
+				c.Env = kit.Environment()
+				kit.Must(c.Start(), "revoke")
 				if rand.IntN(3) > 0 {
 					time.Sleep(time.Duration(rand.Int64N(int64(25 * time.Millisecond))))
 					c.Process.Kill()
@@ -255,7 +256,7 @@ func checkKilledRevoke() {
 				case c.ProcessState.Sys().(syscall.WaitStatus).Signaled():
 					killed.Add(1)
 				default:
-					fatal("revoke beside others: %v", err)
+					kit.Fatal("revoke beside others: %v", err)
 				}
 			}
 		})
@@ -268,10 +269,10 @@ func checkKilledRevoke() {
 	var last *signer.Revocations
 	looks := 0
 	look := func() {
-		list, err := signer.ParseRevocations(strings.NewReader(read(path)))
-		must(err, "the list while it is written to")
+		list, err := signer.ParseRevocations(strings.NewReader(kit.ReadFile(path)))
+		kit.Must(err, "the list while it is written to")
 		if n := list.Lost(last); n > 0 {
-			fatal("%d entries were there, and are no more", n)
+			kit.Fatal("%d entries were there, and are no more", n)
 		}
 		last, looks = list, looks+1
 	}
@@ -286,16 +287,16 @@ func checkKilledRevoke() {
 	look()
 	told.Range(func(id, _ any) bool {
 		if !last.Revoked(id.(uuid.UUID)) {
-			fatal("revoke said that %s is on the list, and it is not", id)
+			kit.Fatal("revoke said that %s is on the list, and it is not", id)
 		}
 		return true
 	})
 	p.counts("ollama_proxy_revocations", float64(last.Len()))
 	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
 	p.tells(0, 0, "level=ERROR")
-	p.stop()
+	p.Stop()
 	if killed.Load() < workers*each/10 || returned.Load() < workers*each/10 {
-		fatal("of %d, %d were killed and %d returned: there is nothing to see", workers*each, killed.Load(), returned.Load())
+		kit.Fatal("of %d, %d were killed and %d returned: there is nothing to see", workers*each, killed.Load(), returned.Load())
 	}
-	pass("%d revoke at once, %d of %d killed: what the others said is on the list, good at each of %d looks and to a proxy all the time", workers, killed.Load(), workers*each, looks)
+	kit.Pass("%d revoke at once, %d of %d killed: what the others said is on the list, good at each of %d looks and to a proxy all the time", workers, killed.Load(), workers*each, looks)
 }

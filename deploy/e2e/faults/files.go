@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build linux
 
 package main
 
@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -22,8 +24,8 @@ const (
 // have files, keep those who are in from nothing, and the others only while they
 // are there.
 func checkOpenFiles() {
-	list := filepath.Join(dir, "files.list")
-	write(list, "")
+	list := filepath.Join(kit.Dir, "files.list")
+	kit.WriteFile(list, "")
 	p := launch("files", within(fmt.Sprint("-n ", openFiles)), "--revocations", list)
 	key, victim := p.mint(), p.mint()
 	p.allows(key, http.StatusOK, "before any stranger")
@@ -31,31 +33,31 @@ func checkOpenFiles() {
 	// Those who are in: their connections outlive what follows.
 	var guests []net.Conn
 	for range 8 {
-		c, err := net.Dial("tcp", p.address)
-		must(err, "a client")
+		c, err := net.Dial("tcp", p.Address)
+		kit.Must(err, "a client")
 		guests = append(guests, c)
 		ask(c, key, http.StatusOK)
 	}
 	var crowd []net.Conn
 	for range strangers {
-		c, err := net.DialTimeout("tcp", p.address, time.Second)
-		must(err, "a stranger's connection")
+		c, err := net.DialTimeout("tcp", p.Address, time.Second)
+		kit.Must(err, "a stranger's connection")
 		crowd = append(crowd, c)
 	}
-	await("the log to tell of the crowd", func() bool { return strings.Contains(p.said(), "as many connections as there may be") })
-	from, spent := time.Now(), p.cpu()
+	kit.Await("the log to tell of the crowd", func() bool { return strings.Contains(p.Logged(), "as many connections as there may be") })
+	from, spent := time.Now(), p.CPU()
 	for _, c := range guests {
 		ask(c, key, http.StatusOK)
 	}
 	ask(guests[0], victim, http.StatusOK)
-	command("revoke", "--revocations", list, victim)
-	await("a revocation amid the crowd", func() bool { return p.metric("ollama_proxy_revocations") == 1 })
+	kit.Command("revoke", "--revocations", list, victim)
+	kit.Await("a revocation amid the crowd", func() bool { return p.Metric("ollama_proxy_revocations") == 1 })
 	ask(guests[0], victim, http.StatusUnauthorized)
-	if status, _, err := get("http://"+p.metrics+"/readyz", ""); err != nil || status != http.StatusOK {
-		fatal("amid a crowd of strangers /readyz gives status %d, %v", status, err)
+	if status, _, err := get("http://"+p.Metrics+"/readyz", ""); err != nil || status != http.StatusOK {
+		kit.Fatal("amid a crowd of strangers /readyz gives status %d, %v", status, err)
 	}
 	time.Sleep(2 * time.Second)
-	used, open := p.cpu()-spent, p.metric("process_open_fds")
+	used, open := p.CPU()-spent, p.Metric("process_open_fds")
 	p.counts("process_max_fds", openFiles)
 	p.counts(`ollama_proxy_refusals_total{reason="revoked"}`, 1)
 	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
@@ -64,7 +66,7 @@ func checkOpenFiles() {
 	p.tells(0, 1, `level=WARN msg="as many connections as there may be: those not in use make way"`, "connections=")
 	p.tells(0, 0, "level=ERROR")
 	if took := time.Since(from); used > took/4 {
-		fatal("amid a crowd of strangers it takes %s of %s on the processor", seconds(used), seconds(took))
+		kit.Fatal("amid a crowd of strangers it takes %s of %s on the processor", kit.Seconds(used), kit.Seconds(took))
 	}
 	for _, c := range crowd {
 		c.Close()
@@ -74,23 +76,23 @@ func checkOpenFiles() {
 		ask(c, key, http.StatusOK)
 		c.Close()
 	}
-	p.stop()
-	log := p.said()
+	p.Stop()
+	log := p.Logged()
 	if n := strings.Count(log, "level=WARN"); n != 1 || strings.Contains(log, "too many open files") {
-		fatal("%d strangers make %d warnings:\n%s", strangers, n, log)
+		kit.Fatal("%d strangers make %d warnings:\n%s", strangers, n, log)
 	}
-	pass("%d strangers, where the process may have %d files: clients within are served, a revocation counts, /readyz answers, %.0f files open, %s on the processor, one line in the log",
-		strangers, openFiles, open, seconds(used))
+	kit.Pass("%d strangers, where the process may have %d files: clients within are served, a revocation counts, /readyz answers, %.0f files open, %s on the processor, one line in the log",
+		strangers, openFiles, open, kit.Seconds(used))
 }
 
 // ask sends a request on a connection of its own.
 func ask(c net.Conn, key string, want int) {
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(kit.Patience))
 	fmt.Fprintf(c, "GET /api/version HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\n\r\n", key)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil || res.StatusCode != want {
-		fatal("a client amid a crowd of strangers: %+v, %v", res, err)
+		kit.Fatal("a client amid a crowd of strangers: %+v, %v", res, err)
 	}
 	_, err = io.Copy(io.Discard, res.Body)
-	must(err, "a client amid a crowd of strangers")
+	kit.Must(err, "a client amid a crowd of strangers")
 }

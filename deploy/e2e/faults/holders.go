@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build linux
 
 package main
 
@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -32,9 +33,9 @@ type held struct {
 
 // hold begins a request: the head, of a body that is longer by some.
 func (p *proxy) hold(key, path, body string, missing int) held {
-	c, err := net.Dial("tcp", p.address)
-	must(err, "a connection")
-	c.SetDeadline(time.Now().Add(3 * patience))
+	c, err := net.Dial("tcp", p.Address)
+	kit.Must(err, "a connection")
+	c.SetDeadline(time.Now().Add(3 * kit.Patience))
 	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", path, key, len(body)+missing, body)
 	return held{c, bufio.NewReader(c)}
 }
@@ -42,9 +43,9 @@ func (p *proxy) hold(key, path, body string, missing int) held {
 // answer is what comes back.
 func (h held) answer(when string) (status int, header http.Header, body string) {
 	res, err := http.ReadResponse(h.r, nil)
-	must(err, "the answer to %s", when)
+	kit.Must(err, "the answer to %s", when)
 	text, err := io.ReadAll(res.Body)
-	must(err, "the answer to %s", when)
+	kit.Must(err, "the answer to %s", when)
 	return res.StatusCode, res.Header, string(text)
 }
 
@@ -68,13 +69,13 @@ func nested(body []byte) string {
 // checkHolders: those with a key who use up what the process may have of files get
 // in the way of others only as far as these are told when to come back.
 func checkHolders() {
-	list := filepath.Join(dir, "holders.list")
-	write(list, "")
+	list := filepath.Join(kit.Dir, "holders.list")
+	kit.WriteFile(list, "")
 	p := launch("holders", within(fmt.Sprint("-n ", holdersFiles)), "--revocations", list)
 	greedy, other, victim := p.mint(), p.mint(), p.mint()
 	for _, s := range p.streams(other, 10) {
 		if !s.whole() {
-			fatal("a stream before anybody is greedy: %s", s)
+			kit.Fatal("a stream before anybody is greedy: %s", s)
 		}
 	}
 	goroutines, files := p.settled()
@@ -88,15 +89,15 @@ func checkHolders() {
 			all = append(all, p.hold(greedy, "/v1/chat/completions", `{"model":"tiny","messages":[`, 1<<20))
 		}
 	}
-	await("the holders to be in", func() bool { return p.metric(waiting) == holders/2 && p.metric(uploading) == holders/2 })
-	said := len(p.said())
+	kit.Await("the holders to be in", func() bool { return p.Metric(waiting) == holders/2 && p.Metric(uploading) == holders/2 })
+	said := len(p.Logged())
 
 	// Others are told, however many come, one by one or at once.
 	turnAway := func(path string) held {
 		h := p.hold(other, path, `{"model":"tiny","messages":[]}`, 0)
 		status, header, body := h.answer("a newcomer")
 		if status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || messages[path]([]byte(body)) != "too many requests in flight, try again" {
-			fatal("a newcomer on %s: status %d, %v, %s", path, status, header, body)
+			kit.Fatal("a newcomer on %s: status %d, %v, %s", path, status, header, body)
 		}
 		return h
 	}
@@ -112,18 +113,18 @@ func checkHolders() {
 	took := time.Since(from)
 	p.counts(`ollama_proxy_refusals_total{reason="overload"}`, newcomers+8)
 	p.tells(said, newcomers+8, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
-	if status, _, err := get("http://"+p.metrics+"/readyz", ""); err != nil || status != http.StatusOK {
-		fatal("amid the holders /readyz gives status %d, %v", status, err)
+	if status, _, err := get("http://"+p.Metrics+"/readyz", ""); err != nil || status != http.StatusOK {
+		kit.Fatal("amid the holders /readyz gives status %d, %v", status, err)
 	}
-	open := p.metric("process_open_fds")
+	open := p.Metric("process_open_fds")
 
 	// A place that is free is taken, and a key's streams are cut as always.
 	all[0].Close()
-	await("a holder to have left", func() bool { return p.metric(waiting) == holders/2-1 })
+	kit.Await("a holder to have left", func() bool { return p.Metric(waiting) == holders/2-1 })
 	doomed := p.streams(victim, 1)[0]
-	command("revoke", "--revocations", list, victim)
+	kit.Command("revoke", "--revocations", list, victim)
 	if !doomed.broken() || !strings.Contains(string(doomed.body), "has been revoked") {
-		fatal("the stream of a key that was revoked amid the holders: %s", doomed)
+		kit.Fatal("the stream of a key that was revoked amid the holders: %s", doomed)
 	}
 	p.counts(`ollama_proxy_streams_total{outcome="revoked",route="/api/chat"}`, 1)
 	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=revoked")
@@ -133,25 +134,25 @@ func checkHolders() {
 	for _, h := range all[1:] {
 		h.Close()
 	}
-	await("the holders to have left", func() bool { return p.metric(waiting) == 0 && p.metric(uploading) == 0 })
+	kit.Await("the holders to have left", func() bool { return p.Metric(waiting) == 0 && p.Metric(uploading) == 0 })
 	if g, f := p.settled(); g > goroutines+2 || f > files+2 {
-		fatal("after the holders there are %v goroutines where there were %v, and %v open files where there were %v", g, goroutines, f, files)
+		kit.Fatal("after the holders there are %v goroutines where there were %v, and %v open files where there were %v", g, goroutines, f, files)
 	}
 	for _, s := range p.streams(other, 10) {
 		if !s.whole() {
-			fatal("a stream after the holders have left: %s", s)
+			kit.Fatal("a stream after the holders have left: %s", s)
 		}
 	}
 	p.tells(said, holders, "level=INFO msg=request", "status=499", "outcome=client_gone")
 	p.counts(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+ollama+`"}`, 0)
 	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
-	p.stop()
+	p.Stop()
 	p.tells(said, 1, `level=WARN msg="as many connections carry requests as may: further ones get 503"`, fmt.Sprint("connections=", holders))
 	p.tells(0, 1, "level=WARN")
 	p.tells(0, 0, "level=ERROR")
 	p.tells(0, 0, "open files")
-	pass("%d holders of keys, where the process may have %d files: %d newcomers get 503 within %s, a free place is taken, a revoked stream cut, %.0f files open, and all is as before once they have left",
-		holders, holdersFiles, newcomers+8, seconds(took), open)
+	kit.Pass("%d holders of keys, where the process may have %d files: %d newcomers get 503 within %s, a free place is taken, a revoked stream cut, %.0f files open, and all is as before once they have left",
+		holders, holdersFiles, newcomers+8, kit.Seconds(took), open)
 }
 
 // checkLists: lists, for which all of several Ollamas are asked, are whole and
@@ -161,7 +162,7 @@ func checkLists() {
 	var args, names []string
 	for i := range boxes {
 		ollama := standin.New(standin.Options{Models: []string{fmt.Sprint("model", i)}})
-		address := listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		address := kit.Listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(pace) // so that many are asked at once
 			ollama.ServeHTTP(w, r)
 		}))
@@ -170,31 +171,31 @@ func checkLists() {
 	}
 	p := launch("lists", within(fmt.Sprint("-n ", openFiles)), args...)
 	key := p.mint()
-	await("all to be looked at", func() bool { return strings.Count(p.said(), `msg="Ollama answers"`) == boxes+1 })
+	kit.Await("all to be looked at", func() bool { return strings.Count(p.Logged(), `msg="Ollama answers"`) == boxes+1 })
 	goroutines, _ := p.settled()
 	var all sync.WaitGroup
 	for range clients {
 		all.Go(func() {
 			for range each {
-				status, body, err := get("http://"+p.address+"/api/tags", key)
+				status, body, err := get("http://"+p.Address+"/api/tags", key)
 				if err != nil || status != http.StatusOK || strings.Count(body, `"model`) < boxes {
-					fatal("a list of %d Ollamas: status %d, %s, %v", boxes, status, body, err)
+					kit.Fatal("a list of %d Ollamas: status %d, %s, %v", boxes, status, body, err)
 				}
 			}
 		})
 	}
 	all.Wait()
-	open := p.metric("process_open_fds")
+	open := p.Metric("process_open_fds")
 	for _, name := range names {
 		p.counts(`ollama_proxy_upstream_up{upstream="`+name+`"}`, 1)
 		p.counts(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+name+`"}`, 0)
 	}
 	if g, _ := p.settled(); g > goroutines+2 {
-		fatal("after the lists there are %v goroutines where there were %v", g, goroutines)
+		kit.Fatal("after the lists there are %v goroutines where there were %v", g, goroutines)
 	}
 	p.tells(0, clients*each, "level=INFO msg=request", "route=/api/tags", "status=200", "outcome=complete")
-	p.stop()
+	p.Stop()
 	p.tells(0, 0, "level=WARN")
 	p.tells(0, 0, "level=ERROR")
-	pass("%d lists of %d Ollamas, where the process may have %d files: all whole, none taken to be down, %.0f files open", clients*each, boxes+1, openFiles, open)
+	kit.Pass("%d lists of %d Ollamas, where the process may have %d files: all whole, none taken to be down, %.0f files open", clients*each, boxes+1, openFiles, open)
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build linux
 
 package main
 
@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // prompt is what does not wait for the 30 s that a list may take.
@@ -36,7 +38,7 @@ func newListServer() *listServer {
 
 func (s *listServer) open() {
 	l, err := net.Listen("tcp", s.address)
-	must(err, "the list's server")
+	kit.Must(err, "the list's server")
 	s.address = l.Addr().String()
 	s.http = &http.Server{Handler: s}
 	go s.http.Serve(l)
@@ -99,7 +101,7 @@ func checkList() {
 		timestamp = `ollama_proxy_reload_timestamp_seconds{source="revocations"}`
 		refusals  = `ollama_proxy_refusals_total{reason="revoked"}`
 	)
-	await("the list", func() bool { return p.metric("ollama_proxy_revocations") == 1 })
+	kit.Await("the list", func() bool { return p.Metric("ollama_proxy_revocations") == 1 })
 
 	faults := []struct {
 		name string
@@ -132,46 +134,46 @@ func checkList() {
 		{"a redirect to nowhere", leads(""), "leads on"},
 	}
 	for _, f := range faults {
-		said, asked := len(p.said()), s.asked.Load()
-		refused, hash, fresh := p.metric(refusals), p.metric("ollama_proxy_revocations_hash"), p.metric(timestamp)
+		said, asked := len(p.Logged()), s.asked.Load()
+		refused, hash, fresh := p.Metric(refusals), p.Metric("ollama_proxy_revocations_hash"), p.Metric(timestamp)
 		if f.do == nil {
 			s.http.Close()
 		} else {
 			s.does(f.do)
 		}
-		await("the gauge to show the list's server, "+f.name, func() bool { return p.metric(gauge) == 0 })
+		kit.Await("the gauge to show the list's server, "+f.name, func() bool { return p.Metric(gauge) == 0 })
 		if f.do != nil {
-			await("five more looks", func() bool { return s.asked.Load() > asked+5 })
+			kit.Await("five more looks", func() bool { return s.asked.Load() > asked+5 })
 		}
 		p.allows(revoked, http.StatusUnauthorized, "a revoked key, the list's server "+f.name)
 		p.allows(other, http.StatusOK, "another key, the list's server "+f.name)
-		if n := p.metric("ollama_proxy_revocations"); n != 1 {
-			fatal("the list's server %s: %v entries are in force", f.name, n)
+		if n := p.Metric("ollama_proxy_revocations"); n != 1 {
+			kit.Fatal("the list's server %s: %v entries are in force", f.name, n)
 		}
-		if p.metric("ollama_proxy_revocations_hash") != hash {
-			fatal("the list's server %s, and there is another list in force", f.name)
+		if p.Metric("ollama_proxy_revocations_hash") != hash {
+			kit.Fatal("the list's server %s, and there is another list in force", f.name)
 		}
 		p.counts(refusals, refused+1)
 		p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
-		stale := p.metric(timestamp)
+		stale := p.Metric(timestamp)
 		if stale < fresh || stale > float64(time.Now().UnixMilli())/1e3 {
-			fatal("the list's server %s: the list is said to be of %v, after %v", f.name, stale, fresh)
+			kit.Fatal("the list's server %s: the list is said to be of %v, after %v", f.name, stale, fresh)
 		}
 		if f.do == nil {
 			s.open()
 		}
 		s.does(good)
-		await("the list after its server was "+f.name, func() bool { return p.metric(gauge) == 1 })
-		if again := p.metric(timestamp); again <= stale {
-			fatal("the list after its server was %s is said to be of %v, as before", f.name, again)
+		kit.Await("the list after its server was "+f.name, func() bool { return p.Metric(gauge) == 1 })
+		if again := p.Metric(timestamp); again <= stale {
+			kit.Fatal("the list after its server was %s is said to be of %v, as before", f.name, again)
 		}
-		log := p.said()[said:]
+		log := p.Logged()[said:]
 		p.tells(said, 1, `level=ERROR msg="cannot reload: what was loaded last stays in force" what=revocations`)
 		if strings.Count(log, "level=ERROR") != 1 || !strings.Contains(log, f.log) || strings.Count(log, "msg=reloaded what=revocations changed=false") != 1 {
-			fatal("the list's server %s: the log says\n%s", f.name, log)
+			kit.Fatal("the list's server %s: the log says\n%s", f.name, log)
 		}
 	}
-	pass("the list's server in %d kinds of disorder: the last good list stays, the gauge shows it, the log says so once", len(faults))
+	kit.Pass("the list's server in %d kinds of disorder: the last good list stays, the gauge shows it, the log says so once", len(faults))
 
 	for name, never := range map[string]http.HandlerFunc{"hangs": hangs, "drips": drips} {
 		// One look follows the other: once this one has begun, no earlier one is
@@ -181,13 +183,13 @@ func checkList() {
 			looked.Store(true)
 			never(w, r)
 		})
-		await("a look at a server that "+name, looked.Load)
-		stale, said := p.metric(timestamp), len(p.said())
-		write(secretOf(p.name), command("secret")+"\n"+read(secretOf(p.name)))
+		kit.Await("a look at a server that "+name, looked.Load)
+		stale, said := p.Metric(timestamp), len(p.Logged())
+		kit.WriteFile(secretOf(p.Name), kit.Command("secret")+"\n"+kit.ReadFile(secretOf(p.Name)))
 		young := p.mint()
 		from := time.Now()
-		await("a new secret while the list's server "+name, func() bool {
-			status, _, err := get("http://"+p.address+"/api/version", young)
+		kit.Await("a new secret while the list's server "+name, func() bool {
+			status, _, err := get("http://"+p.Address+"/api/version", young)
 			return err == nil && status == http.StatusOK
 		})
 		took := time.Since(from)
@@ -195,18 +197,18 @@ func checkList() {
 		p.allows(revoked, http.StatusUnauthorized, "a revoked key while the list's server "+name)
 		p.tells(said, 1, "level=INFO msg=reloaded what=secrets changed=true")
 		p.tells(said, 0, "what=revocations")
-		if p.metric(timestamp) != stale {
-			fatal("the list's server %s, and the list is said to be newer", name)
+		if p.Metric(timestamp) != stale {
+			kit.Fatal("the list's server %s, and the list is said to be newer", name)
 		}
-		stopped := p.stop()
+		stopped := p.Stop()
 		if took > prompt || stopped > prompt {
-			fatal("the list's server %s, and a new secret counts after %s, SIGTERM after %s", name, seconds(took), seconds(stopped))
+			kit.Fatal("the list's server %s, and a new secret counts after %s, SIGTERM after %s", name, kit.Seconds(took), kit.Seconds(stopped))
 		}
-		pass("the list's server %s: a new secret counts after %s, SIGTERM after %s", name, seconds(took), seconds(stopped))
+		kit.Pass("the list's server %s: a new secret counts after %s, SIGTERM after %s", name, kit.Seconds(took), kit.Seconds(stopped))
 		s.does(good)
 		p = launch("list", nil, "--revocations", s.url())
 	}
-	p.stop()
+	p.Stop()
 	checkStart(s)
 }
 
@@ -217,7 +219,7 @@ func checkStart(s *listServer) {
 	refuse := func(words string) {
 		_, talk, code := outcome(nil, args...)
 		if code != 1 || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, words) || strings.Contains(talk, "planted") {
-			fatal("a start without a list: exit %d, %q", code, talk)
+			kit.Fatal("a start without a list: exit %d, %q", code, talk)
 		}
 	}
 	s.does(answers(500))
@@ -226,17 +228,17 @@ func checkStart(s *listServer) {
 	refuse("line 1")
 	asked := s.asked.Load()
 	s.does(hangs)
-	c := exec.Command(filepath.Join(dir, "ollama-proxy"), args...)
-	c.Env = environment()
-	must(c.Start(), "a start")
-	await("a start to look for its list", func() bool { return s.asked.Load() > asked })
+	c := exec.Command(filepath.Join(kit.Dir, "ollama-proxy"), args...)
+	c.Env = kit.Environment()
+	kit.Must(c.Start(), "a start")
+	kit.Await("a start to look for its list", func() bool { return s.asked.Load() > asked })
 	from := time.Now()
 	c.Process.Signal(syscall.SIGTERM)
 	c.Wait()
 	if took := time.Since(from); took > prompt {
-		fatal("SIGTERM to a start that waits for its list takes %s", seconds(took))
+		kit.Fatal("SIGTERM to a start that waits for its list takes %s", kit.Seconds(took))
 	}
 	s.http.Close()
 	refuse("connection refused")
-	pass("no start without a list, in one line; SIGTERM ends one that waits for it")
+	kit.Pass("no start without a list, in one line; SIGTERM ends one that waits for it")
 }

@@ -1,9 +1,10 @@
-//go:build ignore
+//go:build linux
 
-// Checks that ollama-proxy gets over what it cannot help: see the functions that
-// main calls. It is run by .ci/faults, with a directory that holds the built
-// ollama-proxy and one whose clock can be stepped, and exits 1 at the first
-// thing that is not as it should be. Whoever runs it ends what it has started.
+// Command faults checks that ollama-proxy gets over what it cannot help: see
+// the functions that main calls. It is run by .ci/faults, with a directory that
+// holds the built ollama-proxy and one whose clock can be stepped, and exits 1
+// at the first thing that is not as it should be. Whoever runs it ends what it
+// has started.
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -33,10 +35,10 @@ var (
 
 func main() {
 	if len(os.Args) != 3 {
-		fatal("run .ci/faults instead")
+		kit.Fatal("run .ci/faults instead")
 	}
-	dir = os.Args[1]
-	ollama = listen("127.0.0.1:0", standin.New(standin.Options{Pace: pace}))
+	kit.Dir = os.Args[1]
+	ollama = kit.Listen("127.0.0.1:0", standin.New(standin.Options{Pace: pace}))
 
 	checkDisk(os.Args[2] != "0")
 	checkKilledRevoke()
@@ -51,23 +53,26 @@ func main() {
 	if left != nil {
 		words = "; NOT checked here: " + strings.Join(left, ", ")
 	}
-	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files, their holders and the clock: all held, after %s%s\n", seconds(time.Since(began)), words)
+	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files, their holders and the clock: all held, after %s%s\n", kit.Seconds(time.Since(kit.Began)), words)
 }
+
+// A proxy is a running `ollama-proxy serve` that has a secret of its own.
+type proxy struct{ *kit.Proxy }
 
 // launch starts a proxy that has a secret of its own, after a change to how, if
 // there is any, and waits until it serves.
 func launch(name string, change func(*exec.Cmd), args ...string) *proxy {
 	secret := secretOf(name)
 	if _, err := os.Stat(secret); err != nil {
-		write(secret, command("secret")+"\n")
+		kit.WriteFile(secret, kit.Command("secret")+"\n")
 	}
-	return serve(name, change, append([]string{"--upstream", ollama, "--secret-file", secret, "--reload-interval", "100ms"}, args...)...).serving()
+	return &proxy{kit.Serve(name, change, append([]string{"--upstream", ollama, "--secret-file", secret, "--reload-interval", "100ms"}, args...)...).AwaitServing()}
 }
 
-func secretOf(name string) string { return filepath.Join(dir, name+".secret") }
+func secretOf(name string) string { return filepath.Join(kit.Dir, name+".secret") }
 
 func (p *proxy) mint(args ...string) string {
-	key := command(append([]string{"mint", "--secret-file", secretOf(p.name)}, args...)...)
+	key := kit.Command(append([]string{"mint", "--secret-file", secretOf(p.Name)}, args...)...)
 	minted = append(minted, key)
 	return key
 }
@@ -76,60 +81,60 @@ func (p *proxy) mint(args ...string) string {
 // written when its request is over, which a client may know before.
 func (p *proxy) tells(since, n int, words ...string) {
 	count := func() (lines int) {
-		for line := range strings.Lines(p.said()[since:]) {
+		for line := range strings.Lines(p.Logged()[since:]) {
 			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
 				lines++
 			}
 		}
 		return lines
 	}
-	await(fmt.Sprintf("the log of %s to have %d lines with %q", p.name, n, words), func() bool { return count() >= n })
+	kit.Await(fmt.Sprintf("the log of %s to have %d lines with %q", p.Name, n, words), func() bool { return count() >= n })
 	if got := count(); got != n {
-		fatal("the log of %s has %d lines with %q, not %d:\n%s", p.name, got, words, n, p.said()[since:])
+		kit.Fatal("the log of %s has %d lines with %q, not %d:\n%s", p.Name, got, words, n, p.Logged()[since:])
 	}
 }
 
 // counts fails unless a series comes to be n.
 func (p *proxy) counts(series string, n float64) {
-	await(fmt.Sprintf("%s of %s to be %v", series, p.name, n), func() bool { return p.metric(series) >= n })
-	if got := p.metric(series); got != n {
-		fatal("%s of %s is %v, not %v", series, p.name, got, n)
+	kit.Await(fmt.Sprintf("%s of %s to be %v", series, p.Name, n), func() bool { return p.Metric(series) >= n })
+	if got := p.Metric(series); got != n {
+		kit.Fatal("%s of %s is %v, not %v", series, p.Name, got, n)
 	}
 }
 
 // keepsQuiet fails if what nobody may read stands in the log.
 func (p *proxy) keepsQuiet() {
-	hidden := append(strings.Fields(read(secretOf(p.name))), "planted") // as URLs have it
+	hidden := append(strings.Fields(kit.ReadFile(secretOf(p.Name))), "planted") // as URLs have it
 	for _, key := range minted {
 		hidden = append(hidden, key[strings.LastIndex(key, ".")+1:])
 	}
-	log := p.said()
+	log := p.Logged()
 	for _, text := range hidden {
 		if strings.Contains(log, text) {
-			fatal("the log of %s shows what is secret", p.name)
+			kit.Fatal("the log of %s shows what is secret", p.Name)
 		}
 	}
 }
 
-// stop ends it by SIGTERM, gives how long that took, and looks at the log.
-func (p *proxy) stop() time.Duration {
-	took := p.process.stop()
+// Stop ends it by SIGTERM, gives how long that took, and looks at the log.
+func (p *proxy) Stop() time.Duration {
+	took := p.Proxy.Stop()
 	p.keepsQuiet()
 	return took
 }
 
 // allows fails unless the key gets the status for what costs Ollama nothing.
 func (p *proxy) allows(key string, want int, when string) {
-	if status, body, err := get("http://"+p.address+"/api/version", key); err != nil || status != want {
-		fatal("%s: status %d, not %d, %q, %v", when, status, want, body, err)
+	if status, body, err := get("http://"+p.Address+"/api/version", key); err != nil || status != want {
+		kit.Fatal("%s: status %d, not %d, %q, %v", when, status, want, body, err)
 	}
 }
 
-var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: patience}
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: kit.Patience}
 
 func get(url, key string) (status int, body string, err error) {
 	r, err := http.NewRequest(http.MethodGet, url, nil)
-	must(err, "a request")
+	kit.Must(err, "a request")
 	if key != "" {
 		r.Header.Set("Authorization", "Bearer "+key)
 	}
@@ -156,8 +161,8 @@ func (p *proxy) stream(key string) *stream {
 	s := &stream{begun: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		r, err := http.NewRequest(http.MethodPost, "http://"+p.address+"/api/chat", strings.NewReader(`{"model":"tiny","messages":[{"role":"user","content":"Why?"}]}`))
-		must(err, "a request")
+		r, err := http.NewRequest(http.MethodPost, "http://"+p.Address+"/api/chat", strings.NewReader(`{"model":"tiny","messages":[{"role":"user","content":"Why?"}]}`))
+		kit.Must(err, "a request")
 		r.GetBody = nil // or the client would hide a failure by asking again
 		r.Header.Set("Authorization", "Bearer "+key)
 		res, err := client.Do(r)
@@ -191,7 +196,7 @@ func (p *proxy) streams(key string, n int) (all []*stream) {
 	for _, s := range all {
 		if <-s.begun; s.status != http.StatusOK {
 			<-s.done
-			fatal("a stream through %s does not begin: status %d, %s, %v", p.name, s.status, s.body, s.err)
+			kit.Fatal("a stream through %s does not begin: status %d, %s, %v", p.Name, s.status, s.body, s.err)
 		}
 	}
 	return all
@@ -215,17 +220,17 @@ func (s *stream) String() string {
 
 // outcome runs ollama-proxy to its end, after a change to how.
 func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
 	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(dir, "ollama-proxy"), args...)
+	c := exec.CommandContext(ctx, filepath.Join(kit.Dir, "ollama-proxy"), args...)
 	var stdout, stderr bytes.Buffer
-	c.Env, c.Stdout, c.Stderr = environment(), &stdout, &stderr
+	c.Env, c.Stdout, c.Stderr = kit.Environment(), &stdout, &stderr
 	if change != nil {
 		change(c)
 	}
 	var exit *exec.ExitError
 	if err := c.Run(); err != nil && !errors.As(err, &exit) {
-		fatal("ollama-proxy %s: %v", args[0], err)
+		kit.Fatal("ollama-proxy %s: %v", args[0], err)
 	}
 	return stdout.String(), stderr.String(), c.ProcessState.ExitCode()
 }
@@ -234,7 +239,7 @@ func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int
 func fails(change func(*exec.Cmd), words string, args ...string) {
 	out, talk, code := outcome(change, args...)
 	if code != 1 || out != "" || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, words) {
-		fatal("ollama-proxy %s: exit %d, %q, and not one line with %q but %q", strings.Join(args, " "), code, out, words, talk)
+		kit.Fatal("ollama-proxy %s: exit %d, %q, and not one line with %q but %q", strings.Join(args, " "), code, out, words, talk)
 	}
 }
 
@@ -243,7 +248,7 @@ func within(limit string) func(*exec.Cmd) {
 	return func(c *exec.Cmd) {
 		c.Args = append([]string{"bash", "-c", "ulimit " + limit + `; exec "$@"`, "bash", c.Path}, c.Args[1:]...)
 		bash, err := exec.LookPath("bash")
-		must(err, "bash")
+		kit.Must(err, "bash")
 		c.Path = bash
 	}
 }

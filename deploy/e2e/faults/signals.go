@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build linux
 
 package main
 
@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -23,13 +25,13 @@ const (
 
 // checkSignals: none harms what runs, but SIGKILL, and that shows.
 func checkSignals() {
-	list := filepath.Join(dir, "signals.list")
-	write(list, "")
+	list := filepath.Join(kit.Dir, "signals.list")
+	kit.WriteFile(list, "")
 	p := launch("signals", nil, "--revocations", list)
 	key, victim := p.mint(), p.mint()
 	for attempt := 1; checkHangups(p, key, victim, list) > visible; attempt++ {
 		if attempt == 3 {
-			fatal("amid %d SIGHUP, a stream stood still for more than %s, three times", hangups, seconds(visible))
+			kit.Fatal("amid %d SIGHUP, a stream stood still for more than %s, three times", hangups, kit.Seconds(visible))
 		}
 		victim = p.mint() // the machine itself may have stood still
 	}
@@ -42,12 +44,12 @@ func checkSignals() {
 func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	for _, s := range p.streams(key, streams+10) { // so that there are connections to Ollama, which stay
 		if !s.whole() {
-			fatal("a stream before any signal: %s", s)
+			kit.Fatal("a stream before any signal: %s", s)
 		}
 	}
 	goroutines, files := p.settled()
 	const cutStreams, refusals = `ollama_proxy_streams_total{outcome="revoked",route="/api/chat"}`, `ollama_proxy_refusals_total{reason="revoked"}`
-	said, cut, refused := len(p.said()), p.metric(cutStreams), p.metric(refusals)
+	said, cut, refused := len(p.Logged()), p.Metric(cutStreams), p.Metric(refusals)
 	if math.IsNaN(cut) {
 		cut = 0 // before the first there is no series
 	}
@@ -55,10 +57,10 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	var doomed *stream
 	from := time.Now()
 	for n := range hangups {
-		must(p.Process.Signal(syscall.SIGHUP), "SIGHUP")
+		kit.Must(p.Process.Signal(syscall.SIGHUP), "SIGHUP")
 		if n == hangups/2 {
 			doomed = p.streams(victim, 1)[0]
-			command("revoke", "--revocations", list, "--reason", "amid a storm", victim)
+			kit.Command("revoke", "--revocations", list, "--reason", "amid a storm", victim)
 		}
 		time.Sleep(100 * time.Microsecond)
 	}
@@ -66,16 +68,16 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	asked := stop()
 	for _, s := range running {
 		if !s.whole() {
-			fatal("a stream amid %d SIGHUP: %s", hangups, s)
+			kit.Fatal("a stream amid %d SIGHUP: %s", hangups, s)
 		}
 		pause = max(pause, s.pause)
 	}
 	if !doomed.broken() || !strings.Contains(string(doomed.body), "has been revoked") {
-		fatal("the stream of a key that was revoked amid %d SIGHUP: %s", hangups, doomed)
+		kit.Fatal("the stream of a key that was revoked amid %d SIGHUP: %s", hangups, doomed)
 	}
 	p.allows(victim, http.StatusUnauthorized, "a key revoked amid SIGHUP")
 	if g, f := p.settled(); g > goroutines+2 || f > files+2 {
-		fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", hangups, g, goroutines, f, files)
+		kit.Fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", hangups, g, goroutines, f, files)
 	}
 	p.counts(cutStreams, cut+1)
 	p.counts(refusals, refused+1)
@@ -84,12 +86,12 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
 	p.tells(said, 0, "level=WARN")
 	p.tells(said, 0, "level=ERROR")
-	reloads := strings.Count(p.said()[said:], "msg=reloaded")
+	reloads := strings.Count(p.Logged()[said:], "msg=reloaded")
 	if reloads > 2*hangups+10 {
-		fatal("%d SIGHUP, and %d lines of reloads", hangups, reloads)
+		kit.Fatal("%d SIGHUP, and %d lines of reloads", hangups, reloads)
 	}
-	pass("%d SIGHUP within %s: %d streams whole, none stood still for more than %s, %d requests answered, a revocation heeded, nothing leaked; %d reloads in the log",
-		hangups, seconds(storm), streams, seconds(pause), asked, reloads)
+	kit.Pass("%d SIGHUP within %s: %d streams whole, none stood still for more than %s, %d requests answered, a revocation heeded, nothing leaked; %d reloads in the log",
+		hangups, kit.Seconds(storm), streams, kit.Seconds(pause), asked, reloads)
 	return pause
 }
 
@@ -125,7 +127,7 @@ func (p *proxy) settled() (goroutines, files float64) {
 	client.CloseIdleConnections()
 	var last float64
 	for still := 0; still < 10; time.Sleep(20 * time.Millisecond) {
-		goroutines, files = p.metric("go_goroutines"), p.metric("process_open_fds")
+		goroutines, files = p.Metric("go_goroutines"), p.Metric("process_open_fds")
 		if goroutines == last {
 			still++
 		} else {
@@ -138,61 +140,61 @@ func (p *proxy) settled() (goroutines, files float64) {
 // checkStop: at SIGTERM streams come to their end, and who asks hears to ask
 // elsewhere.
 func checkStop(p *proxy, key string) {
-	running, said := p.streams(key, streams), len(p.said())
-	p.terminate()
+	running, said := p.streams(key, streams), len(p.Logged())
+	p.Terminate()
 	turned, counted := 0, false
 	for over := false; !over; time.Sleep(5 * time.Millisecond) {
 		select {
-		case <-p.gone:
+		case <-p.Gone:
 			over = true
 			continue
 		default:
 		}
-		status, _, err := get("http://"+p.address+"/api/version", key)
+		status, _, err := get("http://"+p.Address+"/api/version", key)
 		switch {
 		case err == nil && status == http.StatusServiceUnavailable:
 			turned++
-			_, page, _ := get("http://"+p.metrics+"/metrics", "") // until the end it has to tell of that
+			_, page, _ := get("http://"+p.Metrics+"/metrics", "") // until the end it has to tell of that
 			counted = counted || strings.Contains(page, fmt.Sprintf("\nollama_proxy_refusals_total{reason=\"overload\"} %d\n", turned))
 		case err == nil && (status != http.StatusOK || turned > 0):
-			fatal("after SIGTERM a request got status %d", status)
+			kit.Fatal("after SIGTERM a request got status %d", status)
 		}
 	}
-	p.ended()
+	p.AwaitEnd()
 	p.keepsQuiet()
 	for _, s := range running {
 		if !s.whole() {
-			fatal("a stream that ran at SIGTERM: %s", s)
+			kit.Fatal("a stream that ran at SIGTERM: %s", s)
 		}
 	}
 	if turned == 0 || !counted {
-		fatal("after SIGTERM %d were turned away, of which the metrics tell: %t", turned, counted)
+		kit.Fatal("after SIGTERM %d were turned away, of which the metrics tell: %t", turned, counted)
 	}
 	p.tells(said, 1, `level=INFO msg="shutting down: running requests may finish" grace=1m0s`)
 	p.tells(said, turned, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
 	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
 	p.tells(said, 0, "level=WARN")
 	p.tells(said, 0, "level=ERROR")
-	pass("SIGTERM: %d streams whole, %d requests turned away with 503, exit 0", streams, turned)
+	kit.Pass("SIGTERM: %d streams whole, %d requests turned away with 503, exit 0", streams, turned)
 }
 
 // checkKill: after SIGKILL no client takes what it has for whole, and a new
 // proxy serves at once on the same port.
 func checkKill(key string) {
-	must(os.Rename(secretOf("signals"), secretOf("killed")), "the secret")
+	kit.Must(os.Rename(secretOf("signals"), secretOf("killed")), "the secret")
 	p := launch("killed", nil)
 	running := p.streams(key, streams)
-	p.kill()
+	p.Kill()
 	from := time.Now()
-	again := launch("killed", nil, "--listen", p.address)
+	again := launch("killed", nil, "--listen", p.Address)
 	took := time.Since(from)
 	for _, s := range running {
 		if !s.broken() {
-			fatal("a stream whose proxy was killed looks whole: %s", s)
+			kit.Fatal("a stream whose proxy was killed looks whole: %s", s)
 		}
 	}
 	p.keepsQuiet()
 	again.allows(key, http.StatusOK, "a new proxy in the place of one that was killed")
-	again.stop()
-	pass("SIGKILL: %d streams visibly broken, a new proxy on the same port after %s", streams, seconds(took))
+	again.Stop()
+	kit.Pass("SIGKILL: %d streams visibly broken, a new proxy on the same port after %s", streams, kit.Seconds(took))
 }

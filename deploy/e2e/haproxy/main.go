@@ -1,10 +1,11 @@
-//go:build ignore
+//go:build unix
 
-// Tries deploy/haproxy/haproxy.cfg, with other addresses in it, before three
-// replicas: chunks pass one by one, a key stays with its replica, a replica that
-// drains or dies costs nothing, and what clients say of their address does not
-// count. It is run by .ci/deploy with a directory for its files, which holds a
-// certificate and the built ollama-proxy; $HAPROXY may name another haproxy.
+// Command haproxy tries deploy/haproxy/haproxy.cfg, with other addresses in it,
+// before three replicas: chunks pass one by one, a key stays with its replica,
+// a replica that drains or dies costs nothing, and what clients say of their
+// address does not count. It is run by .ci/deploy with a directory for its
+// files, which holds a certificate and the built ollama-proxy; $HAPROXY may
+// name another haproxy.
 package main
 
 import (
@@ -28,6 +29,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -49,9 +51,9 @@ var (
 
 func main() {
 	if len(os.Args) != 2 {
-		fatal("run .ci/deploy instead")
+		kit.Fatal("run .ci/deploy instead")
 	}
-	dir = os.Args[1]
+	kit.Dir = os.Args[1]
 	start()
 	slow, began := slowHead()
 	checkChunks()
@@ -69,7 +71,7 @@ func main() {
 func checkChunks() {
 	key := mint()
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(read(filepath.Join(dir, "tls.crt"))))
+	roots.AppendCertsFromPEM([]byte(kit.ReadFile(filepath.Join(kit.Dir, "tls.crt"))))
 	over := &http.Client{Transport: transport(&tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})}
 	for _, way := range []struct {
 		name, url string
@@ -79,11 +81,11 @@ func checkChunks() {
 		{"HTTP/2.0", "https://" + frontTLS, over},
 	} {
 		for _, path := range []string{"/v1/chat/completions", "/api/chat", "/v1/messages"} {
-			ctx, leave := context.WithTimeout(context.Background(), patience)
+			ctx, leave := context.WithTimeout(context.Background(), kit.Patience)
 			ollama.written.Store(0)
 			res := ask(ctx, way.client, way.url+path, key, func(r *http.Request) { r.Header.Set(stepHeader, "yes") })
 			if res.StatusCode != http.StatusOK || res.Proto != way.name {
-				fatal("%s over %s got %d over %s", path, way.name, res.StatusCode, res.Proto)
+				kit.Fatal("%s over %s got %d over %s", path, way.name, res.StatusCode, res.Proto)
 			}
 			var delays []time.Duration
 			var received, written int64
@@ -97,7 +99,7 @@ func checkChunks() {
 				for received <= written {
 					more, err := res.Body.Read(buffer)
 					if received += int64(more); err != nil {
-						fatal("%s over %s: chunk %d did not come before the next was sent: %v", path, way.name, n+1, err)
+						kit.Fatal("%s over %s: chunk %d did not come before the next was sent: %v", path, way.name, n+1, err)
 					}
 				}
 				if n > 0 {
@@ -110,12 +112,12 @@ func checkChunks() {
 			slices.Sort(delays)
 			median := delays[len(delays)/2]
 			if median > held {
-				fatal("%s over %s: chunks are held back, for %v", path, way.name, median)
+				kit.Fatal("%s over %s: chunks are held back, for %v", path, way.name, median)
 			}
-			note("%s over %s: chunks come one by one, after %v", path, way.name, median.Round(10*time.Microsecond))
+			kit.Note("%s over %s: chunks come one by one, after %v", path, way.name, median.Round(10*time.Microsecond))
 		}
 	}
-	pass("chunks pass one by one")
+	kit.Pass("chunks pass one by one")
 }
 
 // checkAffinity: a key, however it is sent, and the keys made from it meet one
@@ -124,7 +126,7 @@ func checkAffinity() {
 	keys := strings.Fields(mint("--count", "48"))
 	served := map[string]int{}
 	for _, key := range keys {
-		narrow := command("restrict", "--models", "llama3.2", key)
+		narrow := kit.Command("restrict", "--models", "llama3.2", key)
 		head := key[:strings.IndexByte(key, '.')]
 		home := ""
 		for i := range 8 {
@@ -139,28 +141,28 @@ func checkAffinity() {
 			}
 			at := log.count()
 			if got := status(key, "/v1/models?key="+key, set); got != http.StatusOK {
-				fatal("request %d of a key got %d", i, got)
+				kit.Fatal("request %d of a key got %d", i, got)
 			}
 			line := log.after(at)
 			if strings.Contains(line, head) {
-				fatal("HAProxy logs a key: %s", line)
+				kit.Fatal("HAProxy logs a key: %s", line)
 			}
 			m := regexp.MustCompile(`client=` + client + ` .* path=/v1/models .* replica=(r\d)`).FindStringSubmatch(line)
 			switch {
 			case m == nil:
-				fatal("HAProxy logs something else: %s", line)
+				kit.Fatal("HAProxy logs something else: %s", line)
 			case home == "":
 				home = m[1]
 			case home != m[1]:
-				fatal("a key met %s and %s", home, m[1])
+				kit.Fatal("a key met %s and %s", home, m[1])
 			}
 		}
 		served[home]++
 	}
 	if len(served) != len(replicas) {
-		fatal("%d keys met only %v", len(keys), served)
+		kit.Fatal("%d keys met only %v", len(keys), served)
 	}
-	pass("a key and those made from it meet one replica, by either header: %d keys, %v", len(keys), served)
+	kit.Pass("a key and those made from it meet one replica, by either header: %d keys, %v", len(keys), served)
 }
 
 // checkAddress: the address of a client is where it is, not what it says.
@@ -168,10 +170,10 @@ func checkAddress() {
 	for from, want := range map[string]int{client: http.StatusOK, "127.0.0.1": http.StatusForbidden, "203.0.113.9": http.StatusForbidden} {
 		got := status(mint("--from", from), "/v1/models", func(r *http.Request) { r.Header.Set("X-Forwarded-For", "203.0.113.9") })
 		if got != want {
-			fatal("a key for %s got %d from %s", from, got, client)
+			kit.Fatal("a key for %s got %d from %s", from, got, client)
 		}
 	}
-	pass("a client's address is its own, whatever it says")
+	kit.Pass("a client's address is its own, whatever it says")
 }
 
 // checkLeaving: a client that leaves before the first byte stops the GPU.
@@ -183,26 +185,26 @@ func checkLeaving() {
 		leave()
 	}()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+front+"/api/chat", strings.NewReader(strings.Replace(chat, "llama3.2", "hang", 1)))
-	must(err, "a request")
+	kit.Must(err, "a request")
 	r.Header.Set("Authorization", "Bearer "+key)
 	if _, err := plain.Do(r); !errors.Is(err, context.Canceled) {
-		fatal("a request that hangs ended with %v", err)
+		kit.Fatal("a request that hangs ended with %v", err)
 	}
 	left := time.Now()
 	ollama.await(0)
-	pass("a client that leaves before the first byte stops Ollama (%v)", time.Since(left).Round(time.Millisecond))
+	kit.Pass("a client that leaves before the first byte stops Ollama (%v)", time.Since(left).Round(time.Millisecond))
 }
 
 // checkDrain: a replica that is told to stop finishes what it has, and what
 // comes goes to the others.
 func checkDrain() {
 	key := mint()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
 	defer cancel()
 	res := ask(ctx, plain, "http://"+front+"/api/chat", key, nil)
 	stream := bufio.NewReader(res.Body)
 	first, err := stream.ReadString('\n')
-	must(err, "a stream")
+	kit.Must(err, "a stream")
 	var home *replica
 	for _, r := range replicas {
 		if r.metric("active_streams") == 1 {
@@ -210,37 +212,37 @@ func checkDrain() {
 		}
 	}
 	if home == nil {
-		fatal("the stream is nowhere: %s", first)
+		kit.Fatal("the stream is nowhere: %s", first)
 	}
-	home.terminate()
-	await("a drain", func() bool {
-		code, _ := fetch("http://" + home.metrics + "/readyz")
+	home.Terminate()
+	kit.Await("a drain", func() bool {
+		code, _ := kit.Fetch("http://" + home.metrics + "/readyz")
 		return code == http.StatusServiceUnavailable
 	})
 	began, refused := time.Now(), 0
 	for status(key, "/v1/models", nil) != http.StatusOK {
 		if refused++; time.Since(began) > 5*time.Second {
-			fatal("five seconds later a replica that drains is still asked")
+			kit.Fatal("five seconds later a replica that drains is still asked")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	noticed, before := time.Since(began), home.metric("requests_total")
 	for range 100 {
 		if got := status(key, "/v1/models", nil); got != http.StatusOK {
-			fatal("%v after it was told to stop: %d", time.Since(began), got)
+			kit.Fatal("%v after it was told to stop: %d", time.Since(began), got)
 		}
 	}
 	if home.metric("requests_total") != before {
-		fatal("a replica that drains is asked again")
+		kit.Fatal("a replica that drains is asked again")
 	}
 	rest, err := io.ReadAll(stream)
 	if err != nil || !bytes.Contains(rest, []byte(`"done":true`)) {
-		fatal("a stream was cut while its replica drained: %v", err)
+		kit.Fatal("a stream was cut while its replica drained: %v", err)
 	}
-	home.ended()
-	pass("a replica that drains is asked no more after %v (%d got 503), and its stream came to its end", noticed.Round(time.Millisecond), refused)
+	home.AwaitEnd()
+	kit.Pass("a replica that drains is asked no more after %v (%d got 503), and its stream came to its end", noticed.Round(time.Millisecond), refused)
 	home.start()
-	await("HAProxy to see it again", func() bool {
+	kit.Await("HAProxy to see it again", func() bool {
 		return status(key, "/v1/models", nil) == http.StatusOK && home.metric("requests_total") > 0
 	})
 }
@@ -250,84 +252,84 @@ func checkDeath() {
 	key := mint()
 	at := log.count()
 	if got := status(key, "/v1/models", nil); got != http.StatusOK {
-		fatal("before a death: %d", got)
+		kit.Fatal("before a death: %d", got)
 	}
 	line := log.after(at)
 	i := slices.IndexFunc(replicas, func(r *replica) bool { return strings.Contains(line, "replica="+r.name) })
 	if i < 0 {
-		fatal("HAProxy logs something else: %s", line)
+		kit.Fatal("HAProxy logs something else: %s", line)
 	}
-	replicas[i].kill()
+	replicas[i].Kill()
 	for n := range 100 {
 		if got := status(key, "/v1/models", nil); got != http.StatusOK {
-			fatal("request %d after the death of its replica got %d", n+1, got)
+			kit.Fatal("request %d after the death of its replica got %d", n+1, got)
 		}
 	}
-	pass("100 requests of a key whose replica had just died got 200")
+	kit.Pass("100 requests of a key whose replica had just died got 200")
 }
 
 // slowHead sends half of a request's head, and no more.
 func slowHead() (net.Conn, time.Time) {
 	c, err := net.Dial("tcp", front)
-	must(err, "HAProxy")
+	kit.Must(err, "HAProxy")
 	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: slow\r\n")
-	must(err, "half a head")
+	kit.Must(err, "half a head")
 	return c, time.Now()
 }
 
 func checkSlowHead(c net.Conn, began time.Time) {
 	defer c.Close()
-	c.SetReadDeadline(time.Now().Add(patience))
+	c.SetReadDeadline(time.Now().Add(kit.Patience))
 	head, _ := bufio.NewReader(c).ReadString('\n')
 	took := time.Since(began)
-	if !strings.Contains(head, " 408 ") || took > 2*patience {
-		fatal("half a head got %q after %v", head, took)
+	if !strings.Contains(head, " 408 ") || took > 2*kit.Patience {
+		kit.Fatal("half a head got %q after %v", head, took)
 	}
-	pass("half a head gets 408 instead of a place")
+	kit.Pass("half a head gets 408 instead of a place")
 }
 
 // checkHealth: HAProxy without replicas is not healthy.
 func checkHealth() {
-	get := func() int { code, _ := fetch("http://" + health + "/"); return code }
+	get := func() int { code, _ := kit.Fetch("http://" + health + "/"); return code }
 	if got := get(); got != http.StatusOK {
-		fatal("HAProxy with replicas says %d", got)
+		kit.Fatal("HAProxy with replicas says %d", got)
 	}
 	for _, r := range replicas {
-		r.kill()
+		r.Kill()
 	}
-	await("HAProxy to be unhealthy", func() bool { return get() == http.StatusServiceUnavailable })
-	pass("HAProxy is healthy as long as a replica is")
+	kit.Await("HAProxy to be unhealthy", func() bool { return get() == http.StatusServiceUnavailable })
+	kit.Pass("HAProxy is healthy as long as a replica is")
 }
 
 // start runs Ollama, three replicas and HAProxy.
 func start() {
-	write(filepath.Join(dir, "list"), "")
-	command("secret", "--out", filepath.Join(dir, "shared"))
+	kit.WriteFile(filepath.Join(kit.Dir, "list"), "")
+	kit.Command("secret", "--out", filepath.Join(kit.Dir, "shared"))
 	var servers strings.Builder
 	for i := range 3 {
-		r := &replica{name: fmt.Sprintf("r%d", i+1), address: freeAddress(), metrics: freeAddress()}
+		r := &replica{name: fmt.Sprintf("r%d", i+1), address: kit.FreeAddress(), metrics: kit.FreeAddress()}
 		replicas = append(replicas, r)
 		r.start()
 		_, port, _ := net.SplitHostPort(r.metrics)
 		fmt.Fprintf(&servers, "  server %s %s port %s\n", r.name, r.address, port)
 	}
-	front, frontTLS, health = freeAddress(), freeAddress(), freeAddress()
-	file := shippedHAProxy(servers.String(), [2]string{`bind :8080`, `bind ` + front},
+	front, frontTLS, health = kit.FreeAddress(), kit.FreeAddress(), kit.FreeAddress()
+	file := kit.HAProxyConfig(servers.String(), [2]string{`bind :8080`, `bind ` + front},
 		[2]string{`bind :8443`, `bind ` + frontTLS}, [2]string{`bind 127.0.0.1:8404`, `bind ` + health})
 	name := "haproxy"
 	if other := os.Getenv("HAPROXY"); other != "" {
 		name = other
 	}
-	begin("haproxy", func(c *exec.Cmd) {
-		c.Env = append(c.Env, "TLS_CERTIFICATE="+filepath.Join(dir, "tls.pem"))
+	kit.Start("haproxy", func(c *exec.Cmd) {
+		c.Env = append(c.Env, "TLS_CERTIFICATE="+filepath.Join(kit.Dir, "tls.pem"))
 		c.Stdout, c.Stderr = &log, &log
 	}, name, "-db", "-f", file)
 	key := mint()
-	await("HAProxy and its replicas", func() bool {
-		code, _ := fetch("http://" + health + "/")
+	kit.Await("HAProxy and its replicas", func() bool {
+		code, _ := kit.Fetch("http://" + health + "/")
 		return code == http.StatusOK && status(key, "/v1/models", nil) == http.StatusOK &&
 			!slices.ContainsFunc(replicas, func(r *replica) bool {
-				code, _ := fetch("http://" + r.metrics + "/readyz")
+				code, _ := kit.Fetch("http://" + r.metrics + "/readyz")
 				return code != http.StatusOK
 			})
 	})
@@ -347,7 +349,7 @@ const stepHeader = "X-Step" // passes through the proxy: chunks wait for a step
 func newUpstream() *upstream {
 	u := &upstream{step: make(chan struct{})}
 	paced, stepped := standin.New(standin.Options{Pace: 40 * time.Millisecond}), standin.New(standin.Options{Step: u.step})
-	u.address = listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	u.address = kit.Listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			u.count(1)
 			defer u.count(-1)
@@ -380,7 +382,7 @@ func (u *upstream) count(n int) {
 }
 
 func (u *upstream) await(n int) {
-	await(fmt.Sprintf("%d requests at Ollama", n), func() bool {
+	kit.Await(fmt.Sprintf("%d requests at Ollama", n), func() bool {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		return u.running == n
@@ -390,18 +392,18 @@ func (u *upstream) await(n int) {
 // A replica is one ollama-proxy serve.
 type replica struct {
 	name, address, metrics string
-	*process
+	*kit.Child
 }
 
 func (r *replica) start() {
-	r.process = begin(r.name, nil, filepath.Join(dir, "ollama-proxy"), "serve", "--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama.address,
-		"--secret-file", filepath.Join(dir, "shared"), "--revocations", filepath.Join(dir, "list"), "--trusted-proxy", "127.0.0.1")
+	r.Child = kit.Start(r.name, nil, filepath.Join(kit.Dir, "ollama-proxy"), "serve", "--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama.address,
+		"--secret-file", filepath.Join(kit.Dir, "shared"), "--revocations", filepath.Join(kit.Dir, "list"), "--trusted-proxy", "127.0.0.1")
 }
 
 // metric is the sum of a metric's series, NaN as long as it does not serve.
 func (r *replica) metric(name string) float64 {
-	_, page := fetch("http://" + r.metrics + "/metrics")
-	return scrape(page).sum("ollama_proxy_" + name)
+	_, page := kit.Fetch("http://" + r.metrics + "/metrics")
+	return kit.Scrape(page).Sum("ollama_proxy_" + name)
 }
 
 // haproxyLog is what HAProxy says of each request.
@@ -413,7 +415,7 @@ type haproxyLog struct {
 func (l *haproxyLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, err := os.OpenFile(filepath.Join(dir, "haproxy.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(kit.Dir, "haproxy.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
 		f.Write(p)
 		f.Close()
@@ -434,7 +436,7 @@ func (l *haproxyLog) count() int {
 
 // after waits for the line after the first n.
 func (l *haproxyLog) after(n int) string {
-	await("a line of HAProxy's", func() bool { return l.count() > n })
+	kit.Await("a line of HAProxy's", func() bool { return l.count() > n })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lines[n]
@@ -448,20 +450,20 @@ func transport(config *tls.Config) *http.Transport {
 // ask posts a chat with a key.
 func ask(ctx context.Context, c *http.Client, url, key string, set func(*http.Request)) *http.Response {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(chat))
-	must(err, "a request")
+	kit.Must(err, "a request")
 	r.Header.Set("Authorization", "Bearer "+key)
 	if set != nil {
 		set(r)
 	}
 	res, err := c.Do(r)
-	must(err, "asking %s", url)
+	kit.Must(err, "asking %s", url)
 	return res
 }
 
 // status is what a GET through HAProxy gets, 0 if nothing.
 func status(key, path string, set func(*http.Request)) int {
 	r, err := http.NewRequest(http.MethodGet, "http://"+front+path, nil)
-	must(err, "a request")
+	kit.Must(err, "a request")
 	r.Header.Set("Authorization", "Bearer "+key)
 	if set != nil {
 		set(r)
@@ -476,5 +478,5 @@ func status(key, path string, set func(*http.Request)) int {
 }
 
 func mint(more ...string) string {
-	return command(append([]string{"mint", "--secret-file", filepath.Join(dir, "shared")}, more...)...)
+	return kit.Command(append([]string{"mint", "--secret-file", filepath.Join(kit.Dir, "shared")}, more...)...)
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // An ask is a request of which every byte follows from its number, and so does
@@ -90,7 +92,7 @@ func (q ask) pause(i int) time.Duration {
 // complains of what is not as it was asked.
 func serveAnswers() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err, "listening")
+	kit.Must(err, "listening")
 	fmt.Println(l.Addr())
 	server := &http.Server{
 		ErrorLog: log.New(io.Discard, "", 0),
@@ -111,12 +113,12 @@ func serveAnswers() {
 			}
 			q := ask{Path: r.URL.Path}
 			if json.Unmarshal(body, &q) != nil || !bytes.Equal(body, q.body()) {
-				fatal("a request arrived that nobody has sent: %.300q", body)
+				kit.Fatal("a request arrived that nobody has sent: %.300q", body)
 			}
 			q.answer(w, r)
 		}),
 	}
-	must(server.Serve(l), "serving")
+	kit.Must(server.Serve(l), "serving")
 }
 
 func (q ask) answer(w http.ResponseWriter, r *http.Request) {
@@ -167,7 +169,7 @@ func (c *caller) call(q ask) (status int, body io.Reader, err error) {
 // dial connects, unless the client is connected.
 func (c *caller) dial() (err error) {
 	if c.conn == nil {
-		if c.conn, err = net.DialTimeout("tcp", c.address, patience); err != nil {
+		if c.conn, err = net.DialTimeout("tcp", c.address, kit.Patience); err != nil {
 			c.conn = nil
 			return err
 		}

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -19,6 +19,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/time/rate"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // An attacker is one kind of slow or greedy clients.
@@ -78,7 +80,7 @@ func attack(args []string) {
 	kinds := slices.Concat(attacks, holders)
 	i := slices.IndexFunc(kinds, func(a attacker) bool { return a.name == args[0] })
 	a, address, key := kinds[i], args[1], os.Getenv("ATTACK_KEY")
-	a.conns = atoi(os.Getenv("ATTACK_CONNS"))
+	a.conns = kit.Atoi(os.Getenv("ATTACK_CONNS"))
 	begin := rate.NewLimiter(a.rate, 20)
 	if flood {
 		begin.SetLimit(rate.Inf)
@@ -97,7 +99,7 @@ func attack(args []string) {
 				if begin.Wait(attacking) != nil {
 					return
 				}
-				c, err := net.DialTimeout("tcp", address, patience)
+				c, err := net.DialTimeout("tcp", address, kit.Patience)
 				if err != nil {
 					time.Sleep(100 * time.Millisecond)
 					continue
@@ -134,7 +136,7 @@ func attack(args []string) {
 	text := fmt.Sprintf("%d connections", conns.Load())
 	for status, n := range answers {
 		if !slices.Contains(a.statuses, status) {
-			fatal("%s are answered %d, %d times", a.name, status, n)
+			kit.Fatal("%s are answered %d, %d times", a.name, status, n)
 		}
 		if status != 0 {
 			text += fmt.Sprintf(", %d times %d", n, status)
@@ -144,16 +146,16 @@ func attack(args []string) {
 	}
 	if most := time.Duration(longest.Load()); a.most > 0 {
 		if most > a.most {
-			fatal("a connection of %s lasts %s", a.name, seconds(most))
+			kit.Fatal("a connection of %s lasts %s", a.name, kit.Seconds(most))
 		}
-		text += ", at most for " + seconds(most)
+		text += ", at most for " + kit.Seconds(most)
 	}
 	fmt.Println("done", text)
 }
 
 // status reads an answer; 0: there is none.
 func (c *attackConn) status() int {
-	c.SetReadDeadline(time.Now().Add(patience))
+	c.SetReadDeadline(time.Now().Add(kit.Patience))
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return 0
@@ -305,12 +307,12 @@ func endlessChunks(c *attackConn) error {
 var bombBody = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w, err := zstd.NewWriter(&b)
-	must(err, "zstd")
+	kit.Must(err, "zstd")
 	io.WriteString(w, `{"model":"tiny","messages":[{"role":"user","content":"`)
 	for range 30 << 20 / len(text) {
 		io.WriteString(w, strings.Repeat("x", len(text)))
 	}
-	must(w.Close(), "zstd")
+	kit.Must(w.Close(), "zstd")
 	return b.Bytes()
 })
 

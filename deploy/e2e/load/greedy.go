@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -35,14 +37,14 @@ const (
 func greedy(rounds int) {
 	threads, _ := filepath.Glob("/proc/self/task/*")
 	for _, thread := range threads { // who measures may not wait for whom it measures
-		syscall.Setpriority(syscall.PRIO_PROCESS, atoi(filepath.Base(thread)), -15)
+		syscall.Setpriority(syscall.PRIO_PROCESS, kit.Atoi(filepath.Base(thread)), -15)
 	}
 	key := mint()
 	p := launch(-15, "proxy", "--upstream", startUpstream(-15), "--stall-timeout", stall.String())
-	calls := newCalls(p.address, key)
+	calls := newCalls(p.Address, key)
 	calls.measure(window) // so that all is there that is made once
 	before := p.settled()
-	note("first byte, median and 99 of 100; calm > under attack; then, what the proxy has at most of memory so far")
+	kit.Note("first byte, median and 99 of 100; calm > under attack; then, what the proxy has at most of memory so far")
 	kinds := append(slices.Clone(attacks), attacker{name: "all of them"})
 	for _, kind := range kinds {
 		if only := os.Getenv("ONLY"); only != "" && !slices.Contains(strings.Split(only, ","), kind.name) {
@@ -55,7 +57,7 @@ func greedy(rounds int) {
 			var running []*running
 			for _, k := range attacks {
 				if kind.name == k.name || kind.run == nil && k.name != "idle" {
-					running = append(running, loose(k, p.address, key))
+					running = append(running, loose(k, p.Address, key))
 				}
 			}
 			for _, r := range running {
@@ -66,32 +68,32 @@ func greedy(rounds int) {
 			for _, r := range running {
 				said = append(said, r.end())
 			}
-			await("the attack to be over", func() bool { return p.metric("ollama_proxy_in_flight_requests") == 0 })
+			kit.Await("the attack to be over", func() bool { return p.Metric("ollama_proxy_in_flight_requests") == 0 })
 		}
 		c, h := medians(calm), medians(hit)
-		pass("%-12s p50 %s > %s (x%.1f), p99 %s > %s (x%.1f), of %d; %s; %s", kind.name, milli(c.p50), milli(h.p50), float64(h.p50)/float64(c.p50),
-			milli(c.p99), milli(h.p99), float64(h.p99)/float64(c.p99), h.n, mega(p.peak()), strings.Join(slices.Compact(said), ", "))
-		if p.peak() > mostMemory {
-			fatal("the proxy takes %s", mega(p.peak()))
+		kit.Pass("%-12s p50 %s > %s (x%.1f), p99 %s > %s (x%.1f), of %d; %s; %s", kind.name, milli(c.p50), milli(h.p50), float64(h.p50)/float64(c.p50),
+			milli(c.p99), milli(h.p99), float64(h.p99)/float64(c.p99), h.n, mega(p.Peak()), strings.Join(slices.Compact(said), ", "))
+		if p.Peak() > mostMemory {
+			kit.Fatal("the proxy takes %s", mega(p.Peak()))
 		}
 	}
 	calls.hangUp()
 	after := p.settled()
-	note("before: %.0f goroutines, %.0f files, %s in use; after: %.0f, %.0f, %s", before.goroutines, before.files, mega(before.heap), after.goroutines, after.files, mega(after.heap))
+	kit.Note("before: %.0f goroutines, %.0f files, %s in use; after: %.0f, %.0f, %s", before.goroutines, before.files, mega(before.heap), after.goroutines, after.files, mega(after.heap))
 	if after.goroutines > before.goroutines+2 {
-		fatal("something has leaked")
+		kit.Fatal("something has leaked")
 	}
-	p.stop()
-	if log := p.said(); strings.Contains(log, "panic") || strings.Contains(log, "too many open files") {
-		fatal("the log says %s", tail(log))
+	p.Stop()
+	if log := p.Logged(); strings.Contains(log, "panic") || strings.Contains(log, "too many open files") {
+		kit.Fatal("the log says %s", tail(log))
 	}
 }
 
 // quiet waits until streams stand still that nobody reads: what fills their
 // buffers is Ollama's load, and not an attack.
 func (p *proxy) quiet() {
-	for last, end := -1.0, time.Now().Add(patience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
-		now := p.metric("ollama_proxy_stream_bytes_total")
+	for last, end := -1.0, time.Now().Add(kit.Patience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		now := p.Metric("ollama_proxy_stream_bytes_total")
 		if now == last {
 			return
 		}
@@ -140,7 +142,7 @@ func (c *calls) measure(lasts time.Duration) measured {
 				n := numbers.Add(1)
 				r, err := caller.whole(ask{Path: chatRoute, N: n, Events: 2, Size: 100}, 0)
 				if err != nil {
-					fatal("an ordinary client: %v", err)
+					kit.Fatal("an ordinary client: %v", err)
 				}
 				mu.Lock()
 				firsts = append(firsts, r.first)
@@ -164,7 +166,7 @@ func (c *calls) hangUp() {
 
 // A running attack is a process of its own.
 type running struct {
-	*process
+	*kit.Child
 	in  io.WriteCloser
 	out *bufio.Reader
 }
@@ -173,15 +175,15 @@ type running struct {
 // and gives it up at once: attackers have machines of their own.
 func loose(kind attacker, address, key string) *running {
 	self, err := os.Executable()
-	must(err, "this program")
+	kit.Must(err, "this program")
 	in, hold, err := os.Pipe()
-	must(err, "a pipe")
+	kit.Must(err, "a pipe")
 	out, w, err := os.Pipe()
-	must(err, "a pipe")
+	kit.Must(err, "a pipe")
 	r := &running{in: hold, out: bufio.NewReader(out)}
-	r.process = begin("attack-"+kind.name, func(c *exec.Cmd) {
+	r.Child = kit.Start("attack-"+kind.name, func(c *exec.Cmd) {
 		c.Env, c.Stdin, c.Stdout = append(c.Env, "ATTACK_KEY="+key, "ATTACK_CONNS="+environ("CONNS", strconv.Itoa(kind.conns))), in, w
-	}, "chrt", "--idle", "0", self, dir, "attack", kind.name, address).nice(19)
+	}, "chrt", "--idle", "0", self, kit.Dir, "attack", kind.name, address).Nice(19)
 	in.Close()
 	w.Close()
 	return r
@@ -190,16 +192,16 @@ func loose(kind attacker, address, key string) *running {
 func (r *running) await(word string) string {
 	line, err := r.out.ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, word) {
-		fatal("%s says %q, %v: %s", r.name, line, err, r.said())
+		kit.Fatal("%s says %q, %v: %s", r.Name, line, err, r.Logged())
 	}
 	return strings.TrimSpace(strings.TrimPrefix(line, word))
 }
 
 // end has it end, and gives what it has to say.
 func (r *running) end() string {
-	r.doomed.Store(true)
+	r.Ending.Store(true)
 	r.in.Close()
 	text := r.await("done")
-	<-r.gone
+	<-r.Gone
 	return text
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -39,24 +41,24 @@ func held() {
 			args = append(args, "--tls-cert", certificate, "--tls-key", private)
 		}
 		p := launch(-15, "proxy", args...)
-		calls := newCalls(p.address, key)
+		calls := newCalls(p.Address, key)
 		for _, c := range calls.callers {
 			c.secure = kind.secure
 		}
 		calm := calls.measure(time.Second)
 		before := p.settled()
-		r := loose(kind, p.address, key)
+		r := loose(kind, p.Address, key)
 		r.await("ready")
 		hit := calls.measure(heldFor)
-		took := p.peak() - before.resident
-		at := p.resident()
+		took := p.Peak() - before.resident
+		at := p.Resident()
 		said := r.end()
 		calls.hangUp()
-		pass("%-24s %s at most, %s at the end; p50 %s > %s, p99 %s > %s; %s", kind.name, mega(took), mega(at-before.resident), milli(calm.p50), milli(hit.p50), milli(calm.p99), milli(hit.p99), said)
+		kit.Pass("%-24s %s at most, %s at the end; p50 %s > %s, p99 %s > %s; %s", kind.name, mega(took), mega(at-before.resident), milli(calm.p50), milli(hit.p50), milli(calm.p99), milli(hit.p99), said)
 		if took > mostHeld {
-			fatal("clients without a key make the proxy hold %s", mega(took))
+			kit.Fatal("clients without a key make the proxy hold %s", mega(took))
 		}
-		p.stop()
+		p.Stop()
 	}
 	inTurn(upstream)
 }
@@ -64,14 +66,14 @@ func held() {
 // selfSigned makes a certificate, and gives its files.
 func selfSigned() (certificate, private string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err, "a key")
+	kit.Must(err, "a key")
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"proxy"}}
 	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	must(err, "a certificate")
+	kit.Must(err, "a certificate")
 	der, err := x509.MarshalPKCS8PrivateKey(key)
-	must(err, "a key")
-	certificate, private = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	write(certificate, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed})))
-	write(private, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	kit.Must(err, "a key")
+	certificate, private = filepath.Join(kit.Dir, "tls.crt"), filepath.Join(kit.Dir, "tls.key")
+	kit.WriteFile(certificate, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed})))
+	kit.WriteFile(private, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	return certificate, private
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // holders are clients without a valid key that make the proxy hold as much memory
@@ -62,7 +64,7 @@ func endlessHeaders(c *attackConn) error {
 // secured makes the connection one of TLS.
 func (c *attackConn) secured(protocol string) (*tls.Conn, error) {
 	t := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}, CurvePreferences: []tls.CurveID{tls.X25519}})
-	t.SetDeadline(time.Now().Add(patience))
+	t.SetDeadline(time.Now().Add(kit.Patience))
 	err := t.HandshakeContext(c.over)
 	t.SetDeadline(time.Time{})
 	return t, err

@@ -1,10 +1,10 @@
-//go:build ignore
+//go:build unix
 
-// Puts ollama-proxy under load, and checks that it holds: see the functions of
-// the same names as the modes. It is run by .ci/load, with a directory that
-// holds the built ollama-proxy, a mode, and how much of it. It exits 1 at the
-// first thing that is not as it should be. Whoever runs it ends what it has
-// started.
+// Command load puts ollama-proxy under load, and checks that it holds: see the
+// functions of the same names as the modes. It is run by .ci/load, with a
+// directory that holds the built ollama-proxy, a mode, and how much of it. It
+// exits 1 at the first thing that is not as it should be. Whoever runs it ends
+// what it has started.
 package main
 
 import (
@@ -14,13 +14,15 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 func main() {
 	if len(os.Args) < 3 {
-		fatal("run .ci/load instead")
+		kit.Fatal("run .ci/load instead")
 	}
-	dir, patience = os.Args[1], 30*time.Second
+	kit.Dir, kit.Patience = os.Args[1], 30*time.Second
 	os.WriteFile("/proc/self/autogroup", []byte("-15"), 0) // where the scheduler has groups, nice values count within them
 	debug.SetGCPercent(400)                                // what measures should not be busy with itself
 	amount := func(otherwise int) int {
@@ -29,7 +31,7 @@ func main() {
 		}
 		n, err := strconv.Atoi(os.Args[3])
 		if err != nil || n < 1 {
-			fatal("%q is no amount", os.Args[3])
+			kit.Fatal("%q is no amount", os.Args[3])
 		}
 		return n
 	}
@@ -49,7 +51,7 @@ func main() {
 	case "attack":
 		attack(os.Args[3:])
 	default:
-		fatal("there is no mode %q", os.Args[2])
+		kit.Fatal("there is no mode %q", os.Args[2])
 	}
 }
 
@@ -57,7 +59,7 @@ func main() {
 // starts.
 func descriptors() int {
 	var limit syscall.Rlimit
-	must(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit), "the limit on open files")
+	kit.Must(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit), "the limit on open files")
 	return int(limit.Cur)
 }
 

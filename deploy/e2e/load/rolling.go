@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -37,14 +39,14 @@ func rolling(times int) {
 	var replicas []*replica
 	var servers strings.Builder
 	for i := range 3 {
-		r := &replica{name: fmt.Sprintf("r%d", i+1), listen: freeAddress(), ops: freeAddress()}
+		r := &replica{name: fmt.Sprintf("r%d", i+1), listen: kit.FreeAddress(), ops: kit.FreeAddress()}
 		replicas = append(replicas, r)
 		r.start(upstream, delay)
 		_, port, _ := net.SplitHostPort(r.ops)
 		fmt.Fprintf(&servers, "  server %s %s port %s\n", r.name, r.listen, port)
 	}
 	front := startHAProxy(servers.String())
-	await("HAProxy and three replicas", func() bool {
+	kit.Await("HAProxy and three replicas", func() bool {
 		for _, key := range keys {
 			c := &caller{address: front, key: key}
 			_, err := c.whole(ask{Path: chatRoute, N: numbers.Add(1), Events: 1, Size: 10}, 0)
@@ -76,7 +78,7 @@ func rolling(times int) {
 					}
 					r, err := c.whole(q, 0)
 					if err != nil {
-						fatal("while the replicas were replaced: %v", err)
+						kit.Fatal("while the replicas were replaced: %v", err)
 					}
 					whole.Add(1)
 					events.Add(int64(q.Events))
@@ -92,23 +94,23 @@ func rolling(times int) {
 		from, before := time.Now(), whole.Load()
 		var took []string
 		for _, r := range replicas {
-			ran, told := r.metric("ollama_proxy_active_streams"), time.Now()
-			r.stop()
+			ran, told := r.Metric("ollama_proxy_active_streams"), time.Now()
+			r.Stop()
 			r.wasGood()
-			took = append(took, fmt.Sprintf("%s ended %s after SIGTERM with %.0f streams", r.name, seconds(time.Since(told)), ran))
+			took = append(took, fmt.Sprintf("%s ended %s after SIGTERM with %.0f streams", r.name, kit.Seconds(time.Since(told)), ran))
 			r.start(upstream, delay)
-			await(r.name+" to be asked again", func() bool { return r.asked() > 0 })
+			kit.Await(r.name+" to be asked again", func() bool { return r.asked() > 0 })
 			time.Sleep(time.Second)
 		}
-		note("round %d: %s; %d streams meanwhile, %s", n+1, strings.Join(took, ", "), whole.Load()-before, seconds(time.Since(from)))
+		kit.Note("round %d: %s; %d streams meanwhile, %s", n+1, strings.Join(took, ", "), whole.Load()-before, kit.Seconds(time.Since(from)))
 	}
 	close(stop)
 	all.Wait()
 	for _, r := range replicas {
-		r.stop()
+		r.Stop()
 		r.wasGood()
 	}
-	pass("three replicas replaced one by one, %d times, amid %d streams (%d events, %s): none failed, and none was cut", times, whole.Load(), events.Load(), mega(float64(bytes.Load())))
+	kit.Pass("three replicas replaced one by one, %d times, amid %d streams (%d events, %s): none failed, and none was cut", times, whole.Load(), events.Load(), mega(float64(bytes.Load())))
 }
 
 func (r *replica) start(upstream, delay string) {
@@ -116,15 +118,15 @@ func (r *replica) start(upstream, delay string) {
 }
 
 // asked is how many requests it has had.
-func (r *replica) asked() float64 { return r.metric("ollama_proxy_requests_total") }
+func (r *replica) asked() float64 { return r.Metric("ollama_proxy_requests_total") }
 
 var outcomes = regexp.MustCompile(`outcome=(\w+)`)
 
 // wasGood fails if its log tells of anything but answers that are complete.
 func (r *replica) wasGood() {
-	for _, m := range outcomes.FindAllStringSubmatch(r.said(), -1) {
+	for _, m := range outcomes.FindAllStringSubmatch(r.Logged(), -1) {
 		if m[1] != "complete" {
-			fatal("%s has an answer that is %s: %s", r.name, m[1], tail(r.said()))
+			kit.Fatal("%s has an answer that is %s: %s", r.name, m[1], tail(r.Logged()))
 		}
 	}
 }
@@ -132,17 +134,17 @@ func (r *replica) wasGood() {
 // startHAProxy starts one as deploy/ has it, but for its addresses, and gives
 // that for clients.
 func startHAProxy(servers string) (front string) {
-	front = freeAddress()
-	file := shippedHAProxy(servers, [2]string{`bind :8080`, `bind ` + front}, [2]string{`bind 127.0.0.1:8404`, `bind ` + freeAddress()})
-	begin("haproxy", nil, "haproxy", "-db", "-f", file)
+	front = kit.FreeAddress()
+	file := kit.HAProxyConfig(servers, [2]string{`bind :8080`, `bind ` + front}, [2]string{`bind 127.0.0.1:8404`, `bind ` + kit.FreeAddress()})
+	kit.Start("haproxy", nil, "haproxy", "-db", "-f", file)
 	return front
 }
 
 // shipped is a value in a file of deploy/.
 func shipped(file, pattern string) string {
-	m := regexp.MustCompile(pattern).FindStringSubmatch(read(file))
+	m := regexp.MustCompile(pattern).FindStringSubmatch(kit.ReadFile(file))
 	if m == nil {
-		fatal("%s has no %s", file, pattern)
+		kit.Fatal("%s has no %s", file, pattern)
 	}
 	return m[1]
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // has no more goroutines, files and memory than after the first few streams.
 func soak(lasts time.Duration) {
 	n := (descriptors()-100)/2 - 100 // see --max-connections; one for a client, one for Ollama
-	if most := atoi(environ("STREAMS", "100000")); n > most {
+	if most := kit.Atoi(environ("STREAMS", "100000")); n > most {
 		n = most
 	}
 	n = min(n, 9800)
@@ -46,7 +48,7 @@ func soak(lasts time.Duration) {
 		time.AfterFunc(lasts, func() { close(stop) })
 		var all sync.WaitGroup
 		for i := range n {
-			all.Go(func() { t.client(p.address, key, i, max(1500, n/2), stop) })
+			all.Go(func() { t.client(p.Address, key, i, max(1500, n/2), stop) })
 			if i%50 == 49 {
 				time.Sleep(20 * time.Millisecond)
 			}
@@ -58,7 +60,7 @@ func soak(lasts time.Duration) {
 	first := wave(200, 2*time.Second)
 	before := p.settled()
 	before.files -= connectionsTo(upstream)
-	cpu, from := p.cpu(), time.Now()
+	cpu, from := p.CPU(), time.Now()
 	over := make(chan struct{})
 	var most atomic.Int64
 	go func() {
@@ -67,14 +69,14 @@ func soak(lasts time.Duration) {
 			case <-over:
 				return
 			case <-time.After(500 * time.Millisecond):
-				most.Store(max(most.Load(), int64(p.metric("ollama_proxy_active_streams"))))
+				most.Store(max(most.Load(), int64(p.Metric("ollama_proxy_active_streams"))))
 			}
 		}
 	}()
 	t := wave(n, lasts)
 	close(over)
-	took, peak := time.Since(from), p.peak()
-	cpu = p.cpu() - cpu
+	took, peak := time.Since(from), p.Peak()
+	cpu = p.CPU() - cpu
 	if lasts > time.Minute {
 		time.Sleep(100 * time.Second) // idle connections to Ollama are kept for 90
 	}
@@ -83,43 +85,43 @@ func soak(lasts time.Duration) {
 	after.files -= idle
 
 	events := t.events.Load()
-	pass("%d streams at once (the proxy counts %d), for %s: %d came to their end as Ollama sent them, %d clients left before; %d events, %s",
-		n, most.Load(), seconds(took), t.whole.Load(), t.left.Load(), events, mega(float64(t.bytes.Load())))
-	note("%.0f us on the processor for an event; at most %s, which is %.1f KiB a stream; first byte after %s (median), %s (99 of 100)",
+	kit.Pass("%d streams at once (the proxy counts %d), for %s: %d came to their end as Ollama sent them, %d clients left before; %d events, %s",
+		n, most.Load(), kit.Seconds(took), t.whole.Load(), t.left.Load(), events, mega(float64(t.bytes.Load())))
+	kit.Note("%.0f us on the processor for an event; at most %s, which is %.1f KiB a stream; first byte after %s (median), %s (99 of 100)",
 		cpu.Seconds()*1e6/float64(events), mega(peak), (peak-before.resident)/1024/float64(n), t.quantile(50), t.quantile(99))
-	note("before: %.0f goroutines, %.0f files, %s in use, %s resident", before.goroutines, before.files, mega(before.heap), mega(before.resident))
-	note("after:  %.0f goroutines, %.0f files, %s in use, %s resident, and %.0f connections to Ollama that wait for requests",
+	kit.Note("before: %.0f goroutines, %.0f files, %s in use, %s resident", before.goroutines, before.files, mega(before.heap), mega(before.resident))
+	kit.Note("after:  %.0f goroutines, %.0f files, %s in use, %s resident, and %.0f connections to Ollama that wait for requests",
 		after.goroutines, after.files, mega(after.heap), mega(after.resident), idle)
 	if after.goroutines > before.goroutines+2 || after.files > before.files+2 || after.heap > 1.5*before.heap+16<<10*idle+8<<20 || idle > 1024 {
-		fatal("something has leaked")
+		kit.Fatal("something has leaked")
 	}
 	if int(most.Load()) < n*9/10 {
-		fatal("there were only %d streams at once", most.Load())
+		kit.Fatal("there were only %d streams at once", most.Load())
 	}
 
 	t.add(first)
 	for name, count := range map[string][2]float64{
-		"bytes of whole streams":      {p.metric("ollama_proxy_stream_bytes_total", chatRoute), float64(t.bytes.Load())},
-		"whole streams":               {p.metric("ollama_proxy_streams_total", chatRoute, `"complete"`), float64(t.whole.Load())},
-		"whole streams of any kind":   {p.metric("ollama_proxy_streams_total", `"complete"`), float64(t.whole.Load())},
-		"streams whose client left":   {p.metric("ollama_proxy_streams_total", leaveRoute, `"client_gone"`), float64(t.left.Load())},
-		"all streams":                 {p.metric("ollama_proxy_streams_total"), float64(t.whole.Load() + t.left.Load())},
-		"requests":                    {p.metric("ollama_proxy_requests_total", `"POST"`), float64(t.whole.Load() + t.left.Load())},
-		"requests answered with 200":  {p.metric("ollama_proxy_requests_total", `"POST"`, `"200"`), float64(t.whole.Load())},
-		"errors of Ollama's":          {p.metric("ollama_proxy_upstream_errors_total"), 0},
-		"refusals":                    {p.metric("ollama_proxy_refusals_total"), 0},
-		"streams that are active":     {p.metric("ollama_proxy_active_streams"), 0},
-		"bytes of the requests' body": {p.metric("ollama_proxy_request_bytes_total"), float64(t.sent.Load())},
+		"bytes of whole streams":      {p.Metric("ollama_proxy_stream_bytes_total", chatRoute), float64(t.bytes.Load())},
+		"whole streams":               {p.Metric("ollama_proxy_streams_total", chatRoute, `"complete"`), float64(t.whole.Load())},
+		"whole streams of any kind":   {p.Metric("ollama_proxy_streams_total", `"complete"`), float64(t.whole.Load())},
+		"streams whose client left":   {p.Metric("ollama_proxy_streams_total", leaveRoute, `"client_gone"`), float64(t.left.Load())},
+		"all streams":                 {p.Metric("ollama_proxy_streams_total"), float64(t.whole.Load() + t.left.Load())},
+		"requests":                    {p.Metric("ollama_proxy_requests_total", `"POST"`), float64(t.whole.Load() + t.left.Load())},
+		"requests answered with 200":  {p.Metric("ollama_proxy_requests_total", `"POST"`, `"200"`), float64(t.whole.Load())},
+		"errors of Ollama's":          {p.Metric("ollama_proxy_upstream_errors_total"), 0},
+		"refusals":                    {p.Metric("ollama_proxy_refusals_total"), 0},
+		"streams that are active":     {p.Metric("ollama_proxy_active_streams"), 0},
+		"bytes of the requests' body": {p.Metric("ollama_proxy_request_bytes_total"), float64(t.sent.Load())},
 	} {
 		if count[0] != count[1] {
-			fatal("the proxy counts %.0f %s, and the clients %.0f", count[0], name, count[1])
+			kit.Fatal("the proxy counts %.0f %s, and the clients %.0f", count[0], name, count[1])
 		}
 	}
-	p.stop()
-	if log := p.said(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
-		fatal("the log says %s", log)
+	p.Stop()
+	if log := p.Logged(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
+		kit.Fatal("the log says %s", log)
 	}
-	pass("nothing has leaked, and the proxy's counters are what the clients have counted, to the byte")
+	kit.Pass("nothing has leaked, and the proxy's counters are what the clients have counted, to the byte")
 }
 
 // A tally is what clients have had.
@@ -179,7 +181,7 @@ func (t *tally) client(address, key string, i, pause int, stop chan struct{}) {
 		case leave > 0 && errors.Is(err, errLeft):
 			t.left.Add(1)
 		case err != nil:
-			fatal("%v", err)
+			kit.Fatal("%v", err)
 		default:
 			t.whole.Add(1)
 			t.bytes.Add(int64(r.bytes))

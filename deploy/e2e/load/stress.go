@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // stressers is how many clients there are at once.
@@ -34,7 +36,7 @@ func stress(lasts time.Duration) {
 	var all sync.WaitGroup
 	for i := range stressers {
 		all.Go(func() {
-			c := &caller{address: p.address, key: key}
+			c := &caller{address: p.Address, key: key}
 			defer c.hangUp()
 			for {
 				select {
@@ -54,25 +56,25 @@ func stress(lasts time.Duration) {
 		})
 	}
 	all.Wait()
-	await("the proxy to have nothing to do", func() bool { return p.metric("ollama_proxy_in_flight_requests") == 0 })
-	p.stop()
-	if log := p.said(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
-		fatal("the log says %s", tail(log))
+	kit.Await("the proxy to have nothing to do", func() bool { return p.Metric("ollama_proxy_in_flight_requests") == 0 })
+	p.Stop()
+	if log := p.Logged(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
+		kit.Fatal("the log says %s", tail(log))
 	}
 	total := t.whole.Load() + t.left.Load() + t.broken.Load() + t.refused.Load()
-	pass("of %d requests in %s none took %s: %d came to their end, %d clients left, %d answers broke off or were none as Ollama's did, %d met a connection that Ollama had just closed",
-		total, seconds(lasts), seconds(hangs), t.whole.Load(), t.left.Load(), t.broken.Load(), t.refused.Load())
+	kit.Pass("of %d requests in %s none took %s: %d came to their end, %d clients left, %d answers broke off or were none as Ollama's did, %d met a connection that Ollama had just closed",
+		total, kit.Seconds(lasts), kit.Seconds(hangs), t.whole.Load(), t.left.Load(), t.broken.Load(), t.refused.Load())
 	if t.whole.Load() < total/2 || t.refused.Load() > total/50 {
-		fatal("that is too few of them")
+		kit.Fatal("that is too few of them")
 	}
 }
 
 // launchQuiet starts a proxy that does not log each request, nor where it serves.
 func launchQuiet(name string, args ...string) *proxy {
-	p := &proxy{address: freeAddress(), metrics: freeAddress()}
-	p.process = serve(name, nil, append([]string{"--secret-file", secret(), "--log-level", "warn", "--listen", p.address, "--metrics-listen", p.metrics}, args...)...)
-	await(name+" to serve", func() bool {
-		status, _ := fetch("http://" + p.metrics + "/readyz")
+	p := &proxy{&kit.Proxy{Address: kit.FreeAddress(), Metrics: kit.FreeAddress()}}
+	p.Child = kit.Serve(name, nil, append([]string{"--secret-file", secret(), "--log-level", "warn", "--listen", p.Address, "--metrics-listen", p.Metrics}, args...)...)
+	kit.Await(name+" to serve", func() bool {
+		status, _ := kit.Fetch("http://" + p.Metrics + "/readyz")
 		return status == 200
 	})
 	return p
@@ -87,7 +89,7 @@ func (t *stressed) count(q ask, became outcome) {
 		t.left.Add(1)
 	case q.mood().breaks():
 		if became.err == nil {
-			fatal("request %d, to which the answer broke off (%v), has a whole one", q.N, q.mood())
+			kit.Fatal("request %d, to which the answer broke off (%v), has a whole one", q.N, q.mood())
 		}
 		t.broken.Add(1)
 	case became.err == nil:
@@ -95,6 +97,6 @@ func (t *stressed) count(q ask, became outcome) {
 	case became.status == 502:
 		t.refused.Add(1)
 	default:
-		fatal("request %d (%v): %v", q.N, q.mood(), became.err)
+		kit.Fatal("request %d (%v): %v", q.N, q.mood(), became.err)
 	}
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -68,29 +70,29 @@ func (w *watch) look() {
 // print its goroutines, and ends it.
 func (w *watch) stuck(q ask) {
 	sockets := w.sockets()
-	w.proxy.doomed.Store(true)
+	w.proxy.Ending.Store(true)
 	w.proxy.Process.Signal(syscall.SIGQUIT)
 	select {
-	case <-w.proxy.gone:
-	case <-time.After(patience):
+	case <-w.proxy.Gone:
+	case <-time.After(kit.Patience):
 	}
 	own := make([]byte, 4<<20)
 	own = own[:runtime.Stack(own, true)]
-	fmt.Fprintf(os.Stderr, "The proxy's log, with its goroutines:\n%s\n\nGoroutines of clients and Ollama:\n%s\n\nSockets:\n%s\n", w.proxy.said(), own, sockets)
-	fatal("request %d to %s hangs: it takes more than %s; %v, the client %v; a body of %d bytes, %d events", q.N, q.Path, seconds(hangs), q.mood(), q.leaving(), len(q.body()), q.Events)
+	fmt.Fprintf(os.Stderr, "The proxy's log, with its goroutines:\n%s\n\nGoroutines of clients and Ollama:\n%s\n\nSockets:\n%s\n", w.proxy.Logged(), own, sockets)
+	kit.Fatal("request %d to %s hangs: it takes more than %s; %v, the client %v; a body of %d bytes, %d events", q.N, q.Path, kit.Seconds(hangs), q.mood(), q.leaving(), len(q.body()), q.Events)
 }
 
 // sockets lists the connections to the proxy and to Ollama, both ends of each.
 func (w *watch) sockets() string {
 	var all strings.Builder
-	for i, line := range strings.Split(read("/proc/net/tcp"), "\n") {
+	for i, line := range strings.Split(kit.ReadFile("/proc/net/tcp"), "\n") {
 		fields := strings.Fields(line)
 		if i == 0 || len(fields) < 5 {
 			continue
 		}
 		from, to := portIn(fields[1]), portIn(fields[2])
 		of := ""
-		for port, name := range map[string]string{portOf(w.proxy.address): "proxy", portOf(w.upstream): "Ollama"} {
+		for port, name := range map[string]string{portOf(w.proxy.Address): "proxy", portOf(w.upstream): "Ollama"} {
 			if from == port || to == port {
 				of = name
 			}

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // A mood is how Ollama treats the connection on which it answers.
@@ -42,11 +44,11 @@ func (q ask) mood() mood {
 // startMoody starts an Ollama in this process, and gives its address.
 func startMoody() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(err, "listening")
+	kit.Must(err, "listening")
 	go func() {
 		for {
 			c, err := l.Accept()
-			must(err, "accepting")
+			kit.Must(err, "accepting")
 			go beMoody(c.(*net.TCPConn))
 		}
 	}()
@@ -72,7 +74,7 @@ func beMoody(c *net.TCPConn) {
 		}
 		q := ask{Path: r.URL.Path}
 		if json.Unmarshal(body, &q) != nil || !bytes.Equal(body, q.body()) {
-			fatal("a request arrived that nobody has sent: %.300q", body)
+			kit.Fatal("a request arrived that nobody has sent: %.300q", body)
 		}
 		text := q.wire()
 		switch q.mood() {

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -28,18 +30,18 @@ const (
 func inTurn(upstream string) {
 	greedyKey, modest := mint(), mint()
 	p := launch(-15, "proxy", "--upstream", upstream)
-	calm := packed(p.address, modest)
+	calm := packed(p.Address, modest)
 	kind := attacks[slices.IndexFunc(attacks, func(a attacker) bool { return a.name == "bombs" })]
 	kind.conns = bombers
-	r := loose(kind, p.address, greedyKey)
+	r := loose(kind, p.Address, greedyKey)
 	r.await("ready")
-	hit := packed(p.address, modest)
+	hit := packed(p.Address, modest)
 	said := r.end()
-	pass("%-24s a compressed request of another key takes %s > %s, at most %s > %s; %s", "bombs under one key", milli(quantile(calm, 50)), milli(quantile(hit, 50)), milli(slices.Max(calm)), milli(slices.Max(hit)), said)
+	kit.Pass("%-24s a compressed request of another key takes %s > %s, at most %s > %s; %s", "bombs under one key", milli(quantile(calm, 50)), milli(quantile(hit, 50)), milli(slices.Max(calm)), milli(slices.Max(hit)), said)
 	if quantile(hit, 50) > mostForATurn {
-		fatal("another key's compressed requests wait")
+		kit.Fatal("another key's compressed requests wait")
 	}
-	p.stop()
+	p.Stop()
 }
 
 // packed sends small compressed requests, one after the other, and gives how long
@@ -47,21 +49,21 @@ func inTurn(upstream string) {
 func packed(address, key string) (took []time.Duration) {
 	var body bytes.Buffer
 	w, err := zstd.NewWriter(&body)
-	must(err, "zstd")
+	kit.Must(err, "zstd")
 	fmt.Fprint(w, `{"model":"tiny","messages":[]}`)
-	must(w.Close(), "zstd")
+	kit.Must(w.Close(), "zstd")
 	for range 30 {
 		r, err := http.NewRequest("POST", "http://"+address+chatRoute, bytes.NewReader(body.Bytes()))
-		must(err, "a request")
+		kit.Must(err, "a request")
 		r.Header.Set("Authorization", "Bearer "+key)
 		r.Header.Set("Content-Encoding", "zstd")
 		from := time.Now()
 		res, err := http.DefaultClient.Do(r)
-		must(err, "a compressed request")
+		kit.Must(err, "a compressed request")
 		io.Copy(io.Discard, res.Body)
 		res.Body.Close()
 		if res.StatusCode != http.StatusOK {
-			fatal("a compressed request gets %d", res.StatusCode)
+			kit.Fatal("a compressed request gets %d", res.StatusCode)
 		}
 		took = append(took, time.Since(from))
 	}

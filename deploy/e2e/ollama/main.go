@@ -1,4 +1,5 @@
-// Command guides is an Ollama for .ci/guides: the stand-in, at an address.
+// Command ollama serves the stand-in for Ollama at the address that it is given:
+// .ci/guides has it where the guides have Ollama.
 package main
 
 import (

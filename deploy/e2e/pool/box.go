@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -57,7 +58,7 @@ func (b *box) has(model string) bool { return slices.Contains(b.models, model) }
 // start brings the box to life, where it was before if it has been.
 func (b *box) start() {
 	listener, err := net.Listen("tcp", b.address)
-	must(err, "listening for %s", b.name)
+	kit.Must(err, "listening for %s", b.name)
 	b.address = listener.Addr().String()
 	l := &life{
 		box:    b,

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -57,7 +59,7 @@ func (a answer) begun() bool { return a.status == http.StatusOK }
 func (a answer) told() bool { return bytes.Contains(a.body, []byte(`"error"`)) }
 
 func (a answer) String() string {
-	return fmt.Sprintf("%s: status %d, %v after %s, %.300q", a.what, a.status, a.err, seconds(a.ended.Sub(a.asked)), a.body)
+	return fmt.Sprintf("%s: status %d, %v after %s, %.300q", a.what, a.status, a.err, kit.Seconds(a.ended.Sub(a.asked)), a.body)
 }
 
 // A load is clients that each ask for the next answer when they have got one.
@@ -81,7 +83,7 @@ func put(clients int, address, key string, models []string) *load {
 
 func (l *load) begin(clients int, models []string) *load {
 	l.stop = make(chan struct{})
-	l.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}, Timeout: patience}
+	l.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}, Timeout: kit.Patience}
 	for i := range clients {
 		l.wait.Go(func() {
 			for n := 0; ; n++ {
@@ -119,7 +121,7 @@ func (l *load) ask(client, n int, model string) (a answer) {
 	a = answer{what: d.name + " of " + model, asked: time.Now()}
 	defer func() { a.ended = time.Now() }()
 	r, err := http.NewRequest(http.MethodPost, "http://"+l.address+d.path, strings.NewReader(fmt.Sprintf(d.format, model, talk)))
-	must(err, "a request")
+	kit.Must(err, "a request")
 	r.Header.Set("Content-Type", "application/json")
 	if l.key != "" {
 		r.Header.Set("Authorization", "Bearer "+l.key)
@@ -144,9 +146,9 @@ func (l *load) add(a answer) {
 		time.Sleep(10 * time.Millisecond)
 		return
 	case !a.begun():
-		fatal("a request failed that had not begun to be answered: %s", a)
+		kit.Fatal("a request failed that had not begun to be answered: %s", a)
 	case a.err == nil && !a.whole:
-		fatal("an answer looks whole and is not: %s", a)
+		kit.Fatal("an answer looks whole and is not: %s", a)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

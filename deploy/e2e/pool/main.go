@@ -1,9 +1,10 @@
-//go:build ignore
+//go:build unix
 
-// Checks that a proxy makes the most of three Ollamas that differ in models,
-// speed and slots: see the functions that main calls. It is run by .ci/pool, with
-// a directory that holds the built ollama-proxy, and exits 1 at the first thing
-// that is not as it should be. Whoever runs it ends what it has started.
+// Command pool checks that a proxy makes the most of three Ollamas that differ
+// in models, speed and slots: see the functions that main calls. It is run by
+// .ci/pool, with a directory that holds the built ollama-proxy, and exits 1 at
+// the first thing that is not as it should be. Whoever runs it ends what it has
+// started.
 package main
 
 import (
@@ -13,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 const (
@@ -51,27 +54,27 @@ var (
 
 func main() {
 	if len(os.Args) != 2 {
-		fatal("run .ci/pool instead")
+		kit.Fatal("run .ci/pool instead")
 	}
-	dir = os.Args[1]
+	kit.Dir = os.Args[1]
 	for _, b := range boxes {
 		b.start()
 	}
 	sum := alone()
 	p := start()
 	if !checkCapacity(p, sum) && !checkCapacity(p, alone()) {
-		fatal("the proxy does not make the most of its Ollamas")
+		kit.Fatal("the proxy does not make the most of its Ollamas")
 	}
 	checkBusy(p)
 	checkDeaths(p)
 	for _, b := range boxes {
 		if n := b.strays.Load(); n > 0 {
-			fatal("%s got %d requests for models that it does not have", b.name, n)
+			kit.Fatal("%s got %d requests for models that it does not have", b.name, n)
 		}
 	}
-	pass("no request came to a box without its model, from the first one to the last")
-	p.stop()
-	fmt.Printf("all held, after %s\n", seconds(time.Since(began)))
+	kit.Pass("no request came to a box without its model, from the first one to the last")
+	p.Stop()
+	fmt.Printf("all held, after %s\n", kit.Seconds(time.Since(kit.Began)))
 }
 
 // alone measures what the boxes do without a proxy, each with the models that it
@@ -81,7 +84,7 @@ func alone() (sum float64) {
 		l := put(min(clients, b.queue), b.address, "", only(b.has))
 		rate := l.rate(measured)
 		l.end()
-		note("%s alone: %.0f answers a second, %.0f on paper", b.name, rate, b.perSecond())
+		kit.Note("%s alone: %.0f answers a second, %.0f on paper", b.name, rate, b.perSecond())
 		sum += rate
 	}
 	return sum
@@ -89,52 +92,52 @@ func alone() (sum float64) {
 
 // checkCapacity: through the proxy they do as much. It reports whether that is so:
 // the machine may have been busy with something else meanwhile.
-func checkCapacity(p *proxy, sum float64) bool {
+func checkCapacity(p *kit.Proxy, sum float64) bool {
 	before := answered()
-	l := put(clients, p.address, key, mix)
+	l := put(clients, p.Address, key, mix)
 	rate := l.rate(together)
 	l.end()
 	if len(l.cut) > 0 {
-		fatal("%d answers broke off, such as %s", len(l.cut), l.cut[0])
+		kit.Fatal("%d answers broke off, such as %s", len(l.cut), l.cut[0])
 	}
 	for i, n := range answered() {
-		note("%s: %d requests", boxes[i].name, n-before[i])
+		kit.Note("%s: %d requests", boxes[i].name, n-before[i])
 	}
 	if rate < share*sum {
-		note("through the proxy there are %.0f answers a second, only %.3f of the %.0f that the boxes do alone", rate, rate/sum, sum)
+		kit.Note("through the proxy there are %.0f answers a second, only %.3f of the %.0f that the boxes do alone", rate, rate/sum, sum)
 		return false
 	}
-	pass("through the proxy %.0f answers a second, %.3f of the %.0f that the boxes do alone", rate, rate/sum, sum)
+	kit.Pass("through the proxy %.0f answers a second, %.3f of the %.0f that the boxes do alone", rate, rate/sum, sum)
 	return true
 }
 
 // checkBusy: others keep a box so busy that it takes nothing more, and nobody
 // notices who asks for what another one has, too.
-func checkBusy(p *proxy) {
+func checkBusy(p *kit.Proxy) {
 	b := boxes[2]
 	others := (&load{address: b.address, patient: true}).begin(2*b.queue, only(b.has))
-	retried := p.count("upstream_retries_total", `reason="busy"`)
-	l := put(clients, p.address, key, only(elsewhere))
+	retried := count(p, "upstream_retries_total", `reason="busy"`)
+	l := put(clients, p.Address, key, only(elsewhere))
 	time.Sleep(warmUp)
-	await("a request that finds "+b.name+" busy", func() bool { return p.count("upstream_retries_total", `reason="busy"`) > retried })
+	kit.Await("a request that finds "+b.name+" busy", func() bool { return count(p, "upstream_retries_total", `reason="busy"`) > retried })
 	rate := l.rate(measured)
 	l.end()
 	others.end()
 	if len(l.cut) > 0 {
-		fatal("%d answers broke off, such as %s", len(l.cut), l.cut[0])
+		kit.Fatal("%d answers broke off, such as %s", len(l.cut), l.cut[0])
 	}
-	pass("while others fill %s, %.0f requests found it busy and went elsewhere, and none failed: %.0f answers a second",
-		b.name, p.count("upstream_retries_total", `reason="busy"`)-retried, rate)
+	kit.Pass("while others fill %s, %.0f requests found it busy and went elsewhere, and none failed: %.0f answers a second",
+		b.name, count(p, "upstream_retries_total", `reason="busy"`)-retried, rate)
 }
 
 // checkDeaths: boxes die under load, one at a time, and come back.
-func checkDeaths(p *proxy) {
-	retried := func(reason string) float64 { return p.count("upstream_retries_total", `reason="`+reason+`"`) }
+func checkDeaths(p *kit.Proxy) {
+	retried := func(reason string) float64 { return count(p, "upstream_retries_total", `reason="`+reason+`"`) }
 	refused, reset := retried("refused"), retried("reset")
 	type death struct{ from, to time.Time }
 	var deaths []death
 	from := time.Now()
-	l := put(clients, p.address, key, only(elsewhere))
+	l := put(clients, p.Address, key, only(elsewhere))
 	time.Sleep(warmUp)
 	for i := range kills {
 		b := boxes[i%len(boxes)]
@@ -144,14 +147,14 @@ func checkDeaths(p *proxy) {
 		d.to = time.Now()
 		deaths = append(deaths, d)
 		time.Sleep(dead)
-		if up := p.count("upstream_up", `upstream="`+b.name+`"`); up != 0 {
-			fatal("%s after its death %s is taken to be up", dead, b.name)
+		if up := count(p, "upstream_up", `upstream="`+b.name+`"`); up != 0 {
+			kit.Fatal("%s after its death %s is taken to be up", dead, b.name)
 		}
 		rate := float64(l.between(d.to, time.Now())) / time.Since(d.to).Seconds()
 		b.start()
-		took := await("work for "+b.name+" after its return", func() bool { return b.life.answered.Load() >= again })
-		note("%s killed, %s: %d streams cut, %.0f answers a second without it; back, it had given %d answers after %s",
-			b.name, []string{"by reset", "by close"}[i%2], l.broken()-broken, rate, again, seconds(took))
+		took := kit.Await("work for "+b.name+" after its return", func() bool { return b.life.answered.Load() >= again })
+		kit.Note("%s killed, %s: %d streams cut, %.0f answers a second without it; back, it had given %d answers after %s",
+			b.name, []string{"by reset", "by close"}[i%2], l.broken()-broken, rate, again, kit.Seconds(took))
 		time.Sleep(warmUp)
 	}
 	rate := l.rate(time.Second)
@@ -160,18 +163,18 @@ func checkDeaths(p *proxy) {
 	told := 0
 	for _, a := range l.cut {
 		if !slices.ContainsFunc(deaths, func(d death) bool { return a.asked.Before(d.to) && a.ended.After(d.from) }) {
-			fatal("an answer broke off when nobody died: %s", a)
+			kit.Fatal("an answer broke off when nobody died: %s", a)
 		}
 		if a.told() {
 			told++
 		}
 	}
 	if len(l.cut) == 0 || retried("refused")+retried("reset") == refused+reset {
-		fatal("the deaths hit nothing: %d streams were cut, and no request went elsewhere", len(l.cut))
+		kit.Fatal("the deaths hit nothing: %d streams were cut, and no request went elsewhere", len(l.cut))
 	}
-	pass("%d deaths: of %d requests none failed that had not begun to be answered", kills, l.between(from, time.Now())+len(l.cut))
-	note("%d streams were cut, %d of them with an error in their own words, and none looks whole", len(l.cut), told)
-	note("%.0f requests were refused and %.0f reset, and went elsewhere; in the end %.0f answers a second", retried("refused")-refused, retried("reset")-reset, rate)
+	kit.Pass("%d deaths: of %d requests none failed that had not begun to be answered", kills, l.between(from, time.Now())+len(l.cut))
+	kit.Note("%d streams were cut, %d of them with an error in their own words, and none looks whole", len(l.cut), told)
+	kit.Note("%.0f requests were refused and %.0f reset, and went elsewhere; in the end %.0f answers a second", retried("refused")-refused, retried("reset")-reset, rate)
 }
 
 // only gives the part of the mix that is so.
@@ -198,22 +201,22 @@ func answered() (all []int64) {
 }
 
 // start starts the proxy, with the boxes behind it, and makes a key.
-func start() *proxy {
-	secret := filepath.Join(dir, "secret")
-	command("secret", "--out", secret)
-	key = command("mint", "--secret-file", secret)
+func start() *kit.Proxy {
+	secret := filepath.Join(kit.Dir, "secret")
+	kit.Command("secret", "--out", secret)
+	key = kit.Command("mint", "--secret-file", secret)
 	args := []string{"--secret-file", secret}
 	for _, b := range boxes {
 		args = append(args, "--upstream", fmt.Sprintf("%s=http://%s,weight=%d", b.name, b.address, b.weight))
 	}
-	return serve("proxy", nil, args...).serving()
+	return kit.Serve("proxy", nil, args...).AwaitServing()
 }
 
 // count is the sum of a metric's series that have the label, and there are some.
-func (p *proxy) count(name, label string) float64 {
-	n := p.metric("ollama_proxy_"+name, label)
+func count(p *kit.Proxy, name, label string) float64 {
+	n := p.Metric("ollama_proxy_"+name, label)
 	if math.IsNaN(n) {
-		fatal("the metrics have no %s with %s", name, label)
+		kit.Fatal("the metrics have no %s with %s", name, label)
 	}
 	return n
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // An answer is what came, and when.
@@ -38,7 +40,7 @@ func (a *answer) receive(address string) {
 	defer func() { a.ended = time.Now() }()
 	head := sync.OnceFunc(func() { close(a.headed) })
 	defer head()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+a.q.path, strings.NewReader(a.q.body))
 	if err != nil {
@@ -116,7 +118,7 @@ func (a *answer) String() string {
 		body = body[len(body)-200:]
 	}
 	return fmt.Sprintf("status %d from %q, asked after %s, %s long, error %v, %d bytes to ...%q", a.status, a.replica,
-		seconds(a.asked.Sub(began)), seconds(a.ended.Sub(a.asked)), a.err, len(a.body), body)
+		kit.Seconds(a.asked.Sub(kit.Began)), kit.Seconds(a.ended.Sub(a.asked)), a.err, len(a.body), body)
 }
 
 // volatile is what differs between two answers to the same question.
@@ -176,7 +178,7 @@ func (a *answer) spread(pause time.Duration) error {
 	<-a.done
 	lines := bytes.Count(a.body, []byte(`"content":"`))
 	if took, least := a.at.Sub(a.first), time.Duration(lines-2)*pause*4/5; took < least || int(a.reads.Load()) < lines/2 {
-		return fmt.Errorf("its %d chunks came in %d reads, within %s: %s", lines, a.reads.Load(), seconds(took), a)
+		return fmt.Errorf("its %d chunks came in %d reads, within %s: %s", lines, a.reads.Load(), kit.Seconds(took), a)
 	}
 	return nil
 }
@@ -193,7 +195,7 @@ func reference(q question) []byte {
 	plain.paced, plain.key = false, ""
 	a := plain.to(ollama).finished()
 	if a.err != nil || a.status != http.StatusOK {
-		fatal("the stand-in itself answers with %s", a)
+		kit.Fatal("the stand-in itself answers with %s", a)
 	}
 	known, _ := references.LoadOrStore(q.path+q.body, volatile.ReplaceAll(a.body, nil))
 	return known.([]byte)

@@ -1,10 +1,12 @@
-//go:build ignore
+//go:build unix
 
 package main
 
 import (
 	"net/http"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // mortal is the replica that dies.
@@ -14,7 +16,7 @@ const mortal = "r2"
 func checkDeath() {
 	dying := replicas[1]
 	l := newLoad(mint(secretPath()))
-	await("load before the death", func() bool { return l.wholeSince(began, "") >= 3*workers })
+	kit.Await("load before the death", func() bool { return l.wholeSince(kit.Began, "") >= 3*workers })
 	before := redispatched()
 	for _, a := range sse(0).slow().with(l.key).through() {
 		l.take(a)
@@ -23,51 +25,51 @@ func checkDeath() {
 		l.take(atOnce(0).with(l.key).to(haproxy))
 	}
 	var streams, waiting float64
-	await("streams and waiting requests on "+dying.name, func() bool {
+	kit.Await("streams and waiting requests on "+dying.name, func() bool {
 		page := dying.scrape()
-		streams = page.sum("ollama_proxy_active_streams")
-		waiting = page.sum("ollama_proxy_in_flight_requests") - streams
+		streams = page.Sum("ollama_proxy_active_streams")
+		waiting = page.Sum("ollama_proxy_in_flight_requests") - streams
 		return streams >= 2 && waiting >= 2
 	})
 	killing := time.Now()
-	dying.kill()
+	dying.Kill()
 	dead := time.Now()
-	await("HAProxy to miss "+dying.name, func() bool { return !up(dying) })
+	kit.Await("HAProxy to miss "+dying.name, func() bool { return !up(dying) })
 	missed := time.Since(dead)
-	await("load on the others", func() bool { return l.wholeSince(dead, "") >= workers })
+	kit.Await("load on the others", func() bool { return l.wholeSince(dead, "") >= workers })
 
 	restarting := time.Now()
 	dying.start()
-	await("the new "+dying.name, func() bool { return dying.ready() && up(dying) })
+	kit.Await("the new "+dying.name, func() bool { return dying.ready() && up(dying) })
 	returned := time.Now()
-	await("load on the new "+dying.name, func() bool { return l.wholeSince(returned, dying.name) >= workers })
+	kit.Await("load on the new "+dying.name, func() bool { return l.wholeSince(returned, dying.name) >= workers })
 	l.end()
 
 	lost := 0
 	for _, a := range l.failed {
 		switch {
 		case a.replica != dying.name || !a.asked.Before(dead) || a.ended.Before(killing) || a.ended.After(restarting):
-			fatal("%s was lost that did not run on %s when it died: %s", a.q.name, dying.name, a)
+			kit.Fatal("%s was lost that did not run on %s when it died: %s", a.q.name, dying.name, a)
 		case a.status != http.StatusOK:
-			fatal("%s got %s", a.q.name, a)
+			kit.Fatal("%s got %s", a.q.name, a)
 		}
-		must(a.broken(), "a stream on %s when it died", dying.name)
+		kit.Must(a.broken(), "a stream on %s when it died", dying.name)
 		lost++
 	}
 	moved := redispatched() - before
 	if lost == 0 || moved == 0 {
-		fatal("the death of %s hit nothing: %d streams broke off, %.0f requests went to another replica", dying.name, lost, moved)
+		kit.Fatal("the death of %s hit nothing: %d streams broke off, %.0f requests went to another replica", dying.name, lost, moved)
 	}
-	pass("%s killed under load: %d streams that ran on it broke off, %.0f requests were sent on to another replica, nothing else failed",
+	kit.Pass("%s killed under load: %d streams that ran on it broke off, %.0f requests were sent on to another replica, nothing else failed",
 		dying.name, lost, moved)
-	note("its metrics had just told of %.0f streams and %.0f requests without an answer; HAProxy missed it after %s", streams, waiting, seconds(missed))
+	kit.Note("its metrics had just told of %.0f streams and %.0f requests without an answer; HAProxy missed it after %s", streams, waiting, kit.Seconds(missed))
 	for _, r := range replicas {
-		note("%s: %d whole answers, %d of them since %s was back", r.name, l.wholeSince(began, r.name), l.wholeSince(returned, r.name), dying.name)
+		kit.Note("%s: %d whole answers, %d of them since %s was back", r.name, l.wholeSince(kit.Began, r.name), l.wholeSince(returned, r.name), dying.name)
 	}
 	for _, r := range replicas {
 		if l.wholeSince(returned, r.name) == 0 {
-			fatal("%s had no part in the load", r.name)
+			kit.Fatal("%s had no part in the load", r.name)
 		}
 	}
-	pass("a new %s on the same ports serves again", dying.name)
+	kit.Pass("a new %s on the same ports serves again", dying.name)
 }

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // A request of which the client has seen nothing yet is sent to another replica
@@ -48,18 +50,18 @@ func up(r *replica) bool {
 // the first.
 func redispatched() float64 {
 	n, err := strconv.ParseFloat(proxyStats("BACKEND")["wredis"], 64)
-	must(err, "HAProxy's statistics")
+	kit.Must(err, "HAProxy's statistics")
 	return n
 }
 
 // proxyStats is what HAProxy says of one server, or of them all.
 func proxyStats(server string) map[string]string {
-	status, page := fetch("http://" + stats + "/;csv")
+	status, page := kit.Fetch("http://" + stats + "/;csv")
 	if status != http.StatusOK {
 		return nil // not there yet
 	}
 	rows, err := csv.NewReader(strings.NewReader(page)).ReadAll()
-	must(err, "HAProxy's statistics")
+	kit.Must(err, "HAProxy's statistics")
 	for _, row := range rows {
 		if row[0] == "replicas" && row[1] == server {
 			found := map[string]string{}

@@ -1,10 +1,12 @@
-//go:build ignore
+//go:build unix
 
 package main
 
 import (
 	"sync"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // load asks through HAProxy all the time.
@@ -50,7 +52,7 @@ func (l *load) add(a *answer) {
 	}
 	l.failed = append(l.failed, a)
 	if len(l.failed) > 4*workers {
-		fatal("the load fails: %s", a)
+		kit.Fatal("the load fails: %s", a)
 	}
 }
 

@@ -1,10 +1,11 @@
-//go:build ignore
+//go:build unix
 
-// Checks that three replicas behind one HAProxy act as one: keys minted offline,
-// revocations and new secrets count on all of them without a restart, and the
-// death of one costs only what ran on it. It is run by .ci/replicas, with a
-// directory that holds the built ollama-proxy, and exits 1 at the first thing
-// that is not as it should be. Whoever runs it ends what it has started.
+// Command replicas checks that three replicas behind one HAProxy act as one:
+// keys minted offline, revocations and new secrets count on all of them without
+// a restart, and the death of one costs only what ran on it. It is run by
+// .ci/replicas, with a directory that holds the built ollama-proxy, and exits 1
+// at the first thing that is not as it should be. Whoever runs it ends what it
+// has started.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
@@ -38,9 +40,9 @@ var (
 
 func main() {
 	if len(os.Args) != 2 {
-		fatal("run .ci/replicas instead")
+		kit.Fatal("run .ci/replicas instead")
 	}
-	dir = os.Args[1]
+	kit.Dir = os.Args[1]
 	start()
 	checkMint()
 	checkRevoke()
@@ -48,16 +50,16 @@ func main() {
 	checkRotation()
 	for _, r := range replicas {
 		if r.starts != 1 && r.name != mortal {
-			fatal("%s was restarted", r.name)
+			kit.Fatal("%s was restarted", r.name)
 		}
 	}
-	fmt.Printf("all held, after %s\n", seconds(time.Since(began)))
+	fmt.Printf("all held, after %s\n", kit.Seconds(time.Since(kit.Began)))
 }
 
 // start runs everything: Ollama, three replicas, HAProxy.
 func start() {
 	quick, slow := standin.New(standin.Options{Pace: pace}), standin.New(standin.Options{Pace: slowly})
-	ollama = listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ollama = kit.Listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get(slowHeader) != "" {
 			slow.ServeHTTP(w, r)
 			return
@@ -65,13 +67,13 @@ func start() {
 		quick.ServeHTTP(w, r)
 	}))
 
-	replace(secretPath(), command("secret")+"\n")
+	replace(secretPath(), kit.Command("secret")+"\n")
 	replace(revocations(), "# revoked keys\n")
 	var servers strings.Builder
 	for i := range 3 {
-		r := &replica{name: fmt.Sprintf("r%d", i+1), address: freeAddress(), metrics: freeAddress(), secret: secretPath()}
+		r := &replica{name: fmt.Sprintf("r%d", i+1), address: kit.FreeAddress(), metrics: kit.FreeAddress(), secret: secretPath()}
 		if i == 2 { // so that it can be given another
-			r.secret = filepath.Join(dir, "secret-of-"+r.name)
+			r.secret = filepath.Join(kit.Dir, "secret-of-"+r.name)
 			relink(r.secret, filepath.Base(secretPath()))
 		}
 		replicas = append(replicas, r)
@@ -82,14 +84,14 @@ func start() {
 		_, port, _ := net.SplitHostPort(r.metrics)
 		fmt.Fprintf(&servers, "  server %s %s check port %s\n", r.name, r.address, port)
 	}
-	haproxy, stats = freeAddress(), freeAddress()
-	file := filepath.Join(dir, "haproxy.cfg")
+	haproxy, stats = kit.FreeAddress(), kit.FreeAddress()
+	file := filepath.Join(kit.Dir, "haproxy.cfg")
 	replace(file, fmt.Sprintf(haproxyConfig, haproxy, servers.String(), stats))
-	begin("haproxy", nil, "haproxy", "-db", "-f", file)
-	await("three replicas behind HAProxy", func() bool {
+	kit.Start("haproxy", nil, "haproxy", "-db", "-f", file)
+	kit.Await("three replicas behind HAProxy", func() bool {
 		return !slices.ContainsFunc(replicas, func(r *replica) bool { return !r.ready() || !up(r) })
 	})
-	note("three replicas behind HAProxy are ready after %s", seconds(time.Since(began)))
+	kit.Note("three replicas behind HAProxy are ready after %s", kit.Seconds(time.Since(kit.Began)))
 }
 
 // checkMint: a key that was made offline counts at once.
@@ -97,32 +99,32 @@ func checkMint() {
 	key := mint(secretPath())
 	q := sse(4).with(key)
 	for _, r := range replicas {
-		must(q.to(r.address).whole(), "a new key on %s", r.name)
+		kit.Must(q.to(r.address).whole(), "a new key on %s", r.name)
 	}
 	for _, a := range q.through() {
-		must(a.whole(), "a new key through HAProxy on %s", a.replica)
+		kit.Must(a.whole(), "a new key through HAProxy on %s", a.replica)
 	}
 	forged := key[:len(key)-43] + strings.Repeat("A", 43)
 	for _, address := range everywhere() {
 		refused(sse(4).with(forged), address, "a forged key")
 	}
-	pass("a key minted offline works at once on each replica, directly and through HAProxy")
+	kit.Pass("a key minted offline works at once on each replica, directly and through HAProxy")
 }
 
-func secretPath() string  { return filepath.Join(dir, "secret") }
-func revocations() string { return filepath.Join(dir, "revocations") }
+func secretPath() string  { return filepath.Join(kit.Dir, "secret") }
+func revocations() string { return filepath.Join(kit.Dir, "revocations") }
 
-func mint(secret string) string  { return command("mint", "--secret-file", secret) }
-func restrict(key string) string { return command("restrict", "--models", model, key) }
+func mint(secret string) string  { return kit.Command("mint", "--secret-file", secret) }
+func restrict(key string) string { return kit.Command("restrict", "--models", model, key) }
 
 // replace puts a file in the place of another in one step.
 func replace(path, text string) {
-	write(path+".new", text)
-	must(os.Rename(path+".new", path), "renaming")
+	kit.WriteFile(path+".new", text)
+	kit.Must(os.Rename(path+".new", path), "renaming")
 }
 
 // relink does so with a symbolic link.
 func relink(path, target string) {
-	must(os.Symlink(target, path+".new"), "linking")
-	must(os.Rename(path+".new", path), "renaming")
+	kit.Must(os.Symlink(target, path+".new"), "linking")
+	kit.Must(os.Rename(path+".new", path), "renaming")
 }

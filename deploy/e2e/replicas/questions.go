@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // A question is a request of which we know the answer.
@@ -55,12 +57,12 @@ func (q question) through() (all []*answer) {
 	hit := map[string]bool{}
 	for len(hit) < len(replicas) {
 		if len(all) == 3*len(replicas) {
-			fatal("HAProxy asks only %d of the replicas", len(hit))
+			kit.Fatal("HAProxy asks only %d of the replicas", len(hit))
 		}
 		a := q.to(haproxy)
 		<-a.headed
 		if a.replica == "" {
-			fatal("through HAProxy there was %s", a.finished())
+			kit.Fatal("through HAProxy there was %s", a.finished())
 		}
 		hit[a.replica] = true
 		all = append(all, a)
@@ -72,6 +74,6 @@ func (q question) through() (all []*answer) {
 func refused(q question, address, what string) {
 	a := q.to(address).finished()
 	if a.err != nil || a.status != http.StatusUnauthorized || !bytes.Contains(a.body, []byte("missing or invalid API key")) {
-		fatal("%s at %s got %s", what, address, a)
+		kit.Fatal("%s at %s got %s", what, address, a)
 	}
 }

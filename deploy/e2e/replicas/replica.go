@@ -1,10 +1,12 @@
-//go:build ignore
+//go:build unix
 
 package main
 
 import (
 	"net/http"
 	"path/filepath"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // A replica is one ollama-proxy serve. Its address, its metrics' address and
@@ -13,35 +15,26 @@ type replica struct {
 	name, address, metrics, secret string
 
 	starts int
-	*process
+	*kit.Child
 }
 
 // start runs the proxy as a process of its own.
 func (r *replica) start() {
 	r.starts++
-	r.process = begin(r.name, nil, filepath.Join(dir, "ollama-proxy"), "serve",
+	r.Child = kit.Start(r.name, nil, filepath.Join(kit.Dir, "ollama-proxy"), "serve",
 		"--listen", r.address, "--metrics-listen", r.metrics, "--upstream", "http://"+ollama,
 		"--secret-file", r.secret, "--revocations", revocations(), "--reload-interval", interval.String())
 }
 
 func (r *replica) ready() bool {
-	status, _ := fetch("http://" + r.metrics + "/readyz")
+	status, _ := kit.Fetch("http://" + r.metrics + "/readyz")
 	return status == http.StatusOK
 }
 
 // scrape gets the metrics as they are at one moment.
-func (r *replica) scrape() scrape { return scrapeOf(r.metrics) }
+func (r *replica) scrape() kit.Scrape { return kit.ScrapeOf(r.metrics) }
 
-func (r *replica) fingerprint() string { return r.scrape().one("ollama_proxy_secret_fingerprint") }
-
-// one is the value of a metric without labels, as it stands.
-func (s scrape) one(name string) string {
-	values := s.values(name)
-	if len(values) != 1 {
-		fatal("the metrics have %d values of %s", len(values), name)
-	}
-	return values[0]
-}
+func (r *replica) fingerprint() string { return r.scrape().One("ollama_proxy_secret_fingerprint") }
 
 func everywhere() []string {
 	return []string{replicas[0].address, replicas[1].address, replicas[2].address, haproxy}

@@ -1,4 +1,4 @@
-//go:build ignore
+//go:build unix
 
 package main
 
@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
 // checkRevoke: a revocation ends what runs under the key, and under what was
@@ -15,9 +17,9 @@ func checkRevoke() {
 	victim, other := mint(secret), mint(secret)
 	narrowed := restrict(victim)
 	for _, address := range everywhere() {
-		must(sse(3).with(narrowed).to(address).whole(), "a narrowed key at %s", address)
+		kit.Must(sse(3).with(narrowed).to(address).whole(), "a narrowed key at %s", address)
 		if got := sse(3).of("qwen3:8b").with(narrowed).to(address).finished(); got.status != http.StatusForbidden {
-			fatal("a key for llama3.2 alone got %s for another model", got)
+			kit.Fatal("a key for llama3.2 alone got %s for another model", got)
 		}
 	}
 
@@ -36,13 +38,13 @@ func checkRevoke() {
 	for _, a := range slices.Concat(doomed, spared) {
 		<-a.headed
 		if a.status != http.StatusOK {
-			fatal("a stream got %s", a.finished())
+			kit.Fatal("a stream got %s", a.finished())
 		}
-		await("the second chunk of a stream", func() bool { return a.reads.Load() >= 2 || a.over() })
+		kit.Await("the second chunk of a stream", func() bool { return a.reads.Load() >= 2 || a.over() })
 	}
-	await("the requests that wait for their answer", func() bool {
+	kit.Await("the requests that wait for their answer", func() bool {
 		for _, r := range replicas {
-			if page := r.scrape(); page.sum("ollama_proxy_in_flight_requests") != page.sum("ollama_proxy_active_streams")+1 {
+			if page := r.scrape(); page.Sum("ollama_proxy_in_flight_requests") != page.Sum("ollama_proxy_active_streams")+1 {
 				return false
 			}
 		}
@@ -50,68 +52,68 @@ func checkRevoke() {
 	})
 	for _, a := range slices.Concat(doomed, spared, waiting) {
 		if a.over() {
-			fatal("before anything was revoked there was %s", a)
+			kit.Fatal("before anything was revoked there was %s", a)
 		}
 	}
 
-	command("revoke", "--revocations", revocations(), "--reason", "check", victim)
+	kit.Command("revoke", "--revocations", revocations(), "--reason", "check", victim)
 	revoked := time.Now()
 	cut := map[string][]time.Duration{}
 	events := 0
 	var last time.Duration
 	for _, a := range slices.Concat(doomed, waiting) {
 		if !a.overBy(revoked.Add(bound)) {
-			fatal("%s after the revocation a request of the key still ran: %s", bound, a)
+			kit.Fatal("%s after the revocation a request of the key still ran: %s", bound, a)
 		}
 		last = max(last, a.ended.Sub(revoked))
 	}
 	for _, a := range spared {
 		if a.over() {
-			fatal("a stream of another key ended with those of the revoked one: %s", a)
+			kit.Fatal("a stream of another key ended with those of the revoked one: %s", a)
 		}
 	}
 	for _, a := range doomed {
 		cut[a.replica] = append(cut[a.replica], a.ended.Sub(revoked))
-		must(a.broken(), "a stream of a revoked key")
+		kit.Must(a.broken(), "a stream of a revoked key")
 		if a.told() {
 			events++
 		}
 	}
 	for _, a := range waiting {
 		if a.status != http.StatusUnauthorized {
-			fatal("a request that waited when its key was revoked got %s", a)
+			kit.Fatal("a request that waited when its key was revoked got %s", a)
 		}
 	}
-	pass("revoked: all %d streams of the key broke off within %s, %d of them with an error event; what waited got 401", len(doomed), seconds(last), events)
+	kit.Pass("revoked: all %d streams of the key broke off within %s, %d of them with an error event; what waited got 401", len(doomed), kit.Seconds(last), events)
 	for _, r := range replicas {
 		took := cut[r.name]
-		note("%s: %d streams cut %s to %s after the command had returned", r.name, len(took), seconds(slices.Min(took)), seconds(slices.Max(took)))
+		kit.Note("%s: %d streams cut %s to %s after the command had returned", r.name, len(took), kit.Seconds(slices.Min(took)), kit.Seconds(slices.Max(took)))
 	}
 
 	for _, address := range everywhere() {
 		refused(sse(3).with(victim), address, "a revoked key")
 	}
-	pass("the revoked key gets 401 on each replica and through HAProxy")
+	kit.Pass("the revoked key gets 401 on each replica and through HAProxy")
 	late := restrict(victim)
 	for _, address := range everywhere() {
 		refused(sse(3).with(narrowed), address, "a key made from the revoked one before")
 		refused(sse(3).with(late), address, "a key made from the revoked one since")
 	}
-	pass("so do keys narrowed from it, before and since")
+	kit.Pass("so do keys narrowed from it, before and since")
 
 	for _, a := range spared {
-		must(a.whole(), "a stream of another key on %s", a.replica)
-		must(a.spread(slowly), "a stream through HAProxy")
+		kit.Must(a.whole(), "a stream of another key on %s", a.replica)
+		kit.Must(a.spread(slowly), "a stream through HAProxy")
 	}
-	pass("all %d streams of another key came to their end, chunk by chunk through HAProxy", len(spared))
+	kit.Pass("all %d streams of another key came to their end, chunk by chunk through HAProxy", len(spared))
 
 	for _, r := range replicas {
-		await("the cut streams in the metrics of "+r.name, func() bool {
-			return r.scrape().sum("ollama_proxy_streams_total", `outcome="revoked"`) == float64(len(cut[r.name]))
+		kit.Await("the cut streams in the metrics of "+r.name, func() bool {
+			return r.scrape().Sum("ollama_proxy_streams_total", `outcome="revoked"`) == float64(len(cut[r.name]))
 		})
-		if page := r.scrape(); page.one("ollama_proxy_revocations") != "1" || page.one("ollama_proxy_revocations_hash") != replicas[0].scrape().one("ollama_proxy_revocations_hash") {
-			fatal("%s has another list than %s", r.name, replicas[0].name)
+		if page := r.scrape(); page.One("ollama_proxy_revocations") != "1" || page.One("ollama_proxy_revocations_hash") != replicas[0].scrape().One("ollama_proxy_revocations_hash") {
+			kit.Fatal("%s has another list than %s", r.name, replicas[0].name)
 		}
 	}
-	pass("the metrics of each replica tell of as many revoked streams, and of the same list")
+	kit.Pass("the metrics of each replica tell of as many revoked streams, and of the same list")
 }

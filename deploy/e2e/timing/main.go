@@ -1,11 +1,11 @@
-//go:build ignore
+//go:build unix
 
-// Measures whether refusing a key takes longer the more of it is right: then a
-// tag could be found byte by byte. Keys of several kinds are refused in turn, in
-// random order. A leak is a difference that is both certain and large enough to
-// be of use; so that a busy machine makes no leak, it must show three times in a
-// row. The same is done with a comparison that does leak, which must be found. It
-// is run by .ci/timing.
+// Command timing measures whether refusing a key takes longer the more of it is
+// right: then a tag could be found byte by byte. Keys of several kinds are
+// refused in turn, in random order. A leak is a difference that is both certain
+// and large enough to be of use; so that a busy machine makes no leak, it must
+// show three times in a row. The same is done with a comparison that does leak,
+// which must be found. It is run by .ci/timing.
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -46,7 +47,9 @@ func main() {
 	verify := func(key, _ string) { verifier.Verify(key, time.Time{}) }
 	leaky := func(key, right string) {
 		verifier.Verify(key, time.Time{})
-		leak(key, right)
+		if leak(key, right) {
+			kit.Fatal("a wrong key is right")
+		}
 	}
 
 	fmt.Println("how much longer it takes to refuse a key, in nanoseconds and in standard errors, with")
@@ -61,7 +64,7 @@ func main() {
 	}
 	for i, n := range leaks {
 		if n == tries {
-			fatal("it takes another time to refuse a key with %s, %d times out of %d", contrasts[i].name, n, tries)
+			kit.Fatal("it takes another time to refuse a key with %s, %d times out of %d", contrasts[i].name, n, tries)
 		}
 	}
 
@@ -73,7 +76,7 @@ func main() {
 			found = found && (d.isLeak() || !contrasts[i].mustBeFound)
 		}
 		if !found && try == tries {
-			fatal("a comparison that leaks was not noticed: the measurement shows nothing")
+			kit.Fatal("a comparison that leaks was not noticed: the measurement shows nothing")
 		}
 	}
 	fmt.Println("refusing a key takes as long wherever it is wrong, and a comparison that leaks is noticed")
@@ -121,12 +124,12 @@ func forge() (*signer.Verifier, []contrast) {
 		add(older, wrong(under2, tagLen-1), wrong(under2, 0), under2)
 	}
 	revocations, err := signer.ParseRevocations(strings.NewReader(list.String()))
-	must(err, "the list")
+	kit.Must(err, "the list")
 	verifier.SetRevocations(revocations)
 	for _, c := range all {
 		for _, key := range slices.Concat(c.one, c.other) {
 			if _, err := verifier.Verify(key, time.Time{}); err != signer.ErrBadSignature {
-				fatal("a forged key: %v", err)
+				kit.Fatal("a forged key: %v", err)
 			}
 		}
 	}
@@ -230,7 +233,7 @@ func newSecret() signer.Secret {
 func mint(secret signer.Secret) string {
 	for {
 		key, err := signer.Mint(secret, false)
-		must(err, "a key")
+		kit.Must(err, "a key")
 		if !strings.ContainsAny(key[len(key)-tagLen:], "-_") {
 			return key
 		}
