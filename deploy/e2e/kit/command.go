@@ -1,0 +1,33 @@
+//go:build unix
+
+package kit
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Command runs ollama-proxy to its end, within [Patience], and returns what it
+// prints on standard output, without white space around it. If it does not exit
+// with status 0, the program ends by [Fatal], with what stands on standard error.
+func Command(args ...string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(Dir, "ollama-proxy"), args...)
+	var talk bytes.Buffer
+	c.Env, c.Stderr = Environment(), &talk
+	out, err := c.Output()
+	Must(err, "ollama-proxy %s: %s", args[0], talk.String())
+	return strings.TrimSpace(string(out))
+}
+
+// Environment returns this process's environment without the variables that would
+// set flags of ollama-proxy.
+func Environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OLLAMA_") })
+}

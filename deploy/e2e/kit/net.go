@@ -1,0 +1,58 @@
+//go:build unix
+
+package kit
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+)
+
+var taken []string // what FreeAddress has returned
+
+// FreeAddress returns a loopback address, host:port, on which nothing listens; no
+// two calls return the same. The port is below those that the kernel gives to
+// outgoing connections, so nothing takes it while the server that it is for is
+// down. It must not be called from several goroutines at once.
+func FreeAddress() string {
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if slices.Contains(taken, address) {
+			continue
+		}
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			taken = append(taken, address)
+			return address
+		}
+	}
+	Fatal("there is no free port")
+	return ""
+}
+
+// Fetch gets a URL within [Patience] and returns the status and the body. If there
+// is no whole answer, the status is 0: a server that is down is no failure.
+func Fetch(url string) (status int, body string) {
+	res, err := (&http.Client{Timeout: Patience}).Get(url)
+	if err != nil {
+		return 0, ""
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return res.StatusCode, string(text)
+}
+
+// Listen serves HTTP at an address until the program ends, for example a stand-in
+// for Ollama, and returns the address: the port that was asked for may be 0.
+func Listen(address string, handler http.Handler) string {
+	l, err := net.Listen("tcp", address)
+	Must(err, "listening")
+	go http.Serve(l, handler)
+	return l.Addr().String()
+}
