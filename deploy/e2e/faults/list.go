@@ -120,7 +120,7 @@ func checkList() {
 			says(list)(w, r)
 		}, "unexpected EOF"},
 		{"huge", func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Length", fmt.Sprint(1<<40))
+			w.Header().Set("Content-Length", fmt.Sprint(int64(1<<40)))
 			says(list)(w, r)
 		}, "more than 1073741824 bytes"},
 		{"empty", says(""), "1 revocation is missing"},
