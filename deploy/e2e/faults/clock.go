@@ -22,31 +22,56 @@ const (
 	year = 365 * 24 * hour
 )
 
+// A steppedProxy is a proxy whose wall clock can be stepped.
+type steppedProxy struct {
+	*proxy
+	list  string   // of revoked keys
+	clock *os.File // which it reads: see .ci/faults
+}
+
+// steps are what the clock is ahead by, in seconds, one after the other.
+var steps = []int64{hour, -hour, 0, year, -year, 40 * year, 1, -1, 0}
+
 // checkClock steps the wall clock while requests run. What is measured in time
 // that passes takes no notice; what is a moment, such as the end of a key, does.
 func checkClock() {
+	p := launchStepped()
+	defer p.clock.Close()
+	key := p.mint()
+	p.streamsGoOn(key)
+	p.silenceEnds(key)
+	p.budgetStays()
+	p.keyEnds()
+	p.newsAreSeen()
+}
+
+func launchStepped() *steppedProxy {
 	list, clock := filepath.Join(kit.Dir, "clock.list"), filepath.Join(kit.Dir, "clock")
 	large := strings.Repeat("# as large as a list must be to be known by its time\n", 30_000)
 	kit.WriteFile(list, large)
 	file, err := os.Create(clock)
 	kit.Must(err, "the clock")
-	defer file.Close()
-	step := func(seconds int64) {
-		_, err := file.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(seconds)), 0)
-		kit.Must(err, "the clock")
-	}
-	step(0)
-	p := launch("clock", func(c *exec.Cmd) {
+	p := &steppedProxy{list: list, clock: file}
+	p.step(0)
+	p.proxy = launch("clock", func(c *exec.Cmd) {
 		c.Path = filepath.Join(kit.Dir, "ollama-proxy-stepped")
 		c.Env = append(c.Env, "CLOCK_STEP="+clock)
 	}, "--revocations", list, "--stall-timeout", "3s", "--first-byte-timeout", "3s", "--log-format", "json")
-	steps := []int64{hour, -hour, 0, year, -year, 40 * year, 1, -1, 0}
+	return p
+}
 
-	// What runs goes on, whatever the clock says, and takes the time it takes.
-	key := p.mint()
+// step has the wall clock be ahead by so many seconds.
+func (p *steppedProxy) step(seconds int64) {
+	_, err := p.clock.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(seconds)), 0)
+	kit.Must(err, "the clock")
+}
+
+// streamsGoOn: what runs goes on, whatever the clock says, and takes the time it
+// takes.
+func (p *steppedProxy) streamsGoOn(key string) {
 	running := p.streams(key, 10)
 	for _, by := range steps {
-		step(by)
+		p.step(by)
 		p.allows(key, http.StatusOK, "a key without an end")
 		time.Sleep(5 * pace)
 	}
@@ -65,9 +90,11 @@ func checkClock() {
 		}
 	}
 	kit.Pass("%d steps of the wall clock, of up to 40 years: %d streams whole, no time in the metrics longer than it was", len(steps), len(running))
+}
 
-	// A silent Ollama is given up in due time.
-	step(0)
+// silenceEnds: a silent Ollama is given up in due time.
+func (p *steppedProxy) silenceEnds(key string) {
+	p.step(0)
 	from := time.Now()
 	status := make(chan int)
 	go func() {
@@ -80,7 +107,7 @@ func checkClock() {
 		status <- res.StatusCode
 	}()
 	for _, by := range steps {
-		step(by)
+		p.step(by)
 		time.Sleep(5 * pace)
 	}
 	if code, took := <-status, time.Since(from); code != http.StatusGatewayTimeout || took < 3*time.Second || took > kit.Patience/2 {
@@ -90,27 +117,31 @@ func checkClock() {
 	p.counts(`ollama_proxy_requests_total{code="504",method="POST",route="/api/chat"}`, 1)
 	p.tells(0, 1, `"level":"INFO","msg":"request"`, `"status":504`, `"outcome":"stalled"`)
 	kit.Pass("a limit of 3s for the first byte runs out after %s", kit.Seconds(time.Since(from)))
+}
 
-	// A budget fills up as time passes.
-	step(0)
+// budgetStays: a budget fills up as time passes.
+func (p *steppedProxy) budgetStays() {
+	p.step(0)
 	frugal := p.mint("--rpm", "2")
 	p.allows(frugal, http.StatusOK, "the first of two requests")
-	step(hour)
+	p.step(hour)
 	p.allows(frugal, http.StatusOK, "the second of two requests")
 	for _, by := range steps {
-		step(by)
+		p.step(by)
 		p.allows(frugal, http.StatusTooManyRequests, "a third request in a minute, however the clock is stepped")
 	}
 	p.counts(`ollama_proxy_refusals_total{reason="rpm"}`, float64(len(steps)))
 	p.tells(0, len(steps), `"level":"INFO","msg":"request"`, `"status":429`, `"outcome":"refused","reason":"rpm"`)
 	kit.Pass("a step refills no budget of requests")
+}
 
-	// A key ends when the clock says so.
-	step(0)
+// keyEnds: a key ends when the clock says so.
+func (p *steppedProxy) keyEnds() {
+	p.step(0)
 	brief := p.mint("--expires-in", "30m")
 	expired := 0
 	for _, by := range append(steps, 1799, 1801, 1799) {
-		step(by)
+		p.step(by)
 		want := http.StatusOK
 		if by >= 30*60 {
 			want = http.StatusUnauthorized
@@ -121,14 +152,16 @@ func checkClock() {
 	p.counts(`ollama_proxy_refusals_total{reason="expired"}`, float64(expired))
 	p.tells(0, expired, `"level":"INFO","msg":"request"`, `"status":401`, `"outcome":"refused","reason":"expired"`)
 	kit.Pass("a key ends when the clock says so, and begins again when it was stepped too far")
+}
 
-	// News are seen: by the next look, and although files seem to be of the
-	// future or long ago.
+// newsAreSeen: a revocation counts by the next look, and although files seem to be
+// of the future or long ago.
+func (p *steppedProxy) newsAreSeen() {
 	for _, by := range steps {
-		step(by)
+		p.step(by)
 		victim := p.mint()
 		p.allows(victim, http.StatusOK, "a key that is not revoked yet")
-		kit.Command("revoke", "--revocations", list, victim)
+		kit.Command("revoke", "--revocations", p.list, victim)
 		kit.Await("a revocation after the clock was stepped", func() bool {
 			status, _, err := get("http://"+p.Address+"/api/version", victim)
 			return err == nil && status == http.StatusUnauthorized
@@ -137,6 +170,12 @@ func checkClock() {
 	p.counts("ollama_proxy_revocations", float64(len(steps)))
 	p.tells(0, 0, `"level":"ERROR"`)
 	p.Stop()
+	p.logsNoLongTimes()
+	kit.Pass("%d revocations seen, each after a step", len(steps))
+}
+
+// logsNoLongTimes fails if the log tells of a duration that no request has had.
+func (p *steppedProxy) logsNoLongTimes() {
 	for line := range strings.Lines(p.Logged()) {
 		var entry struct {
 			Msg      string
@@ -151,5 +190,4 @@ func checkClock() {
 			kit.Fatal("while the clock was stepped, the log tells of %s", line)
 		}
 	}
-	kit.Pass("%d revocations seen, each after a step", len(steps))
 }

@@ -66,6 +66,16 @@ func nested(body []byte) string {
 	return e.Error.Message
 }
 
+// turnsAway fails unless a newcomer is told to come back. Its connection stays.
+func (p *proxy) turnsAway(key, path string) held {
+	h := p.hold(key, path, `{"model":"tiny","messages":[]}`, 0)
+	status, header, body := h.answer("a newcomer")
+	if status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || messages[path]([]byte(body)) != "too many requests in flight, try again" {
+		kit.Fatal("a newcomer on %s: status %d, %v, %s", path, status, header, body)
+	}
+	return h
+}
+
 // checkHolders: those with a key who use up what the process may have of files get
 // in the way of others only as far as these are told when to come back.
 func checkHolders() {
@@ -93,21 +103,13 @@ func checkHolders() {
 	said := len(p.Logged())
 
 	// Others are told, however many come, one by one or at once.
-	turnAway := func(path string) held {
-		h := p.hold(other, path, `{"model":"tiny","messages":[]}`, 0)
-		status, header, body := h.answer("a newcomer")
-		if status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || messages[path]([]byte(body)) != "too many requests in flight, try again" {
-			kit.Fatal("a newcomer on %s: status %d, %v, %s", path, status, header, body)
-		}
-		return h
-	}
 	from := time.Now()
 	for i := range newcomers {
-		all = append(all, turnAway([]string{"/api/chat", "/v1/chat/completions", "/v1/messages"}[i%3])) // which stays
+		all = append(all, p.turnsAway(other, []string{"/api/chat", "/v1/chat/completions", "/v1/messages"}[i%3])) // which stays
 	}
 	var some sync.WaitGroup
 	for range 8 {
-		some.Go(func() { turnAway("/api/chat").Close() })
+		some.Go(func() { p.turnsAway(other, "/api/chat").Close() })
 	}
 	some.Wait()
 	took := time.Since(from)

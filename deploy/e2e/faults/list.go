@@ -7,7 +7,6 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -22,92 +21,28 @@ import (
 // prompt is what does not wait for the 30 s that a list may take.
 const prompt = 5 * time.Second
 
-// A listServer serves the list of revoked keys, well or badly.
-type listServer struct {
-	address string
-	http    *http.Server
-	asked   atomic.Int64
-	behave  atomic.Pointer[http.HandlerFunc]
+// The metrics that tell of the list.
+const (
+	listGauge       = `ollama_proxy_reload_success{source="revocations"}`
+	listTimestamp   = `ollama_proxy_reload_timestamp_seconds{source="revocations"}`
+	revokedRefusals = `ollama_proxy_refusals_total{reason="revoked"}`
+)
+
+// A disorder is a way in which the list's server fails.
+type disorder struct {
+	name string
+	do   http.HandlerFunc // nil: nobody listens
+	log  string           // what the log says of it
 }
 
-func newListServer() *listServer {
-	s := &listServer{address: "127.0.0.1:0"}
-	s.open()
-	return s
-}
-
-func (s *listServer) open() {
-	l, err := net.Listen("tcp", s.address)
-	kit.Must(err, "the list's server")
-	s.address = l.Addr().String()
-	s.http = &http.Server{Handler: s}
-	go s.http.Serve(l)
-}
-
-func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.asked.Add(1)
-	(*s.behave.Load())(w, r)
-}
-
-func (s *listServer) does(h http.HandlerFunc) { s.behave.Store(&h) }
-
-// url hides words that must not come out.
-func (s *listServer) url() string { return "http://user:planted@" + s.address + "/list?token=planted" }
-
-func says(text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) }
-}
-
-func answers(status int) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(status)
-	}
-}
-
-func leads(to string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Location", to)
-		w.WriteHeader(http.StatusFound)
-	}
-}
-
-func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-
-// drips sends a byte now and then, and never comes to an end.
-func drips(w http.ResponseWriter, r *http.Request) {
-	for tick := time.NewTicker(50 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
-		io.WriteString(w, "#")
-		http.NewResponseController(w).Flush()
-	}
-}
-
-// checkList: whatever the server of the list does, the last good one stays in
-// force, the gauge and one line of the log say so, and nothing else waits.
-func checkList() {
-	s := newListServer()
-	good := says("")
-	s.does(good)
-	p := launch("list", nil, "--revocations", s.url())
-	revoked, other := p.mint(), p.mint()
-	list := strings.Split(strings.TrimPrefix(revoked, "OLLAMA-"), ".")[0] + " lost\n"
+// disorders are those that come to an end by themselves. The list is the good one,
+// and revoked the key on it.
+func disorders(s *listServer, list, revoked string) []disorder {
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	io.WriteString(z, list)
 	z.Close()
-	good = says(list)
-	s.does(good)
-	const (
-		gauge     = `ollama_proxy_reload_success{source="revocations"}`
-		timestamp = `ollama_proxy_reload_timestamp_seconds{source="revocations"}`
-		refusals  = `ollama_proxy_refusals_total{reason="revoked"}`
-	)
-	kit.Await("the list", func() bool { return p.Metric("ollama_proxy_revocations") == 1 })
-
-	faults := []struct {
-		name string
-		do   http.HandlerFunc // nil: nobody listens
-		log  string
-	}{
+	return []disorder{
 		{"down", nil, "connection refused"},
 		{"500", answers(500), "status 500"},
 		{"404", answers(404), "status 404"},
@@ -133,83 +68,108 @@ func checkList() {
 		{"a redirect to another scheme", leads("gopher://" + s.address + "/planted"), "leads on to no URL"},
 		{"a redirect to nowhere", leads(""), "leads on"},
 	}
+}
+
+// checkList: whatever the server of the list does, the last good one stays in
+// force, the gauge and one line of the log say so, and nothing else waits.
+func checkList() {
+	s := newListServer()
+	s.does(says(""))
+	p := launch("list", nil, "--revocations", s.url())
+	revoked, other := p.mint(), p.mint()
+	list := strings.Split(strings.TrimPrefix(revoked, "OLLAMA-"), ".")[0] + " lost\n"
+	s.does(says(list))
+	kit.Await("the list", func() bool { return p.Metric("ollama_proxy_revocations") == 1 })
+
+	faults := disorders(s, list, revoked)
 	for _, f := range faults {
-		said, asked := len(p.Logged()), s.asked.Load()
-		refused, hash, fresh := p.Metric(refusals), p.Metric("ollama_proxy_revocations_hash"), p.Metric(timestamp)
-		if f.do == nil {
-			s.http.Close()
-		} else {
-			s.does(f.do)
-		}
-		kit.Await("the gauge to show the list's server, "+f.name, func() bool { return p.Metric(gauge) == 0 })
-		if f.do != nil {
-			kit.Await("five more looks", func() bool { return s.asked.Load() > asked+5 })
-		}
-		p.allows(revoked, http.StatusUnauthorized, "a revoked key, the list's server "+f.name)
-		p.allows(other, http.StatusOK, "another key, the list's server "+f.name)
-		if n := p.Metric("ollama_proxy_revocations"); n != 1 {
-			kit.Fatal("the list's server %s: %v entries are in force", f.name, n)
-		}
-		if p.Metric("ollama_proxy_revocations_hash") != hash {
-			kit.Fatal("the list's server %s, and there is another list in force", f.name)
-		}
-		p.counts(refusals, refused+1)
-		p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
-		stale := p.Metric(timestamp)
-		if stale < fresh || stale > float64(time.Now().UnixMilli())/1e3 {
-			kit.Fatal("the list's server %s: the list is said to be of %v, after %v", f.name, stale, fresh)
-		}
-		if f.do == nil {
-			s.open()
-		}
-		s.does(good)
-		kit.Await("the list after its server was "+f.name, func() bool { return p.Metric(gauge) == 1 })
-		if again := p.Metric(timestamp); again <= stale {
-			kit.Fatal("the list after its server was %s is said to be of %v, as before", f.name, again)
-		}
-		log := p.Logged()[said:]
-		p.tells(said, 1, `level=ERROR msg="cannot reload: what was loaded last stays in force" what=revocations`)
-		if strings.Count(log, "level=ERROR") != 1 || !strings.Contains(log, f.log) || strings.Count(log, "msg=reloaded what=revocations changed=false") != 1 {
-			kit.Fatal("the list's server %s: the log says\n%s", f.name, log)
-		}
+		p.outlives(s, f, says(list), revoked, other)
 	}
 	kit.Pass("the list's server in %d kinds of disorder: the last good list stays, the gauge shows it, the log says so once", len(faults))
 
 	for name, never := range map[string]http.HandlerFunc{"hangs": hangs, "drips": drips} {
-		// One look follows the other: once this one has begun, no earlier one is
-		// still to bring a list.
-		var looked atomic.Bool
-		s.does(func(w http.ResponseWriter, r *http.Request) {
-			looked.Store(true)
-			never(w, r)
-		})
-		kit.Await("a look at a server that "+name, looked.Load)
-		stale, said := p.Metric(timestamp), len(p.Logged())
-		kit.WriteFile(secretOf(p.Name), kit.Command("secret")+"\n"+kit.ReadFile(secretOf(p.Name)))
-		young := p.mint()
-		from := time.Now()
-		kit.Await("a new secret while the list's server "+name, func() bool {
-			status, _, err := get("http://"+p.Address+"/api/version", young)
-			return err == nil && status == http.StatusOK
-		})
-		took := time.Since(from)
-		p.Process.Signal(syscall.SIGHUP)
-		p.allows(revoked, http.StatusUnauthorized, "a revoked key while the list's server "+name)
-		p.tells(said, 1, "level=INFO msg=reloaded what=secrets changed=true")
-		p.tells(said, 0, "what=revocations")
-		if p.Metric(timestamp) != stale {
-			kit.Fatal("the list's server %s, and the list is said to be newer", name)
-		}
-		stopped := p.Stop()
-		if took > prompt || stopped > prompt {
-			kit.Fatal("the list's server %s, and a new secret counts after %s, SIGTERM after %s", name, kit.Seconds(took), kit.Seconds(stopped))
-		}
-		kit.Pass("the list's server %s: a new secret counts after %s, SIGTERM after %s", name, kit.Seconds(took), kit.Seconds(stopped))
-		s.does(good)
+		p.waitsForNothing(s, name, never, revoked)
+		s.does(says(list))
 		p = launch("list", nil, "--revocations", s.url())
 	}
 	p.Stop()
 	checkStart(s)
+}
+
+// outlives puts the list's server in disorder, and in order again.
+func (p *proxy) outlives(s *listServer, f disorder, good http.HandlerFunc, revoked, other string) {
+	said, asked := len(p.Logged()), s.asked.Load()
+	refused, hash, fresh := p.Metric(revokedRefusals), p.Metric("ollama_proxy_revocations_hash"), p.Metric(listTimestamp)
+	if f.do == nil {
+		s.http.Close()
+	} else {
+		s.does(f.do)
+	}
+	kit.Await("the gauge to show the list's server, "+f.name, func() bool { return p.Metric(listGauge) == 0 })
+	if f.do != nil {
+		kit.Await("five more looks", func() bool { return s.asked.Load() > asked+5 })
+	}
+	p.allows(revoked, http.StatusUnauthorized, "a revoked key, the list's server "+f.name)
+	p.allows(other, http.StatusOK, "another key, the list's server "+f.name)
+	if n := p.Metric("ollama_proxy_revocations"); n != 1 {
+		kit.Fatal("the list's server %s: %v entries are in force", f.name, n)
+	}
+	if p.Metric("ollama_proxy_revocations_hash") != hash {
+		kit.Fatal("the list's server %s, and there is another list in force", f.name)
+	}
+	p.counts(revokedRefusals, refused+1)
+	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
+	stale := p.Metric(listTimestamp)
+	if stale < fresh || stale > float64(time.Now().UnixMilli())/1e3 {
+		kit.Fatal("the list's server %s: the list is said to be of %v, after %v", f.name, stale, fresh)
+	}
+	if f.do == nil {
+		s.open()
+	}
+	s.does(good)
+	kit.Await("the list after its server was "+f.name, func() bool { return p.Metric(listGauge) == 1 })
+	if again := p.Metric(listTimestamp); again <= stale {
+		kit.Fatal("the list after its server was %s is said to be of %v, as before", f.name, again)
+	}
+	log := p.Logged()[said:]
+	p.tells(said, 1, `level=ERROR msg="cannot reload: what was loaded last stays in force" what=revocations`)
+	if strings.Count(log, "level=ERROR") != 1 || !strings.Contains(log, f.log) || strings.Count(log, "msg=reloaded what=revocations changed=false") != 1 {
+		kit.Fatal("the list's server %s: the log says\n%s", f.name, log)
+	}
+}
+
+// waitsForNothing: while the list's server never comes to an end, new secrets
+// count, and SIGTERM ends the proxy.
+func (p *proxy) waitsForNothing(s *listServer, name string, never http.HandlerFunc, revoked string) {
+	// One look follows the other: once this one has begun, no earlier one is
+	// still to bring a list.
+	var looked atomic.Bool
+	s.does(func(w http.ResponseWriter, r *http.Request) {
+		looked.Store(true)
+		never(w, r)
+	})
+	kit.Await("a look at a server that "+name, looked.Load)
+	stale, said := p.Metric(listTimestamp), len(p.Logged())
+	kit.WriteFile(secretOf(p.Name), kit.Command("secret")+"\n"+kit.ReadFile(secretOf(p.Name)))
+	young := p.mint()
+	from := time.Now()
+	kit.Await("a new secret while the list's server "+name, func() bool {
+		status, _, err := get("http://"+p.Address+"/api/version", young)
+		return err == nil && status == http.StatusOK
+	})
+	took := time.Since(from)
+	p.Process.Signal(syscall.SIGHUP)
+	p.allows(revoked, http.StatusUnauthorized, "a revoked key while the list's server "+name)
+	p.tells(said, 1, "level=INFO msg=reloaded what=secrets changed=true")
+	p.tells(said, 0, "what=revocations")
+	if p.Metric(listTimestamp) != stale {
+		kit.Fatal("the list's server %s, and the list is said to be newer", name)
+	}
+	stopped := p.Stop()
+	if took > prompt || stopped > prompt {
+		kit.Fatal("the list's server %s, and a new secret counts after %s, SIGTERM after %s", name, kit.Seconds(took), kit.Seconds(stopped))
+	}
+	kit.Pass("the list's server %s: a new secret counts after %s, SIGTERM after %s", name, kit.Seconds(took), kit.Seconds(stopped))
 }
 
 // checkStart: without a list there is no start, and a start that waits for one

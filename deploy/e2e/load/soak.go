@@ -100,6 +100,24 @@ func soak(lasts time.Duration) {
 	}
 
 	t.add(first)
+	t.isCountedBy(p)
+	p.Stop()
+	if log := p.Logged(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
+		kit.Fatal("the log says %s", log)
+	}
+	kit.Pass("nothing has leaked, and the proxy's counters are what the clients have counted, to the byte")
+}
+
+// A tally is what clients have had.
+type tally struct {
+	whole, left, events, bytes, sent atomic.Int64
+
+	mu     sync.Mutex
+	firsts []time.Duration
+}
+
+// isCountedBy fails unless the proxy's own counters are what clients have had.
+func (t *tally) isCountedBy(p *proxy) {
 	for name, count := range map[string][2]float64{
 		"bytes of whole streams":      {p.Metric("ollama_proxy_stream_bytes_total", chatRoute), float64(t.bytes.Load())},
 		"whole streams":               {p.Metric("ollama_proxy_streams_total", chatRoute, `"complete"`), float64(t.whole.Load())},
@@ -117,19 +135,6 @@ func soak(lasts time.Duration) {
 			kit.Fatal("the proxy counts %.0f %s, and the clients %.0f", count[0], name, count[1])
 		}
 	}
-	p.Stop()
-	if log := p.Logged(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic") {
-		kit.Fatal("the log says %s", log)
-	}
-	kit.Pass("nothing has leaked, and the proxy's counters are what the clients have counted, to the byte")
-}
-
-// A tally is what clients have had.
-type tally struct {
-	whole, left, events, bytes, sent atomic.Int64
-
-	mu     sync.Mutex
-	firsts []time.Duration
 }
 
 func (t *tally) add(other *tally) {

@@ -23,39 +23,7 @@ func checkRevoke() {
 		}
 	}
 
-	// What flows, what is silent, and what has not begun to answer.
-	var doomed, spared, waiting []*answer
-	for _, q := range []question{sse(0).slow(), ndjson(0).slow()} {
-		doomed = append(doomed, q.with(victim).through()...)
-		spared = append(spared, q.with(other).through()...)
-	}
-	for _, r := range replicas {
-		doomed = append(doomed,
-			sse(0).of("hang-mid").with(victim).to(r.address),
-			ndjson(0).slow().with(narrowed).to(r.address))
-		waiting = append(waiting, sse(0).of("hang").with(victim).to(r.address))
-	}
-	for _, a := range slices.Concat(doomed, spared) {
-		<-a.headed
-		if a.status != http.StatusOK {
-			kit.Fatal("a stream got %s", a.finished())
-		}
-		kit.Await("the second chunk of a stream", func() bool { return a.reads.Load() >= 2 || a.over() })
-	}
-	kit.Await("the requests that wait for their answer", func() bool {
-		for _, r := range replicas {
-			if page := r.scrape(); page.Sum("ollama_proxy_in_flight_requests") != page.Sum("ollama_proxy_active_streams")+1 {
-				return false
-			}
-		}
-		return true
-	})
-	for _, a := range slices.Concat(doomed, spared, waiting) {
-		if a.over() {
-			kit.Fatal("before anything was revoked there was %s", a)
-		}
-	}
-
+	doomed, spared, waiting := run(victim, narrowed, other)
 	kit.Command("revoke", "--revocations", revocations(), "--reason", "check", victim)
 	revoked := time.Now()
 	cut := map[string][]time.Duration{}
@@ -108,12 +76,54 @@ func checkRevoke() {
 	kit.Pass("all %d streams of another key came to their end, chunk by chunk through HAProxy", len(spared))
 
 	for _, r := range replicas {
-		kit.Await("the cut streams in the metrics of "+r.name, func() bool {
-			return r.scrape().Sum("ollama_proxy_streams_total", `outcome="revoked"`) == float64(len(cut[r.name]))
-		})
-		if page := r.scrape(); page.One("ollama_proxy_revocations") != "1" || page.One("ollama_proxy_revocations_hash") != replicas[0].scrape().One("ollama_proxy_revocations_hash") {
-			kit.Fatal("%s has another list than %s", r.name, replicas[0].name)
-		}
+		r.countsRevoked(len(cut[r.name]))
 	}
 	kit.Pass("the metrics of each replica tell of as many revoked streams, and of the same list")
+}
+
+// run begins what the revocation of one key ends, and what it spares: streams that
+// flow, streams that are silent, and requests that wait for their answer.
+func run(victim, narrowed, other string) (doomed, spared, waiting []*answer) {
+	for _, q := range []question{sse(0).slow(), ndjson(0).slow()} {
+		doomed = append(doomed, q.with(victim).through()...)
+		spared = append(spared, q.with(other).through()...)
+	}
+	for _, r := range replicas {
+		doomed = append(doomed,
+			sse(0).of("hang-mid").with(victim).to(r.address),
+			ndjson(0).slow().with(narrowed).to(r.address))
+		waiting = append(waiting, sse(0).of("hang").with(victim).to(r.address))
+	}
+	for _, a := range slices.Concat(doomed, spared) {
+		<-a.headed
+		if a.status != http.StatusOK {
+			kit.Fatal("a stream got %s", a.finished())
+		}
+		kit.Await("the second chunk of a stream", func() bool { return a.reads.Load() >= 2 || a.over() })
+	}
+	kit.Await("the requests that wait for their answer", func() bool {
+		for _, r := range replicas {
+			if page := r.scrape(); page.Sum("ollama_proxy_in_flight_requests") != page.Sum("ollama_proxy_active_streams")+1 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, a := range slices.Concat(doomed, spared, waiting) {
+		if a.over() {
+			kit.Fatal("before anything was revoked there was %s", a)
+		}
+	}
+	return doomed, spared, waiting
+}
+
+// countsRevoked fails unless the metrics of the replica tell of n streams that were
+// cut, and of the same list as those of the first.
+func (r *replica) countsRevoked(n int) {
+	kit.Await("the cut streams in the metrics of "+r.name, func() bool {
+		return r.scrape().Sum("ollama_proxy_streams_total", `outcome="revoked"`) == float64(n)
+	})
+	if page := r.scrape(); page.One("ollama_proxy_revocations") != "1" || page.One("ollama_proxy_revocations_hash") != replicas[0].scrape().One("ollama_proxy_revocations_hash") {
+		kit.Fatal("%s has another list than %s", r.name, replicas[0].name)
+	}
 }

@@ -1,0 +1,72 @@
+//go:build linux
+
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
+)
+
+// A listServer serves the list of revoked keys, well or badly.
+type listServer struct {
+	address string
+	http    *http.Server
+	asked   atomic.Int64
+	behave  atomic.Pointer[http.HandlerFunc]
+}
+
+func newListServer() *listServer {
+	s := &listServer{address: "127.0.0.1:0"}
+	s.open()
+	return s
+}
+
+func (s *listServer) open() {
+	l, err := net.Listen("tcp", s.address)
+	kit.Must(err, "the list's server")
+	s.address = l.Addr().String()
+	s.http = &http.Server{Handler: s}
+	go s.http.Serve(l)
+}
+
+func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.asked.Add(1)
+	(*s.behave.Load())(w, r)
+}
+
+func (s *listServer) does(h http.HandlerFunc) { s.behave.Store(&h) }
+
+// url hides words that must not come out.
+func (s *listServer) url() string { return "http://user:planted@" + s.address + "/list?token=planted" }
+
+func says(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) }
+}
+
+func answers(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+	}
+}
+
+func leads(to string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusFound)
+	}
+}
+
+func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// drips sends a byte now and then, and never comes to an end.
+func drips(w http.ResponseWriter, r *http.Request) {
+	for tick := time.NewTicker(50 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
+		io.WriteString(w, "#")
+		http.NewResponseController(w).Flush()
+	}
+}
