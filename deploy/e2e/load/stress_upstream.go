@@ -10,6 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
@@ -91,10 +94,30 @@ func beMoody(c *net.TCPConn) {
 		case keeps:
 			continue
 		case resets:
-			c.SetLinger(0)
+			if arrived(c) {
+				c.SetLinger(0)
+			}
 		}
 		return
 	}
+}
+
+// arrived waits until the other side's kernel has all that was written: a reset
+// throws away what has still to be sent, as where the receiver's window is full. It
+// reports false if that takes longer than anything should.
+func arrived(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	kit.Must(err, "a connection")
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		unsent := 0
+		if raw.Control(func(fd uintptr) { unsent, err = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) }) != nil || err != nil {
+			return false
+		}
+		if unsent == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // wire is the answer as it is sent, with its length told before, or in chunks of an
