@@ -18,6 +18,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
 const (
@@ -55,7 +56,7 @@ func main() {
 		sources[0].await("every "+label, fmt.Sprintf(`count(sum by (%s) (ollama_proxy_%s) > 0) == %d`, label, metric, len(all)))
 	}
 	moved("refusals_total", "reason", handler.RefusalReasons())
-	moved("upstream_errors_total", "kind", handler.UpstreamErrors())
+	moved("upstream_errors_total", "kind", upstream.Errors())
 	moved("streams_total", "outcome", handler.StreamOutcomes()[:5]) // not shutdown: who shuts down is not scraped again
 
 	asked := 0

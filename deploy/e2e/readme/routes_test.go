@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
 // routeNames are the names of all routes that there are.
 func routeNames() []string {
-	names := handler.RouteNames()
+	names := api.RouteNames()
 	return names[:len(names)-1] // the last one stands for every other path
 }
 
