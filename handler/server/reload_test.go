@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"os"
 	"sync"
@@ -91,7 +90,3 @@ func TestReloadsDoNotWaitForEachOther(t *testing.T) {
 		<-over
 	})
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
