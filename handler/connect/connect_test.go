@@ -622,7 +622,8 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 		t.Error(err)
 	}
 	if n := c.logged("\n"); n != 0 {
-		t.Errorf("%d lines in the log", n)
+		text, _ := c.log.Look()
+		t.Errorf("%d lines in the log: %s", n, text)
 	}
 }
 
