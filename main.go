@@ -3,9 +3,7 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
-	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,17 +20,16 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/template"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
-	"github.com/xrash/smetrics"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/access"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/certs"
+	"github.com/ollama-proxy/ollama-proxy/handler/cmdline"
 	"github.com/ollama-proxy/ollama-proxy/handler/connect"
 	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
@@ -69,43 +66,43 @@ func newApp() *cli.App {
 		Suggest:         true,
 		HideHelpCommand: true,
 		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    usageError,
-		Action:          unknownCommand,
-		Commands: finish([]*cli.Command{
+		OnUsageError:    cmdline.UsageError,
+		Action:          cmdline.UnknownCommand,
+		Commands: cmdline.Finish([]*cli.Command{
 			{
 				Name:  "serve",
 				Usage: "run the proxy",
 				Description: "Example: ollama-proxy serve --listen 0.0.0.0:8080 --secret-file /etc/ollama-proxy/secret\n\n" +
 					"Without a secret anywhere, serve creates one and prints a first key.",
 				Flags: []cli.Flag{
-					text("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
+					cmdline.StringFlag("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
 					&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of an Ollama, or NAME=URL,weight=N; with several, each request goes where its model is loaded and the queue is short"},
-					text("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
+					cmdline.StringFlag("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
 					secretFile(),
 					revocations(),
-					span("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
-					text("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
+					cmdline.DurationFlag("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
+					cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
 					&cli.StringSliceFlag{Name: "metrics-host", Usage: "let what is on --metrics-listen be asked for by `NAME`, too, such as gpu.example.com; addresses and local names always may"},
 					&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too (by its label and its id), for up to 1000 keys"},
 					&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
-					text("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
-					text("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
+					cmdline.StringFlag("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
+					cmdline.StringFlag("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
 					&cli.StringSliceFlag{Name: "acme-domain", Usage: "get and renew a certificate for `DOMAIN` from Let's Encrypt, whose terms you accept with this flag; port 443 of the domain must lead to --listen"},
-					text("acme-cache", "", "keep keys and certificates of --acme-domain in `DIR` (default: acme beside the secret that serve makes)"),
-					text("acme-directory", "", "get them from the authority whose ACME directory is at `URL`"),
-					text("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
+					cmdline.StringFlag("acme-cache", "", "keep keys and certificates of --acme-domain in `DIR` (default: acme beside the secret that serve makes)"),
+					cmdline.StringFlag("acme-directory", "", "get them from the authority whose ACME directory is at `URL`"),
+					cmdline.StringFlag("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
 					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
 					&cli.StringSliceFlag{Name: "allow-origin", Usage: "let web pages of `ORIGIN` use the proxy (with a key), such as https://chat.example.com"},
 					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com, and those with web search, pass, on your account"},
 					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: as many as descriptors allow, where that is known)"},
 					&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
-					span("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),
-					span("heartbeat", 0, "tell clients who wait for a stream of events every `DURATION` that it comes, so that a tunnel does not give up (0: never)"),
-					span("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for `DURATION`"),
-					span("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),
-					span("shutdown-grace", time.Minute, "let running requests finish for `DURATION` after SIGTERM"),
-					text("log-format", "text", "log as `text|json`"),
-					text("log-level", "info", "log from `debug|info|warn|error` on"),
+					cmdline.DurationFlag("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),
+					cmdline.DurationFlag("heartbeat", 0, "tell clients who wait for a stream of events every `DURATION` that it comes, so that a tunnel does not give up (0: never)"),
+					cmdline.DurationFlag("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for `DURATION`"),
+					cmdline.DurationFlag("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),
+					cmdline.DurationFlag("shutdown-grace", time.Minute, "let running requests finish for `DURATION` after SIGTERM"),
+					cmdline.StringFlag("log-format", "text", "log as `text|json`"),
+					cmdline.StringFlag("log-level", "info", "log from `debug|info|warn|error` on"),
 					&cli.BoolFlag{Name: "demo", Usage: "need nothing: a stand-in Ollama, a throw-away secret and a key on the screen"},
 				},
 				Action: serve,
@@ -167,8 +164,8 @@ func newApp() *cli.App {
 				ArgsUsage:   "URL",
 				Description: "Example: ollama-proxy connect --key-file ~/.ollama-key https://gpu.example.com\n\nThe key may also be in OLLAMA_PROXY_KEY. The stock ollama command then works as it is.",
 				Flags: []cli.Flag{
-					text("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
-					text("key-file", "", "read the key from `FILE`"),
+					cmdline.StringFlag("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
+					cmdline.StringFlag("key-file", "", "read the key from `FILE`"),
 					&cli.BoolFlag{Name: "insecure", Usage: "send the key over plain http to another machine"},
 				},
 				Action: runConnect,
@@ -178,8 +175,8 @@ func newApp() *cli.App {
 				Usage:       "show what goes through the local proxy",
 				Description: "Example: ollama-proxy top --metrics-listen 127.0.0.1:9464\n\nOn a terminal it redraws until q or Ctrl-C is pressed; otherwise it prints plain lines.",
 				Flags: []cli.Flag{
-					text("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves its status"),
-					span("interval", 2*time.Second, "look every `DURATION`"),
+					cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves its status"),
+					cmdline.DurationFlag("interval", 2*time.Second, "look every `DURATION`"),
 					&cli.BoolFlag{Name: "once", Usage: "look once, and print plain lines"},
 				},
 				Action: runTop,
@@ -188,7 +185,7 @@ func newApp() *cli.App {
 				Name:        "healthcheck",
 				Usage:       "exit 0 if the local proxy is ready",
 				Description: "Example: ollama-proxy healthcheck --metrics-listen 127.0.0.1:9464",
-				Flags:       []cli.Flag{text("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves /readyz")},
+				Flags:       []cli.Flag{cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves /readyz")},
 				Action:      healthcheck,
 			},
 			{
@@ -209,25 +206,25 @@ func newApp() *cli.App {
 }
 
 func secretFile() cli.Flag {
-	return text("secret-file", "", "read secrets from `FILE`, one a line: the first mints, each verifies")
+	return cmdline.StringFlag("secret-file", "", "read secrets from `FILE`, one a line: the first mints, each verifies")
 }
 
 func revocations() cli.Flag {
-	return text("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); for the secret that serve makes it is beside it")
+	return cmdline.StringFlag("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); for the secret that serve makes it is beside it")
 }
 
 func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }
 
 func caveatFlags(before ...cli.Flag) []cli.Flag {
 	return append(before,
-		text("expires-in", "", "let it expire after `DURATION`, such as 720h"),
-		text("expires-at", "", "let it expire at `TIME` (RFC 3339)"),
-		text("models", "", "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"),
-		text("routes", "", "only for these routes: `CLASS`,… of chat, embed, models and admin"),
-		text("from", "", "only from these networks: `CIDR`,…"),
-		text("streams", "", "at most `N` requests at once on each replica"),
-		text("rpm", "", "at most `N` requests a minute on each replica"),
-		text("label", "", "call it `TEXT` in logs and metrics"),
+		cmdline.StringFlag("expires-in", "", "let it expire after `DURATION`, such as 720h"),
+		cmdline.StringFlag("expires-at", "", "let it expire at `TIME` (RFC 3339)"),
+		cmdline.StringFlag("models", "", "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"),
+		cmdline.StringFlag("routes", "", "only for these routes: `CLASS`,… of chat, embed, models and admin"),
+		cmdline.StringFlag("from", "", "only from these networks: `CIDR`,…"),
+		cmdline.StringFlag("streams", "", "at most `N` requests at once on each replica"),
+		cmdline.StringFlag("rpm", "", "at most `N` requests a minute on each replica"),
+		cmdline.StringFlag("label", "", "call it `TEXT` in logs and metrics"),
 	)
 }
 
@@ -250,40 +247,8 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 	return all, nil
 }
 
-// finish gives every flag its variable, OLLAMA_PROXY_ and its name, and every
-// command our words for what is wrong with a flag.
-func finish(commands []*cli.Command) []*cli.Command {
-	for _, command := range commands {
-		command.OnUsageError, command.Action = usageError, checkingFlags(command.Action)
-		for _, flag := range command.Flags {
-			variable := []string{"OLLAMA_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag.Names()[0], "-", "_"))}
-			switch f := flag.(type) {
-			case *cli.StringFlag:
-				f.EnvVars = append(variable, f.EnvVars...)
-			case *cli.StringSliceFlag:
-				f.EnvVars = append(variable, f.EnvVars...)
-			case *cli.BoolFlag:
-				f.EnvVars = variable
-			case *cli.IntFlag:
-				f.EnvVars = variable
-			case *cli.DurationFlag:
-				f.EnvVars = variable
-			}
-		}
-	}
-	return commands
-}
-
-func text(name, value, usage string) cli.Flag {
-	return &cli.StringFlag{Name: name, Value: value, Usage: usage}
-}
-
-func span(name string, value time.Duration, usage string) cli.Flag {
-	return &cli.DurationFlag{Name: name, Value: value, Usage: usage}
-}
-
 func serve(c *cli.Context) error {
-	if err := arguments(c, 0, ""); err != nil {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
 	}
 	again := make(chan os.Signal, 1)
@@ -507,7 +472,7 @@ func greet(c *cli.Context, s signer.Secret, address, about string) error {
 }
 
 func mint(c *cli.Context) error {
-	if err := arguments(c, 0, ""); err != nil {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
 	}
 	n := c.Int("count")
@@ -536,7 +501,7 @@ func mint(c *cli.Context) error {
 }
 
 func secret(c *cli.Context) error {
-	if err := arguments(c, 0, ""); err != nil {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
 	}
 	path := c.String("out")
@@ -670,7 +635,7 @@ func revoke(c *cli.Context) error {
 
 // runConnect is the client's side: an Ollama without keys on this machine.
 func runConnect(c *cli.Context) error {
-	if err := arguments(c, 1, "URL"); err != nil {
+	if err := cmdline.Arguments(c, 1, "URL"); err != nil {
 		return err
 	}
 	log, err := server.NewLog(c.App.ErrWriter, "text", "info")
@@ -701,7 +666,7 @@ func runConnect(c *cli.Context) error {
 }
 
 func runTop(c *cli.Context) error {
-	if err := arguments(c, 0, ""); err != nil {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
 	}
 	if d := c.Duration("interval"); d <= 0 {
@@ -713,73 +678,28 @@ func runTop(c *cli.Context) error {
 }
 
 func healthcheck(c *cli.Context) error {
-	if err := arguments(c, 0, ""); err != nil {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
 	}
 	return server.CheckReady(c.Context, c.String("metrics-listen"))
 }
 
 func completion(c *cli.Context) error {
-	if err := arguments(c, 1, "SHELL"); err != nil {
+	if err := cmdline.Arguments(c, 1, "SHELL"); err != nil {
 		return err
 	}
 	shell := c.Args().First()
 	if !slices.Contains(strings.Split(c.Command.ArgsUsage, "|"), shell) {
 		return errors.New("SHELL is bash, zsh or fish; see ollama-proxy completion --help")
 	}
-	return describe(c, shell)
+	return cmdline.Describe(c, shell)
 }
 
 func man(c *cli.Context) error {
-	if err := arguments(c, 0, ""); err != nil {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
 	}
-	return describe(c, "man")
-}
-
-// shells are templates that the command tree is poured into.
-//
-//go:embed deploy/shell
-var shells embed.FS
-
-// placeholder is what help shows for a flag's value, and the usage around it.
-func placeholder(f cli.DocGenerationFlag) (usage, value string) {
-	if before, rest, ok := strings.Cut(f.GetUsage(), "`"); ok {
-		value, after, _ := strings.Cut(rest, "`")
-		return before + value + after, value
-	}
-	return f.GetUsage(), ""
-}
-
-// describe prints the command tree in the named form. In each, a flag's
-// placeholder tells what its value is: FILE, DIR, words to choose from as in
-// text|json, or what nobody can complete, such as a key.
-func describe(c *cli.Context, form string) error {
-	escapes := map[string]*strings.Replacer{
-		"zsh":  strings.NewReplacer("'", `'\''`, `\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`),
-		"fish": strings.NewReplacer("'", `\'`, `\`, `\\`),
-		"man":  strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "\n\n", "\n.PP\n", "…", `\&...`),
-	}
-	t, err := template.New("").Funcs(template.FuncMap{
-		"join":   strings.Join,
-		"escape": func(text string) string { return escapes[form].Replace(text) },
-		"usage":  func(f cli.DocGenerationFlag) string { usage, _ := placeholder(f); return usage },
-		"value":  func(f cli.DocGenerationFlag) string { _, value := placeholder(f); return value },
-		"many":   func(f cli.Flag) bool { _, many := f.(cli.DocGenerationSliceFlag); return many },
-		"flags": func(command *cli.Command) []cli.Flag {
-			return append(slices.DeleteFunc(command.VisibleFlags(), func(f cli.Flag) bool { return f == cli.HelpFlag }), cli.HelpFlag)
-		},
-		"words": func(value string) string {
-			if strings.ContainsAny(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-				return ""
-			}
-			return strings.ReplaceAll(value, "|", " ")
-		},
-	}).ParseFS(shells, "deploy/shell/"+form)
-	if err != nil {
-		return err
-	}
-	return t.ExecuteTemplate(c.App.Writer, form, c.App)
+	return cmdline.Describe(c, "man")
 }
 
 // untilSignal gives a context that ends with the first signal to stop. A second
@@ -824,30 +744,10 @@ func idArguments(c *cli.Context) (ids []uuid.UUID, err error) {
 	return ids, nil
 }
 
-// arguments refuses any number of arguments but n. urfave/cli stops reading
-// flags at the first argument, and would leave a flag after it unread.
-func arguments(c *cli.Context, n int, what string) error {
-	args := c.Args().Slice()
-	for i, arg := range args {
-		if i > 0 && len(arg) > 1 && arg[0] == '-' {
-			return fmt.Errorf("%s comes too late: flags go before the %s", strings.SplitN(arg, "=", 2)[0], what)
-		}
-	}
-	switch {
-	case len(args) > n && n == 0:
-		return fmt.Errorf("%s takes flags only; see ollama-proxy %[1]s --help", c.Command.Name)
-	case len(args) > n:
-		return fmt.Errorf("%d words too many after the %s; see ollama-proxy %s --help", len(args)-n, what, c.Command.Name)
-	case len(args) < n:
-		return fmt.Errorf("no %s given; see ollama-proxy %s --help", what, c.Command.Name)
-	}
-	return nil
-}
-
 // keyArgument is the key given as the argument, or with "-" on standard input,
 // where the process list does not show it.
 func keyArgument(c *cli.Context) (string, error) {
-	if err := arguments(c, 1, "KEY"); err != nil {
+	if err := cmdline.Arguments(c, 1, "KEY"); err != nil {
 		return "", err
 	}
 	if key := c.Args().First(); key != "-" {
@@ -872,109 +772,6 @@ func printKey(w io.Writer, asJSON bool, key string) error {
 	report := claims.Report()
 	report["key"] = key
 	return json.NewEncoder(w).Encode(report)
-}
-
-func unknownCommand(c *cli.Context) error {
-	name := c.Args().First()
-	var names []string
-	for _, command := range c.App.Commands {
-		names = append(names, command.Names()...)
-	}
-	switch {
-	case name == "help" && slices.Contains(names, c.Args().Get(1)):
-		return cli.ShowCommandHelp(c, c.Args().Get(1))
-	case name == "" || name == "help":
-		return cli.ShowAppHelp(c)
-	case strings.HasPrefix(name, "OLLAMA-"):
-		return errors.New("a key comes after a command, such as inspect; see ollama-proxy --help")
-	}
-	return fmt.Errorf("there is no command %q%s; see ollama-proxy --help", name, nearest("", name, names))
-}
-
-// nearest asks whether one of the names was meant by a word that is none.
-func nearest(dashes, word string, names []string) (question string) {
-	best := 0.8
-	for _, name := range names {
-		if likeness := smetrics.JaroWinkler(word, name, 0.7, 4); likeness > best {
-			best, question = likeness, fmt.Sprintf(" (did you mean %q?)", dashes+name)
-		}
-	}
-	return question
-}
-
-// usageError says in our words what the library finds wrong with a flag or a
-// variable. It has the name of what is wrong only in its text.
-func usageError(c *cli.Context, err error, _ bool) error {
-	var name, value, kind, variable, wanted string
-	is := func(format string, parts ...any) bool {
-		n, _ := fmt.Sscanf(err.Error(), format, parts...)
-		return n == len(parts)
-	}
-	unknown := is("flag provided but not defined: -%s", &name)
-	missing := is("flag needs an argument: -%s", &name)
-	bad := is("invalid value %q for flag -%s", &value, &name) || is("invalid boolean value %q for -%s", &value, &name) ||
-		is("could not parse %q as %s value from environment variable %q for flag %s", &value, &kind, &variable, &name)
-	name = strings.TrimSuffix(name, ":")
-	var names []string
-	for _, flag := range append(c.Command.Flags, cli.HelpFlag) {
-		names = append(names, flag.Names()[0])
-		if flag.Names()[0] != name {
-			continue
-		}
-		switch f := flag.(type) {
-		case *cli.IntFlag:
-			wanted = "a whole number such as 10"
-		case *cli.DurationFlag:
-			wanted = "a duration such as 30s or 5m"
-		case *cli.BoolFlag:
-			wanted = "true or false"
-		case cli.DocGenerationFlag:
-			_, wanted = placeholder(f)
-		}
-	}
-	switch {
-	case unknown:
-		err = fmt.Errorf("there is no flag --%s%s", name, nearest("--", name, names))
-	case missing:
-		err = fmt.Errorf("--%s needs a value after it: %s", name, wanted)
-	case bad:
-		err = fmt.Errorf("%s: %q is not %s", cmp.Or(variable, "--"+name), value, wanted)
-	}
-	return fmt.Errorf("%w; see %s --help", err, c.Command.HelpName)
-}
-
-// checkingFlags has an action refuse what a shell makes of a variable that it
-// does not know: empty, --listen would be all addresses, and --revocations no
-// list. An error about a flag also names the variable that set it, if one did.
-func checkingFlags(action cli.ActionFunc) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		for _, flag := range c.Command.Flags {
-			name := flag.Names()[0]
-			if _, ok := flag.(*cli.StringFlag); ok && c.IsSet(name) && c.String(name) == "" {
-				return namingVariable(fmt.Errorf("--%s is empty: give it a value, or leave it out", name), name, flag)
-			}
-		}
-		err := action(c)
-		for _, flag := range c.Command.Flags {
-			if name := flag.Names()[0]; err != nil && strings.HasPrefix(err.Error(), "--"+name+": ") {
-				return namingVariable(err, name, flag)
-			}
-		}
-		return err
-	}
-}
-
-func namingVariable(err error, name string, flag cli.Flag) error {
-	given := func(arg string) bool {
-		arg, _, _ = strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		return arg == name
-	}
-	for _, variable := range flag.(cli.DocGenerationFlag).GetEnvVars() {
-		if _, set := os.LookupEnv(variable); set && !slices.ContainsFunc(os.Args[1:], given) {
-			return fmt.Errorf("%w (%s says so)", err, variable)
-		}
-	}
-	return err
 }
 
 // version is what the build was told with -X main.release, or else what Go

@@ -13,7 +13,7 @@ import (
 // rooms says which of our own packages each package may import. An import that is
 // not here points up, or sideways: then the code stands in the wrong room.
 var rooms = map[string][]string{
-	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {},
+	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {}, "cmdline": {},
 	"models":     {"signer"},
 	"access":     {"signer"},
 	"api":        {"models", "signer"},
