@@ -1,36 +1,44 @@
-// Package handler is the proxy itself: it lets in requests with a valid key,
-// on the routes of its table, and relays them to Ollama.
+// Package handler is the proxy itself: an http.Handler that lets in requests with a
+// valid key, on the routes of the table in package api, and relays them to Ollama.
 //
-// # How a request is relayed
+// # The way of a request
 //
-// A request in the clear that is plain, with nothing in it that could be read in
-// two ways, is read here, in the goroutine of its connection; all others, and all
-// over TLS, are read by net/http's server, which takes twice as much for one.
-// Either calls [Proxy.ServeHTTP], and all that follows happens in that goroutine.
-// The steps that [New] chains either
-// answer it themselves or call the next: observe reports how it ends, in
-// whichever way; authenticate checks the key; authorize the route, the class and
-// the address; admit puts the exchange into the set of those that run, where
-// others can cut it; spend takes it from the key's budgets; open reads a small
-// body and checks the model that it names, or arranges for a large one to be
-// checked in passing; relay does the rest. A model that no list has is looked for
-// before it is allowed: it may be one that Ollama would run at ollama.com.
+// Simple requests in the clear, with nothing in them that two servers could read
+// differently, are read by package downstream in the goroutine of their connection.
+// All others, and all over TLS, are read by net/http's server, which takes twice as
+// much for each. Both call [Proxy.ServeHTTP], and everything that follows happens in
+// that goroutine.
 //
-// relay writes the request to a connection of its own, in one write where the
-// body is in memory, and reads the answer's head from it; one that is not plain is
-// left to net/http here, too. Then it waits, with no buffer, until something has
-// come; borrows a buffer, reads what there is, takes the framing out in its place,
-// writes it to the client, flushes, and gives the buffer back. Nothing is held, merged or
-// looked at, but for a copy of the last KiB, in which Ollama's token counts
-// stand. At the answer's end the connection waits for the next request.
+// [New] chains the steps once; each step answers the request itself or calls the next:
 //
-// What ends an exchange early, ends it through its lifetime: the client leaves,
-// its key is revoked, the grace of a shutdown is over, or nothing has moved for
-// too long. The lifetime then makes the connection to Ollama fail, so that
-// Ollama stops, and the failed read or write returns in the one goroutine, which
-// asks the lifetime why. If the answer's head has not been sent, the client gets
-// a status; otherwise an event of the stream, and in any case a connection that
-// breaks: an answer that is not whole never looks it.
+//	observe       reports how the request ends, in whichever way
+//	authenticate  verifies the key
+//	authorize     checks the route, its class and the client's address
+//	admit         adds the exchange to those in flight, where others can cut it
+//	spend         charges the key's rate limits
+//	open          reads a small body and checks its model; a large one is checked in passing
+//	relay         sends the request to Ollama and passes the answer on
+//
+// A model that is in no list of Ollama's is looked up before it is allowed: Ollama
+// might run it at ollama.com.
+//
+// # The way of a chunk
+//
+// relay writes a request whose body is in memory in one write, and reads the head of
+// the answer. Then it waits without a buffer. When bytes have come it borrows one,
+// reads, removes the framing in place, writes to the client, flushes, and releases the
+// buffer. No chunk is held, merged or rewritten. A copy of the last KiB is kept, for
+// the token counts, and a small state machine follows the stream, to tell at its end
+// whether it is whole.
+//
+// # What ends a request early
+//
+// A client that leaves, a revoked key, the end of a shutdown's grace, or a time limit
+// cancels the request's context, see package reqctx. That closes the connection to
+// Ollama, so that Ollama stops; the read or write that fails returns in the one
+// goroutine, which asks the context for the cause. If no head has been sent, the
+// client gets a status. Otherwise it gets an error event where its dialect has one, and
+// a broken connection: an answer that is not whole never looks whole.
 package handler
 
 import (

@@ -30,7 +30,7 @@ type Conn struct {
 	held    held
 	ending  int64 // what it held when it was closed for that
 
-	id        uint64       // among departures
+	id        uint64       // among hangups
 	departure *reqctx.Conn // nil if net/http learns of it
 
 	place *list.Element // in one of home's lists, whose lock guards it; nil: in none
@@ -63,7 +63,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// readFresh reads what comes next, see freshReader. None of it counts as part of a
+// readFresh reads what comes next, see socket.BufferReader. None of it counts as part of a
 // head: either the head is all there, or it is handed over.
 func (c *Conn) readFresh() (s *socket.Buffer, in []byte, err error) {
 	s, n, err := c.io.(socket.BufferReader).ReadBuffer(socket.HeadBuffers)

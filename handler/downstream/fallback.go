@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// handover is a listener that accepts connections which somebody has begun to
+// Fallback is a listener that accepts connections which somebody has begun to
 // serve, and gives up.
 type Fallback struct {
 	conns  chan net.Conn

@@ -41,7 +41,7 @@ func NewHangups() *Hangups {
 	return d
 }
 
-// watch gives the client a departure, and reports whether it could.
+// watch gives the client a context, and reports whether it could.
 func (d *Hangups) watch(c *Conn) bool {
 	if d == nil {
 		return false
@@ -75,7 +75,7 @@ func (d *Hangups) watch(c *Conn) bool {
 // edgeTriggered is syscall.EPOLLET, which has a sign there.
 const edgeTriggered = 1 << 31
 
-// forget takes a client's departure back. The kernel forgets it when the
+// forget takes a client's context back. The kernel forgets it when the
 // connection is closed.
 func (d *Hangups) forget(c *Conn) {
 	d.mu.Lock()

@@ -12,7 +12,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
-// simpleResponse is the http.ResponseWriter of a plain request. It differs from
+// simpleResponse is the http.ResponseWriter of a simple request. It differs from
 // net/http's in that what is flushed goes out in one piece, head and all, and
 // an answer whose length is announced goes out with its last byte.
 type simpleResponse struct {

@@ -17,12 +17,12 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// SimpleServer serves the requests that come in the clear and are plain, see
-// readPlain, at half of what net/http takes for one, in time and in memory. It
-// has no goroutine beside that of the connection, as departures tell it that a
+// SimpleServer serves the requests that come in the clear and are simple, see
+// ReadRequest, at half of what net/http takes for one, in time and in memory. It
+// has no goroutine beside that of the connection, as hangups tell it that a
 // client has left; no buffer while it waits; and nothing to decide, since what is
 // in any way out of the ordinary is not for it. With the first request that is
-// not plain, or has not come in one piece, a connection goes to net/http for good,
+// not simple, or has not come in one piece, a connection goes to net/http for good,
 // with all that has been read of it. So it is still net/http that faces what the
 // internet sends.
 type SimpleServer struct {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// maxHeaders is how many headers a plain request or response may have.
+// maxHeaders is how many headers a simple request or response may have.
 const maxHeaders = 32
 
 // ordinaryHeaders is how many they have mostly.
@@ -39,7 +39,7 @@ var kinds = func() (k [256]byte) {
 }()
 
 // cutHeader cuts the first line off a head: its name in canonical spelling, its
-// value, and its length with its end. If the line is not plain, that is 0.
+// value, and its length with its end. If the line is not simple, that is 0.
 func cutHeader(s string) (name, value string, length int) {
 	colon, canonical, first := 0, true, true
 	for ; colon < len(s); colon++ {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// maxBody is the most that a plain request may announce: 1 MiB.
+// maxBody is the most that a simple request may announce: 1 MiB.
 const maxBody = 1 << 20
 
 // plainRequest is a request that nothing can take for another: there is one way
@@ -22,12 +22,12 @@ type Request struct {
 	few    [ordinaryHeaders]string
 }
 
-// readPlain reads the request with which b begins, and says how long its head
-// is. If the head is not all there, or anything but plain, it returns nil: then
+// ReadRequest reads the request with which b begins, and says how long its head
+// is. If the head is not all there, or anything but simple, it returns nil: then
 // it is for net/http to read it, to wait for the rest, or to refuse it. The
 // request's context and RemoteAddr are those given, and its Body is not set.
 //
-// A head is plain if its method and path are such as the table of routes may
+// A head is simple if its method and path are such as the table of routes may
 // have, its version is HTTP/1.1, its lines end in CR LF and have no control or
 // 8-bit characters, it has one Host, at most one Content-Length and no
 // Transfer-Encoding, and it asks for nothing special: no upgrade, no interim
@@ -92,7 +92,7 @@ func isSimplePath(s string) bool {
 	return true
 }
 
-// take takes a header in, and reports whether it is plain.
+// take takes a header in, and reports whether it is simple.
 func (r *Request) take(name, value string) bool {
 	switch name {
 	case "Host":

@@ -17,10 +17,10 @@ type Response struct {
 }
 
 // Read reads the response with which b begins, and says how long its head is. If
-// the head is not all there, or anything but plain, it returns 0: then it is for
+// the head is not all there, or anything but simple, it returns 0: then it is for
 // net/http. The response's Body is not set. r must be new.
 //
-// A head is plain if its lines are as those of a plain request, see readPlain, its
+// A head is simple if its lines are as those of a simple request, see ReadRequest, its
 // status goes with a body, and either one Content-Length says how long that is or
 // it is chunked and nothing else. The connection stays open after it.
 func (r *Response) Read(b []byte, to *http.Request) (head int) {
@@ -67,7 +67,7 @@ func (r *Response) Read(b []byte, to *http.Request) (head int) {
 
 var chunkedOnly = []string{"chunked"}
 
-// take takes a header in, and reports whether it is plain.
+// take takes a header in, and reports whether it is simple.
 func (r *Response) take(name, value string) bool {
 	switch name {
 	case "Content-Length":

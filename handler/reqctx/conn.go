@@ -35,7 +35,7 @@ func (d *Conn) End() {
 	}
 }
 
-// carry has the lifetime end with the departure, until the next call, which may
+// carry has the request end with the connection, until the next call, which may
 // be with nil.
 func (d *Conn) carry(l *Request) {
 	d.mu.Lock()

@@ -10,7 +10,7 @@ type Buffer struct {
 }
 
 var (
-	// HeadBuffers are for requests: 8 KiB. A longer head is not plain.
+	// HeadBuffers are for requests: 8 KiB. A longer head is not simple.
 	HeadBuffers = newPool(8 << 10)
 
 	// ChunkBuffers are for what is passed on, 32 KiB: Ollama's chunks are a few
@@ -35,7 +35,7 @@ func (s *Buffer) Release() {
 }
 
 // BufferReader reads into a space that it borrows when something has come. If it
-// returns an error, there is no space and nothing has been read.
+// returns an error, there is no buffer and nothing has been read.
 type BufferReader interface {
 	ReadBuffer(from *sync.Pool) (s *Buffer, n int, err error)
 }

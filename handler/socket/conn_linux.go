@@ -96,7 +96,7 @@ func (i *reader) moveBuffer(fd uintptr) bool {
 	return done
 }
 
-// ReadBuffer implements freshReader.
+// ReadBuffer implements BufferReader.
 func (s *socket) ReadBuffer(from *sync.Pool) (*Buffer, int, error) {
 	i := &s.in
 	i.Lock()

@@ -18,7 +18,7 @@ func New(c net.Conn) net.Conn {
 	return c
 }
 
-// ReadBuffer implements freshReader, but for having nothing while it waits.
+// ReadBuffer implements BufferReader, but for having nothing while it waits.
 func (s *socket) ReadBuffer(from *sync.Pool) (*Buffer, int, error) {
 	lent := Borrow(from)
 	n, err := s.Read(lent.Bytes)

@@ -140,7 +140,7 @@ func (c *conn) sendAndReadHead(r *http.Request) (*http.Response, error) {
 	return nil, errTooManyInterim
 }
 
-// readHead reads the head of an answer. If that is not plain, or has not come in
+// readHead reads the head of an answer. If that is not simple, or has not come in
 // one piece, net/http reads it, and its body.
 func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 	if c.fresh != nil && c.in == nil {
@@ -171,7 +171,7 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// readFresh reads what comes next. If it returns an error, there is no space.
+// readFresh reads what comes next. If it returns an error, there is no buffer.
 func (c *conn) readFresh() (*socket.Buffer, int, error) {
 	s, n, err := c.fresh.ReadBuffer(socket.ChunkBuffers)
 	if err != nil {

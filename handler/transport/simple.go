@@ -8,7 +8,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// simpleResponse is a plain response with its body, in one piece.
+// simpleResponse is a simple response with its body, in one piece.
 type simpleResponse struct {
 	http1.Response
 	body plainBody
@@ -32,7 +32,7 @@ func (r *simpleResponse) begin(c *conn, s *socket.Buffer, first []byte) *http.Re
 	return res
 }
 
-// plainBody is the body of a plain response.
+// plainBody reads the body of a simple response.
 type plainBody struct {
 	conn     *conn
 	space    *socket.Buffer // in which first stands; nil: there is none

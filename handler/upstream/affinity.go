@@ -17,8 +17,8 @@ const (
 	maxPrompt  = 512
 )
 
-// affinity remembers which member served a conversation last. A place holds what
-// is left of the conversation's hash and, in the last 16 bits, the member's id.
+// affinity remembers which backend served a conversation last. A place holds what
+// is left of the conversation's hash and, in the last 16 bits, the backend's id.
 type affinity struct {
 	seed   maphash.Seed
 	places [maxTalks]atomic.Uint64
@@ -33,7 +33,7 @@ const idBits = 1<<16 - 1
 
 func (t *affinity) place(k Conversation) *atomic.Uint64 { return &t.places[(k>>48)%maxTalks] }
 
-// last is the member that served it last; 0: none that is known.
+// last is the backend that served it last; 0: none that is known.
 func (t *affinity) last(k Conversation) uint16 {
 	if k == 0 {
 		return 0

@@ -9,16 +9,16 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// maxHandicap is as much as a member's being busy counts for.
+// maxHandicap is as much as a backend's being busy counts for.
 const maxHandicap = 8
 
-// member is one Ollama of a pool. What the choice reads of it is atomic; the
+// backend is one Ollama of a pool. What the choice reads of it is atomic; the
 // pool's lock guards the rest.
 type backend struct {
 	Name      string
 	address   string // where its host has several
 	number    int    // of the entry that it stands for, for the recorder
-	id        uint16 // its own among all members that the pool has had
+	id        uint16 // its own among all backends that the pool has had
 	url       *url.URL
 	transport http.RoundTripper
 
@@ -39,17 +39,17 @@ type backend struct {
 
 	seen   bool                  // it has been looked at
 	listed bool                  // its models are known
-	left   bool                  // it is no member any more
+	left   bool                  // it is no backend any more
 	offers map[string]*placement // by model
 	stop   func()                // ends the looks
 }
 
-// offer is a model on a member: requests for the model choose among its offers.
+// placement is a model on a backend: requests for the model choose among its placements.
 type placement struct {
 	*backend
 	loaded  atomic.Bool  // it is in the GPU's memory, or on its way there; changed with the pool's lock
 	running atomic.Int32 // requests for it
-	remote  atomic.Bool  // the member has it run at ollama.com, whatever it is called
+	remote  atomic.Bool  // the backend has it run at ollama.com, whatever it is called
 }
 
 func newMember(u Upstream, id uint16) *backend {
@@ -62,7 +62,7 @@ func newMember(u Upstream, id uint16) *backend {
 	return m
 }
 
-// identity is what is the same of a member and of the entry that it stays for.
+// identity is what is the same of a backend and of the entry that it stays for.
 func (m *backend) identity() string { return m.Name + "=" + m.url.String() + "@" + m.address }
 
 func (u Upstream) identity() string { return u.Name + "=" + u.URL.String() + "@" + u.address }
@@ -85,13 +85,13 @@ func (m *backend) closeIdle() {
 	}
 }
 
-// load is how busy the member would be with one request more, for each unit of
+// load is how busy the backend would be with one request more, for each unit of
 // its weight.
 func (m *backend) load() float64 {
 	return float64(m.inFlight.Load()+m.slowStart.Load()+1) / float64(m.weight.Load())
 }
 
-// probeSoon has the member looked at, if that is not about to happen anyway.
+// probeSoon has the backend looked at, if that is not about to happen anyway.
 func (m *backend) probeSoon() {
 	select {
 	case m.wake <- struct{}{}:
@@ -126,7 +126,7 @@ func (m *backend) isBusy() {
 	}
 }
 
-// serves notes that the member answers requests.
+// serves notes that the backend answers requests.
 func (m *backend) serves() {
 	if m.earlyResets.Load() != 0 {
 		m.earlyResets.Store(0)

@@ -61,10 +61,10 @@ func (d *done) line() progress {
 	return progress{Error: message}
 }
 
-// errDown is why a member is not asked.
+// errDown is why a backend is not asked.
 var errDown = errors.New("cannot be reached")
 
-// unasked is what to say of a member that could not be asked.
+// unasked is what to say of a backend that could not be asked.
 func unasked(err error) error {
 	if errors.Is(err, transport.ErrNoConnection) {
 		return err
@@ -72,8 +72,8 @@ func unasked(err error) error {
 	return errDown
 }
 
-// PullAll has every member pull the model. The answer is a stream of their progress
-// as it comes: each line's status begins with the member's name, its digest ends
+// PullAll has every backend pull the model. The answer is a stream of their progress
+// as it comes: each line's status begins with the backend's name, its digest ends
 // with @ and the name, so that clients that go by either keep them apart, and its
 // "upstream" is the name. The last line says how it went on all of them together.
 // A client that wants no stream gets that alone.
@@ -170,7 +170,7 @@ func (w *lineWriter) write(v any) error {
 	return err
 }
 
-// pullOn has one member pull, and passes its progress on with its name.
+// pullOn has one backend pull, and passes its progress on with its name.
 func (pl *Pool) pullOn(r *http.Request, m *backend, w *lineWriter) error {
 	res, err := pl.askMember(r, m)
 	if err != nil {
@@ -208,7 +208,7 @@ func (pl *Pool) pullOn(r *http.Request, m *backend, w *lineWriter) error {
 	return nil
 }
 
-// ChangeAll has every member copy or delete a model, and waits for all. Those that
+// ChangeAll has every backend copy or delete a model, and waits for all. Those that
 // do not have it are content; if none has it, the client gets what the first
 // says. If it went well on all others, the answer is a line for each, and one
 // for the whole; otherwise a status and an error that names who failed, and who

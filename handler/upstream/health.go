@@ -26,7 +26,7 @@ const (
 	// lookTimeout is how long a look may take.
 	lookTimeout = 5 * time.Second
 
-	// firstPause is how long a member that went down is left alone at first;
+	// firstPause is how long a backend that went down is left alone at first;
 	// each time it does so again without having served anything, twice as
 	// long, up to watchInterval.
 	firstPause = 250 * time.Millisecond
@@ -35,11 +35,11 @@ const (
 	// for.
 	lookGap = 100 * time.Millisecond
 
-	// recovering is how often one looks after a member that has just come back,
+	// recovering is how often one looks after a backend that has just come back,
 	// and has it take more.
 	recovering = time.Second
 
-	// missInterval is the least time between two looks at all members because
+	// missInterval is the least time between two looks at all backends because
 	// of a model that none has, and missPatience how long a request waits for
 	// one.
 	missInterval = 2 * time.Second
@@ -70,7 +70,7 @@ func (pl *Pool) Watch(ctx context.Context) {
 	pl.looks.Wait()
 }
 
-// lookAfter begins to look after a member, if that is the time. The lock is held.
+// lookAfter begins to look after a backend, if that is the time. The lock is held.
 func (pl *Pool) lookAfter(m *backend) {
 	if pl.looking == nil || pl.looking.Err() != nil {
 		return
@@ -80,7 +80,7 @@ func (pl *Pool) lookAfter(m *backend) {
 	pl.looks.Go(func() { pl.probeLoop(ctx, m) })
 }
 
-// probeLoop looks after a member until the context ends.
+// probeLoop looks after a backend until the context ends.
 func (pl *Pool) probeLoop(ctx context.Context, m *backend) {
 	for first := true; ; first = false {
 		began := pl.clock.Add(1)
@@ -103,7 +103,7 @@ func (pl *Pool) probeLoop(ctx context.Context, m *backend) {
 	}
 }
 
-// rest waits until the member is to be looked at again. It reports whether that
+// rest waits until the backend is to be looked at again. It reports whether that
 // is so.
 func (pl *Pool) rest(ctx context.Context, m *backend) bool {
 	timer := time.NewTimer(pl.pause(m))
@@ -124,7 +124,7 @@ func (pl *Pool) rest(ctx context.Context, m *backend) bool {
 	}
 }
 
-// pause is how long to leave a member alone. No two replicas are to ask at the
+// pause is how long to leave a backend alone. No two replicas are to ask at the
 // same time for long.
 func (pl *Pool) pause(m *backend) time.Duration {
 	switch {
@@ -143,7 +143,7 @@ func (pl *Pool) pause(m *backend) time.Duration {
 // jitter gives from one half of d to one and a half.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
-// markDown notes that a member does not answer. It gets no requests until it does.
+// markDown notes that a backend does not answer. It gets no requests until it does.
 func (pl *Pool) markDown(m *backend, err error, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -165,7 +165,7 @@ func (pl *Pool) markDown(m *backend, err error, first bool) {
 	}
 }
 
-// markUp notes that a member answers. One that was away begins as if it were as
+// markUp notes that a backend answers. One that was away begins as if it were as
 // busy as the others are, and seems less so with each look, lest all that comes
 // in goes to it at once.
 func (pl *Pool) markUp(m *backend, first bool) {
@@ -200,7 +200,7 @@ func (pl *Pool) busy(m *backend) int32 {
 	return requests * m.weight.Load() / weight
 }
 
-// reportUp tells the recorder whether the member's entry has one that answers.
+// reportUp tells the recorder whether the backend's entry has one that answers.
 func (pl *Pool) reportUp(m *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -210,13 +210,13 @@ func (pl *Pool) reportUp(m *backend) {
 	pl.Recorder.UpstreamUp(m.number, slices.ContainsFunc(pl.members, func(o *backend) bool { return o.number == m.number && o.up.Load() }))
 }
 
-// miss is a look at all members because a request named a model that none has.
+// miss is a look at all backends because a request named a model that none has.
 type miss struct {
 	done chan struct{} // closed at its end; nil: there is none
 	last time.Time     // when the last one ended
 }
 
-// refresh has all members looked at, since one may have got a new model, and
+// refresh has all backends looked at, since one may have got a new model, and
 // waits for that. However many requests ask for it, there is one look at a time,
 // and none soon after another.
 func (pl *Pool) refresh(ctx context.Context) {
@@ -263,11 +263,11 @@ func (pl *Pool) lookAtAll(ctx context.Context, members []*backend) {
 	all.Wait()
 }
 
-// listing is what a member lists, by model in its canonical spelling: whether it has
+// listing is what a backend lists, by model in its canonical spelling: whether it has
 // it run at ollama.com.
 type listing map[string]bool
 
-// probe asks the member which models it has, and which of them it has loaded; nil
+// probe asks the backend which models it has, and which of them it has loaded; nil
 // if it does not say.
 func (m *backend) probe(ctx context.Context) (installed, loaded listing, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
@@ -279,7 +279,7 @@ func (m *backend) probe(ctx context.Context) (installed, loaded listing, err err
 	return installed, loaded, nil
 }
 
-// ask gives what the member lists there.
+// ask gives what the backend lists there.
 func (m *backend) ask(ctx context.Context, path string) (listing, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.url.JoinPath(path).String(), nil)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// MergeLists asks every member for its list of models and makes one of them, in the
-// order of the names and without doubles: of those the first member's stands. A
-// member that does not answer within lookTimeout is left out; if none gives a
+// MergeLists asks every backend for its list of models and makes one of them, in the
+// order of the names and without doubles: of those the first backend's stands. A
+// backend that does not answer within lookTimeout is left out; if none gives a
 // list, the client gets what the first has said instead.
 func (pl *Pool) MergeLists(x *Request, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
@@ -62,7 +62,7 @@ func inMemory(res *http.Response, text []byte, r *http.Request) *http.Response {
 	return res
 }
 
-// answerOf is what one member has said to a request that went to all.
+// answerOf is what one backend has said to a request that went to all.
 type answerOf struct {
 	member *backend
 	res    *http.Response // its body has been read
@@ -70,7 +70,7 @@ type answerOf struct {
 	err    error
 }
 
-// askAll has every member answer the request, in order of their names. Those that
+// askAll has every backend answer the request, in order of their names. Those that
 // are down are not asked, and those that take longer than the limit have failed.
 func (pl *Pool) askAll(x *Request, out *http.Request, method string, limit time.Duration) []answerOf {
 	members := pl.roster.Load().members

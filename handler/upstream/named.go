@@ -46,7 +46,7 @@ func (pl *Pool) AskNamed(x *Request, out *http.Request, manages bool) (*http.Res
 	return nil, ErrNoSuchName
 }
 
-// on gives the member's offer of the model, or of none if it has no such model.
+// on gives the backend's placement of the model, or of none if it has no such model.
 func (pl *Pool) on(m *backend, model string) *placement {
 	r := pl.roster.Load()
 	for _, offers := range [][]*placement{r.models[model], r.any} {

@@ -25,14 +25,14 @@ type Pool struct {
 
 	roster  atomic.Pointer[roster]
 	Talks   *affinity
-	Slots   transport.ConnLimit // for connections to its members
+	Slots   transport.ConnLimit // for connections to its backends
 	probe   sharedProbe         // of requests for a model that no list has
 	clock   atomic.Uint64       // counts the times that a list is asked for, or is changed
 	altered atomic.Uint64       // when a request last changed what there is
 
 	renamed chan struct{} // has names looked up now
 
-	mu        sync.Mutex              // held to change anything below, a roster, or whether an offer is loaded
+	mu        sync.Mutex              // held to change anything below, a roster, or whether an placement is loaded
 	numbers   map[string]int          // of the entries, for the recorder
 	entries   []Upstream              // as they were configured
 	addresses map[string][]netip.Addr // of the entries that are names for several
@@ -40,7 +40,7 @@ type Pool struct {
 	members   []*backend              // in the order of their names
 	lastID    uint16
 	miss      miss
-	looking   context.Context // of those that look after the members; nil before that
+	looking   context.Context // of those that look after the backends; nil before that
 	looks     sync.WaitGroup
 }
 
@@ -112,7 +112,7 @@ func (pl *Pool) number() {
 	}
 }
 
-// arrange has the members be those that the entries stand for. Who stays keeps
+// arrange has the backends be those that the entries stand for. Who stays keeps
 // what is known of it; who leaves finishes its requests. The lock is held.
 func (pl *Pool) arrange() {
 	var stay, leave []*backend
@@ -148,7 +148,7 @@ func (pl *Pool) arrange() {
 	}
 }
 
-// join adds a member. The lock is held.
+// join adds a backend. The lock is held.
 func (pl *Pool) join(u Upstream) *backend {
 	pl.lastID++
 	m := newMember(u, pl.lastID)
@@ -189,7 +189,7 @@ func (pl *Pool) index() {
 	pl.roster.Store(r)
 }
 
-// take takes in what a member has installed and loaded. A model that requests
+// take takes in what a backend has installed and loaded. A model that requests
 // run on is taken to be loaded though it may not be listed yet.
 func (pl *Pool) take(m *backend, installed, loaded listing) {
 	pl.mu.Lock()
@@ -229,7 +229,7 @@ func (pl *Pool) take(m *backend, installed, loaded listing) {
 	}
 }
 
-// pick chooses a member for a request and counts the request in. The model is
+// pick chooses a backend for a request and counts the request in. The model is
 // the request's; "" stands for none. A model that nobody has goes to anyone, so
 // that the client hears so from Ollama.
 func (pl *Pool) pick(model string, w *selection) (*placement, reason) {
@@ -247,7 +247,7 @@ func (pl *Pool) pick(model string, w *selection) (*placement, reason) {
 }
 
 // pickCold does so where a model has to be loaded: one request after the other,
-// lest those that come together load it on as many members.
+// lest those that come together load it on as many backends.
 func (pl *Pool) pickCold(model string, w *selection) (*placement, reason) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -273,13 +273,13 @@ func (r *roster) offers(model string) []*placement {
 	return r.any
 }
 
-// Knows reports whether any member lists the model.
+// Knows reports whether any backend lists the model.
 func (pl *Pool) Knows(model string) bool {
 	_, ok := pl.roster.Load().models[model]
 	return ok
 }
 
-// IsRemote reports whether any member is known to have the model run at ollama.com.
+// IsRemote reports whether any backend is known to have the model run at ollama.com.
 func (pl *Pool) IsRemote(model string) bool {
 	return slices.ContainsFunc(pl.roster.Load().models[model], func(o *placement) bool { return o.remote.Load() })
 }

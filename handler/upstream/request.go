@@ -12,11 +12,11 @@ import (
 type Request struct {
 	Model atomic.Pointer[string] // canonical; nil: not known
 	Named string                 // the Ollama that is to have it, and no other; "": any
-	At    *placement             // of the member that it is sent to; nil: there is none, or but one
+	At    *placement             // of the backend that it is sent to; nil: there is none, or but one
 	Body  body.Body
 }
 
-// moveTo has the request be at o's member, which has counted it in.
+// moveTo has the request be at o's backend, which has counted it in.
 func (x *Request) moveTo(o *placement, out *http.Request, choice string) {
 	x.Leave()
 	x.At = o
@@ -37,7 +37,7 @@ func (x *Request) Leave() {
 // repeatable reports whether the request can be sent once more.
 func (x *Request) repeatable() bool { return x.Body.Large == nil }
 
-// copyFor is the request as it goes to one of several members.
+// copyFor is the request as it goes to one of several backends.
 func (x *Request) copyFor(ctx context.Context, m *backend, out *http.Request, method string) *http.Request {
 	r := out.Clone(ctx)
 	r.Method = method

@@ -16,14 +16,14 @@ var (
 	ErrNoHost = errors.New("no Ollama that has the model can be reached")
 )
 
-// maxResets is how many answers of a member's in a row may break off before their
+// maxResets is how many answers of a backend's in a row may break off before their
 // first byte, until it is left alone for a while.
 const maxResets = 3
 
 // maxBusy bounds an answer that says that Ollama is busy: 64 KiB.
 const maxBusy = 64 << 10
 
-// AskBest has a request answered by the member that suits it best, and tries others
+// AskBest has a request answered by the backend that suits it best, and tries others
 // as long as that is safe: while the request is in memory, and none has begun to
 // answer.
 //
@@ -33,7 +33,7 @@ const maxBusy = 64 << 10
 // connection may have begun to work. Then one other is tried and no more: a
 // request that kills Ollama is not to kill them all.
 //
-// The talk is the conversation that the request belongs to.
+// The conversation is the conversation that the request belongs to.
 func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http.Response, error) {
 	model := pl.modelOf(out.Context(), x)
 	w := selection{last: pl.Talks.last(talk)}
@@ -123,7 +123,7 @@ func (pl *Pool) choiceOf(model string, why reason) string {
 }
 
 // modelOf is the model by which to choose; "" if there is none. Of a model that
-// no member is known to have, they are asked first.
+// no backend is known to have, they are asked first.
 func (pl *Pool) modelOf(ctx context.Context, x *Request) string {
 	model := x.Model.Load()
 	if model == nil {
@@ -135,7 +135,7 @@ func (pl *Pool) modelOf(ctx context.Context, x *Request) string {
 	return *model
 }
 
-// keep reads what a busy member says, so that its connection is free. If that is
+// keep reads what a busy backend says, so that its connection is free. If that is
 // of unknown length, or long, keep returns nil and has done nothing. If it breaks
 // off, so does what keep returns.
 func keep(res *http.Response) *http.Response {

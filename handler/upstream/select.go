@@ -1,9 +1,9 @@
 package upstream
 
-// How much busier than the least busy one a member may be, in requests in flight
+// How much busier than the least busy one a backend may be, in requests in flight
 // for each unit of weight, and still be chosen for what it has in memory.
 const (
-	// sameTalk is for the member that served a conversation last: Ollama has
+	// sameTalk is for the backend that served a conversation last: Ollama has
 	// its beginning in the prompt cache, but one that waits for its turn
 	// gains nothing by that.
 	sameTalk = 1
@@ -13,18 +13,18 @@ const (
 	sameModel = 8
 )
 
-// maxTried is how many members a request may come back from.
+// maxTried is how many backends a request may come back from.
 const maxTried = 4
 
-// wish is what a request wants of the choice.
+// selection is what a request wants of the choice.
 type selection struct {
-	last     uint16 // id of the member that served its conversation last; 0: none
+	last     uint16 // id of the backend that served its conversation last; 0: none
 	tieBreak uint32 // decides between equals
 	excluded [maxTried]*backend
 	nTried   int
 }
 
-// try notes that the member is not to be chosen again. It reports whether any
+// exclude notes that the backend is not to be chosen again. It reports whether any
 // other may be.
 func (w *selection) exclude(m *backend) bool {
 	w.excluded[w.nTried] = m
@@ -41,7 +41,7 @@ func (w *selection) isExcluded(m *backend) bool {
 	return false
 }
 
-// reason is why a member was chosen.
+// reason is why a backend was chosen.
 type reason int
 
 const (
@@ -51,8 +51,8 @@ const (
 	byLeastLoad               // it is the least busy, and has to load the model
 )
 
-// best is the least busy offer so far; of equals the one on the member with
-// fewer models in memory, if that counts, or else the dice decide.
+// best is the least busy placement so far; of equals the one on the backend with
+// fewer models in memory, if that counts, or else the tie-break decides.
 type best struct {
 	*placement
 	load  float64
@@ -78,7 +78,7 @@ func mix(n uint32) uint32 {
 	return n ^ n>>16
 }
 
-// choose gives the offer that is to have the next request: among those on members
+// choose gives the placement that is to have the next request: among those on backends
 // that are up, the one that served the conversation last, as long as it is hardly
 // busier than the others that have the model loaded; or else the least busy of
 // those, as long as it is not so much busier than the others that loading the
