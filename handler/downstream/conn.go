@@ -63,9 +63,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// readFresh reads what comes next, see socket.BufferReader. None of it counts as part of a
+// readBuffer reads what comes next, see socket.BufferReader. None of it counts as part of a
 // head: either the head is all there, or it is handed over.
-func (c *Conn) readFresh() (s *socket.Buffer, in []byte, err error) {
+func (c *Conn) readBuffer() (s *socket.Buffer, in []byte, err error) {
 	s, n, err := c.io.(socket.BufferReader).ReadBuffer(socket.HeadBuffers)
 	if err != nil {
 		return nil, nil, err

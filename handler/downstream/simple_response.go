@@ -25,17 +25,17 @@ type simpleResponse struct {
 	status  int
 	left    int64 // bytes of an announced length that are still to come
 	last    bool  // request on its connection
-	out     *plainBuffer
+	out     *responseBuffer
 	err     error // once writing has failed
 }
 
-// plainBuffer is what an answer gathers before it goes out. What is larger is not
+// responseBuffer is what an answer gathers before it goes out. What is larger is not
 // copied.
-type plainBuffer struct{ bytes []byte }
+type responseBuffer struct{ bytes []byte }
 
-const plainBufferSize = 4 << 10
+const responseBufferSize = 4 << 10
 
-var plainBuffers = sync.Pool{New: func() any { return &plainBuffer{make([]byte, 0, plainBufferSize)} }}
+var responseBuffers = sync.Pool{New: func() any { return &responseBuffer{make([]byte, 0, responseBufferSize)} }}
 
 // begin makes the answer ready for a request.
 func (a *simpleResponse) begin(r *http.Request) {
@@ -77,7 +77,7 @@ func (a *simpleResponse) Write(p []byte) (int, error) {
 		return 0, http.ErrContentLength
 	}
 	a.left -= int64(len(p))
-	if len(a.out.bytes)+len(p) > plainBufferSize {
+	if len(a.out.bytes)+len(p) > responseBufferSize {
 		a.flush(p)
 		return a.written(len(p))
 	}
@@ -90,7 +90,7 @@ func (a *simpleResponse) Write(p []byte) (int, error) {
 func (a *simpleResponse) writeChunk(p []byte) (int, error) {
 	b := strconv.AppendInt(a.out.bytes, int64(len(p)), 16)
 	b = append(b, "\r\n"...)
-	if len(b)+len(p) > plainBufferSize {
+	if len(b)+len(p) > responseBufferSize {
 		a.out.bytes = b
 		a.flush(p, http1.CRLF)
 		return a.written(len(p))
@@ -110,7 +110,7 @@ func (a *simpleResponse) written(n int) (int, error) {
 // hold sees to it that there is a buffer.
 func (a *simpleResponse) hold() {
 	if a.out == nil {
-		a.out = plainBuffers.Get().(*plainBuffer)
+		a.out = responseBuffers.Get().(*responseBuffer)
 		a.out.bytes = a.out.bytes[:0]
 	}
 }
@@ -206,8 +206,8 @@ func (a *simpleResponse) flush(more ...[]byte) {
 	case len(a.out.bytes) > 0:
 		_, a.err = a.conn.client.Write(a.out.bytes)
 	}
-	if cap(a.out.bytes) == plainBufferSize { // a head may have made it larger
-		plainBuffers.Put(a.out)
+	if cap(a.out.bytes) == responseBufferSize { // a head may have made it larger
+		responseBuffers.Put(a.out)
 	}
 	a.out = nil
 }

@@ -173,7 +173,7 @@ func (c *simpleConn) await(s *SimpleServer) (err error) {
 	if s.closing.Load() { // whoever closes might have set the deadline just before
 		return net.ErrClosed
 	}
-	c.space, c.in, err = c.client.readFresh()
+	c.space, c.in, err = c.client.readBuffer()
 	return err
 }
 
@@ -244,7 +244,7 @@ func (c *simpleConn) linger() {
 	c.client.CloseWrite()
 	c.client.SetReadDeadline(time.Now().Add(Lingering))
 	for err := error(nil); c.unread > 0; c.skip() {
-		if c.space, c.in, err = c.client.readFresh(); err != nil {
+		if c.space, c.in, err = c.client.readBuffer(); err != nil {
 			return
 		}
 	}

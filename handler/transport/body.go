@@ -28,7 +28,7 @@ func (b *Body) Next() (s *socket.Buffer, chunk []byte, err error) {
 	if b.ended {
 		return nil, nil, io.EOF
 	}
-	plain, ok := b.from.(*plainBody)
+	plain, ok := b.from.(*simpleBody)
 	if !ok {
 		b.conn.in.Peek(1)
 		s = socket.Borrow(socket.ChunkBuffers)
@@ -63,7 +63,7 @@ func (b *Body) end(whole bool) {
 	}
 	b.ended = true
 	c := b.conn
-	if plain, ok := b.from.(*plainBody); ok {
+	if plain, ok := b.from.(*simpleBody); ok {
 		plain.Close()
 	}
 	if undisturbed := c.endWatch(); undisturbed && whole && !b.last && !c.hasMore() && (c.sender == nil || c.sender.isWhole()) {

@@ -144,7 +144,7 @@ func (c *conn) sendAndReadHead(r *http.Request) (*http.Response, error) {
 // one piece, net/http reads it, and its body.
 func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 	if c.fresh != nil && c.in == nil {
-		s, n, err := c.readFresh()
+		s, n, err := c.readBuffer()
 		if err != nil {
 			return nil, err
 		}
@@ -171,8 +171,8 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// readFresh reads what comes next. If it returns an error, there is no buffer.
-func (c *conn) readFresh() (*socket.Buffer, int, error) {
+// readBuffer reads what comes next. If it returns an error, there is no buffer.
+func (c *conn) readBuffer() (*socket.Buffer, int, error) {
 	s, n, err := c.fresh.ReadBuffer(socket.ChunkBuffers)
 	if err != nil {
 		c.limit.err = err

@@ -11,7 +11,7 @@ import (
 // simpleResponse is a simple response with its body, in one piece.
 type simpleResponse struct {
 	http1.Response
-	body plainBody
+	body simpleBody
 }
 
 // begin begins the response, of whose body some bytes may have come.
@@ -22,7 +22,7 @@ func (r *simpleResponse) begin(c *conn, s *socket.Buffer, first []byte) *http.Re
 		r.Body = http.NoBody
 		return res
 	}
-	r.body = plainBody{conn: c, left: r.ContentLength, chunked: r.TransferEncoding != nil}
+	r.body = simpleBody{conn: c, left: r.ContentLength, chunked: r.TransferEncoding != nil}
 	if len(first) > 0 {
 		r.body.space, r.body.first = s, first
 	} else {
@@ -32,8 +32,8 @@ func (r *simpleResponse) begin(c *conn, s *socket.Buffer, first []byte) *http.Re
 	return res
 }
 
-// plainBody reads the body of a simple response.
-type plainBody struct {
+// simpleBody reads the body of a simple response.
+type simpleBody struct {
 	conn     *conn
 	space    *socket.Buffer // in which first stands; nil: there is none
 	first    []byte         // what came with the head
@@ -48,14 +48,14 @@ type plainBody struct {
 // next waits for bytes of the body and lends them: they are in the space, which
 // is to be given back. At the end of the body the error is io.EOF; there may be
 // bytes with it.
-func (b *plainBody) next() (*socket.Buffer, []byte, error) {
+func (b *simpleBody) next() (*socket.Buffer, []byte, error) {
 	for {
 		s, raw := b.space, b.first
 		b.space, b.first = nil, nil
 		if s == nil {
 			var n int
 			var err error
-			if s, n, err = b.conn.readFresh(); err != nil {
+			if s, n, err = b.conn.readBuffer(); err != nil {
 				return nil, nil, err
 			}
 			raw = s.Bytes[:n]
@@ -69,7 +69,7 @@ func (b *plainBody) next() (*socket.Buffer, []byte, error) {
 }
 
 // unframe takes what belongs to the body out of what has come, in its place.
-func (b *plainBody) unframe(raw []byte) (chunk []byte, err error) {
+func (b *simpleBody) unframe(raw []byte) (chunk []byte, err error) {
 	if b.chunked {
 		n, used, err := b.chunking.Decode(raw)
 		b.conn.extraBytes = err == io.EOF && used < len(raw)
@@ -85,7 +85,7 @@ func (b *plainBody) unframe(raw []byte) (chunk []byte, err error) {
 }
 
 // Read implements io.Reader.
-func (b *plainBody) Read(p []byte) (int, error) {
+func (b *simpleBody) Read(p []byte) (int, error) {
 	if len(b.pending) == 0 && b.err == nil {
 		var s *socket.Buffer
 		var chunk []byte
@@ -101,7 +101,7 @@ func (b *plainBody) Read(p []byte) (int, error) {
 }
 
 // Close implements io.Closer.
-func (b *plainBody) Close() error {
+func (b *simpleBody) Close() error {
 	b.space.Release()
 	b.space = nil
 	return nil

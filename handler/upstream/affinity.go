@@ -7,31 +7,31 @@ import (
 )
 
 const (
-	// maxTalks is how many conversations are remembered at most: 32,768, in
+	// maxConversations is how many conversations are remembered at most: 32,768, in
 	// 256 KiB. Two that fall on the same place forget each other.
-	maxTalks = 1 << 15
+	maxConversations = 1 << 15
 
-	// maxOpening is how much of a conversation's beginning tells it from
+	// maxPrefix is how much of a conversation's beginning tells it from
 	// others: 64 KiB of messages, or the first 512 bytes of a prompt.
-	maxOpening = 64 << 10
-	maxPrompt  = 512
+	maxPrefix = 64 << 10
+	maxPrompt = 512
 )
 
 // affinity remembers which backend served a conversation last. A place holds what
 // is left of the conversation's hash and, in the last 16 bits, the backend's id.
 type affinity struct {
 	seed   maphash.Seed
-	places [maxTalks]atomic.Uint64
+	places [maxConversations]atomic.Uint64
 }
 
-func newTalks() *affinity { return &affinity{seed: maphash.MakeSeed()} }
+func newAffinity() *affinity { return &affinity{seed: maphash.MakeSeed()} }
 
 // Conversation stands for one conversation; 0 for none.
 type Conversation uint64
 
 const idBits = 1<<16 - 1
 
-func (t *affinity) place(k Conversation) *atomic.Uint64 { return &t.places[(k>>48)%maxTalks] }
+func (t *affinity) place(k Conversation) *atomic.Uint64 { return &t.places[(k>>48)%maxConversations] }
 
 // last is the backend that served it last; 0: none that is known.
 func (t *affinity) last(k Conversation) uint16 {
@@ -86,7 +86,7 @@ func prefix(body []byte) []byte {
 		switch {
 		case len(rest) == 0:
 		case rest[0] == '[':
-			return firstTurn(rest[:min(len(rest), maxOpening)])
+			return firstTurn(rest[:min(len(rest), maxPrefix)])
 		case rest[0] == '"':
 			return rest[:min(len(rest), maxPrompt)]
 		}

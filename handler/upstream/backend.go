@@ -9,8 +9,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// maxHandicap is as much as a backend's being busy counts for.
-const maxHandicap = 8
+// maxSlowStart is as much as a backend's being busy counts for.
+const maxSlowStart = 8
 
 // backend is one Ollama of a pool. What the choice reads of it is atomic; the
 // pool's lock guards the rest.
@@ -52,7 +52,7 @@ type placement struct {
 	remote  atomic.Bool  // the backend has it run at ollama.com, whatever it is called
 }
 
-func newMember(u Upstream, id uint16) *backend {
+func newBackend(u Upstream, id uint16) *backend {
 	m := &backend{
 		Name: u.Name, address: u.address, id: id, url: u.URL, transport: u.transport(),
 		wake: make(chan struct{}, 1), offers: map[string]*placement{},
@@ -121,7 +121,7 @@ func (m *backend) forget() {
 
 // isBusy notes that it said so.
 func (m *backend) isBusy() {
-	if m.slowStart.Load() < maxHandicap {
+	if m.slowStart.Load() < maxSlowStart {
 		m.slowStart.Add(1)
 	}
 }

@@ -23,12 +23,12 @@ type Pool struct {
 	Alone bool // it is one Ollama, and will not be more: there is nothing to choose
 	only  int  // its number, for the recorder
 
-	roster  atomic.Pointer[roster]
-	Talks   *affinity
-	Slots   transport.ConnLimit // for connections to its backends
-	probe   sharedProbe         // of requests for a model that no list has
-	clock   atomic.Uint64       // counts the times that a list is asked for, or is changed
-	altered atomic.Uint64       // when a request last changed what there is
+	roster   atomic.Pointer[roster]
+	Affinity *affinity
+	Slots    transport.ConnLimit // for connections to its backends
+	probe    sharedProbe         // of requests for a model that no list has
+	clock    atomic.Uint64       // counts the times that a list is asked for, or is changed
+	altered  atomic.Uint64       // when a request last changed what there is
 
 	renamed chan struct{} // has names looked up now
 
@@ -67,7 +67,7 @@ func New(o Options, upstreams []Upstream, alone bool) *Pool {
 		numbers: map[string]int{}, addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
 	}
 	if !alone {
-		pl.Talks = newTalks()
+		pl.Affinity = newAffinity()
 	}
 	pl.Slots.Patience, pl.Slots.Spare = transport.SlotPatience, pl.closeIdle
 	pl.roster.Store(&roster{})
@@ -151,7 +151,7 @@ func (pl *Pool) arrange() {
 // join adds a backend. The lock is held.
 func (pl *Pool) join(u Upstream) *backend {
 	pl.lastID++
-	m := newMember(u, pl.lastID)
+	m := newBackend(u, pl.lastID)
 	m.pool = pl
 	if t, ok := m.transport.(*transport.Transport); ok && !pl.Alone {
 		t.Slots = &pl.Slots

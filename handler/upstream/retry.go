@@ -16,9 +16,9 @@ var (
 	ErrNoHost = errors.New("no Ollama that has the model can be reached")
 )
 
-// maxResets is how many answers of a backend's in a row may break off before their
+// maxEarlyResets is how many answers of a backend's in a row may break off before their
 // first byte, until it is left alone for a while.
-const maxResets = 3
+const maxEarlyResets = 3
 
 // maxBusy bounds an answer that says that Ollama is busy: 64 KiB.
 const maxBusy = 64 << 10
@@ -36,7 +36,7 @@ const maxBusy = 64 << 10
 // The conversation is the conversation that the request belongs to.
 func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http.Response, error) {
 	model := pl.modelOf(out.Context(), x)
-	w := selection{last: pl.Talks.last(talk)}
+	w := selection{last: pl.Affinity.last(talk)}
 	var busy *http.Response
 	broken := false
 	var kind, back string // how the attempt before failed, and why it is made again
@@ -71,7 +71,7 @@ func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http
 			continue
 		case err == nil:
 			o.serves()
-			pl.Talks.served(talk, o.id)
+			pl.Affinity.served(talk, o.id)
 			if why == byLeastLoad {
 				o.probeSoon() // what it has unloaded for that
 			}
@@ -83,7 +83,7 @@ func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http
 			pl.markDown(o.backend, err, false)
 		case transport.IsUnanswered(err):
 			kind, back = UpstreamReset, retryReset
-			if o.earlyResets.Add(1) >= maxResets {
+			if o.earlyResets.Add(1) >= maxEarlyResets {
 				pl.markDown(o.backend, err, false)
 			}
 			o.probeSoon()

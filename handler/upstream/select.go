@@ -3,24 +3,24 @@ package upstream
 // How much busier than the least busy one a backend may be, in requests in flight
 // for each unit of weight, and still be chosen for what it has in memory.
 const (
-	// sameTalk is for the backend that served a conversation last: Ollama has
+	// sameConversation is for the backend that served a conversation last: Ollama has
 	// its beginning in the prompt cache, but one that waits for its turn
 	// gains nothing by that.
-	sameTalk = 1
+	sameConversation = 1
 
 	// sameModel is for those that have the model loaded. To load it elsewhere
 	// takes as long as some answers do, and pushes another model out.
 	sameModel = 8
 )
 
-// maxTried is how many backends a request may come back from.
-const maxTried = 4
+// maxExcluded is how many backends a request may come back from.
+const maxExcluded = 4
 
 // selection is what a request wants of the choice.
 type selection struct {
 	last     uint16 // id of the backend that served its conversation last; 0: none
 	tieBreak uint32 // decides between equals
-	excluded [maxTried]*backend
+	excluded [maxExcluded]*backend
 	nTried   int
 }
 
@@ -29,7 +29,7 @@ type selection struct {
 func (w *selection) exclude(m *backend) bool {
 	w.excluded[w.nTried] = m
 	w.nTried++
-	return w.nTried < maxTried
+	return w.nTried < maxExcluded
 }
 
 func (w *selection) isExcluded(m *backend) bool {
@@ -106,7 +106,7 @@ func choose(offers []*placement, w *selection) (*placement, reason) {
 	switch {
 	case all.placement == nil:
 		return nil, nobody
-	case last != nil && lastLoad <= loaded.load+sameTalk && lastLoad <= all.load+sameModel:
+	case last != nil && lastLoad <= loaded.load+sameConversation && lastLoad <= all.load+sameModel:
 		return last, byAffinity
 	case loaded.placement != nil && loaded.load <= all.load+sameModel:
 		return loaded.placement, byLoaded

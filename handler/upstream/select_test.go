@@ -33,7 +33,7 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 			o.inFlight.Store(r.Int32N(12))
 			o.slowStart.Store(r.Int32N(3) / 2)
 			o.loadedModels.Store(r.Int32N(3))
-			if r.IntN(8) == 0 && w.nTried < maxTried {
+			if r.IntN(8) == 0 && w.nTried < maxExcluded {
 				w.exclude(o.backend)
 			}
 		}
@@ -66,7 +66,7 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 			}
 		}
 		switch {
-		case last != nil && last.load() <= leastLoaded+sameTalk && last.load() <= leastOfAll+sameModel:
+		case last != nil && last.load() <= leastLoaded+sameConversation && last.load() <= leastOfAll+sameModel:
 			if got != last || why != byAffinity {
 				t.Fatalf("round %d: the conversation had to move", round)
 			}
