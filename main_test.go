@@ -1557,8 +1557,13 @@ func TestTheLogSaysWhyAStreamWasCut(t *testing.T) {
 type canned struct{}
 
 func (canned) RoundTrip(r *http.Request) (*http.Response, error) {
-	const message = `{"model":"tiny","message":{"role":"assistant","content":"hello"},"done":true,"prompt_eval_count":3,"eval_count":5}`
-	r.Body.Close()
+	message := `{"model":"tiny","message":{"role":"assistant","content":"hello"},"done":true,"prompt_eval_count":3,"eval_count":5}`
+	if r.URL.Path == "/api/tags" {
+		message = `{"models":[{"name":"tiny:latest","model":"tiny:latest"}]}`
+	}
+	if r.Body != nil {
+		r.Body.Close()
+	}
 	return &http.Response{
 		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(message)),
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(message)),
