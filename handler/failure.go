@@ -92,7 +92,7 @@ func (p *Proxy) recordFailure(x *exchange, f failure, err error) {
 	if f.kind == "" {
 		return
 	}
-	if cause := x.life.Cause(); cause != nil {
+	if cause := x.life.Cause(); cause != nil && err != api.ErrReported {
 		err = cause // it made the connection fail
 	}
 	if number, ok := p.pool.NumberOf(&x.Request); ok {
@@ -142,7 +142,10 @@ func (p *Proxy) failBehindHeartbeat(x *exchange, f failure, err error) {
 // connection in any case.
 func (p *Proxy) truncate(x *exchange, t *api.Passage, err error) {
 	f := p.diagnose(x, err)
-	canSay := f.outcome != outcomeClientGone && (x.stream == api.Sse || x.stream == api.JsonLines)
+	if f.outcome == outcomeClientGone && t.Ending.Verdict(&t.Tail) == api.ErrReported {
+		f, err = reported, api.ErrReported // the client left because of it
+	}
+	canSay := f.outcome != outcomeClientGone && err != api.ErrReported && (x.stream == api.Sse || x.stream == api.JsonLines)
 	if f.outcome == outcomeRefused {
 		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
 	}

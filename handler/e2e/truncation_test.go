@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -329,5 +330,31 @@ func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWhoLeavesBecauseOfOllamasError: many clients close the connection as soon as they
+// have read it, and Ollama has failed all the same.
+func TestWhoLeavesBecauseOfOllamasError(t *testing.T) {
+	t.Parallel()
+	const event = "data: {\"error\":{\"message\":\"unexpected EOF\"}}\n\n"
+	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, event)
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})})
+	w := s.Dial(t)
+	w.Send("POST", "/v1/chat/completions", `{"model":"tiny","stream":true,"messages":[]}`, handlertest.Bearer(s.Key))
+	res := w.Begun("POST")
+	if _, err := io.ReadFull(res.Body, make([]byte, len(event))); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if code := s.Spy.Ended(t, 1); code != http.StatusBadGateway {
+		t.Errorf("it counts as %d", code)
+	}
+	if kinds := s.Spy.Texts("UpstreamFailed"); !slices.Equal(kinds, []string{"reported"}) {
+		t.Errorf("Ollama's failures are %q", kinds)
 	}
 }
