@@ -171,7 +171,7 @@ func (p *Proxy) truncate(x *exchange, t *api.Passage, err error) {
 // errorEventDelay is the time between an error event and the end of the connection.
 const errorEventDelay = 250 * time.Millisecond
 
-// clientGone ends an exchange whose client does not take the answer any more.
+// clientGone ends an exchange after a write to its client has failed.
 func (p *Proxy) clientGone(x *exchange, err error) {
 	f := failure{outcome: outcomeClientGone}
 	if x.life.Cause() != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// SimpleServer serves the requests that come in the clear and are simple, see
+// SimpleServer is an HTTP/1.1 server for simple requests in the clear, see
 // ReadRequest, at half of what net/http takes for one, in time and in memory. It
 // has no goroutine beside that of the connection, as hangups tell it that a
 // client has left; no buffer while it waits; and nothing to decide, since what is

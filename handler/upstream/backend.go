@@ -12,7 +12,7 @@ import (
 // maxSlowStart is as much as a backend's being busy counts for.
 const maxSlowStart = 8
 
-// backend is one Ollama of a pool. What the choice reads of it is atomic; the
+// backend is one Ollama of a pool. The fields that choosing reads are atomic; the
 // pool's lock guards the rest.
 type backend struct {
 	Name      string
