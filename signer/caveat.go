@@ -90,8 +90,11 @@ const (
 	kindLabel
 )
 
+// kindNames are the names of the kinds, in their order.
+var kindNames = [...]string{"exp", "models", "routes", "from", "streams", "rpm", "label"}
+
 func kindOf(name []byte) (kind, bool) {
-	switch string(name) {
+	switch string(name) { // quicker than a search
 	case "exp":
 		return kindExp, true
 	case "models":
@@ -126,7 +129,7 @@ var (
 	errUnknownCaveat = errors.New("no such caveat: there are exp, models, routes, from, streams, rpm and label")
 )
 
-var comma, equals = []byte{','}, []byte{'='}
+var comma = []byte{','}
 
 // check says why no caveat of the kind can have the value, or returns nil if one
 // can. It allocates nothing, whatever a key's holder has written.
@@ -190,7 +193,18 @@ func parseNumber(s []byte, limit int64) (n int64) {
 }
 
 func isLabel(s []byte) bool {
-	return len(s) > 0 && len(s) <= MaxLabel && utf8.Valid(s) && !bytes.ContainsFunc(s, unfitForLabel)
+	if len(s) == 0 || len(s) > MaxLabel {
+		return false
+	}
+	for i, c := range s {
+		if c >= utf8.RuneSelf {
+			return utf8.Valid(s) && !bytes.ContainsFunc(s[i:], unfitForLabel)
+		}
+		if unfitForLabel(rune(c)) {
+			return false
+		}
+	}
+	return true
 }
 
 // unfitForLabel keeps out what could forge a log line or hide in one: control
@@ -203,25 +217,4 @@ func isClass(s []byte) bool {
 		return true
 	}
 	return false
-}
-
-// caveatText has room for the longest caveat of a key, decoded.
-type caveatText [(maxKeyLen - len(userPrefix) - uuidLen - len("~.") - tagLen) * 3 / 4]byte
-
-// decode gives the name and the value of a caveat as it stands in a key, of which
-// split has seen to it that it is base64url. They are valid until the next call. If
-// there is no "=", ok is false.
-func (room *caveatText) decode(encoded string) (name, value []byte, ok bool) {
-	n, err := encoding.Decode(room[:], []byte(encoded))
-	if err != nil {
-		return nil, nil, false
-	}
-	return bytes.Cut(room[:n], equals)
-}
-
-// valueOf gives the value of the caveat if it is of the kind.
-func (room *caveatText) valueOf(want kind, encoded string) (value []byte, ok bool) {
-	name, value, _ := room.decode(encoded)
-	got, ok := kindOf(name)
-	return value, ok && got == want
 }

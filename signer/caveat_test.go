@@ -75,9 +75,15 @@ func TestNewCaveat(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		var room caveatText
-		if name, value, ok := room.decode(c.encode()); !ok || string(name) != c.Name || string(value) != c.Value {
+		encoded := c.encode()
+		var room [longestCaveat]byte
+		if name, value, ok := decodeCaveat(room[:], encoded); !ok || string(name) != c.Name || string(value) != c.Value {
 			t.Errorf("%q comes back as %q and %q (%v)", row.text, name, value, ok)
+		}
+		for k := range kindNames {
+			if kind(k).is(encoded) != (kindNames[k] == c.Name) {
+				t.Errorf("whether %q is of kind %s: %t", row.text, kindNames[k], kind(k).is(encoded))
+			}
 		}
 	}
 }

@@ -73,15 +73,31 @@ func resume(state, text []byte) (sum mac) {
 }
 
 // chain goes on from the HMAC of a key's head with its caveats, and returns the
-// last link. Its memory is on the stack: no caveat has more than maxKeyLen bytes.
+// last link. Its memory is on the stack: for most keys a little, since clearing room
+// for the longest caveat of all takes as long as two blocks.
 func (p *parts) chain(link mac) mac {
+	const most = 320 // characters that all caveats have together
+	if len(p.caveats) > most {
+		return p.chainLong(link)
+	}
+	var inner [sha256.BlockSize + most]byte
+	return p.chainIn(inner[:], link)
+}
+
+//go:noinline
+func (p *parts) chainLong(link mac) mac {
+	var inner [sha256.BlockSize + maxKeyLen]byte
+	return p.chainIn(inner[:], link)
+}
+
+// chainIn needs room for a block and the longest caveat.
+func (p *parts) chainIn(inner []byte, link mac) mac {
 	const block = sha256.BlockSize
-	var inner [block + maxKeyLen]byte
 	var outer [block + sha256.Size]byte
-	copy(inner[:], ipad[:]) // what follows a key, which is half a block, stays
+	copy(inner, ipad[:]) // what follows a key, which is half a block, stays
 	copy(outer[:], opad[:])
 	for encoded := range p.encodedCaveats {
-		subtle.XORBytes(inner[:], link[:], ipad[:])
+		subtle.XORBytes(inner, link[:], ipad[:])
 		subtle.XORBytes(outer[:], link[:], opad[:])
 		n := copy(inner[block:], encoded)
 		link = sha256.Sum256(inner[:block+n])

@@ -10,8 +10,24 @@ import (
 type glob []byte
 
 func isGlob(s []byte) bool {
-	return len(s) > 0 && len(s) <= maxModelName && !bytes.ContainsFunc(s, unfitForModel)
+	if len(s) == 0 || len(s) > maxModelName {
+		return false
+	}
+	for _, c := range s {
+		if !inGlob[c] {
+			return false
+		}
+	}
+	return true
 }
+
+// inGlob tells the characters of a pattern from others: those of a name, and "*".
+var inGlob = func() (in [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:/*") {
+		in[c] = true
+	}
+	return in
+}()
 
 // matches reports whether the canonical name of a model fits the pattern, in the
 // pattern's own canonical spelling: llama3.2 means llama3.2:latest.

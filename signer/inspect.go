@@ -27,9 +27,9 @@ func Inspect(text string) (Unverified, error) {
 	if u.Limits, _, ok = readLimits(&p); !ok {
 		return Unverified{}, ErrMalformed
 	}
-	var room caveatText
+	var room [longestCaveat]byte
 	for encoded := range p.encodedCaveats {
-		name, value, _ := room.decode(encoded)
+		name, value, _ := decodeCaveat(room[:], encoded)
 		u.Caveats = append(u.Caveats, Caveat{string(name), string(value)})
 	}
 	return u, nil

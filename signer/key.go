@@ -177,13 +177,18 @@ func isBase64URL(s string) bool {
 
 const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-func hasOnlyBase64URL(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
+// inBase64URL tells the characters of base64url from others.
+var inBase64URL = func() (in [256]bool) {
+	for _, c := range []byte(base64URL) {
+		in[c] = true
 	}
-	return true
+	return in
+}()
+
+func hasOnlyBase64URL(s string) bool {
+	good := true
+	for i := range len(s) {
+		good = good && inBase64URL[s[i]]
+	}
+	return good
 }

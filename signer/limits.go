@@ -28,18 +28,13 @@ type Budget struct {
 // parse, ok is false: a condition that is not understood is not met.
 func readLimits(p *parts) (l Limits, expires int64, ok bool) {
 	l, expires = Limits{signed: p.signed, head: uint16(len(p.head))}, never
-	if p.caveats == "" {
-		return l, expires, true
-	}
-	var room caveatText
 	for encoded := range l.caveats {
-		name, value, ok := room.decode(encoded)
-		kind, known := kindOf(name)
-		if !ok || !known || kind.check(value) != nil {
+		kind, until, ok := readCaveat(encoded)
+		if !ok {
 			return Limits{}, 0, false
 		}
 		if kind == kindExp {
-			expires = min(expires, parseNumber(value, maxExpiry))
+			expires = min(expires, until)
 		}
 		l.has |= 1 << kind
 	}
@@ -58,10 +53,9 @@ func (l Limits) Expires() time.Time {
 		return time.Time{}
 	}
 	expires := int64(never)
-	var room caveatText
 	for encoded := range l.caveats {
-		if value, ok := room.valueOf(kindExp, encoded); ok {
-			expires = min(expires, parseNumber(value, maxExpiry))
+		if kindExp.is(encoded) {
+			expires = min(expires, number(encoded, maxExpiry))
 		}
 	}
 	return time.Unix(expires, 0).UTC()
@@ -78,9 +72,10 @@ func (l Limits) AppendLabel(dst []byte) []byte {
 	if !l.has.has(kindLabel) {
 		return dst
 	}
-	var room caveatText
 	for encoded := range l.caveats {
-		if value, ok := room.valueOf(kindLabel, encoded); ok {
+		if kindLabel.is(encoded) {
+			var room [shortCaveat]byte
+			_, value, _ := decodeCaveat(room[:], encoded)
 			return append(dst, value...)
 		}
 	}
@@ -100,9 +95,8 @@ func (l Limits) budgets(kind kind, yield func(Budget) bool) {
 	if !l.has.has(kind) {
 		return
 	}
-	var room caveatText
 	for encoded, scope := range l.caveats {
-		if value, ok := room.valueOf(kind, encoded); ok && !yield(Budget{scope, int(parseNumber(value, maxCount))}) {
+		if kind.is(encoded) && !yield(Budget{scope, int(number(encoded, maxCount))}) {
 			return
 		}
 	}
@@ -144,9 +138,8 @@ func (l Limits) allow(kind kind, s subject) bool {
 	if !l.has.has(kind) {
 		return true
 	}
-	var room caveatText
 	for encoded := range l.caveats {
-		if value, ok := room.valueOf(kind, encoded); ok && !kind.lists(value, s) {
+		if kind.is(encoded) && !kind.allows(encoded, s) {
 			return false
 		}
 	}

@@ -2,7 +2,6 @@ package signer
 
 import (
 	"strings"
-	"unicode/utf8"
 )
 
 const (
@@ -177,17 +176,6 @@ func isNamePart(part string, limit int, also string) bool {
 		}
 	}
 	return part != "" && len(part) <= limit
-}
-
-// unfitForModel allows a pattern the characters of a name, and "*".
-func unfitForModel(r rune) bool {
-	switch {
-	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
-		return false
-	case r >= utf8.RuneSelf:
-		return true
-	}
-	return !strings.ContainsRune("_-.:/*", r)
 }
 
 // cutLast is strings.Cut at the last separator. Without one, all of s comes
