@@ -117,6 +117,63 @@ func TestReadingWaitsForThoseWhoEnd(t *testing.T) {
 	})
 }
 
+// TestRequestsAreAnsweredFirst where a client of HTTP/2 has to make way: nothing more
+// is read from it until then, and it is closed if that takes too long.
+func TestRequestsAreAnsweredFirst(t *testing.T) {
+	t.Parallel()
+	for name, way := range map[string]struct {
+		end   func(*Conn)
+		there bool
+	}{
+		"answered":        {func(c *Conn) { c.home.charge(c, false, func(h *held) { h.streams = 0 }); c.drained() }, true},
+		"a valid key":     {func(c *Conn) { c.Enter() }, true},
+		"never answered":  {func(*Conn) { time.Sleep(drainTime) }, false},
+		"the client left": {func(c *Conn) { c.Close() }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newHolders(100)
+				large := s.join()
+				large.charge(maxHeld - streamsCost)
+				time.Sleep(time.Second)
+				next := s.join()
+				next.charge(2 * streamsCost)
+				if !large.isThere() || !next.isThere() {
+					t.Fatal("it is closed at once")
+				}
+				read := make(chan bool)
+				go func() { large.count(1); close(read) }()
+				synctest.Wait()
+				select {
+				case <-read:
+					t.Error("more is read from it")
+				default:
+				}
+				way.end(large)
+				if way.there {
+					<-read
+				}
+				synctest.Wait()
+				if large.isThere() != way.there || !next.isThere() {
+					t.Errorf("it is there: %t, and the other one: %t", large.isThere(), next.isThere())
+				}
+				large.Close()
+				next.Close()
+				<-read
+				if s.held != 0 || s.draining != 0 || s.ending != 0 {
+					t.Errorf("left are %d bytes, %d of those that drain, %d of those that end", s.held, s.draining, s.ending)
+				}
+			})
+		})
+	}
+}
+
+// charge has streams that hold so much.
+func (c *Conn) charge(bytes int64) {
+	c.home.charge(c, false, func(h *held) { h.streams = bytes })
+}
+
 // TestWhatIsHeldIsGivenBack, in each of the ways in which that comes about.
 func TestWhatIsHeldIsGivenBack(t *testing.T) {
 	t.Parallel()

@@ -46,3 +46,50 @@ func TestManyShowTheirFirstKeyAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// gates is a verifier that looks at no key until its gate is open.
+type gates struct {
+	handler.KeyVerifier
+	all  sync.WaitGroup // those who have come to a gate
+	open map[string]chan struct{}
+}
+
+func (g *gates) Verify(text string, now time.Time) (signer.Key, error) {
+	g.all.Done()
+	<-g.open[text]
+	return g.KeyVerifier.Verify(text, now)
+}
+
+// TestManyAreRefusedAtOnce, as after a rotation of the secret. Each of them is told
+// so, though all together may hold more than clients without a key may.
+func TestManyAreRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	const many = 80
+	early, late := "OLLAMA-early", "OLLAMA-late"
+	g := &gates{open: map[string]chan struct{}{early: make(chan struct{}), late: make(chan struct{})}}
+	g.all.Add(2 * many)
+	s := handlertest.Start(t, handlertest.Config{Certificates: loadCertificate(t), Server: func(s *server.Server) {
+		s.FirstStreams, s.DrainTime = time.Hour, time.Hour
+	}, Proxy: func(o *handler.Options) {
+		g.KeyVerifier, o.Keys = o.Keys, g
+	}})
+	var clients []*h2
+	for range many {
+		c := dialH2(s, t)
+		c.all(1, c.encode(request2{}.fields(early)...))
+		c.all(3, c.encode(request2{}.fields(late)...))
+		clients = append(clients, c)
+	}
+	g.all.Wait()
+	for stream, key := range []string{1: early, 3: late} {
+		if key == "" {
+			continue
+		}
+		close(g.open[key])
+		for i, c := range clients {
+			if got := c.end(uint32(stream)); got != "401" {
+				t.Fatalf("client %d, stream %d: %q", i, stream, got)
+			}
+		}
+	}
+}

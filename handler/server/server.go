@@ -78,6 +78,11 @@ type Server struct {
 	// has shown a valid key, until it counts as having all that it may. 0 means 100
 	// milliseconds.
 	FirstStreams time.Duration
+
+	// DrainTime is how long such a client has to take in the answers to what it has
+	// sent, where clients without a valid key hold too much memory, until its
+	// connection is closed. 0 means 250 milliseconds.
+	DrainTime time.Duration
 }
 
 // Serve serves until the context ends, or one of the listeners fails. Then it
@@ -151,7 +156,7 @@ func (s *Server) bounded(public net.Listener, descriptors int) *downstream.Liste
 	b := downstream.BoundsFor(descriptors, cmp.Or(s.MaxConnections, downstream.MaxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.Requests, b.Upstream)
 	return downstream.NewClients(public, downstream.ClientOptions{
-		Connections: b.Connections, Stalled: s.Proxy.StallTimeout, Secure: s.Certificates != nil, Log: s.Proxy.Log, FirstStreams: s.FirstStreams,
+		Connections: b.Connections, Stalled: s.Proxy.StallTimeout, Secure: s.Certificates != nil, Log: s.Proxy.Log, FirstStreams: s.FirstStreams, DrainTime: s.DrainTime,
 	})
 }
 
