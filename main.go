@@ -2,9 +2,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +20,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
@@ -32,6 +29,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/cmdline"
 	"github.com/ollama-proxy/ollama-proxy/handler/connect"
 	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
+	"github.com/ollama-proxy/ollama-proxy/handler/keycmd"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/server"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
@@ -69,140 +67,562 @@ func newApp() *cli.App {
 		OnUsageError:    cmdline.UsageError,
 		Action:          cmdline.UnknownCommand,
 		Commands: cmdline.Finish([]*cli.Command{
-			{
-				Name:  "serve",
-				Usage: "run the proxy",
-				Description: "Example: ollama-proxy serve --listen 0.0.0.0:8080 --secret-file /etc/ollama-proxy/secret\n\n" +
-					"Without a secret anywhere, serve creates one and prints a first key.",
-				Flags: []cli.Flag{
-					cmdline.StringFlag("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
-					&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of an Ollama, or NAME=URL,weight=N; with several, each request goes where its model is loaded and the queue is short"},
-					cmdline.StringFlag("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
-					secretFile(),
-					revocations(),
-					cmdline.DurationFlag("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
-					cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
-					&cli.StringSliceFlag{Name: "metrics-host", Usage: "let what is on --metrics-listen be asked for by `NAME`, too, such as gpu.example.com; addresses and local names always may"},
-					&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too (by its label and its id), for up to 1000 keys"},
-					&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
-					cmdline.StringFlag("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
-					cmdline.StringFlag("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
-					&cli.StringSliceFlag{Name: "acme-domain", Usage: "get and renew a certificate for `DOMAIN` from Let's Encrypt, whose terms you accept with this flag; port 443 of the domain must lead to --listen"},
-					cmdline.StringFlag("acme-cache", "", "keep keys and certificates of --acme-domain in `DIR` (default: acme beside the secret that serve makes)"),
-					cmdline.StringFlag("acme-directory", "", "get them from the authority whose ACME directory is at `URL`"),
-					cmdline.StringFlag("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
-					&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
-					&cli.StringSliceFlag{Name: "allow-origin", Usage: "let web pages of `ORIGIN` use the proxy (with a key), such as https://chat.example.com"},
-					&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com, and those with web search, pass, on your account"},
-					&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: as many as descriptors allow, where that is known)"},
-					&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
-					cmdline.DurationFlag("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),
-					cmdline.DurationFlag("heartbeat", 0, "tell clients who wait for a stream of events every `DURATION` that it comes, so that a tunnel does not give up (0: never)"),
-					cmdline.DurationFlag("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for `DURATION`"),
-					cmdline.DurationFlag("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),
-					cmdline.DurationFlag("shutdown-grace", time.Minute, "let running requests finish for `DURATION` after SIGTERM"),
-					cmdline.StringFlag("log-format", "text", "log as `text|json`"),
-					cmdline.StringFlag("log-level", "info", "log from `debug|info|warn|error` on"),
-					&cli.BoolFlag{Name: "demo", Usage: "need nothing: a stand-in Ollama, a throw-away secret and a key on the screen"},
-				},
-				Action: serve,
-			},
-			{
-				Name:        "mint",
-				Aliases:     []string{"generateAPIKey"},
-				Usage:       "print a new key; needs the secret and nothing else",
-				Description: "Example: ollama-proxy mint --secret-file /etc/ollama-proxy/secret --count 3",
-				Flags: caveatFlags(
-					secretFile(),
-					&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
-					&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
-					asJSON(),
-				),
-				Action: mint,
-			},
-			{
-				Name:        "secret",
-				Usage:       "print a new secret",
-				Description: "Example: ollama-proxy secret --out /etc/ollama-proxy/secret",
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"},
-					&cli.BoolFlag{Name: "if-missing", Usage: "with --out: be content with a secret that is there"},
-				},
-				Action: secret,
-			},
-			{
-				Name:        "inspect",
-				Usage:       "say what a key is; with the secret, also whether it is valid",
-				ArgsUsage:   "KEY",
-				Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused. KEY may be - to read it from standard input.",
-				Flags:       []cli.Flag{secretFile(), revocations(), asJSON()},
-				Action:      inspect,
-			},
-			{
-				Name:        "restrict",
-				Usage:       "print a narrower key; needs no secret",
-				ArgsUsage:   "KEY",
-				Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…\n\nKEY may be - to read it from standard input.",
-				Flags:       caveatFlags(asJSON()),
-				Action:      restrict,
-			},
-			{
-				Name:        "revoke",
-				Usage:       "put keys on the list of revoked ones; needs no secret",
-				ArgsUsage:   "KEY|UUID …",
-				Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it. KEY may be - to read keys from standard input, one a line.",
-				Flags: []cli.Flag{
-					revocations(),
-					&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
-					&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
-				},
-				Action: revoke,
-			},
-			{
-				Name:        "connect",
-				Usage:       "be a local Ollama without keys that forwards to a remote ollama-proxy",
-				ArgsUsage:   "URL",
-				Description: "Example: ollama-proxy connect --key-file ~/.ollama-key https://gpu.example.com\n\nThe key may also be in OLLAMA_PROXY_KEY. The stock ollama command then works as it is.",
-				Flags: []cli.Flag{
-					cmdline.StringFlag("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
-					cmdline.StringFlag("key-file", "", "read the key from `FILE`"),
-					&cli.BoolFlag{Name: "insecure", Usage: "send the key over plain http to another machine"},
-				},
-				Action: runConnect,
-			},
-			{
-				Name:        "top",
-				Usage:       "show what goes through the local proxy",
-				Description: "Example: ollama-proxy top --metrics-listen 127.0.0.1:9464\n\nOn a terminal it redraws until q or Ctrl-C is pressed; otherwise it prints plain lines.",
-				Flags: []cli.Flag{
-					cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves its status"),
-					cmdline.DurationFlag("interval", 2*time.Second, "look every `DURATION`"),
-					&cli.BoolFlag{Name: "once", Usage: "look once, and print plain lines"},
-				},
-				Action: runTop,
-			},
-			{
-				Name:        "healthcheck",
-				Usage:       "exit 0 if the local proxy is ready",
-				Description: "Example: ollama-proxy healthcheck --metrics-listen 127.0.0.1:9464",
-				Flags:       []cli.Flag{cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves /readyz")},
-				Action:      healthcheck,
-			},
-			{
-				Name:        "completion",
-				Usage:       "print what lets a shell complete commands and flags",
-				ArgsUsage:   "bash|zsh|fish",
-				Description: "Example: ollama-proxy completion bash > /etc/bash_completion.d/ollama-proxy",
-				Action:      completion,
-			},
-			{
-				Name:        "man",
-				Usage:       "print the manual page",
-				Description: "Example: ollama-proxy man | man -l -",
-				Action:      man,
-			},
+			serveCommand(),
+			mintCommand(),
+			secretCommand(),
+			inspectCommand(),
+			restrictCommand(),
+			revokeCommand(),
+			connectCommand(),
+			topCommand(),
+			healthcheckCommand(),
+			completionCommand(),
+			manCommand(),
 		}),
 	}
+}
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "run the proxy",
+		Description: "Example: ollama-proxy serve --listen 0.0.0.0:8080 --secret-file /etc/ollama-proxy/secret\n\n" +
+			"Without a secret anywhere, serve creates one and prints a first key.",
+		Flags: []cli.Flag{
+			cmdline.StringFlag("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
+			&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of an Ollama, or NAME=URL,weight=N; with several, each request goes where its model is loaded and the queue is short"},
+			cmdline.StringFlag("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
+			secretFile(),
+			revocations(),
+			cmdline.DurationFlag("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
+			cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
+			&cli.StringSliceFlag{Name: "metrics-host", Usage: "let what is on --metrics-listen be asked for by `NAME`, too, such as gpu.example.com; addresses and local names always may"},
+			&cli.BoolFlag{Name: "metrics-per-key", Usage: "count requests, tokens and bytes by key, too (by its label and its id), for up to 1000 keys"},
+			&cli.BoolFlag{Name: "native-histograms", Usage: "make histograms native ones, too (Prometheus 3)"},
+			cmdline.StringFlag("tls-cert", "", "serve clients over TLS with the certificate in `FILE` (PEM, with its chain)"),
+			cmdline.StringFlag("tls-key", "", "the private key of --tls-cert is in `FILE`; both are read again when they change"),
+			&cli.StringSliceFlag{Name: "acme-domain", Usage: "get and renew a certificate for `DOMAIN` from Let's Encrypt, whose terms you accept with this flag; port 443 of the domain must lead to --listen"},
+			cmdline.StringFlag("acme-cache", "", "keep keys and certificates of --acme-domain in `DIR` (default: acme beside the secret that serve makes)"),
+			cmdline.StringFlag("acme-directory", "", "get them from the authority whose ACME directory is at `URL`"),
+			cmdline.StringFlag("max-body", "64MiB", "refuse request bodies over `SIZE`, uploads of blobs apart"),
+			&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe the X-Forwarded-For of the proxies in `CIDR`"},
+			&cli.StringSliceFlag{Name: "allow-origin", Usage: "let web pages of `ORIGIN` use the proxy (with a key), such as https://chat.example.com"},
+			&cli.BoolFlag{Name: "allow-cloud", Usage: "let requests for models of ollama.com, and those with web search, pass, on your account"},
+			&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: as many as descriptors allow, where that is known)"},
+			&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
+			cmdline.DurationFlag("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),
+			cmdline.DurationFlag("heartbeat", 0, "tell clients who wait for a stream of events every `DURATION` that it comes, so that a tunnel does not give up (0: never)"),
+			cmdline.DurationFlag("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for `DURATION`"),
+			cmdline.DurationFlag("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),
+			cmdline.DurationFlag("shutdown-grace", time.Minute, "let running requests finish for `DURATION` after SIGTERM"),
+			cmdline.StringFlag("log-format", "text", "log as `text|json`"),
+			cmdline.StringFlag("log-level", "info", "log from `debug|info|warn|error` on"),
+			&cli.BoolFlag{Name: "demo", Usage: "need nothing: a stand-in Ollama, a throw-away secret and a key on the screen"},
+		},
+		Action: serve,
+	}
+}
+
+func serve(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
+		return err
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP) // first of all: unheeded it would end the process
+	if err := checkServe(c); err != nil {
+		return err
+	}
+	log, err := server.NewLog(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
+	if err != nil {
+		return err
+	}
+	public, err := downstream.Listen(c.String("listen"))
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	private, err := downstream.Listen(c.String("metrics-listen"))
+	if err != nil {
+		return fmt.Errorf("--metrics-listen: %w", err)
+	}
+	s, err := newServer(c, log, public.Addr())
+	if err != nil {
+		return err
+	}
+	s.ReloadNow = again
+	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())
+	if s.Certificates == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or --acme-domain, or put TLS in front")
+	}
+	return s.Serve(untilSignal(c.Context), public, private)
+}
+
+// checkServe refuses numbers and durations that are out of bounds.
+func checkServe(c *cli.Context) error {
+	for _, name := range []string{"reload-interval", "first-byte-timeout", "stall-timeout"} {
+		if d := c.Duration(name); d <= 0 {
+			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
+		}
+	}
+	for name, least := range map[string]int{"max-connections": 1, "max-in-flight": 0} {
+		if n := c.Int(name); n < least {
+			return fmt.Errorf("--%s: %d is less than %d", name, n, least)
+		}
+	}
+	for _, name := range []string{"heartbeat", "drain-delay", "shutdown-grace"} {
+		if d := c.Duration(name); d < 0 {
+			return fmt.Errorf("--%s: %v is less than 0s", name, d)
+		}
+	}
+	return nil
+}
+
+// newServer puts together what serves clients on the address.
+func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Server, error) {
+	hosts, err := local.ParseHosts(c.StringSlice("metrics-host"))
+	if err != nil {
+		return nil, fmt.Errorf("--metrics-host: %w", err)
+	}
+	cors, err := server.AllowOrigins(c.StringSlice("allow-origin"))
+	if err != nil {
+		return nil, fmt.Errorf("--allow-origin: %w", err)
+	}
+	certificates, err := certificates(c)
+	if err != nil {
+		return nil, err
+	}
+	file, err := upstreamsFile(c)
+	if err != nil {
+		return nil, err
+	}
+	o := handler.Options{
+		UpstreamsChange:  file != nil,
+		Log:              log,
+		MaxInFlight:      c.Int("max-in-flight"),
+		AllowCloud:       c.Bool("allow-cloud"),
+		FirstByteTimeout: c.Duration("first-byte-timeout"),
+		StallTimeout:     c.Duration("stall-timeout"),
+		Heartbeat:        c.Duration("heartbeat"),
+	}
+	if o.MaxBody, err = server.ParseSize(c.String("max-body")); err != nil {
+		return nil, fmt.Errorf("--max-body: %w", err)
+	}
+	if o.TrustedProxies, err = access.ParseNetworks(c.StringSlice("trusted-proxy")); err != nil {
+		return nil, fmt.Errorf("--trusted-proxy: %w", err)
+	}
+	keys, upstreams, err := prepare(c, log, publicURL(c, address), file)
+	if err != nil {
+		return nil, err
+	}
+	m := newMetrics(c, keys)
+	o.Keys, o.Upstreams, o.Recorder = keys, upstreams, m
+	proxy := handler.New(o)
+
+	reloads := []server.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
+	if certificates != nil {
+		reloads = append(reloads, server.Reload{Name: "certificate", Load: certificates.Reload})
+		m.WatchCertificate(certificates.NotAfter)
+	}
+	if file != nil {
+		reloads = append(reloads, server.Reload{Name: "upstreams", Load: proxy.ReloadUpstreams(file)})
+	}
+	return &server.Server{
+		Proxy:          proxy,
+		Metrics:        m.Handler(),
+		MetricsHosts:   hosts,
+		Totals:         func() status.Totals { return status.Totals(m.Totals()) },
+		InForce:        keys,
+		Version:        version(),
+		Certificates:   certificates,
+		CORS:           cors,
+		Reloads:        reloads,
+		ReloadInterval: c.Duration("reload-interval"),
+		MaxConnections: c.Int("max-connections"),
+		DrainDelay:     c.Duration("drain-delay"),
+		Grace:          c.Duration("shutdown-grace"),
+	}, nil
+}
+
+// publicURL is where clients on this machine reach the proxy.
+func publicURL(c *cli.Context, address net.Addr) string {
+	if domains := c.StringSlice("acme-domain"); len(domains) > 0 && !c.IsSet("tls-cert") {
+		return "https://" + domains[0]
+	}
+	scheme := "http://"
+	if c.IsSet("tls-cert") {
+		scheme = "https://"
+	}
+	return scheme + local.Reachable(address.String())
+}
+
+func newMetrics(c *cli.Context, keys *signer.Keyring) *metrics.Metrics {
+	return metrics.New(metrics.Options{
+		Version:          version(),
+		Routes:           api.RouteNames(),
+		RefusalReasons:   handler.RefusalReasons(),
+		UpstreamErrors:   upstream.Errors(),
+		UpstreamChoices:  upstream.Choices(),
+		UpstreamRetries:  upstream.Retries(),
+		InForce:          keys,
+		PerKey:           c.Bool("metrics-per-key"),
+		NativeHistograms: c.Bool("native-histograms"),
+	})
+}
+
+// certificates are nil where TLS is not asked for.
+func certificates(c *cli.Context) (certs.Certificates, error) {
+	certFile, keyFile, domains := c.String("tls-cert"), c.String("tls-key"), c.StringSlice("acme-domain")
+	files := certFile != "" || keyFile != ""
+	switch {
+	case len(domains) == 0 && (c.IsSet("acme-cache") || c.IsSet("acme-directory")):
+		return nil, errors.New("--acme-cache and --acme-directory need --acme-domain")
+	case len(domains) == 0 && !files:
+		return nil, nil
+	case len(domains) > 0 && files:
+		return nil, errors.New("--acme-domain and --tls-cert are both set: which of the two?")
+	case len(domains) > 0:
+		return certs.NewACME(certs.ACMEOptions{Domains: domains, Directory: c.String("acme-directory"), Cache: c.String("acme-cache")})
+	case certFile == "" || keyFile == "":
+		return nil, errors.New("--tls-cert and --tls-key go together")
+	}
+	return certs.LoadCertificate(certFile, keyFile)
+}
+
+// upstreamsFile lists the Ollamas; nil: --upstream does.
+func upstreamsFile(c *cli.Context) (*upstream.File, error) {
+	path := c.String("upstreams-file")
+	if path == "" || c.Bool("demo") {
+		return nil, nil
+	}
+	// OLLAMA_HOST may be there for other programs.
+	if c.IsSet("upstream") && !slices.Equal(c.StringSlice("upstream"), []string{os.Getenv("OLLAMA_HOST")}) {
+		return nil, errors.New("--upstream and --upstreams-file are both set: which of the two?")
+	}
+	return upstream.NewFile(path), nil
+}
+
+// prepare opens the secrets and the list of revoked keys, and finds the Ollamas. Who
+// has no secret yet, or asks for a demo, gets one, and a key to begin with.
+func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.File) (keys *signer.Keyring, ollamas []upstream.Upstream, err error) {
+	var found signer.Found
+	if c.Bool("demo") {
+		found, ollamas, err = startDemo(c, address)
+	} else if ollamas, err = parseUpstreams(c, file); err == nil {
+		found, err = findSecrets(c, log, address)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	list := found.Revocations(c.String("revocations"))
+	if list != c.String("revocations") { // so that one that comes later is seen
+		f, err := os.OpenFile(list, os.O_RDONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, nil, fmt.Errorf("there is no list of revoked keys, and none can be made (%w): name a file with --revocations", err)
+		}
+		f.Close()
+	}
+	keys, err = signer.OpenKeyring(c.Context, found, list)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: an empty file is a list, too", err)
+	}
+	return keys, ollamas, err
+}
+
+// startDemo starts a stand-in Ollama, and makes a secret that nothing keeps.
+func startDemo(c *cli.Context, address string) (found signer.Found, ollamas []upstream.Upstream, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return found, nil, err
+	}
+	go http.Serve(l, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
+	if ollamas, err = upstream.Parse([]string{l.Addr().String()}); err != nil {
+		return found, nil, err
+	}
+	s, _ := signer.NewSecret()
+	return signer.Found{Secrets: []signer.Secret{s}}, ollamas, greet(c, s, address,
+		"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
+}
+
+func parseUpstreams(c *cli.Context, file *upstream.File) ([]upstream.Upstream, error) {
+	if file != nil {
+		return file.Load()
+	}
+	ollamas, err := upstream.Parse(c.StringSlice("upstream"))
+	if err != nil {
+		err = fmt.Errorf("--upstream: %w", err)
+	}
+	return ollamas, err
+}
+
+// findSecrets makes a secret where there is none, and prints a first key.
+func findSecrets(c *cli.Context, log *slog.Logger, address string) (signer.Found, error) {
+	found, err := signer.FindSecrets(c.String("secret-file"))
+	if errors.Is(err, signer.ErrNoSecret) {
+		if found, err = signer.MakeDefaultSecret(); err != nil {
+			// So it is in a container, where nothing would keep it either.
+			err = fmt.Errorf("there is no secret, and none can be made (%w): name a file with --secret-file", err)
+		} else {
+			err = greet(c, found.Secrets[0], address, "Made a new secret: "+found.Path+"\nWhoever has it can make keys: back it up, and show it to nobody.")
+		}
+	}
+	if found.Exposed {
+		log.Warn("others than its owner may read the secret file: chmod 600 it", "file", found.Path)
+	}
+	return found, err
+}
+
+// greet prints a first key and how to try it.
+func greet(c *cli.Context, s signer.Secret, address, about string) error {
+	key, err := signer.Mint(s, false)
+	if err != nil {
+		return err
+	}
+	try := fmt.Sprintf("curl %s/v1/models -H 'Authorization: Bearer %s'", address, key)
+	if c.Bool("demo") {
+		try = fmt.Sprintf("curl -N %s/v1/chat/completions -H 'Authorization: Bearer %s' -d '%s'", address, key,
+			`{"model": "llama3.2", "stream": true, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}`)
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "%s\n\nA first key:\n\n    %s\n\nTry it:\n\n    %s\n\n", about, key, try)
+	return err
+}
+
+func mintCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "mint",
+		Aliases:     []string{"generateAPIKey"},
+		Usage:       "print a new key; needs the secret and nothing else",
+		Description: "Example: ollama-proxy mint --secret-file /etc/ollama-proxy/secret --count 3",
+		Flags: caveatFlags(
+			secretFile(),
+			&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
+			&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
+			asJSON(),
+		),
+		Action: mint,
+	}
+}
+
+func mint(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
+		return err
+	}
+	narrowed, err := caveats(c)
+	if err != nil {
+		return err
+	}
+	return keycmd.Mint(streams(c), keycmd.MintOptions{
+		SecretFile: c.String("secret-file"), Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
+	})
+}
+
+func secretCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "secret",
+		Usage:       "print a new secret",
+		Description: "Example: ollama-proxy secret --out /etc/ollama-proxy/secret",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"},
+			&cli.BoolFlag{Name: "if-missing", Usage: "with --out: be content with a secret that is there"},
+		},
+		Action: secret,
+	}
+}
+
+func secret(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
+		return err
+	}
+	return keycmd.Secret(streams(c), keycmd.SecretOptions{Out: c.String("out"), IfMissing: c.Bool("if-missing")})
+}
+
+func inspectCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "inspect",
+		Usage:       "say what a key is; with the secret, also whether it is valid",
+		ArgsUsage:   "KEY",
+		Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused. KEY may be - to read it from standard input.",
+		Flags:       []cli.Flag{secretFile(), revocations(), asJSON()},
+		Action:      inspect,
+	}
+}
+
+func inspect(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 1, "KEY"); err != nil {
+		return err
+	}
+	return keycmd.Inspect(c.Context, streams(c), keycmd.InspectOptions{
+		Key: c.Args().First(), SecretFile: c.String("secret-file"), Revocations: c.String("revocations"), JSON: c.Bool("json"),
+	})
+}
+
+func restrictCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "restrict",
+		Usage:       "print a narrower key; needs no secret",
+		ArgsUsage:   "KEY",
+		Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…\n\nKEY may be - to read it from standard input.",
+		Flags:       caveatFlags(asJSON()),
+		Action:      restrict,
+	}
+}
+
+func restrict(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 1, "KEY"); err != nil {
+		return err
+	}
+	more, err := caveats(c)
+	if err != nil {
+		return err
+	}
+	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{Key: c.Args().First(), Caveats: more, JSON: c.Bool("json")})
+}
+
+func revokeCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "revoke",
+		Usage:       "put keys on the list of revoked ones; needs no secret",
+		ArgsUsage:   "KEY|UUID …",
+		Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it. KEY may be - to read keys from standard input, one a line.",
+		Flags: []cli.Flag{
+			revocations(),
+			&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
+			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
+		},
+		Action: revoke,
+	}
+}
+
+func revoke(c *cli.Context) error {
+	return keycmd.Revoke(streams(c), keycmd.RevokeOptions{
+		Keys: c.Args().Slice(), SecretFile: os.Getenv("OLLAMA_PROXY_SECRET_FILE"), Revocations: c.String("revocations"),
+		Reason: c.String("reason"), Before: c.String("before"),
+	})
+}
+
+func connectCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "connect",
+		Usage:       "be a local Ollama without keys that forwards to a remote ollama-proxy",
+		ArgsUsage:   "URL",
+		Description: "Example: ollama-proxy connect --key-file ~/.ollama-key https://gpu.example.com\n\nThe key may also be in OLLAMA_PROXY_KEY. The stock ollama command then works as it is.",
+		Flags: []cli.Flag{
+			cmdline.StringFlag("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
+			cmdline.StringFlag("key-file", "", "read the key from `FILE`"),
+			&cli.BoolFlag{Name: "insecure", Usage: "send the key over plain http to another machine"},
+		},
+		Action: runConnect,
+	}
+}
+
+// runConnect is the client's side: an Ollama without keys on this machine.
+func runConnect(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 1, "URL"); err != nil {
+		return err
+	}
+	log, err := server.NewLog(c.App.ErrWriter, "text", "info")
+	if err != nil {
+		return err
+	}
+	remote, err := connect.ParseRemote(c.Args().First(), c.Bool("insecure"))
+	if err != nil {
+		return err
+	}
+	key, exposed, err := connect.ReadKey(c.String("key-file"))
+	if err != nil {
+		return err
+	}
+	if exposed {
+		log.Warn("others than its owner may read the key file: chmod 600 it", "file", c.String("key-file"))
+	}
+	connector, err := connect.New(connect.Options{Remote: remote, Key: key, Log: log})
+	if err != nil {
+		return err
+	}
+	l, err := local.ListenLoopback(c.String("listen"))
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
+	return connect.Serve(untilSignal(c.Context), connector, l, time.Minute)
+}
+
+func topCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "top",
+		Usage:       "show what goes through the local proxy",
+		Description: "Example: ollama-proxy top --metrics-listen 127.0.0.1:9464\n\nOn a terminal it redraws until q or Ctrl-C is pressed; otherwise it prints plain lines.",
+		Flags: []cli.Flag{
+			cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves its status"),
+			cmdline.DurationFlag("interval", 2*time.Second, "look every `DURATION`"),
+			&cli.BoolFlag{Name: "once", Usage: "look once, and print plain lines"},
+		},
+		Action: runTop,
+	}
+}
+
+func runTop(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
+		return err
+	}
+	if d := c.Duration("interval"); d <= 0 {
+		return fmt.Errorf("--interval: %v is not more than 0s", d)
+	}
+	return top.Top(untilSignal(c.Context), top.TopOptions{
+		Address: c.String("metrics-listen"), Interval: c.Duration("interval"), Once: c.Bool("once"), Out: c.App.Writer, In: c.App.Reader,
+	})
+}
+
+func healthcheckCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "healthcheck",
+		Usage:       "exit 0 if the local proxy is ready",
+		Description: "Example: ollama-proxy healthcheck --metrics-listen 127.0.0.1:9464",
+		Flags:       []cli.Flag{cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "`ADDRESS` on which the proxy serves /readyz")},
+		Action:      healthcheck,
+	}
+}
+
+func healthcheck(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
+		return err
+	}
+	return server.CheckReady(c.Context, c.String("metrics-listen"))
+}
+
+func completionCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "completion",
+		Usage:       "print what lets a shell complete commands and flags",
+		ArgsUsage:   "bash|zsh|fish",
+		Description: "Example: ollama-proxy completion bash > /etc/bash_completion.d/ollama-proxy",
+		Action:      completion,
+	}
+}
+
+func completion(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 1, "SHELL"); err != nil {
+		return err
+	}
+	shell := c.Args().First()
+	if !slices.Contains(strings.Split(c.Command.ArgsUsage, "|"), shell) {
+		return errors.New("SHELL is bash, zsh or fish; see ollama-proxy completion --help")
+	}
+	return cmdline.Describe(c, shell)
+}
+
+func manCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "man",
+		Usage:       "print the manual page",
+		Description: "Example: ollama-proxy man | man -l -",
+		Action:      man,
+	}
+}
+
+func man(c *cli.Context) error {
+	if err := cmdline.Arguments(c, 0, ""); err != nil {
+		return err
+	}
+	return cmdline.Describe(c, "man")
 }
 
 func secretFile() cli.Flag {
@@ -247,459 +667,8 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 	return all, nil
 }
 
-func serve(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 0, ""); err != nil {
-		return err
-	}
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGHUP) // first of all: unheeded it would end the process
-	for _, name := range []string{"reload-interval", "first-byte-timeout", "stall-timeout"} {
-		if d := c.Duration(name); d <= 0 {
-			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
-		}
-	}
-	for name, least := range map[string]int{"max-connections": 1, "max-in-flight": 0} {
-		if n := c.Int(name); n < least {
-			return fmt.Errorf("--%s: %d is less than %d", name, n, least)
-		}
-	}
-	for _, name := range []string{"heartbeat", "drain-delay", "shutdown-grace"} {
-		if d := c.Duration(name); d < 0 {
-			return fmt.Errorf("--%s: %v is less than 0s", name, d)
-		}
-	}
-	log, err := server.NewLog(c.App.ErrWriter, c.String("log-format"), c.String("log-level"))
-	if err != nil {
-		return err
-	}
-	maxBody, err := server.ParseSize(c.String("max-body"))
-	if err != nil {
-		return fmt.Errorf("--max-body: %w", err)
-	}
-	public, err := downstream.Listen(c.String("listen"))
-	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
-	}
-	private, err := downstream.Listen(c.String("metrics-listen"))
-	if err != nil {
-		return fmt.Errorf("--metrics-listen: %w", err)
-	}
-	address := "http://" + local.Reachable(public.Addr().String())
-	if c.IsSet("tls-cert") {
-		address = strings.Replace(address, "http", "https", 1)
-	} else if domains := c.StringSlice("acme-domain"); len(domains) > 0 {
-		address = "https://" + domains[0]
-	}
-	hosts, err := local.ParseHosts(c.StringSlice("metrics-host"))
-	if err != nil {
-		return fmt.Errorf("--metrics-host: %w", err)
-	}
-	trusted, err := access.ParseNetworks(c.StringSlice("trusted-proxy"))
-	if err != nil {
-		return fmt.Errorf("--trusted-proxy: %w", err)
-	}
-	certificates, err := certificates(c)
-	if err != nil {
-		return err
-	}
-	cors, err := server.AllowOrigins(c.StringSlice("allow-origin"))
-	if err != nil {
-		return fmt.Errorf("--allow-origin: %w", err)
-	}
-	file, err := upstreamsFile(c)
-	if err != nil {
-		return err
-	}
-	found, upstreams, err := prepare(c, log, address, file)
-	if err != nil {
-		return err
-	}
-	list := found.Revocations(c.String("revocations"))
-	if list != c.String("revocations") { // so that one that comes later is seen
-		f, err := os.OpenFile(list, os.O_RDONLY|os.O_CREATE, 0o644)
-		if err != nil {
-			return fmt.Errorf("there is no list of revoked keys, and none can be made (%w): name a file with --revocations", err)
-		}
-		f.Close()
-	}
-	keys, err := signer.OpenKeyring(c.Context, found, list)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: an empty file is a list, too", err)
-	}
-	if err != nil {
-		return err
-	}
-	m := metrics.New(metrics.Options{
-		Version:          version(),
-		Routes:           api.RouteNames(),
-		RefusalReasons:   handler.RefusalReasons(),
-		UpstreamErrors:   upstream.Errors(),
-		UpstreamChoices:  upstream.Choices(),
-		UpstreamRetries:  upstream.Retries(),
-		InForce:          keys,
-		PerKey:           c.Bool("metrics-per-key"),
-		NativeHistograms: c.Bool("native-histograms"),
-	})
-	reloads := []server.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
-	if certificates != nil {
-		reloads = append(reloads, server.Reload{Name: "certificate", Load: certificates.Reload})
-		m.WatchCertificate(certificates.NotAfter)
-	}
-	proxy := handler.New(handler.Options{
-		Upstreams:        upstreams,
-		UpstreamsChange:  file != nil,
-		Keys:             keys,
-		Recorder:         m,
-		Log:              log,
-		MaxBody:          maxBody,
-		MaxInFlight:      c.Int("max-in-flight"),
-		TrustedProxies:   trusted,
-		AllowCloud:       c.Bool("allow-cloud"),
-		FirstByteTimeout: c.Duration("first-byte-timeout"),
-		StallTimeout:     c.Duration("stall-timeout"),
-		Heartbeat:        c.Duration("heartbeat"),
-	})
-	if file != nil {
-		reloads = append(reloads, server.Reload{Name: "upstreams", Load: proxy.ReloadUpstreams(file)})
-	}
-	server := &server.Server{
-		Proxy:          proxy,
-		Metrics:        m.Handler(),
-		MetricsHosts:   hosts,
-		Totals:         func() status.Totals { return status.Totals(m.Totals()) },
-		InForce:        keys,
-		Version:        version(),
-		Certificates:   certificates,
-		CORS:           cors,
-		Reloads:        reloads,
-		ReloadInterval: c.Duration("reload-interval"),
-		ReloadNow:      again,
-		MaxConnections: c.Int("max-connections"),
-		DrainDelay:     c.Duration("drain-delay"),
-		Grace:          c.Duration("shutdown-grace"),
-	}
-	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())
-	if certificates == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
-		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or --acme-domain, or put TLS in front")
-	}
-	return server.Serve(untilSignal(c.Context), public, private)
-}
-
-// certificates are nil where TLS is not asked for.
-func certificates(c *cli.Context) (certs.Certificates, error) {
-	certFile, keyFile, domains := c.String("tls-cert"), c.String("tls-key"), c.StringSlice("acme-domain")
-	files := certFile != "" || keyFile != ""
-	switch {
-	case len(domains) == 0 && (c.IsSet("acme-cache") || c.IsSet("acme-directory")):
-		return nil, errors.New("--acme-cache and --acme-directory need --acme-domain")
-	case len(domains) == 0 && !files:
-		return nil, nil
-	case len(domains) > 0 && files:
-		return nil, errors.New("--acme-domain and --tls-cert are both set: which of the two?")
-	case len(domains) > 0:
-		return certs.NewACME(certs.ACMEOptions{Domains: domains, Directory: c.String("acme-directory"), Cache: c.String("acme-cache")})
-	case certFile == "" || keyFile == "":
-		return nil, errors.New("--tls-cert and --tls-key go together")
-	}
-	return certs.LoadCertificate(certFile, keyFile)
-}
-
-// upstreamsFile lists the Ollamas; nil: --upstream does.
-func upstreamsFile(c *cli.Context) (*upstream.File, error) {
-	path := c.String("upstreams-file")
-	if path == "" || c.Bool("demo") {
-		return nil, nil
-	}
-	// OLLAMA_HOST may be there for other programs.
-	if c.IsSet("upstream") && !slices.Equal(c.StringSlice("upstream"), []string{os.Getenv("OLLAMA_HOST")}) {
-		return nil, errors.New("--upstream and --upstreams-file are both set: which of the two?")
-	}
-	return upstream.NewFile(path), nil
-}
-
-// prepare finds the secrets and Ollama. Who has no secret yet, or asks for a
-// demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.File) (found signer.Found, ollamas []upstream.Upstream, err error) {
-	if c.Bool("demo") {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return found, nil, err
-		}
-		go http.Serve(l, standin.New(standin.Options{Pace: 40 * time.Millisecond}))
-		if ollamas, err = upstream.Parse([]string{l.Addr().String()}); err != nil {
-			return found, nil, err
-		}
-		s, _ := signer.NewSecret()
-		return signer.Found{Secrets: []signer.Secret{s}}, ollamas, greet(c, s, address,
-			"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
-	}
-	if file != nil {
-		ollamas, err = file.Load()
-	} else if ollamas, err = upstream.Parse(c.StringSlice("upstream")); err != nil {
-		err = fmt.Errorf("--upstream: %w", err)
-	}
-	if err != nil {
-		return found, nil, err
-	}
-	found, err = signer.FindSecrets(c.String("secret-file"))
-	if errors.Is(err, signer.ErrNoSecret) {
-		if found, err = signer.MakeDefaultSecret(); err != nil {
-			// So it is in a container, where nothing would keep it either.
-			err = fmt.Errorf("there is no secret, and none can be made (%w): name a file with --secret-file", err)
-		} else {
-			err = greet(c, found.Secrets[0], address, "Made a new secret: "+found.Path+"\nWhoever has it can make keys: back it up, and show it to nobody.")
-		}
-	}
-	if found.Exposed {
-		log.Warn("others than its owner may read the secret file: chmod 600 it", "file", found.Path)
-	}
-	return found, ollamas, err
-}
-
-// greet prints a first key and how to try it.
-func greet(c *cli.Context, s signer.Secret, address, about string) error {
-	key, err := signer.Mint(s, false)
-	if err != nil {
-		return err
-	}
-	try := fmt.Sprintf("curl %s/v1/models -H 'Authorization: Bearer %s'", address, key)
-	if c.Bool("demo") {
-		try = fmt.Sprintf("curl -N %s/v1/chat/completions -H 'Authorization: Bearer %s' -d '%s'", address, key,
-			`{"model": "llama3.2", "stream": true, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}`)
-	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s\n\nA first key:\n\n    %s\n\nTry it:\n\n    %s\n\n", about, key, try)
-	return err
-}
-
-func mint(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 0, ""); err != nil {
-		return err
-	}
-	n := c.Int("count")
-	if n < 1 || n > 1_000_000 {
-		return fmt.Errorf("--count: %d is not from 1 to 1000000", n)
-	}
-	found, err := signer.FindSecrets(c.String("secret-file"))
-	if err != nil {
-		return err
-	}
-	narrowed, err := caveats(c)
-	if err != nil {
-		return err
-	}
-	out := bufio.NewWriter(c.App.Writer)
-	for range n {
-		key, err := signer.Mint(found.Secrets[0], c.Bool("admin"), narrowed...)
-		if err != nil {
-			return err
-		}
-		if err := printKey(out, c.Bool("json"), key); err != nil {
-			return err
-		}
-	}
-	return out.Flush()
-}
-
-func secret(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 0, ""); err != nil {
-		return err
-	}
-	path := c.String("out")
-	switch {
-	case path != "":
-		_, err := signer.CreateSecretFile(path)
-		if c.Bool("if-missing") && errors.Is(err, fs.ErrExist) {
-			_, _, err = signer.ReadSecrets(path) // what is no secret does not do
-			return err
-		}
-		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%w: it stays as it is, and --if-missing is content with it", err)
-		}
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(c.App.ErrWriter, "Made a new secret:", path)
-		return nil
-	case c.Bool("if-missing"):
-		return errors.New("--if-missing is of use with --out only")
-	}
-	_, text := signer.NewSecret()
-	_, err := fmt.Fprintln(c.App.Writer, text)
-	return err
-}
-
-// inspect tells what a key says and, where a secret is at hand, whether it is
-// true.
-func inspect(c *cli.Context) error {
-	key, err := keyArgument(c)
-	if err != nil {
-		return err
-	}
-	found, err := signer.FindSecrets(c.String("secret-file"))
-	if err != nil && !errors.Is(err, signer.ErrNoSecret) {
-		return err
-	}
-	claims, err := signer.Inspect(key)
-	if err != nil {
-		return err
-	}
-	verdict, refused := "not checked: there is no secret at hand", error(nil)
-	if len(found.Secrets) > 0 {
-		keys, err := signer.OpenKeyring(c.Context, found, found.Revocations(c.String("revocations")))
-		if errors.Is(err, fs.ErrNotExist) && !c.IsSet("revocations") {
-			keys, err = signer.OpenKeyring(c.Context, found, "") // serve has not made one yet
-		}
-		if err != nil {
-			return err
-		}
-		verdict = "valid"
-		if _, refused = keys.Verify(key, time.Now()); refused != nil {
-			verdict = "refused: " + refused.Error()
-		}
-	}
-	if c.Bool("json") {
-		report := claims.Report()
-		report["verdict"] = verdict
-		return errors.Join(json.NewEncoder(c.App.Writer).Encode(report), refused)
-	}
-	for _, line := range append(claims.Words(), "verdict: "+verdict) {
-		if _, err := fmt.Fprintln(c.App.Writer, line); err != nil {
-			return err
-		}
-	}
-	return refused
-}
-
-func restrict(c *cli.Context) error {
-	key, err := keyArgument(c)
-	if err != nil {
-		return err
-	}
-	more, err := caveats(c)
-	if err != nil {
-		return err
-	}
-	if len(more) == 0 {
-		return errors.New("no restriction given: name one, such as --models llama3.2; see ollama-proxy restrict --help")
-	}
-	narrower, err := signer.Restrict(key, more...)
-	if err != nil {
-		return err
-	}
-	if held, err := signer.Inspect(key); err == nil && c.IsSet("label") && held.Limits.Label() != "" {
-		fmt.Fprintf(c.App.ErrWriter, "--label: the key stays %q: of several labels the first counts\n", held.Limits.Label())
-	}
-	return printKey(c.App.Writer, c.Bool("json"), narrower)
-}
-
-// revoke appends to the list of revoked keys.
-func revoke(c *cli.Context) error {
-	found, _ := signer.FindSecrets(os.Getenv("OLLAMA_PROXY_SECRET_FILE"))
-	path := found.Revocations(c.String("revocations"))
-	if path == "" {
-		return errors.New("name the list with --revocations FILE")
-	}
-	var before time.Time
-	switch text := c.String("before"); text {
-	case "":
-		if c.Args().Len() == 0 {
-			return errors.New("no KEY or UUID given; see ollama-proxy revoke --help")
-		}
-	case "now":
-		before = time.Now()
-	default:
-		var err error
-		if before, err = time.Parse(time.RFC3339, text); err != nil {
-			return fmt.Errorf("--before: %q is not a time such as 2027-01-31T12:00:00Z, nor now", text)
-		}
-	}
-	ids, err := idArguments(c)
-	if err != nil {
-		return err
-	}
-	added, err := signer.AppendRevocations(path, ids, c.String("reason"), before)
-	if err != nil {
-		return err
-	}
-	if added == 0 {
-		fmt.Fprintf(c.App.ErrWriter, "%s has it already: nothing was added\n", path)
-		return nil
-	}
-	whose := ""
-	if !c.IsSet("revocations") {
-		whose = ", the list of a serve without --secret-file and --revocations"
-	}
-	fmt.Fprintf(c.App.ErrWriter, "%d added to %s%s\n", added, path, whose)
-	return nil
-}
-
-// runConnect is the client's side: an Ollama without keys on this machine.
-func runConnect(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 1, "URL"); err != nil {
-		return err
-	}
-	log, err := server.NewLog(c.App.ErrWriter, "text", "info")
-	if err != nil {
-		return err
-	}
-	remote, err := connect.ParseRemote(c.Args().First(), c.Bool("insecure"))
-	if err != nil {
-		return err
-	}
-	key, exposed, err := connect.ReadKey(c.String("key-file"))
-	if err != nil {
-		return err
-	}
-	if exposed {
-		log.Warn("others than its owner may read the key file: chmod 600 it", "file", c.String("key-file"))
-	}
-	connector, err := connect.New(connect.Options{Remote: remote, Key: key, Log: log})
-	if err != nil {
-		return err
-	}
-	l, err := local.ListenLoopback(c.String("listen"))
-	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
-	}
-	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
-	return connect.Serve(untilSignal(c.Context), connector, l, time.Minute)
-}
-
-func runTop(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 0, ""); err != nil {
-		return err
-	}
-	if d := c.Duration("interval"); d <= 0 {
-		return fmt.Errorf("--interval: %v is not more than 0s", d)
-	}
-	return top.Top(untilSignal(c.Context), top.TopOptions{
-		Address: c.String("metrics-listen"), Interval: c.Duration("interval"), Once: c.Bool("once"), Out: c.App.Writer, In: c.App.Reader,
-	})
-}
-
-func healthcheck(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 0, ""); err != nil {
-		return err
-	}
-	return server.CheckReady(c.Context, c.String("metrics-listen"))
-}
-
-func completion(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 1, "SHELL"); err != nil {
-		return err
-	}
-	shell := c.Args().First()
-	if !slices.Contains(strings.Split(c.Command.ArgsUsage, "|"), shell) {
-		return errors.New("SHELL is bash, zsh or fish; see ollama-proxy completion --help")
-	}
-	return cmdline.Describe(c, shell)
-}
-
-func man(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 0, ""); err != nil {
-		return err
-	}
-	return cmdline.Describe(c, "man")
+func streams(c *cli.Context) keycmd.Streams {
+	return keycmd.Streams{In: c.App.Reader, Out: c.App.Writer, Err: c.App.ErrWriter}
 }
 
 // untilSignal gives a context that ends with the first signal to stop. A second
@@ -716,62 +685,6 @@ func untilSignal(ctx context.Context) context.Context {
 		os.Exit(1)
 	}()
 	return ctx
-}
-
-// idArguments are the UUIDs of the keys given as arguments, or with "-" on
-// standard input.
-func idArguments(c *cli.Context) (ids []uuid.UUID, err error) {
-	words := c.Args().Slice()
-	if len(words) == 1 && words[0] == "-" {
-		text, err := io.ReadAll(io.LimitReader(c.App.Reader, 1<<20))
-		if err != nil {
-			return nil, err
-		}
-		if words = strings.Fields(string(text)); len(words) == 0 {
-			return nil, errors.New("no KEY or UUID on standard input")
-		}
-	}
-	for i, word := range words {
-		if strings.HasPrefix(word, "-") {
-			return nil, fmt.Errorf("%s comes too late: flags go before the keys", word)
-		}
-		id, err := signer.ParseID(word)
-		if err != nil {
-			return nil, fmt.Errorf("key %d of %d: %w", i+1, len(words), err)
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
-}
-
-// keyArgument is the key given as the argument, or with "-" on standard input,
-// where the process list does not show it.
-func keyArgument(c *cli.Context) (string, error) {
-	if err := cmdline.Arguments(c, 1, "KEY"); err != nil {
-		return "", err
-	}
-	if key := c.Args().First(); key != "-" {
-		return key, nil
-	}
-	line, err := bufio.NewReader(io.LimitReader(c.App.Reader, 1<<16)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return strings.TrimSpace(line), nil
-}
-
-func printKey(w io.Writer, asJSON bool, key string) error {
-	if !asJSON {
-		_, err := fmt.Fprintln(w, key)
-		return err
-	}
-	claims, err := signer.Inspect(key)
-	if err != nil {
-		return err
-	}
-	report := claims.Report()
-	report["key"] = key
-	return json.NewEncoder(w).Encode(report)
 }
 
 // version is what the build was told with -X main.release, or else what Go

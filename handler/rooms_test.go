@@ -25,6 +25,7 @@ var rooms = map[string][]string{
 	"top":        {"local", "status"},
 	"connect":    {"api", "downstream", "local", "signer", "socket"},
 	"server":     {"", "certs", "downstream", "local", "status"},
+	"keycmd":     {"signer"},
 	"standin":    {},
 
 	// These are for tests.

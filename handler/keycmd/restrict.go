@@ -1,0 +1,37 @@
+package keycmd
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ollama-proxy/ollama-proxy/signer"
+)
+
+// RestrictOptions say which key to narrow, and by what.
+type RestrictOptions struct {
+	Key     string // or "-": it is on standard input
+	Caveats []signer.Caveat
+	JSON    bool
+}
+
+// Restrict prints a narrower key. It needs no secret. If no caveat is given, or the
+// key has not the shape of one, it returns an error.
+func Restrict(s Streams, o RestrictOptions) error {
+	key, err := s.readKey(o.Key)
+	if err != nil {
+		return err
+	}
+	if len(o.Caveats) == 0 {
+		return errors.New("no restriction given: name one, such as --models llama3.2; see ollama-proxy restrict --help")
+	}
+	narrower, err := signer.Restrict(key, o.Caveats...)
+	if err != nil {
+		return err
+	}
+	labels := slices.ContainsFunc(o.Caveats, func(c signer.Caveat) bool { return c.Name == "label" })
+	if held, err := signer.Inspect(key); err == nil && labels && held.Limits.Label() != "" {
+		fmt.Fprintf(s.Err, "--label: the key stays %q: of several labels the first counts\n", held.Limits.Label())
+	}
+	return printKey(s.Out, o.JSON, narrower)
+}
