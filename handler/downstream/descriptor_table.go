@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"log/slog"
+	"sync"
 )
 
 // The kernel's table of a process's descriptors begins with 64 places and grows
@@ -23,6 +24,9 @@ const (
 	MaxTable = 1 << 20
 )
 
+// growing is held while the highest descriptor is open: a second one may not be.
+var growing sync.Mutex
+
 // GrowDescriptorTable makes the process's table of descriptors large enough for
 // so many, or for as many as it may open. It returns when that is done. A table
 // that does not grow is none the worse than before, so that goes to the debug log.
@@ -31,6 +35,8 @@ func GrowDescriptorTable(most int, log *slog.Logger) {
 	if most <= 0 {
 		return
 	}
+	growing.Lock()
+	defer growing.Unlock()
 	if err := openDescriptor(most - 1); err != nil {
 		log.Debug("the table of descriptors cannot be grown beforehand", "descriptors", most, "error", err)
 	}

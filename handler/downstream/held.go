@@ -51,11 +51,6 @@ const (
 	// together, after a restart, would crowd each other out.
 	firstStreams = 100 * time.Millisecond
 
-	// drainTime is how long a client of HTTP/2 has to take in the answers to the
-	// requests that it has sent, before its connection is closed to make room: 250 ms.
-	// Meanwhile nothing more is read from it. Whoever is refused is told so.
-	drainTime = 250 * time.Millisecond
-
 	// headFactor is how many times as much memory as bytes a head takes: 15 for
 	// short headers in HTTP/1.1, up to 50 for indexed fields in HTTP/2, which
 	// secureCost and streamsCost account for in part.
@@ -81,8 +76,7 @@ type held struct {
 
 	class int           // of its sum, see classOf
 	since time.Time     // when it has come into the class
-	rank  *list.Element // in the class; nil: it holds no more than its share, or drains
-	drain *time.Timer   // closes the connection; nil: it does not drain
+	rank  *list.Element // in the class; nil: it holds no more than its share
 }
 
 func (h *held) sum() int64 { return h.cost + h.read*headFactor + h.streams + h.writes }
@@ -111,61 +105,25 @@ func (s *Listener) charge(c *Conn, known bool, change func(*held)) {
 	}
 	before := c.held.sum()
 	change(&c.held)
-	more := c.held.sum() - before
-	s.held += more
-	if c.held.drain != nil {
-		s.draining += more
-	}
+	s.held += c.held.sum() - before
 	s.rank(c)
 	s.makeRoom()
 }
 
-// makeRoom drains or closes connections while all together hold too much, with the
-// lock held. Those that hold the most for the longest make way: the measure is the
-// time, times the square of what they hold. So neither many that hold little, nor
-// few that come anew all the time, all at once even, can keep out a client that
-// needs a moment to show its key.
+// makeRoom closes connections while all together hold too much, with the lock held.
+// Those that hold the most for the longest make way: the measure is the time, times
+// the square of what they hold. So neither many that hold little, nor few that come
+// anew all the time, all at once even, can keep out a client that needs a moment to
+// show its key.
 func (s *Listener) makeRoom() {
-	for s.held-s.draining > maxHeld {
+	for s.held > maxHeld {
 		greediest := s.greediest()
 		if greediest == nil {
 			return
 		}
-		if greediest.held.streams > 0 {
-			s.drain(greediest)
-		} else {
-			s.evict(greediest)
-		}
+		s.evict(greediest)
 		s.tellOfHolders()
 	}
-}
-
-// drain reads no more from a connection of HTTP/2 until its requests have been
-// answered, and closes it if that takes longer than drainTime; with the lock held.
-func (s *Listener) drain(c *Conn) {
-	s.draining += c.held.sum()
-	var timer *time.Timer
-	timer = time.AfterFunc(cmp.Or(s.drainTime, drainTime), func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if c.held.drain == timer {
-			s.evict(c)
-		}
-	})
-	c.held.drain = timer
-	s.rank(c)
-}
-
-// endDrain reads on from a connection, with the lock held.
-func (s *Listener) endDrain(c *Conn) {
-	if c.held.drain == nil {
-		return
-	}
-	c.held.drain.Stop()
-	c.held.drain = nil
-	s.draining -= c.held.sum()
-	s.rank(c)
-	s.freed.Broadcast()
 }
 
 // evict closes a connection to make room for others, with the lock held. What it
@@ -178,13 +136,13 @@ func (s *Listener) evict(c *Conn) {
 	s.freed.Broadcast() // it may be waiting itself
 }
 
-// awaitRoom has a connection wait before it reads on while it drains, and, if it
-// holds more than its share, while those that make way still hold what they held: it
-// takes them a moment to end.
+// awaitRoom has a connection that holds more than its share wait before it reads
+// on, while those that have made way still hold what they held: it takes them a
+// moment to end.
 func (s *Listener) awaitRoom(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c.held.drain != nil || c.held.rank != nil && s.ending+s.draining > 0 && s.held+s.ending > maxHeld {
+	for c.held.rank != nil && s.ending > 0 && s.held+s.ending > maxHeld {
 		s.freed.Wait()
 	}
 }
@@ -201,7 +159,7 @@ func (s *Listener) ended(c *Conn) {
 // rank puts the connection into its class, with the lock held.
 func (s *Listener) rank(c *Conn) {
 	class := 0
-	if c.place != nil && c.held.drain == nil {
+	if c.place != nil {
 		class = s.classOf(c.held.sum())
 	}
 	if class == c.held.class {
@@ -241,7 +199,6 @@ func (s *Listener) greediest() (found *Conn) {
 // forgive takes off what a connection holds, since it has shown a valid key, with
 // the lock held.
 func (s *Listener) forgive(c *Conn) {
-	s.endDrain(c)
 	s.held -= c.held.sum()
 	c.held.cost, c.held.read, c.held.streams, c.held.writes = 0, 0, 0, 0
 	s.rank(c)
@@ -346,16 +303,7 @@ func ConnState(conn net.Conn, state http.ConnState) {
 		if c.writing.Load() == 0 { // otherwise answers may queue up in net/http
 			c.letGo()
 		}
-		c.drained()
 	}
-}
-
-// drained says that all requests that had come have been answered.
-func (c *Conn) drained() {
-	c.home.mu.Lock()
-	defer c.home.mu.Unlock()
-	c.home.endDrain(c)
-	c.home.makeRoom()
 }
 
 // chargeStreams counts all streams that the client may have, if it has any. It may

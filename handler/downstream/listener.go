@@ -34,13 +34,12 @@ type Listener struct {
 	refused         time.Time // when it last said that too many carry requests
 
 	held          int64 // what all of them hold without a valid key, see charge
-	draining      int64 // what of it those hold that drain
 	ending        int64 // what those held that have been closed for it, and have not ended
 	freed         sync.Cond
 	ranks         ranks
 	toldOfHolders time.Time
 
-	firstStreams, drainTime time.Duration // 0: the constants
+	firstStreams time.Duration // 0: the constant
 }
 
 // ClientOptions say how a listener treats clients.
@@ -50,14 +49,14 @@ type ClientOptions struct {
 	Secure      bool          // they speak TLS
 	Log         *slog.Logger
 
-	FirstStreams, DrainTime time.Duration // 0: the constants
+	FirstStreams time.Duration // 0: the constant
 }
 
 // NewClients makes a listener one of clients.
 func NewClients(l net.Listener, o ClientOptions) *Listener {
 	c := &Listener{
 		Listener: l, Max: o.Connections, maxBusy: o.Connections - min(o.Connections/8, maxSpare),
-		stalled: o.Stalled, secure: o.Secure, log: o.Log, firstStreams: o.FirstStreams, drainTime: o.DrainTime,
+		stalled: o.Stalled, secure: o.Secure, log: o.Log, firstStreams: o.FirstStreams,
 	}
 	c.freed.L = &c.mu
 	return c
