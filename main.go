@@ -112,6 +112,7 @@ func serveCommand() *cli.Command {
 			&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
 			cmdline.DurationFlag("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),
 			cmdline.DurationFlag("heartbeat", 0, "tell clients who wait for a stream of events every `DURATION` that it comes, so that a tunnel does not give up (0: never)"),
+			cmdline.DurationFlag("idle-timeout", 2*time.Minute, "keep a client's connection for `DURATION` after its last request; longer than a load balancer in front keeps it"),
 			cmdline.DurationFlag("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for `DURATION`"),
 			cmdline.DurationFlag("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),
 			cmdline.DurationFlag("shutdown-grace", time.Minute, "let running requests finish for `DURATION` after SIGTERM"),
@@ -158,7 +159,7 @@ func serve(c *cli.Context) error {
 
 // checkServe refuses numbers and durations that are out of bounds.
 func checkServe(c *cli.Context) error {
-	for _, name := range []string{"reload-interval", "first-byte-timeout", "stall-timeout"} {
+	for _, name := range []string{"reload-interval", "first-byte-timeout", "idle-timeout", "stall-timeout"} {
 		if d := c.Duration(name); d <= 0 {
 			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
 		}
@@ -237,6 +238,7 @@ func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Serv
 		Reloads:        reloads,
 		ReloadInterval: c.Duration("reload-interval"),
 		MaxConnections: c.Int("max-connections"),
+		IdleTimeout:    c.Duration("idle-timeout"),
 		DrainDelay:     c.Duration("drain-delay"),
 		Grace:          c.Duration("shutdown-grace"),
 	}, nil

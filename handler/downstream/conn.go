@@ -28,7 +28,8 @@ type Conn struct {
 	writing atomic.Int32 // writes under way, while it is not known
 	simple  bool         // plainServer serves it
 	held    held
-	ending  int64 // what it held when it was closed for that
+	idle    idleTimer // over TLS
+	ending  int64     // what it held when it was closed for that
 
 	id        uint64       // among hangups
 	departure *reqctx.Conn // nil if net/http learns of it

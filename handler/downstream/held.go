@@ -40,20 +40,28 @@ const (
 	MaxStreams = 100
 
 	// streamCost is what one takes at most, headers apart: 20 KiB, stacks and
-	// buffers. Not all of them come to a handler of ours, so they are not counted
-	// one by one: a client has one, or all that it may have.
-	streamCost  = 20 << 10
-	streamsCost = MaxStreams * streamCost
+	// buffers.
+	streamCost = 20 << 10
+
+	// maxRequests is how many requests of a client of HTTP/2 are read, without a
+	// valid key among them, before all of them have been answered: 16. When a request
+	// has been answered for good does not show, but when none is left does.
+	maxRequests = 16
 
 	// firstStreams is how long a client of HTTP/2 may have streams before it is
-	// taken to have all that it may. A valid key comes to its handler at once; if
-	// streamsCost were counted before that, a few dozen clients that come back
-	// together, after a restart, would crowd each other out.
+	// taken to have all that it may: not all of them come to a handler of ours. A
+	// valid key comes to its handler at once; if all streams were counted before that,
+	// a few dozen clients that come back together, after a restart, would crowd each
+	// other out.
 	firstStreams = 100 * time.Millisecond
+
+	// drainTime is how long they may take instead, once maxRequests have been read
+	// and nothing more is: 250 ms.
+	drainTime = 250 * time.Millisecond
 
 	// headFactor is how many times as much memory as bytes a head takes: 15 for
 	// short headers in HTTP/1.1, up to 50 for indexed fields in HTTP/2, which
-	// secureCost and streamsCost account for in part.
+	// secureCost and streamCost account for in part.
 	headFactor = 32
 
 	// smallHead is how much of a head is not counted where the connection has
@@ -69,17 +77,22 @@ const (
 // held is what a connection holds in memory without a valid key. Its fields are
 // guarded by the lock of clients.
 type held struct {
-	cost    int64 // of the connection itself
-	read    int64 // bytes of heads that are not complete, or not yet answered
-	streams int64 // cost of the streams
-	writes  int64 // cost of the answers on their way
+	cost   int64 // of the connection itself
+	read   int64 // bytes of heads that are not complete, or not yet answered
+	writes int64 // cost of the answers on their way
+
+	streams  int64 // over HTTP/2, how many it has at most
+	requests int64 // how many have been refused since it had none
 
 	class int           // of its sum, see classOf
 	since time.Time     // when it has come into the class
 	rank  *list.Element // in the class; nil: it holds no more than its share
+
+	drains bool        // nothing more is read until no stream is left
+	late   *time.Timer // then it is taken to have all streams that it may
 }
 
-func (h *held) sum() int64 { return h.cost + h.read*headFactor + h.streams + h.writes }
+func (h *held) sum() int64 { return h.cost + h.read*headFactor + h.streams*streamCost + h.writes }
 
 // ranks are the connections that hold more than their share, by how much: each
 // class is of twice the size of the one before, and has those first that have been
@@ -136,13 +149,13 @@ func (s *Listener) evict(c *Conn) {
 	s.freed.Broadcast() // it may be waiting itself
 }
 
-// awaitRoom has a connection that holds more than its share wait before it reads
-// on, while those that have made way still hold what they held: it takes them a
-// moment to end.
+// awaitRoom has a connection wait before it reads on while it drains, and, if it
+// holds more than its share, while those that have made way still hold what they
+// held: it takes them a moment to end.
 func (s *Listener) awaitRoom(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c.held.rank != nil && s.ending > 0 && s.held+s.ending > maxHeld {
+	for c.held.drains || c.held.rank != nil && s.ending > 0 && s.held+s.ending > maxHeld {
 		s.freed.Wait()
 	}
 }
@@ -200,7 +213,8 @@ func (s *Listener) greediest() (found *Conn) {
 // the lock held.
 func (s *Listener) forgive(c *Conn) {
 	s.held -= c.held.sum()
-	c.held.cost, c.held.read, c.held.streams, c.held.writes = 0, 0, 0, 0
+	c.held.cost, c.held.read, c.held.writes = 0, 0, 0
+	s.endStreams(c)
 	s.rank(c)
 }
 
@@ -282,8 +296,9 @@ func (c *Conn) fallBack() {
 	c.home.charge(c, false, func(h *held) { h.cost = fallbackCost })
 }
 
-// ConnState learns from net/http when a connection of HTTP/2 has streams, and when
-// requests have been answered.
+// ConnState learns from net/http when a connection over TLS has streams, when its
+// requests have been answered, and when it is idle: it is for the ConnState of a server
+// whose IdleTimeout is negative.
 func ConnState(conn net.Conn, state http.ConnState) {
 	secure, ok := conn.(*tls.Conn)
 	if !ok {
@@ -293,27 +308,65 @@ func ConnState(conn net.Conn, state http.ConnState) {
 	if !ok {
 		return
 	}
+	c.idle.note(state, secure, c.home.idleTimeout)
 	switch {
 	case c.known.Load():
 	case state == http.StateActive && secure.ConnectionState().NegotiatedProtocol == "h2":
-		c.home.charge(c, false, func(h *held) { h.streams = streamCost })
-		time.AfterFunc(cmp.Or(c.home.firstStreams, firstStreams), c.chargeStreams)
+		c.beginStreams()
 	case state == http.StateIdle:
-		c.home.charge(c, false, func(h *held) { h.streams = 0 })
+		c.home.charge(c, false, func(*held) { c.home.endStreams(c) })
 		if c.writing.Load() == 0 { // otherwise answers may queue up in net/http
 			c.letGo()
 		}
 	}
 }
 
-// chargeStreams counts all streams that the client may have, if it has any. It may
-// be called more than once, and too late.
-func (c *Conn) chargeStreams() {
+// beginStreams says that a client of HTTP/2 has streams.
+func (c *Conn) beginStreams() {
 	c.home.charge(c, false, func(h *held) {
-		if h.streams > 0 {
-			h.streams = streamsCost
+		h.streams = 1
+		var late *time.Timer
+		late = time.AfterFunc(cmp.Or(c.home.firstStreams, firstStreams), func() {
+			c.home.charge(c, false, func(h *held) {
+				if h.late == late {
+					c.home.endDrain(c)
+					h.streams = MaxStreams
+				}
+			})
+		})
+		h.late = late
+	})
+}
+
+// countRefused says that a request over HTTP/2 has been refused. Its answer may be in
+// memory for long, and of those that are read before the connection drains, too.
+func (c *Conn) countRefused() {
+	c.home.charge(c, false, func(h *held) {
+		h.requests = min(h.requests+1, MaxStreams)
+		h.streams = max(h.streams, h.requests, maxRequests)
+		if h.requests == maxRequests && h.streams < MaxStreams && h.late != nil {
+			h.drains = true
+			h.late.Reset(cmp.Or(c.home.drainTime, drainTime))
 		}
 	})
+}
+
+// endStreams says that a client of HTTP/2 has no stream left, with the lock held.
+func (s *Listener) endStreams(c *Conn) {
+	if c.held.late != nil {
+		c.held.late.Stop()
+		c.held.late = nil
+	}
+	c.held.streams, c.held.requests = 0, 0
+	s.endDrain(c)
+}
+
+// endDrain reads on from a connection, with the lock held.
+func (s *Listener) endDrain(c *Conn) {
+	if c.held.drains {
+		c.held.drains = false
+		s.freed.Broadcast()
+	}
 }
 
 // DropRequests lets go of each request once it is answered. Left to itself
@@ -325,7 +378,7 @@ func DropRequests(next http.Handler) http.Handler {
 		if r.ProtoMajor == 2 {
 			r.Body.Close() // what has come of it
 			if c != nil && !c.known.Load() {
-				c.chargeStreams() // it has been refused, and the answer may stay
+				c.countRefused()
 			}
 		}
 		r.URL, r.Header, r.Trailer, r.Host, r.RequestURI = nil, nil, nil, "", ""

@@ -26,6 +26,13 @@ func (s *Listener) join() *Conn {
 	return c
 }
 
+// streams returns how many it counts as having.
+func (c *Conn) streams() int64 {
+	c.home.mu.Lock()
+	defer c.home.mu.Unlock()
+	return c.held.streams
+}
+
 // isThere reports whether a connection has not had to make way.
 func (c *Conn) isThere() bool { return c.place != nil }
 
@@ -117,61 +124,77 @@ func TestReadingWaitsForThoseWhoEnd(t *testing.T) {
 	})
 }
 
-// TestRequestsAreAnsweredFirst where a client of HTTP/2 has to make way: nothing more
-// is read from it until then, and it is closed if that takes too long.
+// TestRequestsAreAnsweredFirst: once many have come over HTTP/2, none with a valid key,
+// no more are read until no stream is left; but not for ever.
 func TestRequestsAreAnsweredFirst(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]struct {
-		end   func(*Conn)
-		there bool
+		end  func(*Conn)
+		left int64 // streams
 	}{
-		"answered":        {func(c *Conn) { c.home.charge(c, false, func(h *held) { h.streams = 0 }); c.drained() }, true},
-		"a valid key":     {func(c *Conn) { c.Enter() }, true},
-		"never answered":  {func(*Conn) { time.Sleep(drainTime) }, false},
-		"the client left": {func(c *Conn) { c.Close() }, false},
+		"answered":        {func(c *Conn) { c.home.charge(c, false, func(*held) { c.home.endStreams(c) }) }, 0},
+		"a valid key":     {func(c *Conn) { c.Enter() }, 0},
+		"never answered":  {func(*Conn) { time.Sleep(drainTime) }, MaxStreams},
+		"the client left": {func(c *Conn) { c.Close() }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newHolders(100)
-				large := s.join()
-				large.charge(maxHeld - streamsCost)
-				time.Sleep(time.Second)
-				next := s.join()
-				next.charge(2 * streamsCost)
-				if !large.isThere() || !next.isThere() {
-					t.Fatal("it is closed at once")
+				c := s.join()
+				c.beginStreams()
+				for i := range maxRequests {
+					c.count(1)
+					c.countRefused()
+					if got := c.streams(); got != maxRequests {
+						t.Fatalf("after %d requests it has %d streams", i+1, got)
+					}
 				}
+				time.Sleep(firstStreams)
 				read := make(chan bool)
-				go func() { large.count(1); close(read) }()
+				go func() { c.count(1); close(read) }()
 				synctest.Wait()
 				select {
 				case <-read:
-					t.Error("more is read from it")
+					t.Error("more is read before they are answered")
 				default:
 				}
-				way.end(large)
-				if way.there {
-					<-read
-				}
-				synctest.Wait()
-				if large.isThere() != way.there || !next.isThere() {
-					t.Errorf("it is there: %t, and the other one: %t", large.isThere(), next.isThere())
-				}
-				large.Close()
-				next.Close()
+				way.end(c)
 				<-read
-				if s.held != 0 || s.draining != 0 || s.ending != 0 {
-					t.Errorf("left are %d bytes, %d of those that drain, %d of those that end", s.held, s.draining, s.ending)
+				if got := c.streams(); got != way.left {
+					t.Errorf("it has %d streams, not %d", got, way.left)
+				}
+				c.Close()
+				time.Sleep(time.Minute)
+				if s.held != 0 || c.streams() != 0 {
+					t.Errorf("left are %d bytes, and %d streams", s.held, c.streams())
 				}
 			})
 		})
 	}
 }
 
-// charge has streams that hold so much.
-func (c *Conn) charge(bytes int64) {
-	c.home.charge(c, false, func(h *held) { h.streams = bytes })
+// TestStreamsThatComeToNoHandler count after a moment: a client may have all that it
+// may have.
+func TestStreamsThatComeToNoHandler(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newHolders(100).join()
+		c.beginStreams()
+		c.home.charge(c, false, func(*held) { c.home.endStreams(c) })
+		time.Sleep(firstStreams)
+		c.beginStreams()
+		time.Sleep(firstStreams - 1)
+		if got := c.streams(); got != 1 {
+			t.Errorf("at first it has %d streams", got)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if got := c.streams(); got != MaxStreams {
+			t.Errorf("later it has %d streams", got)
+		}
+		c.Close()
+	})
 }
 
 // TestWhatIsHeldIsGivenBack, in each of the ways in which that comes about.

@@ -11,7 +11,8 @@ const HeaderTimeout = 10 * time.Second
 // take to read why it is refused.
 const strangersTimeout = 10 * time.Second
 
-// IdleTimeout is how long a connection may wait for its next request.
+// IdleTimeout is how long a connection may wait for its next request where nobody
+// says otherwise: 2 minutes.
 const IdleTimeout = 2 * time.Minute
 
 // MaxHeaderBytes bounds a request's head: 64 KiB.

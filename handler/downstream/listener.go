@@ -1,6 +1,7 @@
 package downstream
 
 import (
+	"cmp"
 	"container/list"
 	"log/slog"
 	"net"
@@ -39,7 +40,8 @@ type Listener struct {
 	ranks         ranks
 	toldOfHolders time.Time
 
-	firstStreams time.Duration // 0: the constant
+	firstStreams, drainTime time.Duration // 0: the constants
+	idleTimeout             time.Duration
 }
 
 // ClientOptions say how a listener treats clients.
@@ -47,16 +49,17 @@ type ClientOptions struct {
 	Connections int           // at once
 	Stalled     time.Duration // a client with a key may pause for so long
 	Secure      bool          // they speak TLS
+	IdleTimeout time.Duration // how long one over TLS waits for its next request; 0: IdleTimeout
 	Log         *slog.Logger
 
-	FirstStreams time.Duration // 0: the constant
+	FirstStreams, DrainTime time.Duration // 0: the constants
 }
 
 // NewClients makes a listener one of clients.
 func NewClients(l net.Listener, o ClientOptions) *Listener {
 	c := &Listener{
 		Listener: l, Max: o.Connections, maxBusy: o.Connections - min(o.Connections/8, maxSpare),
-		stalled: o.Stalled, secure: o.Secure, log: o.Log, firstStreams: o.FirstStreams,
+		stalled: o.Stalled, secure: o.Secure, log: o.Log, firstStreams: o.FirstStreams, drainTime: o.DrainTime, idleTimeout: cmp.Or(o.IdleTimeout, IdleTimeout),
 	}
 	c.freed.L = &c.mu
 	return c

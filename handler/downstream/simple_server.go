@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -31,6 +32,10 @@ type SimpleServer struct {
 	HeadTime   time.Duration // for a first head
 	Departures *Hangups
 	Rest       *Fallback // the connections that are for net/http
+
+	// IdleTimeout is how long a connection may wait for its next request. 0 means the
+	// constant of that name.
+	IdleTimeout time.Duration
 
 	closing atomic.Bool
 	conns   sync.WaitGroup
@@ -162,11 +167,13 @@ func (c *simpleConn) await(s *SimpleServer) (err error) {
 	if len(c.in) > 0 {
 		return nil
 	}
-	limit, slack := IdleTimeout, idleSlack
+	limit := cmp.Or(s.IdleTimeout, IdleTimeout)
+	slack := min(idleSlack, limit/8)
 	if c.first {
 		limit, slack = s.HeadTime, 0
 	}
-	if until := time.Now().Add(limit); c.rearm.Swap(false) || until.Sub(c.until) > slack {
+	until := time.Now().Add(limit)
+	if late := until.Sub(c.until); c.rearm.Swap(false) || late > slack || late < 0 {
 		c.until = until
 		c.client.SetReadDeadline(until)
 	}

@@ -74,14 +74,18 @@ type Server struct {
 	// seconds.
 	HeadTimeout time.Duration
 
+	// IdleTimeout is how long a client's connection may wait for its next request. 0
+	// means 2 minutes.
+	IdleTimeout time.Duration
+
 	// FirstStreams is how long a client of HTTP/2 may have streams, none of which
 	// has shown a valid key, until it counts as having all that it may. 0 means 100
 	// milliseconds.
 	FirstStreams time.Duration
 
-	// DrainTime is how long such a client has to take in the answers to what it has
-	// sent, where clients without a valid key hold too much memory, until its
-	// connection is closed. 0 means 250 milliseconds.
+	// DrainTime is how long it may take instead to read the answers, once 16 of its
+	// requests have been refused and no more are read until then. 0 means 250
+	// milliseconds.
 	DrainTime time.Duration
 }
 
@@ -97,6 +101,9 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	}
 	front := s.server(h)
 	front.ConnContext = downstream.WithConn
+	if s.Certificates != nil {
+		front.IdleTimeout = -1 // see downstream.ConnState
+	}
 	all := s.bounded(public, downstream.Descriptors())
 	public = all
 	downstream.GrowDescriptorTable(s.mostDescriptors(all.Max), s.Proxy.Log) // here and now: in another goroutine it could still grow when the load comes
@@ -104,7 +111,7 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer stop()
 	back := s.server(s.operations(watching))
 	failed := make(chan error, 3)
-	plain := &downstream.SimpleServer{Handler: h, Log: front.ErrorLog, HeadTime: front.ReadHeaderTimeout, Departures: downstream.NewHangups(), Rest: downstream.NewFallback(public.Addr())}
+	plain := &downstream.SimpleServer{Handler: h, Log: front.ErrorLog, HeadTime: front.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout, Departures: downstream.NewHangups(), Rest: downstream.NewFallback(public.Addr())}
 	defer plain.Departures.Close()
 	defer plain.Close()
 	go func() {
@@ -156,7 +163,7 @@ func (s *Server) bounded(public net.Listener, descriptors int) *downstream.Liste
 	b := downstream.BoundsFor(descriptors, cmp.Or(s.MaxConnections, downstream.MaxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.Requests, b.Upstream)
 	return downstream.NewClients(public, downstream.ClientOptions{
-		Connections: b.Connections, Stalled: s.Proxy.StallTimeout, Secure: s.Certificates != nil, Log: s.Proxy.Log, FirstStreams: s.FirstStreams, DrainTime: s.DrainTime,
+		Connections: b.Connections, Stalled: s.Proxy.StallTimeout, Secure: s.Certificates != nil, IdleTimeout: s.IdleTimeout, Log: s.Proxy.Log, FirstStreams: s.FirstStreams, DrainTime: s.DrainTime,
 	})
 }
 
@@ -196,7 +203,7 @@ func (s *Server) server(h http.Handler) *http.Server {
 		Handler:           downstream.DropRequests(downstream.EndUnclear(h)),
 		ConnState:         downstream.ConnState,
 		ReadHeaderTimeout: cmp.Or(s.HeadTimeout, downstream.HeaderTimeout),
-		IdleTimeout:       downstream.IdleTimeout,
+		IdleTimeout:       cmp.Or(s.IdleTimeout, downstream.IdleTimeout),
 		MaxHeaderBytes:    downstream.MaxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
 			MaxReadFrameSize:     downstream.MaxFrame,
