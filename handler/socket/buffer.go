@@ -2,20 +2,22 @@ package socket
 
 import "sync"
 
-// Buffer is what something is read into. It is borrowed, for as long as what has
-// been read is looked at and no longer: who waits has none.
+// Buffer is a byte slice borrowed from a pool. It is valid from [Borrow] or ReadBuffer
+// until Release. Whoever waits for bytes holds none, so that idle connections take no
+// memory for reading.
 type Buffer struct {
 	Bytes []byte
-	home  *sync.Pool
+	pool  *sync.Pool // where Release puts it
 }
 
 var (
-	// HeadBuffers are for requests: 8 KiB. A longer head is not simple.
+	// HeadBuffers holds buffers of 8 KiB for the heads of requests. A head that does not
+	// fit is not a simple one, see package http1.
 	HeadBuffers = newPool(8 << 10)
 
-	// ChunkBuffers are for what is passed on, 32 KiB: Ollama's chunks are a few
-	// hundred bytes, but where they come at full speed there is then one write
-	// for many.
+	// ChunkBuffers holds buffers of 32 KiB for bodies that are passed on. One of
+	// Ollama's chunks has a few hundred bytes; when chunks arrive faster than they are
+	// passed on, one read takes many, and one write sends them.
 	ChunkBuffers = newPool(32 << 10)
 )
 
@@ -25,17 +27,23 @@ func newPool(size int) *sync.Pool {
 	return p
 }
 
-func Borrow(from *sync.Pool) *Buffer { return from.Get().(*Buffer) }
+// Borrow takes a buffer from the pool, which is [HeadBuffers] or [ChunkBuffers]. The
+// caller must call Release.
+func Borrow(pool *sync.Pool) *Buffer { return pool.Get().(*Buffer) }
 
-// Release gives it back. s may be nil.
-func (s *Buffer) Release() {
-	if s != nil {
-		s.home.Put(s)
+// Release puts the buffer back into its pool. Its bytes must not be used afterwards, and
+// Release must not be called twice. A nil Buffer may be released.
+func (b *Buffer) Release() {
+	if b != nil {
+		b.pool.Put(b)
 	}
 }
 
-// BufferReader reads into a space that it borrows when something has come. If it
-// returns an error, there is no buffer and nothing has been read.
+// BufferReader is implemented by the connections that [New] returns.
 type BufferReader interface {
-	ReadBuffer(from *sync.Pool) (s *Buffer, n int, err error)
+	// ReadBuffer waits until bytes have arrived, borrows a buffer from the pool and
+	// reads n bytes into it, n > 0. The caller must release the buffer. If ReadBuffer
+	// returns an error, io.EOF at the end of the stream, there is no buffer and nothing
+	// has been read.
+	ReadBuffer(pool *sync.Pool) (b *Buffer, n int, err error)
 }

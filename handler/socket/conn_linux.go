@@ -12,13 +12,14 @@ import (
 	"unsafe"
 )
 
-// socket is a TCP connection that reads and writes without telling Go's
-// scheduler. It tells it of each system call, in case that takes long, and that
-// wakes a thread which then looks after it, fifty times a millisecond: where
-// streams trickle, that is a third of all the time that the proxy takes. But
-// calls on a socket of Go's return at once, with nothing done if nothing can be,
-// and then the goroutine waits as always. The race detector, which learns from
-// Go's own calls what came before what, gets those.
+// socket is a TCP connection that reads and writes with raw system calls, which Go's
+// scheduler does not see. Package net announces each system call to the scheduler in
+// case it blocks, and that wakes a thread which then polls for it, fifty times a
+// millisecond: where streams trickle, this takes a third of the proxy's processor time.
+// The calls here cannot block, because Go's sockets are non-blocking: if there is
+// nothing to read, or no space to write to, they return at once, and the goroutine waits
+// in Go's poller as usual. The race detector derives the order of events from package
+// net's own calls, so under -race those are used.
 type socket struct {
 	*net.TCPConn
 	raw syscall.RawConn
@@ -26,28 +27,29 @@ type socket struct {
 	out direction
 }
 
-// direction is one direction of a socket. A call's arguments and results stand in it
-// and not in a closure, which each call would have to allocate.
+// direction is the reading or the writing half of a socket. The arguments and results of
+// a call are fields, because a closure would be allocated by each call.
 type direction struct {
 	sync.Mutex
-	call  uintptr // recvfrom or sendto: read and write first have to find out that it is a socket
-	rest  []byte  // to be read into, or to be written
-	all   bool    // not only as much as goes at once
-	n     int
-	errno syscall.Errno
-	try   func(fd uintptr) (done bool)
+	call     uintptr // SYS_RECVFROM or SYS_SENDTO: unlike read and write, they need not find out that fd is a socket
+	pending  []byte  // still to be filled, or to be written
+	untilAll bool    // keep on until pending is empty, as Write must
+	n        int     // bytes moved so far
+	errno    syscall.Errno
+	try      func(fd uintptr) (done bool)
 }
 
-// reader is the half that is read, also into a buffer that is borrowed when
-// something has come.
+// reader is the reading half of a socket. It can also read into a buffer that it borrows
+// once bytes have arrived.
 type reader struct {
 	direction
-	buffer    *Buffer
-	from      *sync.Pool
-	tryBuffer func(fd uintptr) (done bool)
+	buffer         *Buffer
+	pool           *sync.Pool
+	moveIntoBuffer func(fd uintptr) (done bool)
 }
 
-// newSocket makes a socket of a connection, if it is one of TCP.
+// New wraps a *net.TCPConn, so that the result also implements [BufferReader]. Any other
+// connection, such as one over TLS, is returned as it is.
 func New(c net.Conn) net.Conn {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -58,63 +60,65 @@ func New(c net.Conn) net.Conn {
 		return c
 	}
 	s := &socket{TCPConn: tcp, raw: raw}
-	s.in.call, s.out.call, s.out.all = syscall.SYS_RECVFROM, syscall.SYS_SENDTO, true
-	s.in.try, s.out.try, s.in.tryBuffer = s.in.move, s.out.move, s.in.moveBuffer
+	s.in.call, s.out.call, s.out.untilAll = syscall.SYS_RECVFROM, syscall.SYS_SENDTO, true
+	s.in.try, s.out.try, s.in.moveIntoBuffer = s.in.move, s.out.move, s.in.moveBuffer
 	return s
 }
 
-// move makes the call, and reports whether there is nothing to wait for.
-func (h *direction) move(fd uintptr) bool {
+// move reads or writes as much as goes without waiting. It reports whether the caller is
+// done; if not, fd is not ready and move is to be called again once it is.
+func (d *direction) move(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall6(h.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(h.rest))), uintptr(len(h.rest)), syscall.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := syscall.RawSyscall6(d.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(d.pending))), uintptr(len(d.pending)), syscall.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == syscall.EINTR:
 			continue
 		case errno == syscall.EAGAIN:
 			return false
 		case errno != 0:
-			h.errno = errno
+			d.errno = errno
 			return true
 		}
-		h.n += int(n)
-		if h.rest = h.rest[n:]; !h.all || len(h.rest) == 0 {
+		d.n += int(n)
+		if d.pending = d.pending[n:]; !d.untilAll || len(d.pending) == 0 {
 			return true
 		}
 	}
 }
 
-// moveBuffer makes the call with a buffer that it has only while there is
-// something to be read.
-func (i *reader) moveBuffer(fd uintptr) bool {
-	i.buffer = Borrow(i.from)
-	i.rest = i.buffer.Bytes
-	done := i.move(fd)
-	if i.n == 0 {
-		i.buffer.Release()
-		i.buffer, i.rest = nil, nil
+// moveBuffer is move into a buffer that it borrows first, and releases again if nothing
+// was read.
+func (r *reader) moveBuffer(fd uintptr) bool {
+	r.buffer = Borrow(r.pool)
+	r.pending = r.buffer.Bytes
+	done := r.move(fd)
+	if r.n == 0 {
+		r.buffer.Release()
+		r.buffer, r.pending = nil, nil
 	}
 	return done
 }
 
 // ReadBuffer implements BufferReader.
-func (s *socket) ReadBuffer(from *sync.Pool) (*Buffer, int, error) {
-	i := &s.in
-	i.Lock()
-	defer i.Unlock()
-	i.from = from
-	err := i.run(s.raw.Read, i.tryBuffer, nil)
-	lent, n := i.buffer, i.n
-	i.buffer = nil
+func (s *socket) ReadBuffer(pool *sync.Pool) (*Buffer, int, error) {
+	r := &s.in
+	r.Lock()
+	defer r.Unlock()
+	r.pool = pool
+	err := r.run(s.raw.Read, r.moveIntoBuffer, nil)
+	b, n := r.buffer, r.n
+	r.buffer = nil
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
 	if err != nil {
-		lent.Release()
-		return nil, 0, s.explain("read", err)
+		b.Release()
+		return nil, 0, s.netError("read", err)
 	}
-	return lent, n, nil
+	return b, n, nil
 }
 
+// Read implements net.Conn.
 func (s *socket) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -123,52 +127,58 @@ func (s *socket) Read(p []byte) (int, error) {
 	if n == 0 && err == nil {
 		return 0, io.EOF
 	}
-	return n, s.explain("read", err)
+	return n, s.netError("read", err)
 }
 
+// Write implements net.Conn.
 func (s *socket) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	n, err := s.out.do(s.raw.Write, p)
-	return n, s.explain("write", err)
+	return n, s.netError("write", err)
 }
 
-func (h *direction) do(whenReady func(func(uintptr) bool) error, p []byte) (int, error) {
-	h.Lock()
-	defer h.Unlock()
-	err := h.run(whenReady, h.try, p)
-	return h.n, err
+// do moves p, waiting for the socket whenever it is not ready.
+func (d *direction) do(whenReady func(func(uintptr) bool) error, p []byte) (int, error) {
+	d.Lock()
+	defer d.Unlock()
+	err := d.run(whenReady, d.try, p)
+	return d.n, err
 }
 
-// run has try called until it is done, with the lock held.
-func (h *direction) run(whenReady func(func(uintptr) bool) error, try func(uintptr) bool, p []byte) error {
-	h.rest, h.n, h.errno = p, 0, 0
+// run calls try, again after each wait, until it reports that it is done. The lock is
+// held.
+func (d *direction) run(whenReady func(func(uintptr) bool) error, try func(uintptr) bool, p []byte) error {
+	d.pending, d.n, d.errno = p, 0, 0
 	err := whenReady(try)
-	h.rest = nil
-	if h.errno != 0 {
-		return h.errno
+	d.pending = nil
+	if d.errno != 0 {
+		return d.errno
 	}
 	return err
 }
 
-// explain gives errors the form that they have in package net.
-func (s *socket) explain(op string, err error) error {
+// netError gives an error the form that it has in package net: a *net.OpError with both
+// addresses. Nil and io.EOF stay as they are.
+func (s *socket) netError(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
 	var errno syscall.Errno
-	var already *net.OpError
+	var opErr *net.OpError
 	switch {
 	case errors.As(err, &errno):
 		err = os.NewSyscallError(op, errno)
-	case errors.As(err, &already):
-		err = already.Err
+	case errors.As(err, &opErr):
+		err = opErr.Err
 	}
 	return &net.OpError{Op: op, Net: "tcp", Source: s.LocalAddr(), Addr: s.RemoteAddr(), Err: err}
 }
 
-// Peek looks whether there is a byte to be read, or the end.
+// Peek checks, without reading or waiting, whether a socket has something to read. It
+// returns nil if there are bytes or the stream has ended, syscall.EAGAIN if there is
+// nothing, and any other error if the connection is broken.
 func Peek(fd uintptr) error {
 	var b [1]byte
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)

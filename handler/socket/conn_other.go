@@ -7,10 +7,12 @@ import (
 	"sync"
 )
 
-// socket is a TCP connection; on Linux it is a faster one.
+// socket is a TCP connection that uses package net's own calls. conn_linux.go has a
+// faster one.
 type socket struct{ *net.TCPConn }
 
-// newSocket makes a socket of a connection, if it is one of TCP.
+// New wraps a *net.TCPConn, so that the result also implements [BufferReader]. Any other
+// connection, such as one over TLS, is returned as it is.
 func New(c net.Conn) net.Conn {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		return &socket{tcp}
@@ -18,13 +20,13 @@ func New(c net.Conn) net.Conn {
 	return c
 }
 
-// ReadBuffer implements BufferReader, but for having nothing while it waits.
-func (s *socket) ReadBuffer(from *sync.Pool) (*Buffer, int, error) {
-	lent := Borrow(from)
-	n, err := s.Read(lent.Bytes)
+// ReadBuffer implements [BufferReader], but holds its buffer while it waits.
+func (s *socket) ReadBuffer(pool *sync.Pool) (*Buffer, int, error) {
+	b := Borrow(pool)
+	n, err := s.Read(b.Bytes)
 	if err != nil {
-		lent.Release()
+		b.Release()
 		return nil, 0, err
 	}
-	return lent, n, nil
+	return b, n, nil
 }

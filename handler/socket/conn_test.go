@@ -16,8 +16,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// pair is a connection as the proxy has it, or as it is, and its other end.
-func pair(t *testing.T, ours bool) (near net.Conn, far *net.TCPConn) {
+// pair returns a TCP connection's accepted end, wrapped by this package or not, and its
+// other end.
+func pair(t *testing.T, wrap bool) (near net.Conn, far *net.TCPConn) {
 	t.Helper()
 	l := handlertest.Listen(t)
 	c, err := net.Dial("tcp", l.Addr().String())
@@ -30,15 +31,15 @@ func pair(t *testing.T, ours bool) (near net.Conn, far *net.TCPConn) {
 	}
 	t.Cleanup(func() { c.Close(); accepted.Close() })
 	near = accepted
-	if ours {
-		near = socket.NewSocket(accepted)
+	if wrap {
+		near = socket.New(accepted)
 	}
 	return near, c.(*net.TCPConn)
 }
 
-// TestASocketIsAConnectionLikeAnyOther: whatever happens to it, it says what one
-// of package net says.
-func TestASocketIsAConnectionLikeAnyOther(t *testing.T) {
+// TestSocketBehavesLikePackageNet compares results and errors with those of a plain
+// *net.TCPConn, for everything that can happen to a connection.
+func TestSocketBehavesLikePackageNet(t *testing.T) {
 	t.Parallel()
 	past := time.Unix(1, 0)
 	b := make([]byte, 10)
@@ -47,8 +48,8 @@ func TestASocketIsAConnectionLikeAnyOther(t *testing.T) {
 			io.WriteString(far, "some")
 			return near.Read(b)
 		},
-		"no bytes wanted":  func(near net.Conn, _ *net.TCPConn) (int, error) { return near.Read(nil) },
-		"no bytes written": func(near net.Conn, _ *net.TCPConn) (int, error) { return near.Write(nil) },
+		"a read of no bytes":  func(near net.Conn, _ *net.TCPConn) (int, error) { return near.Read(nil) },
+		"a write of no bytes": func(near net.Conn, _ *net.TCPConn) (int, error) { return near.Write(nil) },
 		"the end": func(near net.Conn, far *net.TCPConn) (int, error) {
 			far.CloseWrite()
 			return near.Read(b)
@@ -64,52 +65,52 @@ func TestASocketIsAConnectionLikeAnyOther(t *testing.T) {
 			near.Read(b)
 			return near.Write(b)
 		},
-		"a read that is late": func(near net.Conn, _ *net.TCPConn) (int, error) {
+		"a read after its deadline": func(near net.Conn, _ *net.TCPConn) (int, error) {
 			near.SetReadDeadline(past)
 			return near.Read(b)
 		},
-		"a read that becomes late": func(near net.Conn, _ *net.TCPConn) (int, error) {
+		"a read whose deadline passes": func(near net.Conn, _ *net.TCPConn) (int, error) {
 			go near.SetReadDeadline(past)
 			return near.Read(b)
 		},
-		"a write that is late": func(near net.Conn, _ *net.TCPConn) (int, error) {
+		"a write after its deadline": func(near net.Conn, _ *net.TCPConn) (int, error) {
 			near.SetWriteDeadline(past)
 			return near.Write(b)
 		},
-		"a read of what is closed": func(near net.Conn, _ *net.TCPConn) (int, error) {
+		"a read from a closed connection": func(near net.Conn, _ *net.TCPConn) (int, error) {
 			near.Close()
 			return near.Read(b)
 		},
-		"a read of what is being closed": func(near net.Conn, _ *net.TCPConn) (int, error) {
+		"a read during Close": func(near net.Conn, _ *net.TCPConn) (int, error) {
 			go near.Close()
 			return near.Read(b)
 		},
-		"a write to what is closed": func(near net.Conn, _ *net.TCPConn) (int, error) {
+		"a write to a closed connection": func(near net.Conn, _ *net.TCPConn) (int, error) {
 			near.Close()
 			return near.Write(b)
 		},
 	} {
-		var said [2]string
-		for i := range said {
+		var results [2]string
+		for i := range results {
 			near, far := pair(t, i == 1)
 			n, err := do(near, far)
 			var op *net.OpError
 			errors.As(err, &op)
 			var timeout net.Error
-			said[i] = fmt.Sprint(n, " bytes,", err == io.EOF, errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded),
+			results[i] = fmt.Sprint(n, " bytes,", err == io.EOF, errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded),
 				errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.As(err, &timeout) && timeout.Timeout())
 			if op != nil {
-				said[i] += fmt.Sprint(op.Op, op.Net, op.Err, op.Source != nil, op.Addr != nil)
+				results[i] += fmt.Sprint(op.Op, op.Net, op.Err, op.Source != nil, op.Addr != nil)
 			}
 		}
-		if said[0] != said[1] {
-			t.Errorf("%s: %s; package net says %s", name, said[1], said[0])
+		if results[0] != results[1] {
+			t.Errorf("%s: %s; package net gives %s", name, results[1], results[0])
 		}
 	}
 }
 
-// TestASocketPassesEverything, both ways at once, also to who reads slowly.
-func TestASocketPassesEverything(t *testing.T) {
+// TestSocketPassesAllBytes writes 15 MiB in both directions at once.
+func TestSocketPassesAllBytes(t *testing.T) {
 	t.Parallel()
 	near, far := pair(t, true)
 	whole := bytes.Repeat([]byte("0123456789abcde"), 1<<20)
@@ -130,11 +131,12 @@ func TestASocketPassesEverything(t *testing.T) {
 	all.Wait()
 }
 
-// TestAWriteThatIsCutSaysHowMuchHasLeft.
-func TestAWriteThatIsCutSaysHowMuchHasLeft(t *testing.T) {
+// TestInterruptedWriteReportsBytesWritten lets a write deadline pass in the middle of a
+// long write.
+func TestInterruptedWriteReportsBytesWritten(t *testing.T) {
 	t.Parallel()
 	near, far := pair(t, true)
-	whole := make([]byte, 64<<20) // more than the kernel takes
+	whole := make([]byte, 64<<20) // more than the kernel buffers
 	go func() {
 		io.ReadFull(far, make([]byte, 1000))
 		near.SetWriteDeadline(time.Unix(1, 0))
