@@ -5,17 +5,19 @@ import (
 	"io"
 )
 
-// Dechunker reads the framing of a chunked body, in pieces of any size.
+// Dechunker removes the framing from a chunked body that arrives in pieces of any size.
+// The zero value is ready to use. It is for one body and one goroutine.
 type Dechunker struct {
 	state dechunkerState
-	left  int64 // of the chunk
-	line  int   // digits of a size, or bytes of a line that are read over
+	left  int64 // bytes of the current chunk that are still to come
+	line  int   // digits of the current size, or bytes of the current line that are skipped
 }
 
+// A dechunkerState names what the next byte belongs to.
 type dechunkerState int
 
 const (
-	chunkSize dechunkerState = iota // expects its first digit
+	chunkSize dechunkerState = iota // the first digit of a size
 	chunkSizeMore
 	chunkPadding
 	chunkExtension
@@ -23,7 +25,7 @@ const (
 	chunkData
 	chunkDataCR
 	chunkDataEnd
-	chunkTrailer // expects a line of it, or the empty one
+	chunkTrailer // a line of the trailer, or the empty line after it
 	chunkTrailerName
 	chunkTrailerLine
 	chunkTrailerLineEnd
@@ -33,16 +35,19 @@ const (
 
 var errChunking = errors.New("malformed chunked encoding")
 
-// maxChunkLine bounds what stands in a line beyond what is needed: 4 KiB, and as
-// much in all trailers.
+// maxChunkLine bounds the bytes that are skipped: 4 KiB of padding and extension after
+// the size of one chunk, and 4 KiB in all trailers together.
 const maxChunkLine = 4 << 10
 
-// maxSizeDigits bounds a size, zeros and all: 16 digits, as in net/http.
+// maxSizeDigits bounds the size of a chunk, leading zeros included: 16 digits, as in
+// net/http.
 const maxSizeDigits = 16
 
-// Decode moves what belongs to the body to the front of b. It returns how much
-// that is, and how much of b it has read: all, unless there is an error. That is
-// io.EOF at the end of the body.
+// Decode moves the bytes of b that belong to the body to the front of b. It returns
+// their number n, and how many bytes of b it has read. At the end of the body the error
+// is io.EOF, and what follows in b does not belong to the body. If the framing is
+// malformed, Decode returns an error that is not io.EOF, and every further call is
+// undefined. Otherwise it has read all of b, and more is to come.
 func (c *Dechunker) Decode(b []byte) (n, used int, err error) {
 	for used < len(b) {
 		if c.state == chunkData {
@@ -64,7 +69,7 @@ func (c *Dechunker) Decode(b []byte) (n, used int, err error) {
 	return n, used, nil
 }
 
-// step reads one byte of the framing, and reports whether it may stand there.
+// step reads one byte of the framing. It reports whether that byte is allowed there.
 func (c *Dechunker) step(b byte) bool {
 	expect := func(want byte, next dechunkerState) bool {
 		c.state = next
@@ -86,7 +91,7 @@ func (c *Dechunker) step(b byte) bool {
 		return c.afterSize(b)
 	case chunkPadding:
 		c.line++
-		return b != ';' && c.afterSize(b) && c.line < maxChunkLine // net/http takes no extension here
+		return b != ';' && c.afterSize(b) && c.line < maxChunkLine // net/http allows no extension after padding
 	case chunkExtension:
 		if b == '\r' {
 			c.state = chunkSizeEnd
@@ -131,7 +136,7 @@ func (c *Dechunker) step(b byte) bool {
 	return false
 }
 
-// afterSize reads a byte that follows a size.
+// afterSize reads a byte that follows a size, or the padding after it.
 func (c *Dechunker) afterSize(b byte) bool {
 	switch b {
 	case '\r':
@@ -146,6 +151,7 @@ func (c *Dechunker) afterSize(b byte) bool {
 	return true
 }
 
+// hexDigit returns the value of a hexadecimal digit, or -1.
 func hexDigit(b byte) int {
 	switch {
 	case '0' <= b && b <= '9':

@@ -6,27 +6,26 @@ import (
 	"net/http"
 )
 
-// ReadPlain reads a request as a connection in the clear does; nil if it is for
-// net/http.
-func ReadPlain(b []byte) (r *http.Request, head int) {
-	plain, head := ReadRequest(context.Background(), b, "")
-	if plain == nil {
+// ReadSimple reads a request as a connection without TLS does; nil if it is not simple.
+func ReadSimple(b []byte) (r *http.Request, head int) {
+	simple, head := ReadRequest(context.Background(), b, "")
+	if simple == nil {
 		return nil, 0
 	}
-	return &plain.Request, head
+	return &simple.Request, head
 }
 
-// IsPlainResponse reports whether a response is one, and how long its head is.
-func IsPlainResponse(b []byte, to *http.Request) (r *http.Response, head int) {
-	plain := new(Response)
-	if head = plain.Read(b, to); head == 0 {
+// ReadSimpleResponse reads a response; nil if it is not simple.
+func ReadSimpleResponse(b []byte, to *http.Request) (r *http.Response, head int) {
+	simple := new(Response)
+	if head = simple.Read(b, to); head == 0 {
 		return nil, 0
 	}
-	return &plain.Response, head
+	return &simple.Response, head
 }
 
-// Unchunk reads a chunked body that comes in the given pieces. Used is how much of
-// them belongs to it.
+// Unchunk decodes a chunked body that arrives in the given pieces. Used is how many of
+// their bytes belong to it.
 func Unchunk(pieces ...[]byte) (body []byte, used int, err error) {
 	var c Dechunker
 	for _, piece := range pieces {

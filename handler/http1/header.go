@@ -9,19 +9,22 @@ import (
 // maxHeaders is how many headers a simple request or response may have.
 const maxHeaders = 32
 
-// ordinaryHeaders is how many they have mostly.
+// ordinaryHeaders is how many headers most messages have at most. More of them cost an
+// allocation.
 const ordinaryHeaders = 6
 
 var crlfcrlf = []byte("\r\n\r\n")
 
-// The kinds of characters in a head.
+// The classes of characters in a head.
 const (
 	letter byte = 1 << iota
 	digit
-	visible // with letters and digits: any that a value may have, spaces apart
-	token   // with letters and digits: any that HTTP's tokens may have
+	visible // printable ASCII, without the space
+	token   // allowed in HTTP's tokens, such as the name of a header
 )
 
+// kinds maps each byte to its classes. Control characters, the space and bytes beyond
+// ASCII have none.
 var kinds = func() (k [256]byte) {
 	for c := '!'; c <= '~'; c++ {
 		switch {
@@ -38,8 +41,9 @@ var kinds = func() (k [256]byte) {
 	return k
 }()
 
-// cutHeader cuts the first line off a head: its name in canonical spelling, its
-// value, and its length with its end. If the line is not simple, that is 0.
+// cutHeader reads the first line of s as a header. It returns the name in canonical
+// spelling, the value without the spaces around it, and the length of the line with its
+// CR LF. If the line is not simple, the length is 0.
 func cutHeader(s string) (name, value string, length int) {
 	colon, canonical, first := 0, true, true
 	for ; colon < len(s); colon++ {
@@ -73,8 +77,8 @@ named:
 	return name, strings.Trim(s[colon+1:end], " "), end + 2
 }
 
-// addHeader adds a header of which there may be one already. Its value is kept
-// in values, which has room for it.
+// addHeader adds a header to h. If it is the first of its name, its value is stored in
+// values, which must have the capacity for it; addHeader returns values as it is then.
 func addHeader(h http.Header, name, value string, values []string) []string {
 	if before := h[name]; before != nil {
 		h[name] = append(before, value)
@@ -85,7 +89,8 @@ func addHeader(h http.Header, name, value string, values []string) []string {
 	return values[:n+1]
 }
 
-// IsToken reports whether s is what HTTP calls one: no header has another name.
+// IsToken reports whether s is a token (RFC 9110, section 5.6.2), as the names of
+// headers must be. An empty string is none.
 func IsToken(s string) bool {
 	for i := range len(s) {
 		if !isTokenByte(s[i]) {
@@ -97,4 +102,5 @@ func IsToken(s string) bool {
 
 func isTokenByte(c byte) bool { return kinds[c]&token != 0 }
 
+// CRLF ends a line of a head. It must not be changed.
 var CRLF = []byte("\r\n")

@@ -10,29 +10,36 @@ import (
 	"strings"
 )
 
-// maxBody is the most that a simple request may announce: 1 MiB.
+// maxBody is the largest Content-Length that a simple request may announce: 1 MiB.
 const maxBody = 1 << 20
 
-// plainRequest is a request that nothing can take for another: there is one way
-// to read it, and every server reads it so. All that it needs is in one piece.
+// Request is a request that every HTTP server reads in the same way. The http.Request,
+// its URL and the values of its headers share one allocation.
 type Request struct {
 	http.Request
 	url    url.URL
-	values []string // of the headers
-	few    [ordinaryHeaders]string
+	values []string                // of the headers
+	inline [ordinaryHeaders]string // where values begins
 }
 
-// ReadRequest reads the request with which b begins, and says how long its head
-// is. If the head is not all there, or anything but simple, it returns nil: then
-// it is for net/http to read it, to wait for the rest, or to refuse it. The
-// request's context and RemoteAddr are those given, and its Body is not set.
+// ReadRequest reads the request at the beginning of b. It returns the request and the
+// length of its head, with the empty line at the end. If the head is incomplete, or not
+// simple, ReadRequest returns nil: the caller then gives the same bytes to net/http,
+// which waits for the rest, reads the head, or refuses it. The request has the given
+// context and RemoteAddr; its Body is nil.
 //
-// A head is simple if its method and path are such as the table of routes may
-// have, its version is HTTP/1.1, its lines end in CR LF and have no control or
-// 8-bit characters, it has one Host, at most one Content-Length and no
-// Transfer-Encoding, and it asks for nothing special: no upgrade, no interim
-// answer, no trailers.
-func ReadRequest(ctx context.Context, b []byte, from string) (r *Request, head int) {
+// A head is simple if
+//
+//   - its method is POST, GET, HEAD or DELETE, and its version HTTP/1.1;
+//   - its path has only letters, digits and the characters / - _ . :, does not begin
+//     with //, and has no query;
+//   - its lines end in CR LF and hold printable ASCII only;
+//   - it has one Host, at most one Content-Length, of at most 1 MiB, and no
+//     Transfer-Encoding;
+//   - it has at most 32 headers; none asks for an upgrade, an interim response,
+//     trailers, or a connection option other than close and keep-alive, and none is
+//     Pragma, Keep-Alive or Proxy-Connection.
+func ReadRequest(ctx context.Context, b []byte, remoteAddr string) (r *Request, head int) {
 	end := bytes.Index(b, crlfcrlf)
 	if end < 0 {
 		return nil, 0
@@ -47,16 +54,16 @@ func ReadRequest(ctx context.Context, b []byte, from string) (r *Request, head i
 	}
 	r = &Request{url: url.URL{Path: target}}
 	r.Request = *(&http.Request{
-		Method: method, URL: &r.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: target, RemoteAddr: from,
+		Method: method, URL: &r.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RequestURI: target, RemoteAddr: remoteAddr,
 	}).WithContext(ctx)
 	lines := strings.Count(rest, "\n")
 	if lines > maxHeaders {
 		return nil, 0
 	}
-	r.Header, r.values = make(http.Header, ordinaryHeaders), slices.Grow(r.few[:0], lines)
+	r.Header, r.values = make(http.Header, ordinaryHeaders), slices.Grow(r.inline[:0], lines)
 	for rest != "" {
 		name, value, length := cutHeader(rest)
-		if length == 0 || !r.take(name, value) {
+		if length == 0 || !r.accept(name, value) {
 			return nil, 0
 		}
 		rest = rest[length:]
@@ -67,8 +74,9 @@ func ReadRequest(ctx context.Context, b []byte, from string) (r *Request, head i
 	return r, end + len(crlfcrlf)
 }
 
-// simpleMethod gives the method that s spells, or nothing. It is no part of the
-// head that s is of, which a label would keep in memory for good.
+// simpleMethod returns the method that s spells, or "". It returns a constant and not s:
+// s shares memory with its head, and a method becomes the label of a metric, which would
+// keep that memory for good.
 func simpleMethod(s string) string {
 	for _, method := range [...]string{http.MethodPost, http.MethodGet, http.MethodHead, http.MethodDelete} {
 		if s == method {
@@ -78,7 +86,7 @@ func simpleMethod(s string) string {
 	return ""
 }
 
-// isSimplePath leaves out whatever a path can be spelt in several ways with, and
+// isSimplePath reports whether there is only one way to spell the path. It excludes
 // queries.
 func isSimplePath(s string) bool {
 	if s == "" || s[0] != '/' || len(s) > 1 && s[1] == '/' {
@@ -92,15 +100,15 @@ func isSimplePath(s string) bool {
 	return true
 }
 
-// take takes a header in, and reports whether it is simple.
-func (r *Request) take(name, value string) bool {
+// accept adds a header to the request. It reports whether the header is simple.
+func (r *Request) accept(name, value string) bool {
 	switch name {
 	case "Host":
 		if r.Host != "" || !isSimpleHost(value) {
 			return false
 		}
 		r.Host = value
-		return true // net/http keeps it apart from the others, too
+		return true // net/http does not list it in Header either
 	case "Content-Length":
 		if r.ContentLength != 0 || len(value) > len("1048576") || r.Header["Content-Length"] != nil {
 			return false
@@ -126,6 +134,8 @@ func (r *Request) take(name, value string) bool {
 	return true
 }
 
+// isSimpleHost reports whether a Host has only letters, digits and the characters - . :
+// [ ].
 func isSimpleHost(s string) bool {
 	for i := range len(s) {
 		if kinds[s[i]]&(letter|digit) == 0 && strings.IndexByte("-.:[]", s[i]) < 0 {

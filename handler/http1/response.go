@@ -8,21 +8,24 @@ import (
 	"strings"
 )
 
-// Response is a response of Ollama's that there is one way to read. All that
-// it needs is in one piece.
+// Response is a response of Ollama's that every HTTP client reads in the same way. The
+// http.Response and the values of its headers share one allocation; whoever embeds a
+// Response saves one more.
 type Response struct {
 	http.Response
-	values []string // of the headers
-	few    [ordinaryHeaders]string
+	values []string                // of the headers
+	inline [ordinaryHeaders]string // where values begins
 }
 
-// Read reads the response with which b begins, and says how long its head is. If
-// the head is not all there, or anything but simple, it returns 0: then it is for
-// net/http. The response's Body is not set. r must be new.
+// Read reads the response at the beginning of b, which answers the request to, and fills
+// r, which must be new. It returns the length of the head, with the empty line at its
+// end. If the head is incomplete, or not simple, Read returns 0: the caller then gives
+// the same bytes to net/http. The response's Body is nil.
 //
-// A head is simple if its lines are as those of a simple request, see ReadRequest, its
-// status goes with a body, and either one Content-Length says how long that is or
-// it is chunked and nothing else. The connection stays open after it.
+// A head is simple if its lines are those of a simple request (see [ReadRequest]), it
+// has a status from 200 on that allows a body, and either one Content-Length or
+// "Transfer-Encoding: chunked". The connection stays open after a simple response. A
+// response to HEAD is never simple.
 func (r *Response) Read(b []byte, to *http.Request) (head int) {
 	end := bytes.Index(b, crlfcrlf)
 	if end < 0 || to.Method == http.MethodHead {
@@ -51,10 +54,10 @@ func (r *Response) Read(b []byte, to *http.Request) (head int) {
 	if lines > maxHeaders {
 		return 0
 	}
-	r.values = slices.Grow(r.few[:0], lines)
+	r.values = slices.Grow(r.inline[:0], lines)
 	for rest != "" {
 		name, value, length := cutHeader(rest)
-		if length == 0 || !r.take(name, value) {
+		if length == 0 || !r.accept(name, value) {
 			return 0
 		}
 		rest = rest[length:]
@@ -65,10 +68,11 @@ func (r *Response) Read(b []byte, to *http.Request) (head int) {
 	return end + len(crlfcrlf)
 }
 
+// chunkedOnly is the TransferEncoding of every chunked response; nobody changes it.
 var chunkedOnly = []string{"chunked"}
 
-// take takes a header in, and reports whether it is simple.
-func (r *Response) take(name, value string) bool {
+// accept adds a header to the response. It reports whether the header is simple.
+func (r *Response) accept(name, value string) bool {
 	switch name {
 	case "Content-Length":
 		length, err := strconv.ParseUint(value, 10, 63)
@@ -81,7 +85,7 @@ func (r *Response) take(name, value string) bool {
 			return false
 		}
 		r.TransferEncoding = chunkedOnly
-		return true // net/http keeps it apart from the others, too
+		return true // net/http does not list it in Header either
 	case "Connection":
 		if value != "keep-alive" {
 			return false

@@ -14,93 +14,94 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
-const plainResponse = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nDate: Fri, 27 Nov 2026 10:00:00 GMT\r\n"
+const responseHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nDate: Fri, 27 Nov 2026 10:00:00 GMT\r\n"
 
-var asked = &http.Request{Method: "POST"}
+var post = &http.Request{Method: "POST"}
 
-// TestWhichResponsesArePlain: Ollama's are, and nothing that could be read in two
-// ways.
-func TestWhichResponsesArePlain(t *testing.T) {
+// TestWhichResponsesAreSimple holds the policy: Ollama's responses are simple, and
+// nothing is that could be read in two ways.
+func TestWhichResponsesAreSimple(t *testing.T) {
 	t.Parallel()
-	for head, plain := range map[string]bool{
-		plainResponse + "Content-Length: 2\r\n\r\n{}":                                                             true,
-		plainResponse + "Content-Length: 0\r\n\r\n":                                                               true,
-		plainResponse + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n":                                           true,
-		plainResponse + "Cache-Control: no-cache\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n": true,
-		"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}":                                                   true,
-		"HTTP/1.1 503 \r\nContent-Length: 2\r\n\r\n{}":                                                            true,
+	for head, simple := range map[string]bool{
+		responseHead + "Content-Length: 2\r\n\r\n{}":                                                             true,
+		responseHead + "Content-Length: 0\r\n\r\n":                                                               true,
+		responseHead + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n":                                           true,
+		responseHead + "Cache-Control: no-cache\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n": true,
+		"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}":                                                  true,
+		"HTTP/1.1 503 \r\nContent-Length: 2\r\n\r\n{}":                                                           true,
 
-		"":                                      false,
-		plainResponse:                           false,
-		plainResponse + "\r\n":                  false, // ends with the connection
-		plainResponse + "Content-Length: 2\r\n": false,
-		plainResponse + "Content-Length: 2\r\nContent-Length: 2\r\n\r\n":                   false,
-		plainResponse + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n":          false,
-		plainResponse + "Content-Length: -2\r\n\r\n":                                       false,
-		plainResponse + "Content-Length: 2, 2\r\n\r\n":                                     false,
-		plainResponse + "Transfer-Encoding: gzip, chunked\r\n\r\n":                         false,
-		plainResponse + "Transfer-Encoding: Chunked\r\n\r\n":                               false,
-		plainResponse + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n": false,
-		plainResponse + "Content-Length: 2\r\nConnection: close\r\n\r\n":                   false,
-		plainResponse + "Content-Length: 2\r\nTrailer: X\r\n\r\n":                          false,
-		plainResponse + "Content-Length: 2\r\n X\r\n\r\n":                                  false,
-		plainResponse + "Content-Length: 2\nX: y\r\n\r\n":                                  false,
-		plainResponse + "Content-Length : 2\r\n\r\n":                                       false,
-		plainResponse + "X: \x00\r\nContent-Length: 2\r\n\r\n":                             false,
-		"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n":                               false,
-		"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n":                             false,
-		"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n":                           false,
-		"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\n":                                    false,
-		"HTTP/1.1 +20 OK\r\nContent-Length: 2\r\n\r\n":                                     false,
-		"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n":                                        false,
-		"HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\n":                                    false,
-		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n":                                     false,
-		"HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\n":                                   false,
+		"":                                     false,
+		responseHead:                           false,
+		responseHead + "\r\n":                  false, // without a length, it ends when the connection does
+		responseHead + "Content-Length: 2\r\n": false,
+		responseHead + "Content-Length: 2\r\nContent-Length: 2\r\n\r\n":                   false,
+		responseHead + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n":          false,
+		responseHead + "Content-Length: -2\r\n\r\n":                                       false,
+		responseHead + "Content-Length: 2, 2\r\n\r\n":                                     false,
+		responseHead + "Transfer-Encoding: gzip, chunked\r\n\r\n":                         false,
+		responseHead + "Transfer-Encoding: Chunked\r\n\r\n":                               false,
+		responseHead + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n": false,
+		responseHead + "Content-Length: 2\r\nConnection: close\r\n\r\n":                   false,
+		responseHead + "Content-Length: 2\r\nTrailer: X\r\n\r\n":                          false,
+		responseHead + "Content-Length: 2\r\n X\r\n\r\n":                                  false,
+		responseHead + "Content-Length: 2\nX: y\r\n\r\n":                                  false,
+		responseHead + "Content-Length : 2\r\n\r\n":                                       false,
+		responseHead + "X: \x00\r\nContent-Length: 2\r\n\r\n":                             false,
+		"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n":                              false,
+		"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n":                            false,
+		"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n":                          false,
+		"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\n":                                   false,
+		"HTTP/1.1 +20 OK\r\nContent-Length: 2\r\n\r\n":                                    false,
+		"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n":                                       false,
+		"HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\n":                                   false,
+		"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n":                                    false,
+		"HTTP/1.1 200 O\rK\r\nContent-Length: 2\r\n\r\n":                                  false,
 		"garbage\r\n\r\n": false,
 	} {
-		if r, _ := http1.IsPlainResponse([]byte(head), asked); (r != nil) != plain {
-			t.Errorf("plain: %t, of %q", r != nil, head)
+		if r, _ := http1.ReadSimpleResponse([]byte(head), post); (r != nil) != simple {
+			t.Errorf("%q: simple is %t", head, r != nil)
 		}
 	}
-	if r, _ := http1.IsPlainResponse([]byte(plainResponse+"Content-Length: 2\r\n\r\n"), &http.Request{Method: "HEAD"}); r != nil {
-		t.Error("an answer to a HEAD is plain")
+	if r, _ := http1.ReadSimpleResponse([]byte(responseHead+"Content-Length: 2\r\n\r\n"), &http.Request{Method: "HEAD"}); r != nil {
+		t.Error("a response to HEAD is simple")
 	}
 }
 
-// FuzzPlainResponse: what is plain, net/http reads the same way.
-func FuzzPlainResponse(f *testing.F) {
+// FuzzResponse compares simple responses with what net/http reads from the same bytes.
+func FuzzResponse(f *testing.F) {
 	for _, seed := range []string{
-		plainResponse + "Content-Length: 2\r\n\r\n{}", plainResponse + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+		responseHead + "Content-Length: 2\r\n\r\n{}", responseHead + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 		"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nX-A: 1\r\nx-a: 2\r\nConnection: keep-alive\r\n\r\n{}",
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		ours, head := http1.IsPlainResponse(raw, asked)
-		if ours == nil {
+		simple, head := http1.ReadSimpleResponse(raw, post)
+		if simple == nil {
 			return
 		}
 		in := bytes.NewReader(raw)
 		buffered := bufio.NewReaderSize(in, len(raw)+16)
-		theirs, err := http.ReadResponse(buffered, asked)
+		net, err := http.ReadResponse(buffered, post)
 		if err != nil {
 			t.Fatalf("net/http refuses %q: %v", raw, err)
 		}
 		if read := len(raw) - in.Len() - buffered.Buffered(); read != head {
 			t.Errorf("%q: the head has %d bytes, not %d", raw, read, head)
 		}
-		what := func(r *http.Response) string {
+		describe := func(r *http.Response) string {
 			return fmt.Sprintf("%q %d %s %d.%d %d %t %v %v %q", r.Status, r.StatusCode, r.Proto, r.ProtoMajor, r.ProtoMinor,
 				r.ContentLength, r.Close, r.Uncompressed, r.TransferEncoding, r.Trailer)
 		}
-		if what(ours) != what(theirs) || !reflect.DeepEqual(ours.Header, theirs.Header) {
-			t.Errorf("%q is\n%s %q, and to net/http\n%s %q", raw, what(ours), ours.Header, what(theirs), theirs.Header)
+		if describe(simple) != describe(net) || !reflect.DeepEqual(simple.Header, net.Header) {
+			t.Errorf("%q is\n%s %q, and to net/http\n%s %q", raw, describe(simple), simple.Header, describe(net), net.Header)
 		}
 	})
 }
 
-// TestChunksComeInAnyPieces, and what comes after the last one is not theirs.
-func TestChunksComeInAnyPieces(t *testing.T) {
+// TestDechunkerReadsPiecesOfAnySize cuts bodies at every byte. What follows the last
+// chunk is not read.
+func TestDechunkerReadsPiecesOfAnySize(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
 		"0\r\n\r\n":                         "",
@@ -122,8 +123,8 @@ func TestChunksComeInAnyPieces(t *testing.T) {
 	}
 }
 
-// TestWhatAreNoChunks.
-func TestWhatAreNoChunks(t *testing.T) {
+// TestMalformedChunksAreRefused states what is no chunked body, and the bounds.
+func TestMalformedChunksAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []string{
 		"\r\n", "x", "-1\r\n", "+1\r\n", "1 0\r\n", " 1\r\n", "0x1\r\n", ";x\r\n", "1\nh", "1\r\r", "1\r\nhe", "1\r\nh\n", "1\r\nh\rx", "1\r\nhello\r\n",
@@ -137,8 +138,8 @@ func TestWhatAreNoChunks(t *testing.T) {
 	}
 }
 
-// FuzzChunks: whatever we take for a chunked body, net/http takes for the same
-// one.
+// FuzzChunks compares complete chunked bodies with what net/http reads from the same
+// bytes.
 func FuzzChunks(f *testing.F) {
 	for _, seed := range []string{"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n1 \r\n!\r\n0\r\nX: y\r\n\r\n", "fffffffffffffff\r\n", "5\r\nhe", "5\t;a\r\nhello\r\n0\r\n\r\n"} {
 		f.Add([]byte(seed), 3)
@@ -155,9 +156,9 @@ func FuzzChunks(f *testing.F) {
 		if err != io.EOF {
 			return
 		}
-		theirs, err := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(raw[:used])))
-		if err != nil || !bytes.Equal(whole, theirs) {
-			t.Errorf("%q: %q, but to net/http %q, %v", raw[:used], whole, theirs, err)
+		net, err := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(raw[:used])))
+		if err != nil || !bytes.Equal(whole, net) {
+			t.Errorf("%q: %q, but to net/http %q, %v", raw[:used], whole, net, err)
 		}
 	})
 }
