@@ -109,9 +109,9 @@ func (p *Proxy) openBody(x *exchange) error {
 		x.Body.Share = portion
 		x.reading = client.last - begin
 		switch {
-		case err == body.ErrNoRoom && whole:
+		case err == body.ErrOverBudget && whole:
 			return errTooMany
-		case err != nil && err != body.ErrNoRoom:
+		case err != nil && err != body.ErrOverBudget:
 			return err
 		case err == nil && start.Size() <= memory:
 			x.Body.Small, x.Body.Length = start, start.Size()
@@ -119,7 +119,7 @@ func (p *Proxy) openBody(x *exchange) error {
 			return p.checkSmall(x)
 		}
 		begun := body.NewReader(start)
-		begun.Portion = portion
+		begun.Share = portion
 		x.Body.Large = io.MultiReader(begun, client)
 	} else {
 		x.Body.Large = client

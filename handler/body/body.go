@@ -6,17 +6,19 @@ import (
 	"sync"
 )
 
-// Body is a request's body on its way to Ollama. The zero body is empty.
+// Body is the body of a request to Ollama: in memory, where it can be sent again, or a
+// stream. The zero Body is empty.
 type Body struct {
-	Length int64     // -1: not known
-	Small  Pieces    // all of it, if it is in memory
-	Large  io.Reader // otherwise
-	Upload *transfer // of a large body, once it has been handed to the transport
+	Length int64     // bytes, or -1 if not known
+	Small  Pieces    // the whole body, if it is in memory
+	Large  io.Reader // otherwise the stream
+	Upload *transfer // set by ReadCloser for a stream
 
-	Share *Share // of the memory that all bodies take
+	Share *Share // the memory taken for it
 }
 
-// ReadCloser is the body as http.Request wants it.
+// ReadCloser returns the body as http.Request.Body. A body in memory can be had any
+// number of times, a stream once.
 func (b *Body) ReadCloser() io.ReadCloser {
 	switch {
 	case b.Small.First != nil:
@@ -28,8 +30,8 @@ func (b *Body) ReadCloser() io.ReadCloser {
 	return http.NoBody
 }
 
-// Release lets go of a body in memory, which will not be sent again: its answer may
-// take far longer.
+// Release frees a body in memory, which can then not be sent again: its answer may take
+// far longer than its upload. A stream is left alone.
 func (b *Body) Release() {
 	if b.Small.First != nil {
 		b.Small = Pieces{}
@@ -37,12 +39,12 @@ func (b *Body) Release() {
 	}
 }
 
-// transfer is a large body in the transport's hands: it reads in a goroutine of
-// its own, and may do so after it has returned an answer or an error.
+// transfer is a stream that the transport reads. It reads in its own goroutine, perhaps
+// even after it has returned a response or an error.
 type transfer struct {
 	io.Reader
 	once   sync.Once
-	Closed chan struct{} // once it will read no more
+	Closed chan struct{} // closed once the transport will not read any more
 }
 
 func (t *transfer) Close() error {

@@ -4,11 +4,11 @@ import (
 	"io"
 )
 
-// ReadBody reads a body into memory, and tells how much room that takes.
-func ReadBody(from io.Reader, limit, announced int64) (b []byte, took int64, err error) {
-	r := Budget{Max: MaxBodies}
-	c, _, err := r.Read(from, limit, announced)
-	took = r.Used.Load()
+// ReadBody reads a body into memory, and returns how much of the budget it has taken.
+func ReadBody(from io.Reader, limit, announced int64) (b []byte, taken int64, err error) {
+	budget := Budget{Max: MaxBodies}
+	c, _, err := budget.Read(from, limit, announced)
+	taken = budget.Used.Load()
 	b, _ = io.ReadAll(NewReader(c))
-	return b, took, err
+	return b, taken, err
 }

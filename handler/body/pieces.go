@@ -2,60 +2,63 @@ package body
 
 import "io"
 
-// pieceSize is how much of a body is in one piece of memory at most: 256 KiB.
+// pieceSize is the largest size of one piece: 256 KiB.
 const pieceSize = 256 << 10
 
-// Pieces is a body in memory, in pieces: whatever moves many MiB at once, to
-// make room or to read them, keeps a processor from everybody else meanwhile.
+// Pieces is a body in memory, in pieces of at most 256 KiB. Allocating or copying many
+// MiB in one go would keep a processor from all other requests meanwhile.
 type Pieces struct {
 	First []byte // nil: there is no body
 	More  [][]byte
 }
 
-func (c *Pieces) Size() int64 {
-	n := int64(len(c.First))
-	for _, piece := range c.More {
+// Size returns the number of bytes in all pieces.
+func (p *Pieces) Size() int64 {
+	n := int64(len(p.First))
+	for _, piece := range p.More {
 		n += int64(len(piece))
 	}
 	return n
 }
 
-// last is the piece to which more may be added.
-func (c *Pieces) last() *[]byte {
-	if n := len(c.More); n > 0 {
-		return &c.More[n-1]
+// last returns the piece that more bytes can be appended to.
+func (p *Pieces) last() *[]byte {
+	if n := len(p.More); n > 0 {
+		return &p.More[n-1]
 	}
-	return &c.First
+	return &p.First
 }
 
-// Reader reads a content, and lets go of it at its end.
+// Reader reads Pieces. It frees their memory, and releases the Share, at the end and on
+// Close.
 type Reader struct {
 	Pieces
-	rest    []byte // of the piece that is being read
-	ahead   [][]byte
-	Portion *Share // to be given back at the end
+	current   []byte   // what is left of the piece that is being read
+	remaining [][]byte // the pieces after it
+	Share     *Share   // to be given back at the end
 }
 
-func NewReader(c Pieces) *Reader { return &Reader{Pieces: c, rest: c.First, ahead: c.More} }
+// NewReader returns a Reader at the beginning of p.
+func NewReader(p Pieces) *Reader { return &Reader{Pieces: p, current: p.First, remaining: p.More} }
 
 // Read implements io.Reader.
-func (m *Reader) Read(b []byte) (int, error) {
-	for len(m.rest) == 0 {
-		if len(m.ahead) == 0 {
-			m.Close()
+func (r *Reader) Read(b []byte) (int, error) {
+	for len(r.current) == 0 {
+		if len(r.remaining) == 0 {
+			r.Close()
 			return 0, io.EOF
 		}
-		m.rest, m.ahead = m.ahead[0], m.ahead[1:]
+		r.current, r.remaining = r.remaining[0], r.remaining[1:]
 	}
-	n := copy(b, m.rest)
-	m.rest = m.rest[n:]
+	n := copy(b, r.current)
+	r.current = r.current[n:]
 	return n, nil
 }
 
-// Close lets go of the memory.
-func (m *Reader) Close() error {
-	portion := m.Portion
-	*m = Reader{}
-	portion.Release()
+// Close frees the pieces and releases the share. It returns nil.
+func (r *Reader) Close() error {
+	share := r.Share
+	*r = Reader{}
+	share.Release()
 	return nil
 }

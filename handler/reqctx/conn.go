@@ -6,87 +6,92 @@ import (
 	"time"
 )
 
-// Conn is the context of all requests of a connection: it ends when the
-// client leaves, whether by closing the connection or its own half of it.
+// Conn is the parent context of all requests on one connection. It is cancelled when the
+// client leaves, that is when it closes the connection or its sending half. The zero
+// value is ready to use.
 type Conn struct {
-	Owner any // the connection, for whoever asks the context for it
+	Owner any // what [OwnerOf] returns: the connection
 
 	mu      sync.Mutex
-	left    bool
-	done    chan struct{} // nil until somebody asks
-	running *Request      // of the request that is being served; it ends with this
+	ended   bool          // End has been called
+	done    chan struct{} // made by the first call of Done
+	running *Request      // cancelled by End; nil: no request is being served
 }
 
-// End ends it.
-func (d *Conn) End() {
-	d.mu.Lock()
-	if d.left {
-		d.mu.Unlock()
+// End cancels the connection's context and the request that is being served, with
+// context.Canceled. Only the first call does anything.
+func (c *Conn) End() {
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
 		return
 	}
-	d.left = true
-	if d.done != nil {
-		close(d.done)
+	c.ended = true
+	if c.done != nil {
+		close(c.done)
 	}
-	l := d.running
-	d.mu.Unlock()
-	if l != nil {
-		l.Cancel(context.Canceled)
-	}
-}
-
-// carry has the request end with the connection, until the next call, which may
-// be with nil.
-func (d *Conn) carry(l *Request) {
-	d.mu.Lock()
-	d.running = l
-	left := d.left
-	d.mu.Unlock()
-	if left && l != nil {
-		l.Cancel(context.Canceled)
+	r := c.running
+	c.mu.Unlock()
+	if r != nil {
+		r.Cancel(context.Canceled)
 	}
 }
 
-// Deadline implements context.Context.
-func (d *Conn) Deadline() (time.Time, bool) { return time.Time{}, false }
+// setRunning names the request that End cancels, or nil for none. If End has been called
+// already, setRunning cancels it at once.
+func (c *Conn) setRunning(r *Request) {
+	c.mu.Lock()
+	c.running = r
+	ended := c.ended
+	c.mu.Unlock()
+	if ended && r != nil {
+		r.Cancel(context.Canceled)
+	}
+}
+
+// Deadline implements context.Context: there is none.
+func (c *Conn) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done implements context.Context.
-func (d *Conn) Done() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.done == nil {
-		d.done = make(chan struct{})
-		if d.left {
-			close(d.done)
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended {
+			close(c.done)
 		}
 	}
-	return d.done
+	return c.done
 }
 
 // Err implements context.Context.
-func (d *Conn) Err() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.left {
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
 		return context.Canceled
 	}
 	return nil
 }
 
-// Value implements context.Context.
-func (d *Conn) Value(key any) any {
+// Value implements context.Context: it returns the Owner to [OwnerOf].
+func (c *Conn) Value(key any) any {
 	if key == (connKey{}) {
-		return d.Owner
+		return c.Owner
 	}
 	return nil
 }
 
+// connKey is the key of a connection in a context.
 type connKey struct{}
 
-// WithOwner returns a context that knows the connection of its request.
+// WithOwner returns a context from which [OwnerOf] gets conn, for the connections that
+// net/http serves.
 func WithOwner(ctx context.Context, conn any) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// OwnerOf is the connection of the context's request; nil if it knows none.
+// OwnerOf returns the connection of the request that has the context, or nil if the
+// context has none.
 func OwnerOf(ctx context.Context) any { return ctx.Value(connKey{}) }

@@ -1,12 +1,13 @@
-// Package reqctx provides the contexts of a client's connection and of a request on
-// it, without a goroutine, and without a channel until somebody asks for one.
+// Package reqctx provides the context of a client's connection and of a request on it,
+// without a goroutine, and without a channel unless Done is called.
 //
-// A [Conn] ends when the client leaves. A [Request] ends when its client leaves, when
-// somebody cancels it with a cause, or when it has been served; whichever comes first
-// counts, and [Request.Cause] says which. One function at a time can be called at the
-// end, in the goroutine that ends it: [Request.OnCancel]. Contexts derived from a
-// Request by package context cost no goroutine either.
+// A [Conn] is cancelled when the client leaves. A [Request] is cancelled when its client
+// leaves, when somebody calls [Request.Cancel] with a cause, or when it has been served;
+// the first of these counts, and [Request.Cause] returns it. One function at a time can
+// be registered with [Request.OnCancel]; it is called in the goroutine that cancels.
+// Contexts derived from a Request by package context cost no goroutine either.
 //
-// Both are safe for concurrent use. A Request is embedded by value in what it belongs
-// to and must not be copied once begun. The package knows nothing of HTTP.
+// Both are safe for concurrent use. A Request is embedded by value in its exchange and
+// must not be copied once begun. Neither has a deadline. The package knows nothing of
+// HTTP.
 package reqctx

@@ -4,14 +4,14 @@ import (
 	"context"
 )
 
-// NewLifetime begins a lifetime. waiting says how many functions are to be called
-// after its end.
-func NewLifetime() (ctx context.Context, end func(error), waiting func() int) {
-	l := new(Request)
-	l.Begin(context.Background())
-	return l, l.Cancel, func() int {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.after)
+// NewRequest begins a Request. waiting returns how many functions are to be called after
+// its end.
+func NewRequest() (ctx context.Context, cancel func(error), waiting func() int) {
+	r := new(Request)
+	r.Begin(context.Background())
+	return r, r.Cancel, func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.afterFuncs)
 	}
 }

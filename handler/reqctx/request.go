@@ -6,126 +6,134 @@ import (
 	"sync"
 )
 
-// Request is the context of an exchange. It ends when the client leaves, or
-// when the exchange is cut or over. It does what context.WithCancelCause does
-// and, for one function at a time, context.AfterFunc, but in one piece: most
-// exchanges come to their end without having needed either.
+// Request is the context of one exchange. It is cancelled when the client leaves, when
+// somebody calls Cancel, or when the exchange has ended. It does what
+// context.WithCancelCause and, for one function at a time, context.AfterFunc do, but in
+// one piece of memory: most exchanges end without having needed either. It must not be
+// copied after Begin.
 type Request struct {
-	context.Context // the client's
-	unwatch         func() bool
+	context.Context             // the client's connection
+	stopAfterFunc   func() bool // stops watching Context; nil: a Conn cancels this
 
-	mu    sync.Mutex
-	cause error         // why it ended; nil while it goes on
-	done  chan struct{} // nil until somebody asks
-	abort func()        // to be called at the end, with the lock held
-	after []*func()     // to be called after it, in goroutines of their own
+	mu         sync.Mutex
+	cause      error         // nil: not cancelled
+	done       chan struct{} // made by the first call of Done
+	onCancel   func()        // called by Cancel, with the lock held
+	afterFuncs []*func()     // called after Cancel, each in its own goroutine
 }
 
-func (l *Request) Begin(client context.Context) {
-	l.Context = client
-	if d, ok := client.(*Conn); ok {
-		d.carry(l)
+// Begin makes r a child of the client's context, which is a [Conn] or one of net/http's.
+// Finish must be called at the end.
+func (r *Request) Begin(client context.Context) {
+	r.Context = client
+	if c, ok := client.(*Conn); ok {
+		c.setRunning(r)
 		return
 	}
-	l.unwatch = context.AfterFunc(client, l.left)
+	r.stopAfterFunc = context.AfterFunc(client, r.clientLeft)
 }
 
-func (l *Request) left() { l.Cancel(l.Context.Err()) }
+func (r *Request) clientLeft() { r.Cancel(r.Context.Err()) }
 
-// Finish ends it where nothing else has.
-func (l *Request) Finish() {
-	if d, ok := l.Context.(*Conn); ok {
-		d.carry(nil)
+// Finish cancels the request, unless it has been cancelled, and detaches it from the
+// client's context. The cause is context.Canceled.
+func (r *Request) Finish() {
+	if c, ok := r.Context.(*Conn); ok {
+		c.setRunning(nil)
 	} else {
-		l.unwatch()
+		r.stopAfterFunc()
 	}
-	l.Cancel(context.Canceled)
+	r.Cancel(context.Canceled)
 }
 
-// Cancel ends it for the given cause. Only the first end counts.
-func (l *Request) Cancel(cause error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause != nil {
+// Cancel cancels the request for the given cause, which must not be nil. Only the first
+// call does anything.
+func (r *Request) Cancel(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != nil {
 		return
 	}
-	l.cause = cause
-	if l.done != nil {
-		close(l.done)
+	r.cause = cause
+	if r.done != nil {
+		close(r.done)
 	}
-	if l.abort != nil {
-		l.abort()
+	if r.onCancel != nil {
+		r.onCancel()
 	}
-	for _, f := range l.after {
+	for _, f := range r.afterFuncs {
 		go (*f)()
 	}
-	l.after = nil
+	r.afterFuncs = nil
 }
 
-// OnCancel has abort called at the end, at once if that is past, in place of who was
-// to be called before.
-func (l *Request) OnCancel(abort func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause != nil {
-		abort()
+// OnCancel has onCancel called when the request is cancelled, in place of the function
+// given before; if it has been cancelled already, at once. The function must not block
+// and must not use the Request.
+func (r *Request) OnCancel(onCancel func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != nil {
+		onCancel()
 		return
 	}
-	l.abort = abort
+	r.onCancel = onCancel
 }
 
-// StopOnCancel takes back atEnd. It reports whether the end is still to come; abort
-// will then not be called.
-func (l *Request) StopOnCancel() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.abort = nil
-	return l.cause == nil
+// StopOnCancel withdraws the function given to OnCancel. It reports whether the request
+// has not been cancelled; then the function has not been called and will not be.
+func (r *Request) StopOnCancel() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onCancel = nil
+	return r.cause == nil
 }
 
-// AfterFunc is what package context looks for where a context is made from this
-// one. Otherwise it would have a goroutine wait for each, as for each connection
-// that is dialed.
-func (l *Request) AfterFunc(f func()) (stop func() bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause != nil {
+// AfterFunc has f called in its own goroutine after the request is cancelled. Package
+// context looks for this method on a parent context; without it, it would start a
+// goroutine for each derived context, such as that of each connection that is dialed.
+// stop withdraws f and reports whether it has done so before f was called.
+func (r *Request) AfterFunc(f func()) (stop func() bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != nil {
 		go f()
 		return func() bool { return false }
 	}
-	l.after = append(l.after, &f)
+	r.afterFuncs = append(r.afterFuncs, &f)
 	return func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		before := len(l.after)
-		l.after = slices.DeleteFunc(l.after, func(g *func()) bool { return g == &f })
-		return len(l.after) < before
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		before := len(r.afterFuncs)
+		r.afterFuncs = slices.DeleteFunc(r.afterFuncs, func(g *func()) bool { return g == &f })
+		return len(r.afterFuncs) < before
 	}
 }
 
-// Cause is why it ended; nil while it goes on.
-func (l *Request) Cause() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.cause
+// Cause returns why the request was cancelled; nil if it was not.
+func (r *Request) Cause() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cause
 }
 
 // Done implements context.Context.
-func (l *Request) Done() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.done == nil {
-		l.done = make(chan struct{})
-		if l.cause != nil {
-			close(l.done)
+func (r *Request) Done() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil {
+		r.done = make(chan struct{})
+		if r.cause != nil {
+			close(r.done)
 		}
 	}
-	return l.done
+	return r.done
 }
 
-// Err implements context.Context.
-func (l *Request) Err() error {
-	if l.Cause() != nil {
+// Err implements context.Context: after Cancel it returns context.Canceled, whatever the
+// cause.
+func (r *Request) Err() error {
+	if r.Cause() != nil {
 		return context.Canceled
 	}
 	return nil

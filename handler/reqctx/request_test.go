@@ -9,56 +9,56 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 )
 
-// Contexts made from a lifetime, as for each connection that is dialed, end with
-// it.
-func TestContextsEndWithTheirLifetime(t *testing.T) {
-	life, end, _ := reqctx.NewLifetime()
-	first, cancelFirst := context.WithCancel(life)
+// TestDerivedContextsAreCancelled together with their Request, as those of connections
+// that are being dialed, whether they were derived before or after.
+func TestDerivedContextsAreCancelled(t *testing.T) {
+	request, cancel, _ := reqctx.NewRequest()
+	first, cancelFirst := context.WithCancel(request)
 	defer cancelFirst()
-	second, cancelSecond := context.WithTimeout(life, time.Hour)
+	second, cancelSecond := context.WithTimeout(request, time.Hour)
 	defer cancelSecond()
-	end(errors.New("revoked"))
-	late, cancelLate := context.WithCancel(life)
+	cancel(errors.New("revoked"))
+	late, cancelLate := context.WithCancel(request)
 	defer cancelLate()
 	for _, ctx := range []context.Context{first, second, late} {
 		<-ctx.Done()
 		if ctx.Err() != context.Canceled {
-			t.Errorf("a context ended with %v", ctx.Err())
+			t.Errorf("a context was cancelled with %v", ctx.Err())
 		}
 	}
 }
 
-// A lifetime keeps nothing of contexts that are over.
-func TestLifetimeLetsGoOfContexts(t *testing.T) {
-	life, end, waiting := reqctx.NewLifetime()
+// TestRequestKeepsNoDerivedContext after it has been cancelled.
+func TestRequestKeepsNoDerivedContext(t *testing.T) {
+	request, cancel, waiting := reqctx.NewRequest()
 	for range 100 {
-		_, cancel := context.WithCancel(life)
+		_, cancel := context.WithCancel(request)
 		if waiting() != 1 {
-			t.Fatalf("%d functions for one context: it does not end by AfterFunc", waiting())
+			t.Fatalf("%d functions for one derived context: package context does not use AfterFunc", waiting())
 		}
 		cancel()
 	}
 	if waiting() != 0 {
-		t.Errorf("%d functions for no context", waiting())
+		t.Errorf("%d functions for no derived context", waiting())
 	}
 
 	called := make(chan string, 2)
-	stop := context.AfterFunc(life, func() { called <- "stopped" })
-	context.AfterFunc(life, func() { called <- "wanted" })
+	stop := context.AfterFunc(request, func() { called <- "stopped" })
+	context.AfterFunc(request, func() { called <- "wanted" })
 	if !stop() || stop() {
-		t.Error("a function can be stopped once, and was not called")
+		t.Error("stop does not report that it withdrew the function once")
 	}
-	end(context.Canceled)
+	cancel(context.Canceled)
 	if got := <-called; got != "wanted" {
-		t.Errorf("the function that was %s was called", got)
+		t.Errorf("the %s function was called", got)
 	}
-	if context.AfterFunc(life, func() { called <- "late" })() {
-		t.Error("a function was stopped after the end")
+	if context.AfterFunc(request, func() { called <- "late" })() {
+		t.Error("a function was withdrawn after it was called")
 	}
 	if got := <-called; got != "late" {
-		t.Errorf("the function that was %s was called", got)
+		t.Errorf("the %s function was called", got)
 	}
 	if waiting() != 0 {
-		t.Errorf("%d functions are kept after the end", waiting())
+		t.Errorf("%d functions are kept after the cancellation", waiting())
 	}
 }

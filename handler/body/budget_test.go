@@ -10,8 +10,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
-// TestBodiesAreReadWhole, however they come and whatever is said of them.
-func TestBodiesAreReadWhole(t *testing.T) {
+// TestReadReadsTheWholeBody for bodies of any size that arrive in pieces of any size,
+// whether their length is announced or not.
+func TestReadReadsTheWholeBody(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, 4095, 4096, 4097, 16 << 10, 16<<10 + 1, 100_000, 256 << 10, 256<<10 + 1, 700_000} {
 		for _, limit := range []int{size - 1, size, size + 1, 4 * size} {
@@ -20,13 +21,13 @@ func TestBodiesAreReadWhole(t *testing.T) {
 					"at once": func(r io.Reader) io.Reader { return r }, "with its end": iotest.DataErrReader, "in halves": iotest.HalfReader, "byte by byte": iotest.OneByteReader,
 				} {
 					all := bytes.Repeat([]byte("body"), size)[:size]
-					got, took, err := body.ReadBody(reader(bytes.NewReader(all)), int64(limit), int64(announced))
+					got, taken, err := body.ReadBody(reader(bytes.NewReader(all)), int64(limit), int64(announced))
 					want := all[:min(size, limit+1)]
 					if announced == size {
-						want = all // no more was set aside anyway
+						want = all // the limit does not bound what was announced
 					}
-					if !bytes.Equal(got, want) || err != nil || took < int64(len(got)-16<<10) || took > int64(max(2*len(got), size)) {
-						t.Errorf("%d bytes %s, announced as %d, at most %d: %d, %v, %d bytes taken", size, name, announced, limit, len(got), err, took)
+					if !bytes.Equal(got, want) || err != nil || taken < int64(len(got)-16<<10) || taken > int64(max(2*len(got), size)) {
+						t.Errorf("%d bytes %s, announced as %d, at most %d: %d, %v, %d bytes taken", size, name, announced, limit, len(got), err, taken)
 					}
 				}
 			}
@@ -34,6 +35,6 @@ func TestBodiesAreReadWhole(t *testing.T) {
 	}
 	broken := iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("body")))
 	if got, _, err := body.ReadBody(broken, 100, -1); string(got) != "b" || err != iotest.ErrTimeout {
-		t.Errorf("of a body that breaks off: %q, %v", got, err)
+		t.Errorf("of a body that ends in an error: %q, %v", got, err)
 	}
 }
