@@ -30,7 +30,7 @@ func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 	unlisted := false
 	for i, one := range m.All[:m.N] {
 		switch {
-		case one.Name == models.Overlong:
+		case one.Name == models.TooLong:
 			return models.ErrUnreadable
 		case one.Name == "": // of no model; Ollama says so
 			unreadable = true
@@ -128,7 +128,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 	switch source := x.Route.Models; source {
 	case models.NoModel, models.InAnswer:
 		return nil
-	case models.Untold:
+	case models.Unknown:
 		return p.guard(x, models.Mentions{}, true)
 	case models.InPath:
 		return p.guardOne(x, x.Segment)
@@ -137,7 +137,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 			// Some version of Ollama might decode it, and find another form.
 			return models.ErrUnreadable
 		}
-		model, err := models.ReadForm(x.r.Header.Get("Content-Type"), models.NewRestful(body.NewReader(x.Body.Small)))
+		model, err := models.ReadForm(x.r.Header.Get("Content-Type"), models.NewPacedReader(body.NewReader(x.Body.Small)))
 		if err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 
 // bodyNames reads a JSON body, through its coding where Ollama would do so.
 func bodyNames(x *exchange) (models.Names, error) {
-	r := models.Scanner{Kept: make([]byte, 0, models.OrdinaryName)}
+	r := models.Scanner{Buffer: make([]byte, 0, models.UsualNameLen)}
 	if !x.zstd() {
 		_, done := r.Read(x.Body.Small.First)
 		var e models.Pacer
@@ -177,7 +177,7 @@ func bodyNames(x *exchange) (models.Names, error) {
 		return models.Names{}, err
 	}
 	defer models.ReturnDecoder(decoder)
-	plain := models.NewRestful(io.LimitReader(decoder, models.MaxDecoded))
+	plain := models.NewPacedReader(io.LimitReader(decoder, models.MaxDecoded))
 	s := socket.Borrow(socket.ChunkBuffers)
 	defer s.Release()
 	for {

@@ -57,7 +57,7 @@ var Routes = newTable([]route{
 	{Name: "/api/create", methods: post, Class: signer.Admin, Dialect: Native, Models: models.InModelAndFrom, Reach: TheNamed, LastWord: success},
 	{Name: "/api/copy", methods: post, Class: signer.Admin, Dialect: Native, Models: models.InCopy, Reach: everyone},
 	{Name: "/api/delete", methods: del, Class: signer.Admin, Dialect: Native, Models: models.InManaged, Reach: everyone},
-	{Name: "/api/blobs/{digest}", methods: headPost, Class: signer.Admin, Dialect: Native, Models: models.Untold, Upload: true, Reach: TheNamed},
+	{Name: "/api/blobs/{digest}", methods: headPost, Class: signer.Admin, Dialect: Native, Models: models.Unknown, Upload: true, Reach: TheNamed},
 })
 
 var (

@@ -35,7 +35,7 @@ type Reader struct {
 	Pieces
 	current   []byte   // what is left of the piece that is being read
 	remaining [][]byte // the pieces after it
-	Share     *Share   // to be given back at the end
+	Share     *Share   // may be nil
 }
 
 // NewReader returns a Reader at the beginning of p.

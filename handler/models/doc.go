@@ -1,15 +1,19 @@
-// Package models reads which models a request names, and lists of models, exactly as
-// Ollama reads them.
+// Package models parses which models a request names, and lists of models, exactly as
+// Ollama parses them.
 //
-// Ollama reads JSON with Go's encoding/json: keys in any letter case, the last of
-// several wins, null changes nothing, whatever follows the first value is ignored. A
+// Ollama reads JSON with Go's encoding/json: keys in any letter case, the last of equal
+// keys wins, null changes nothing, whatever follows the first value is ignored. A
 // [Scanner] finds the names in a body as it passes, in pieces of any size, without
-// keeping it. Forms and zstd-compressed bodies are read as Ollama reads them, too.
+// keeping the body. Forms and zstd-compressed bodies are read as Ollama reads them, too.
 //
-// The package never errs on the side of "no model": what cannot be read is reported
-// as unreadable, and what is too long as too long, so that the caller refuses it.
+// The package never errs on the side of "no model": what cannot be read is reported as
+// unreadable, and what is too long as too long, so that the caller can refuse it.
 //
-// Bounds: a name has at most 4 KiB, a compressed body 20 MiB once decoded with a
-// window of 8 MiB, a list of models 16 MiB. Reading that takes long pauses for as long
-// as it has worked, so that it never takes more than half of a processor.
+// Bounds: a name has at most 4 KiB; a compressed body 20 MiB once decoded, with a window
+// of at most 8 MiB; a list of models 16 MiB. At most four bodies are decoded at once.
+// Long work pauses for as long as it has worked, see [Pacer], so that it uses at most
+// half of a processor.
+//
+// The package decides nothing: whether a key allows a model is for signer and the
+// caller, and which models exist is for package upstream.
 package models

@@ -9,16 +9,17 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// MaxList bounds an answer that lists models: 16 MiB, some tens of thousands.
+// MaxList bounds the size of a response that lists models: 16 MiB, some tens of
+// thousands of them. The caller has to enforce it.
 const MaxList = 16 << 20
 
+// ErrBadList is returned by ReadLists for a body that it cannot read.
 var ErrBadList = errors.New("the list of models cannot be read")
 
-// listFields are where an answer lists models: on /api, and on /v1.
+// listFields are the fields that list models, in responses under /api and under /v1.
 var listFields = [...]string{"models", "data"}
 
-// Lists is an answer that lists models. Whatever else it holds stays as it
-// is.
+// Lists is a response that lists models. All else in the response is kept as it is.
 type Lists struct {
 	fields map[string]json.RawMessage
 	lists  map[string][]listedModel // by field
@@ -26,13 +27,13 @@ type Lists struct {
 
 // listedModel is one entry of a list.
 type listedModel struct {
-	text  json.RawMessage
-	names []string // each name that it goes by, as it stands there
+	text  json.RawMessage // the entry's JSON
+	names []string        // all that are not empty of "model", "name" and "id"
 }
 
-// ReadLists reads the body of an answer. If it is no JSON object, or what should be
-// a list is none, readLists returns errBadList. An entry that is no object is left
-// out.
+// ReadLists parses the body of a response. Entries that are not objects are left out. If
+// the body is not a JSON object, or a field that should be a list is not, ReadLists
+// returns [ErrBadList].
 func ReadLists(body []byte) (*Lists, error) {
 	l := &Lists{lists: map[string][]listedModel{}}
 	if json.Unmarshal(body, &l.fields) != nil {
@@ -59,8 +60,8 @@ func ReadLists(body []byte) (*Lists, error) {
 	return l, nil
 }
 
-// Filter takes out every model that the key is not for, under whichever of its
-// names.
+// Filter removes every model that the limits of a key do not allow. A model with several
+// names is removed if any of them is not allowed or no name of a model.
 func (l *Lists) Filter(limits signer.Limits) {
 	for field, models := range l.lists {
 		l.lists[field] = slices.DeleteFunc(models, func(m listedModel) bool {
@@ -72,9 +73,9 @@ func (l *Lists) Filter(limits signer.Limits) {
 	}
 }
 
-// MergeLists makes one answer of several, of which there is at least one: its lists
-// hold the models of all, in the order of their names and each once, as the first
-// that has it says. The rest of the answer is the first one's.
+// MergeLists merges at least one response into one. Its lists have the models of all
+// responses, sorted by name and without duplicates: the first response's entry is kept.
+// All else comes from the first response.
 func MergeLists(all []*Lists) *Lists {
 	merged := &Lists{fields: all[0].fields, lists: map[string][]listedModel{}}
 	for _, l := range all {
@@ -89,7 +90,7 @@ func MergeLists(all []*Lists) *Lists {
 	return merged
 }
 
-// name is the first of its names, in canonical spelling if it has one.
+// name returns the first name, in canonical spelling if it has one.
 func (m listedModel) name() string {
 	if len(m.names) == 0 {
 		return ""
@@ -100,7 +101,8 @@ func (m listedModel) name() string {
 	return m.names[0]
 }
 
-// JSON is the answer's body. Whatever has been read as JSON can be written.
+// JSON returns the body of the response. It cannot fail, since everything in it was read
+// from JSON.
 func (l *Lists) JSON() []byte {
 	for field, models := range l.lists {
 		texts := make([]json.RawMessage, 0, len(models))

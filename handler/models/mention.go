@@ -2,39 +2,42 @@ package models
 
 import "github.com/ollama-proxy/ollama-proxy/signer"
 
-// mention is the name of a model in a request, and what Ollama would do with it.
-type mention struct {
-	Name string
-	Use  use
+// Mention is one name of a model in a request, and what Ollama does with that model.
+type Mention struct {
+	Name string // from 0 to 3
+	Use  Use    // what Ollama does with it
 }
 
-// use is what Ollama does with the model of a name. It decides how Ollama reads
-// the name, and whether one that no list of models has may pass unseen.
-type use int
+// Use is what Ollama does with a named model. It decides how Ollama reads the name, and
+// whether the proxy must know where the model runs, see [Mention.IsUsed].
+type Use int
 
 const (
-	ToRun    use = iota // run it, or tell about it
+	ToRun    Use = iota // run it, or describe it
 	toManage            // pull or delete it
-	toPush              // send it to a registry
-	toCopy              // make another one of it
-	ToDerive            // make another one of it; some versions read the name as toRun, others as toCopy
-	toStore             // make one of this name
+	toPush              // push it to a registry
+	toCopy              // copy it
+	ToDerive            // create another model from it; some versions of Ollama read the name as they do for ToRun, others as for toCopy
+	toStore             // create a model of this name
 )
 
-// Mentions are the models that a request names, the one that it is about first.
+// Mentions are the names of models in a request, the one that the request is about
+// first. The zero Mentions has none.
 type Mentions struct {
-	All [3]mention // two of a route, and the exact key
+	All [3]Mention // the first N are valid: at most two of a route, and Names.Exact
 	N   int
 }
 
-func (m *Mentions) Add(name string, u use) {
-	m.All[m.N] = mention{name, u}
+// Add appends a name. There must be fewer than three.
+func (m *Mentions) Add(name string, u Use) {
+	m.All[m.N] = Mention{name, u}
 	m.N++
 }
 
-// Read gives the canonical spelling of the name. If versions of Ollama read it
-// in different ways, other is what the others make of it; else "".
-func (m mention) Read() (canonical, other string, ok bool) {
+// Read returns the canonical spelling of the name as Ollama reads it for this use. If
+// some versions of Ollama read it differently, other is the canonical spelling for
+// those, and otherwise "". If the name is not one of a model, ok is false.
+func (m Mention) Read() (canonical, other string, ok bool) {
 	switch m.Use {
 	case toPush, toCopy, toStore:
 		canonical, ok = signer.CanonicalName(m.Name)
@@ -47,7 +50,7 @@ func (m mention) Read() (canonical, other string, ok bool) {
 	return canonical, other, ok
 }
 
-// IsUsed reports whether Ollama does something with the model that is there. Then
-// a name that is in no list has to be looked for: the model may be one that runs
+// IsUsed reports whether Ollama reads the model itself, rather than only its name. If so
+// and no list has the name, the lists must be read again: the model may be one that runs
 // at ollama.com.
-func (m mention) IsUsed() bool { return m.Use != toManage && m.Use != toStore }
+func (m Mention) IsUsed() bool { return m.Use != toManage && m.Use != toStore }

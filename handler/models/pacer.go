@@ -6,39 +6,42 @@ import (
 )
 
 const (
-	// stretch is how long work goes on without a rest: half a millisecond.
-	stretch = 500 * time.Microsecond
+	// maxWork is how long work goes on without a pause: 0.5 ms.
+	maxWork = 500 * time.Microsecond
 
-	// maxRest bounds a rest, 10 ms: a process that was stopped for an hour has
-	// not worked for an hour, and others may wait for what the work holds.
-	maxRest = 10 * time.Millisecond
+	// maxPause bounds a pause: 10 ms. After a process was stopped for an hour, the clock
+	// says that it worked for an hour; and others may wait for what the work holds.
+	maxPause = 10 * time.Millisecond
 )
 
-// Pacer is work on one request that takes a processor for long: where a few KiB
-// become many MiB, or many have to be searched. It rests for as long as it has
-// worked, so that it takes no processor from the others for longer than a
-// stretch, and never more than half of one.
+// Pacer keeps long work on one request from taking a processor away from the others,
+// such as decompressing a few KiB to many MiB, or searching those. The work pauses for
+// as long as it has worked, so that it uses at most half of a processor, and at most 0.5
+// ms at a time if Pause is called often enough. It is for one goroutine.
 type Pacer struct{ since time.Time }
 
+// NewPacer returns a Pacer for work that begins now.
 func NewPacer() Pacer { return Pacer{time.Now()} }
 
-// Pause is called every now and then during the work. Short work has none.
-func (e *Pacer) Pause() {
-	if worked := time.Since(e.since); worked > stretch {
-		time.Sleep(min(worked, maxRest))
-		e.since = time.Now()
+// Pause sleeps if the work has gone on for more than 0.5 ms since the last pause: as
+// long as that, but 10 ms at most. Call it every now and then during the work.
+func (p *Pacer) Pause() {
+	if worked := time.Since(p.since); worked > maxWork {
+		time.Sleep(min(worked, maxPause))
+		p.since = time.Now()
 	}
 }
 
-// restful rests while somebody reads.
+// PacedReader reads from a Reader, and pauses before each Read if it is time to.
 type PacedReader struct {
 	io.Reader
 	Pacer
 }
 
-// NewRestful reads from r, and rests meanwhile.
-func NewRestful(r io.Reader) *PacedReader { return &PacedReader{r, NewPacer()} }
+// NewPacedReader returns a PacedReader that reads from r.
+func NewPacedReader(r io.Reader) *PacedReader { return &PacedReader{r, NewPacer()} }
 
+// Read implements io.Reader.
 func (r *PacedReader) Read(b []byte) (int, error) {
 	r.Pause()
 	return r.Reader.Read(b)

@@ -3,148 +3,36 @@ package models
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
 	"unicode/utf8"
 )
 
-const (
-	// maxNameKey is more than the longest key of interest takes when each of
-	// its letters is written as an escape.
-	maxNameKey = 128
-
-	// maxNameValue bounds what is kept of a model's name: 4 KiB, far more
-	// than any model has.
-	maxNameValue = 4 << 10
-
-	// OrdinaryName is as long as keys and names mostly are.
-	OrdinaryName = 64
-
-	// Overlong stands for a name that takes more than that. Of what spaces
-	// Ollama would take off it, nobody knows what is left.
-	Overlong = "\x00"
-)
-
-// Names are what a JSON body says that decides over it: the models, by the keys
-// under which Ollama looks for them, and whether the answer is to be a stream.
-type Names struct {
-	Model, name, source, destination, from, RemoteHost string
-
-	// Exact is the last model whose key is "model" in just these letters.
-	// By it Ollama decides under /v1 whether a request goes to ollama.com,
-	// before it reads the body as it does everywhere else.
-	Exact string
-
-	Stream bool // the body asks for one
-
-	// WebSearch is set if one of the body's tools is of a type that Ollama
-	// runs itself, and longTool if one is of a type too long to tell. A later
-	// key of the same name does not take it back: encoding/json may decode
-	// into what an earlier one has left behind.
-	WebSearch, LongTool bool
-
-	// Unreadable is set if the body is no JSON object, or one of the names no
-	// string: Ollama will refuse it, but nobody can say what it names.
-	Unreadable bool
-}
-
-// field is what a key of the body stands for.
-type field int
-
-const (
-	noField field = iota
-	modelField
-	nameField
-	sourceField
-	destinationField
-	fromField
-	remoteHostField
-	streamField
-	toolsField
-	typeField // of a tool
-)
-
-var fields = [...][]byte{
-	modelField: []byte("model"), nameField: []byte("name"), sourceField: []byte("source"),
-	destinationField: []byte("destination"), fromField: []byte("from"), remoteHostField: []byte("remote_host"), streamField: []byte("stream"),
-	toolsField: []byte("tools"), typeField: []byte("type"),
-}
-
-// fieldOf takes letter case and folding as encoding/json does, which Ollama
-// reads with. The keys of a tool are others than those of the body.
-func fieldOf(key []byte, ofTool bool) field {
-	if len(key) == 0 {
-		return noField
-	}
-	first := key[0] | ('a' - 'A') // as it is in lower case, if it is a letter
-	from, to := modelField, toolsField
-	if ofTool {
-		from, to = toolsField, typeField
-	}
-	for f := from; f <= to; f++ {
-		if (first == fields[f][0] || first >= utf8.RuneSelf) && bytes.EqualFold(key, fields[f]) {
-			return f
-		}
-	}
-	return noField
-}
-
-// isName reports whether the value is to be a string.
-func (f field) isName() bool { return modelField <= f && f <= remoteHostField }
-
-// hostedTool is how the types of the tools begin that Ollama runs itself.
-const hostedTool = "web_search"
-
-// isHosted reports whether Ollama would run a tool of that type itself. Some
-// versions go by the whole word, others by how it begins, and some let space
-// stand before it. Letter case counts for all of them; nobody means another
-// thing by it.
-func isHosted(toolType string) bool {
-	toolType = strings.TrimSpace(toolType)
-	return len(toolType) >= len(hostedTool) && strings.EqualFold(toolType[:len(hostedTool)], hostedTool)
-}
-
-func (n *Names) set(f field, value string) {
-	switch f {
-	case modelField:
-		n.Model = value
-	case nameField:
-		n.name = value
-	case sourceField:
-		n.source = value
-	case destinationField:
-		n.destination = value
-	case fromField:
-		n.from = value
-	case remoteHostField:
-		n.RemoteHost = value
-	case typeField:
-		n.WebSearch = n.WebSearch || isHosted(value)
-		n.LongTool = n.LongTool || value == Overlong
-	}
-}
-
-// Scanner finds the names in a JSON body as it passes, in pieces of any
-// size. It keeps to what encoding/json makes of a body that it accepts:
-// the last of several keys wins in any letter case, null changes nothing,
-// escapes count, and whatever follows the first value does not. Of a body that
-// encoding/json refuses, it may make anything.
+// Scanner finds the names in a JSON body as it passes, in pieces of any size. It reads a
+// body that encoding/json accepts as encoding/json does: of several equal keys, in any
+// letter case, the last one wins; null changes nothing; escapes are decoded; and
+// whatever follows the first value is ignored. Of a body that encoding/json refuses, it
+// may read anything. The zero Scanner is ready to use, for one body and one goroutine.
 type Scanner struct {
-	Names Names
-	state readState
-	depth int    // of what is skipped
-	Kept  []byte // of the key or the value that is being read, with its quotes
+	Names Names // what has been found so far
 
-	// A tool may have tools of its own. tools is how many of them, one in the
-	// other, the object is inside whose keys are read, and 0 in the body
-	// itself; inTools, that it is between the tools of that object.
+	state readState // what the next byte belongs to
+	depth int       // of the object or list that is skipped
+
+	// Buffer holds the key or the value that is being read, with its quotes: at most 4
+	// KiB. It may be given capacity beforehand, see [UsualNameLen].
+	Buffer []byte
+
+	// A tool may have tools of its own. tools is how many tools, one inside the other,
+	// enclose the keys that are being read; 0: they are the body's own. inTools is set
+	// between two tools of a list.
 	tools   int
 	inTools bool
 
-	// Of the value that is being read.
+	// The value that is being read.
 	field field
-	exact bool // its key is "model" in just these letters
+	exact bool // its key is "model" in exactly these letters
 }
 
+// A readState says what the next byte belongs to.
 type readState int
 
 const (
@@ -164,8 +52,8 @@ const (
 	afterObject
 )
 
-// Read takes the next bytes. It reports whether the first JSON value is
-// complete, and how many of the bytes belong to it.
+// Read scans the next bytes of the body. It reports whether the first JSON value is
+// complete, and how many of the bytes belong to it. It keeps no reference to b.
 func (r *Scanner) Read(b []byte) (n int, done bool) {
 	for i := 0; i < len(b); {
 		c := b[i]
@@ -184,7 +72,7 @@ func (r *Scanner) Read(b []byte) (n int, done bool) {
 		case beforeKey:
 			switch c {
 			case '"':
-				r.Kept = append(r.Kept[:0], c)
+				r.Buffer = append(r.Buffer[:0], c)
 				r.state = inKey
 			case '}':
 				if r.endObject() {
@@ -195,7 +83,7 @@ func (r *Scanner) Read(b []byte) (n int, done bool) {
 		case inKey, inString, inNestedString:
 			i += r.readString(b[i:])
 		case inKeyEscape, inStringEscape, inNestedEscape:
-			r.keep(b[i : i+1])
+			r.fill(b[i : i+1])
 			r.state-- // back into the string
 			i++
 		case beforeColon:
@@ -210,7 +98,7 @@ func (r *Scanner) Read(b []byte) (n int, done bool) {
 				r.endLiteral()
 				break
 			}
-			r.keep(b[i : i+1])
+			r.fill(b[i : i+1])
 			i++
 		case inNested:
 			switch c {
@@ -239,7 +127,7 @@ func (r *Scanner) Read(b []byte) (n int, done bool) {
 	return len(b), r.state == afterObject
 }
 
-// beginNested goes one object or list deeper. A tool's object is read, all else is
+// beginNested enters an object or a list. A tool's object is scanned, anything else is
 // skipped.
 func (r *Scanner) beginNested(c byte) {
 	if r.inTools && r.depth == 0 && c == '{' {
@@ -250,6 +138,7 @@ func (r *Scanner) beginNested(c byte) {
 	r.depth++
 }
 
+// endNested leaves an object or list that is skipped, or the list of tools.
 func (r *Scanner) endNested() {
 	switch {
 	case r.depth > 0:
@@ -257,13 +146,12 @@ func (r *Scanner) endNested() {
 		if r.depth == 0 && !r.inTools {
 			r.state = afterValue
 		}
-	case r.inTools: // the end of the list of tools
+	case r.inTools: // the list of tools ends
 		r.inTools, r.state = false, afterValue
 	}
 }
 
-// endObject ends an object whose keys are read. It reports whether that was the
-// body's.
+// endObject ends an object that is scanned. It reports whether that was the body.
 func (r *Scanner) endObject() bool {
 	if r.tools > 0 {
 		r.tools--
@@ -274,8 +162,8 @@ func (r *Scanner) endObject() bool {
 	return true
 }
 
-// readString goes on in a string up to its end, or the end of b, and returns
-// how far it got.
+// readString continues a string to its end, or to the end of b, and returns the number
+// of bytes read.
 func (r *Scanner) readString(b []byte) int {
 	quote := -1
 	for pos := 0; ; {
@@ -290,14 +178,14 @@ func (r *Scanner) readString(b []byte) int {
 		case escape >= 0 && pos+escape+1 < len(b):
 			pos += escape + 2
 		case escape >= 0:
-			r.keep(b)
-			r.state++ // the escape goes on in the next piece
+			r.fill(b)
+			r.state++ // the escape continues in the next piece
 			return len(b)
 		case quote == len(b):
-			r.keep(b)
+			r.fill(b)
 			return len(b)
 		default:
-			r.keep(b[:quote+1])
+			r.fill(b[:quote+1])
 			switch r.state {
 			case inKey:
 				r.endKey()
@@ -311,7 +199,9 @@ func (r *Scanner) readString(b []byte) int {
 	}
 }
 
-func (r *Scanner) keep(b []byte) {
+// fill appends b to the buffer, if the value is of interest, up to one byte beyond
+// the limit.
+func (r *Scanner) fill(b []byte) {
 	limit := maxNameValue
 	switch r.state {
 	case inNestedString, inNestedEscape:
@@ -323,23 +213,25 @@ func (r *Scanner) keep(b []byte) {
 			return
 		}
 	}
-	if room := limit + 1 - len(r.Kept); len(b) > room {
+	if room := limit + 1 - len(r.Buffer); len(b) > room {
 		b = b[:room]
 	}
-	r.Kept = append(r.Kept, b...)
+	r.Buffer = append(r.Buffer, b...)
 }
 
+// endKey looks up the key in the buffer.
 func (r *Scanner) endKey() {
 	r.state, r.field, r.exact = beforeColon, noField, false
-	if len(r.Kept) > maxNameKey {
+	if len(r.Buffer) > maxNameKey {
 		return
 	}
-	if key, ok := unquote(r.Kept); ok {
+	if key, ok := unquote(r.Buffer); ok {
 		r.field, r.exact = fieldOf(key, r.tools > 0), r.tools == 0 && string(key) == "model"
 	}
 }
 
-// unquote reads a JSON string. Most are as plain as they look.
+// unquote decodes a JSON string. Most have no escapes, and are decoded without
+// allocating.
 func unquote(quoted []byte) (text []byte, ok bool) {
 	inner := quoted[1 : len(quoted)-1]
 	for _, c := range inner {
@@ -352,13 +244,15 @@ func unquote(quoted []byte) (text []byte, ok bool) {
 	return inner, true
 }
 
+// beginValue reads the first byte of a value, or a space before it, and returns 1; or 0
+// if the byte is to be read in the new state.
 func (r *Scanner) beginValue(c byte) int {
-	r.Kept = r.Kept[:0]
+	r.Buffer = r.Buffer[:0]
 	switch {
 	case isSpace(c):
 	case c == '"':
 		r.state = inString
-		r.keep([]byte{c})
+		r.fill([]byte{c})
 	case c == '{' || c == '[':
 		if r.field.isName() {
 			r.Names.Unreadable = true
@@ -377,18 +271,19 @@ func (r *Scanner) beginValue(c byte) int {
 	return 1
 }
 
+// endString stores the string in the buffer, if it is of interest.
 func (r *Scanner) endString() {
 	r.state = afterValue
 	if !r.field.isName() && r.field != typeField {
 		return
 	}
-	value, ok := Overlong, false
-	if len(r.Kept) <= maxNameValue {
+	value, ok := TooLong, false
+	if len(r.Buffer) <= maxNameValue {
 		var text []byte
-		text, ok = unquote(r.Kept)
+		text, ok = unquote(r.Buffer)
 		value = string(text)
 	}
-	r.Names.set(r.field, value)
+	r.Names.setField(r.field, value)
 	if r.exact {
 		r.Names.Exact = value
 	}
@@ -397,9 +292,10 @@ func (r *Scanner) endString() {
 	}
 }
 
+// endLiteral reads the number, true, false or null in the buffer.
 func (r *Scanner) endLiteral() {
 	r.state = afterValue
-	switch literal := string(r.Kept); {
+	switch literal := string(r.Buffer); {
 	case r.field.isName() && literal != "null":
 		r.Names.Unreadable = true
 	case r.field == streamField && literal != "null":

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// oracle is what Ollama does: encoding/json into a struct.
-func oracle(body []byte) (n Names, ok bool) {
+// decode reads the names as Ollama does: by encoding/json into a struct.
+func decode(body []byte) (n Names, ok bool) {
 	var v struct {
 		Model       string `json:"model"`
 		Name        string `json:"name"`
@@ -24,9 +24,9 @@ func oracle(body []byte) (n Names, ok bool) {
 	return Names{Model: v.Model, name: v.Name, source: v.Source, destination: v.Destination, from: v.From, RemoteHost: v.RemoteHost, Stream: v.Stream}, true
 }
 
-// oracleExact is how Ollama finds out, under /v1, whether a model is at
+// decodeExact reads the model as Ollama does under /v1 to learn whether it runs at
 // ollama.com.
-func oracleExact(body []byte) (model string) {
+func decodeExact(body []byte) (model string) {
 	var v map[string]json.RawMessage
 	if json.Unmarshal(body, &v) != nil || json.Unmarshal(v["model"], &model) != nil {
 		return ""
@@ -34,9 +34,9 @@ func oracleExact(body []byte) (model string) {
 	return model
 }
 
-// hasHosted is whether any version of Ollama would run a tool of the body itself:
-// by the word, or by how it begins, with or without space before it.
-func hasHosted(body []byte) bool {
+// decodesHosted reports whether any version of Ollama would run a tool of the body
+// itself: by the whole type or its beginning, with or without spaces before it.
+func decodesHosted(body []byte) bool {
 	var v struct {
 		Tools []struct {
 			Type string `json:"type"`
@@ -53,8 +53,8 @@ func hasHosted(body []byte) bool {
 	return false
 }
 
-// mentionsHosted is whether a string anywhere in the first value of the body has
-// the word in it.
+// mentionsHosted reports whether any string in the first value of the body contains the
+// word.
 func mentionsHosted(body []byte) bool {
 	d := json.NewDecoder(bytes.NewReader(body))
 	for {
@@ -68,7 +68,7 @@ func mentionsHosted(body []byte) bool {
 	}
 }
 
-// readNames reads a body in pieces of the given size.
+// readNames scans a body in pieces of the given size.
 func readNames(body []byte, size int) (n Names, consumed int, done bool) {
 	var r Scanner
 	for consumed < len(body) && !done {
@@ -107,7 +107,7 @@ var nameBodies = []string{
 	`{"model":"\ud83d\ude00"}`, "{\"model\":\"\xff\"}", "{\"mod\xffel\":\"x\"}", `{"model":"a\/b"}`, "{\"model\":\"a\nb\"}",
 }
 
-// toolBodies are bodies with tools, and whether Ollama might run one of them
+// toolBodies are bodies with tools. hosted is set if Ollama might run one of the tools
 // itself.
 var toolBodies = []struct {
 	body   string
@@ -124,7 +124,7 @@ var toolBodies = []struct {
 	{`{"tools":[{"type":"function","type":"web_search"}]}`, true},
 	{`{"tools":[{"type":"web_search","type":"function"}]}`, true},
 	{`{"tools":[{"type":"web_search","type":null}]}`, true},
-	{`{"tools":[{"type":"web_search"}],"tools":[{"name":"x"}]}`, true}, // Go may keep the type of what was there
+	{`{"tools":[{"type":"web_search"}],"tools":[{"name":"x"}]}`, true}, // Go may keep the type that was decoded first
 	{`{"tools":[{"type":"web_search"}],"TOOLS":[]}`, true},
 	{`{"tools":[],"tools":[{"type":"web_search"}]}`, true},
 	{`{"tools":null,"tools":[null,{"type":"web_search"}]}`, true},
@@ -146,7 +146,7 @@ var toolBodies = []struct {
 	{`{"tools":[]}{"tools":[{"type":"web_search"}]}`, false},
 }
 
-func TestToolsThatOllamaRunsItselfAreFound(t *testing.T) {
+func TestToolsThatOllamaRunsAreFound(t *testing.T) {
 	for _, row := range toolBodies {
 		for _, size := range []int{1, 2, 3, 7, len(row.body)} {
 			if got, _, done := readNames([]byte(row.body), size); (got.WebSearch || got.LongTool) != row.hosted || !done {
@@ -158,7 +158,7 @@ func TestToolsThatOllamaRunsItselfAreFound(t *testing.T) {
 
 func checkNames(t *testing.T, body []byte) {
 	t.Helper()
-	want, ok := oracle(body)
+	want, ok := decode(body)
 	for _, size := range []int{1, 2, 3, 7, 64, len(body) + 1} {
 		got, consumed, done := readNames(body, size)
 		if !ok {
@@ -179,11 +179,11 @@ func checkNames(t *testing.T, body []byte) {
 		if got.Unreadable && longName(body) {
 			return
 		}
-		if exact := oracleExact(body); exact != "" && exact != got.Exact {
+		if exact := decodeExact(body); exact != "" && exact != got.Exact {
 			t.Errorf("%q in pieces of %d: %q, Ollama may take it for %q", body, size, got.Exact, exact)
 		}
 		got.Exact = ""
-		if hasHosted(body) && !got.WebSearch && !got.LongTool {
+		if decodesHosted(body) && !got.WebSearch && !got.LongTool {
 			t.Errorf("%q in pieces of %d: there is a tool that Ollama runs itself", body, size)
 		}
 		if got.WebSearch && !mentionsHosted(body) {
@@ -193,19 +193,19 @@ func checkNames(t *testing.T, body []byte) {
 		if got != want || !done {
 			t.Errorf("%q in pieces of %d: %+v, done %v, Ollama reads %+v", body, size, got, done, want)
 		}
-		// Not one byte short of the value's end, or Ollama would begin before
+		// Not complete one byte before the value ends: otherwise Ollama could begin before
 		// the model is known.
-		if _, early := oracle(body[:consumed-1]); early {
+		if _, early := decode(body[:consumed-1]); early {
 			t.Errorf("%q in pieces of %d: complete before byte %d", body, size, consumed)
 		}
 	}
 }
 
-// longName tells whether a name in the body is over the bound in its raw form,
-// even if it does not win.
+// longName reports whether a name in the body may exceed the bound, even one that does
+// not win.
 func longName(body []byte) bool { return len(body) > maxNameValue }
 
-func TestNamesAreReadAsOllamaDoes(t *testing.T) {
+func TestNamesAreReadAsByOllama(t *testing.T) {
 	for _, body := range nameBodies {
 		checkNames(t, []byte(body))
 	}

@@ -1,40 +1,45 @@
 package models
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+)
 
-// Source is where a route's requests say which model they are about, and
-// what it is for.
+// Source says where the requests of a route name their models, and what for.
 type Source int
 
 const (
-	NoModel        Source = iota // they are about none
+	NoModel        Source = iota // they name none
 	InModel                      // the body's "model"
 	InModelOrName                // the body's "model", or "name" where that is empty
-	InManaged                    // the same, of a model to pull or delete
-	InPushed                     // the same, of a model to push
-	InModelAndFrom               // the same, made of the model in "from"
-	InCopy                       // the body's "source" and "destination"
-	InForm                       // the form's "model"
-	InPath                       // the path's last segment
-	InAnswer                     // about all: the answer lists them
-	Untold                       // nobody can tell
+	InManaged                    // the same; Ollama pulls or deletes it
+	InPushed                     // the same; Ollama pushes it
+	InModelAndFrom               // the same; Ollama creates it from the model in "from"
+	InCopy                       // the body's "source" is copied to its "destination"
+	InForm                       // the multipart form's "model"
+	InPath                       // the last segment of the path
+	InAnswer                     // none, but the response lists models
+	Unknown                      // nobody can know which models they use
 )
 
+// ErrUnreadable is returned if a body is not what its route and headers say: a form, or
+// zstd.
 var ErrUnreadable = errors.New("the request body cannot be read")
 
-// Names gives the models that Ollama would use.
+// Names returns those of the names in a JSON body that Ollama uses on such a route. It
+// returns none if s is not one of a JSON body, see [Source.IsJSON].
 func (s Source) Names(n Names) (m Mentions) {
 	switch s {
 	case InModel:
 		m.Add(n.Model, ToRun)
 	case InModelOrName:
-		m.Add(Or(n.Model, n.name), ToRun)
+		m.Add(cmp.Or(n.Model, n.name), ToRun)
 	case InManaged:
-		m.Add(Or(n.Model, n.name), toManage)
+		m.Add(cmp.Or(n.Model, n.name), toManage)
 	case InPushed:
-		m.Add(Or(n.Model, n.name), toPush)
+		m.Add(cmp.Or(n.Model, n.name), toPush)
 	case InModelAndFrom:
-		m.Add(Or(n.Model, n.name), toStore)
+		m.Add(cmp.Or(n.Model, n.name), toStore)
 		if n.from != "" {
 			m.Add(n.from, ToDerive)
 		}
@@ -45,14 +50,7 @@ func (s Source) Names(n Names) (m Mentions) {
 	return m
 }
 
-func Or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
-}
-
-// IsJSON reports whether the models stand in a body of JSON.
+// IsJSON reports whether the names are in a body of JSON.
 func (s Source) IsJSON() bool {
 	switch s {
 	case InModel, InModelOrName, InManaged, InPushed, InModelAndFrom, InCopy:

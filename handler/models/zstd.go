@@ -10,24 +10,27 @@ import (
 )
 
 const (
-	// MaxDecoded is what Ollama takes of a compressed body once it is decoded:
-	// 20 MiB.
+	// MaxDecoded is the largest size that Ollama accepts of a body once it is decoded:
+	// 20 MiB. A decoder from BorrowDecoder does not enforce it exactly: the caller must.
 	MaxDecoded = 20 << 20
 
-	// maxWindow is how far back a body may refer: 8 MiB, as with Ollama. A
-	// decoder sets all of that aside if a body of a few bytes asks for it.
+	// maxWindow is the largest window of a zstd frame that is accepted, by Ollama as
+	// well: 8 MiB. The decoder allocates all of the window if a body of a few bytes asks
+	// for it.
 	maxWindow = 8 << 20
 
-	// maxDecoders is how many bodies are decoded at once, if there are as many
-	// processors and one more. Others wait: that takes a client's patience, and
-	// not memory.
+	// maxDecoders is how many bodies are decoded at once if the machine has more
+	// processors than that. Other bodies wait, which takes their client's time but no
+	// memory.
 	maxDecoders = 4
 )
 
-// allDecoders are those of the process. A few KiB may keep one busy for a long
-// time, so they leave a processor to those who are not compressed.
+// allDecoders is the pool of this process. A body of a few KiB may keep a decoder busy
+// for long, so there is one decoder less than processors: that one is left to requests
+// that are not compressed.
 var allDecoders = newDecoders(max(1, min(maxDecoders, runtime.GOMAXPROCS(0)-1)))
 
+// newDecoder makes a decoder that works in the goroutine of its reader.
 func newDecoder() *zstd.Decoder {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxMemory(MaxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
@@ -37,11 +40,12 @@ func newDecoder() *zstd.Decoder {
 	return d
 }
 
-// BorrowDecoder waits until it is the key's turn to have a body decoded, and lets a
-// decoder begin with it. If the context ends before that, borrowDecoder returns an
-// error. Otherwise giveBack must be called.
+// BorrowDecoder waits for the key's turn and returns a decoder that reads from body.
+// Keys take turns, whatever number of bodies each has waiting. If the context ends
+// first, BorrowDecoder returns its error; if body does not begin as a zstd stream, it
+// may return [ErrUnreadable]. Otherwise [ReturnDecoder] must be called.
 func BorrowDecoder(ctx context.Context, key uuid.UUID, body io.Reader) (*zstd.Decoder, error) {
-	d, err := allDecoders.borrow(ctx, key)
+	d, err := allDecoders.acquire(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +56,9 @@ func BorrowDecoder(ctx context.Context, key uuid.UUID, body io.Reader) (*zstd.De
 	return d, nil
 }
 
+// ReturnDecoder takes back a decoder from BorrowDecoder, which must not be used
+// afterwards.
 func ReturnDecoder(d *zstd.Decoder) {
 	d.Reset(nil) // lets go of the body
-	allDecoders.giveBack(d)
+	allDecoders.release(d)
 }

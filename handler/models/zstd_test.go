@@ -9,8 +9,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/models"
 )
 
-// TestSmallCompressedBodiesTakeLittleMemory, whatever they announce.
-func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it looks at the memory of the whole process
+// TestSmallCompressedBodiesTakeLittleMemory, whatever window they ask for.
+func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // not parallel: it measures the memory of the whole process
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	body := handlertest.FarReaching(t, `{"model":"tiny"}`)
 	const n = 200
@@ -29,8 +29,8 @@ func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // alone: it look
 	}
 }
 
-// TestFewAreDecodedAtOnce: the others wait for their turn, unless they leave.
-func TestFewAreDecodedAtOnce(t *testing.T) {
+// TestBodiesWaitForADecoder until their client leaves.
+func TestBodiesWaitForADecoder(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	body := handlertest.FarReaching(t, `{"model":"tiny"}`)
 	release := models.HoldDecoders()
@@ -40,21 +40,21 @@ func TestFewAreDecodedAtOnce(t *testing.T) {
 	}
 	s.Spy.Await(t, "Uploaded", 2)
 	if got := s.Ask(t, "POST", "/v1/chat/completions", `{"model":"tiny"}`); got.Status != 200 {
-		t.Errorf("a body that is not compressed waits, too: %s", got)
+		t.Errorf("a body that is not compressed waits as well: %s", got)
 	}
 	leaves.Close()
 	if code := s.Spy.Ended(t, 2); code != 499 {
-		t.Errorf("who left is recorded as %d", code)
+		t.Errorf("the request whose client left is recorded as %d", code)
 	}
 	release()
 	if got := stays.Answer("POST"); got.Status != 200 || got.Err != nil {
-		t.Errorf("who stayed: %s", got)
+		t.Errorf("the request whose client stayed: %s", got)
 	}
 }
 
-// TestDecodersLeaveAProcessor to those whose bodies are not compressed: a few KiB
-// may keep a decoder busy for a long time.
-func TestDecodersLeaveAProcessor(t *testing.T) {
+// TestFewerDecodersThanProcessors: a body of a few KiB may keep a decoder busy for long,
+// and requests that are not compressed need a processor meanwhile.
+func TestFewerDecodersThanProcessors(t *testing.T) {
 	if n, processors := models.Decoders(), runtime.GOMAXPROCS(0); n > max(1, processors-1) {
 		t.Errorf("%d bodies are decoded at once, by %d processors", n, processors)
 	}

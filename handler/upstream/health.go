@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -307,7 +308,7 @@ func (m *backend) ask(ctx context.Context, path string) (listing, error) {
 	listed := listing{}
 	for _, one := range body.Models {
 		remote := one.RemoteHost != "" || one.RemoteModel != ""
-		if name, ok := signer.CanonicalName(models.Or(one.Name, one.Model)); ok && (len(listed) < maxKnown || remote) {
+		if name, ok := signer.CanonicalName(cmp.Or(one.Name, one.Model)); ok && (len(listed) < maxKnown || remote) {
 			listed[name] = listed[name] || remote
 		}
 	}

@@ -11,25 +11,25 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/models"
 )
 
-// decoding is bodies of several keys that wait for decoders. They are told apart by
-// the key alone.
-type decoding struct {
-	borrow   func(context.Context, uuid.UUID) error
-	giveBack func()
-	served   chan uuid.UUID
+// fixture is a pool of decoders with bodies of several keys waiting. A body is known by
+// its key alone.
+type fixture struct {
+	acquire func(context.Context, uuid.UUID) error
+	release func()
+	served  chan uuid.UUID
 }
 
-func newDecoding(max int) *decoding {
-	d := &decoding{served: make(chan uuid.UUID, 1000)}
-	d.borrow, d.giveBack = models.NewDecoders(max)
+func newFixture(max int) *fixture {
+	d := &fixture{served: make(chan uuid.UUID, 1000)}
+	d.acquire, d.release = models.NewDecoders(max)
 	return d
 }
 
-// wait has n bodies of a key wait.
-func (d *decoding) wait(ctx context.Context, key uuid.UUID, n int) {
+// enqueue has n bodies of a key wait.
+func (d *fixture) enqueue(ctx context.Context, key uuid.UUID, n int) {
 	for range n {
 		go func() {
-			if d.borrow(ctx, key) == nil {
+			if d.acquire(ctx, key) == nil {
 				d.served <- key
 			}
 		}()
@@ -37,10 +37,10 @@ func (d *decoding) wait(ctx context.Context, key uuid.UUID, n int) {
 	synctest.Wait()
 }
 
-// next ends one, and tells whose body comes next.
-func (d *decoding) next(t *testing.T) uuid.UUID {
+// next releases one decoder, and returns the key that gets it.
+func (d *fixture) next(t *testing.T) uuid.UUID {
 	t.Helper()
-	d.giveBack()
+	d.release()
 	synctest.Wait()
 	select {
 	case key := <-d.served:
@@ -51,17 +51,17 @@ func (d *decoding) next(t *testing.T) uuid.UUID {
 	return uuid.UUID{}
 }
 
-// TestKeysAreDecodedInTurn: who has many bodies waiting holds another up for one of
-// them, and for no more.
-func TestKeysAreDecodedInTurn(t *testing.T) {
+// TestDecodersGoToKeysInTurn: a key with many bodies waiting delays another key by one
+// of them, and no more.
+func TestDecodersGoToKeysInTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		greedy, modest, third := uuid.New(), uuid.New(), uuid.New()
-		d := newDecoding(1)
-		d.wait(t.Context(), greedy, 201)
+		d := newFixture(1)
+		d.enqueue(t.Context(), greedy, 201)
 		<-d.served // the first need not wait
-		d.wait(t.Context(), modest, 2)
-		d.wait(t.Context(), third, 1)
+		d.enqueue(t.Context(), modest, 2)
+		d.enqueue(t.Context(), third, 1)
 		var order []uuid.UUID
 		for range 6 {
 			order = append(order, d.next(t))
@@ -74,40 +74,41 @@ func TestKeysAreDecodedInTurn(t *testing.T) {
 				t.Fatal("somebody else's body, who has none")
 			}
 		}
-		d.giveBack()
-		d.wait(t.Context(), modest, 1)
+		d.release()
+		d.enqueue(t.Context(), modest, 1)
 		if <-d.served != modest {
 			t.Error("a decoder is lost")
 		}
 	})
 }
 
-// TestWhoLeavesTheQueueTakesNoTurn, nor a decoder that was just given to it.
-func TestWhoLeavesTheQueueTakesNoTurn(t *testing.T) {
+// TestCancelledWaitLosesNoDecoder, even if the decoder was just handed over, nor a turn
+// of its key.
+func TestCancelledWaitLosesNoDecoder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		first, second := uuid.New(), uuid.New()
-		d := newDecoding(2)
-		d.wait(t.Context(), first, 2)
+		d := newFixture(2)
+		d.enqueue(t.Context(), first, 2)
 		<-d.served
 		<-d.served
 		leaving, leave := context.WithCancel(t.Context())
-		d.wait(leaving, first, 50)
-		d.wait(t.Context(), second, 1)
+		d.enqueue(leaving, first, 50)
+		d.enqueue(t.Context(), second, 1)
 		go leave()
-		d.giveBack() // at the same time
-		d.giveBack()
+		d.release() // at the same time
+		d.release()
 		synctest.Wait()
-		d.wait(t.Context(), first, 5)
+		d.enqueue(t.Context(), first, 5)
 		for range cap(d.served) {
 			if len(d.served) == 0 {
 				break
 			}
 			<-d.served
-			d.giveBack()
+			d.release()
 			synctest.Wait()
 		}
-		d.wait(t.Context(), second, 2)
+		d.enqueue(t.Context(), second, 2)
 		if len(d.served) != 2 {
 			t.Errorf("%d of two decoders are left", len(d.served))
 		}
