@@ -20,34 +20,33 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// ACMEOptions says which certificates to get, and where from.
+// ACMEOptions says which certificates to order, and from which authority.
 type ACMEOptions struct {
-	Domains   []string
-	Directory string            // URL of the authority; "" means Let's Encrypt
-	Cache     string            // directory for keys and certificates; "" means acme beside the secret
-	Transport http.RoundTripper // to the authority; nil means http.DefaultTransport
+	Domains   []string          // the names to order one certificate each for
+	Directory string            // the authority's directory URL, https; "" means Let's Encrypt
+	Cache     string            // directory for keys and certificates; "" means ollama-proxy/acme in the user's configuration directory
+	Transport http.RoundTripper // for requests to the authority; nil means http.DefaultTransport
 }
 
-// ACME gets certificates from an authority that speaks the protocol of that
-// name, Let's Encrypt for one, and renews them in time.
+// ACME orders certificates from an authority that speaks the ACME protocol (RFC 8555),
+// such as Let's Encrypt, and renews them in time.
 //
-// The authority has to reach the public listener at port 443 of each domain:
-// the proof that a domain is ours travels inside TLS (tls-alpn-01). Proof over
-// plain http is left out on purpose, because where port 80 answers, somebody
-// will send a key to it.
+// The authority validates each domain by a TLS handshake with the public listener at
+// port 443 (tls-alpn-01). Validation over plain HTTP is left out on purpose: if port 80
+// answered, somebody would send a key to it.
 //
-// No client can cause an order: handshakes are answered from what there is, and
-// fail for names that are not listed.
+// No client can cause an order: a handshake for a name that is not listed fails, and so
+// does one for a listed name until its certificate is there.
 type ACME struct {
 	manager *autocert.Manager
 	domains map[string]*domain
-	names   []string // of the domains, in order
+	names   []string // of the domains, in the order given
 }
 
-// NewACME prepares to get certificates; orders begin with Reload. Who calls it
-// accepts the authority's terms of service. If a domain is not a plain domain
-// name, the directory not an https URL, or the cache cannot be written or could
-// be by everybody, NewACME returns an error that names the flag.
+// NewACME prepares to order certificates; Reload places the orders. Whoever calls
+// NewACME accepts the authority's terms of service. If a domain is not a plain domain
+// name, the directory is not an https URL, or the cache directory is not writable or is
+// writable by everybody, NewACME returns an error that names the flag.
 func NewACME(o ACMEOptions) (*ACME, error) {
 	if o.Directory == "" {
 		o.Directory = autocert.DefaultACMEDirectory
@@ -80,14 +79,14 @@ func NewACME(o ACMEOptions) (*ACME, error) {
 		Client: &acme.Client{
 			DirectoryURL: o.Directory,
 			UserAgent:    "ollama-proxy",
-			HTTPClient:   &http.Client{Timeout: time.Minute, Transport: &overhear{o.Transport, a.domains}},
+			HTTPClient:   &http.Client{Timeout: time.Minute, Transport: &problemRecorder{o.Transport, a.domains}},
 		},
 	}
 	return a, nil
 }
 
-// domainName is how the name stands in a handshake and in a certificate: as
-// autocert, too, has it.
+// domainName returns the name as it appears in handshakes and certificates, in ASCII and
+// lower case, as autocert has it. IP addresses and names without a dot are errors.
 func domainName(text string) (string, error) {
 	name, err := idna.Lookup.ToASCII(text)
 	_, notIP := netip.ParseAddr(name)
@@ -97,8 +96,9 @@ func domainName(text string) (string, error) {
 	return name, nil
 }
 
-// openACMECache fails early: autocert would not mind a cache that it cannot
-// write, and order anew at every start until the authority had enough.
+// openACMECache creates the cache directory and checks that it is writable. Otherwise
+// autocert would work without its cache, and order new certificates at every start until
+// the authority refused.
 func openACMECache(dir string) (autocert.Cache, error) {
 	if dir == "" {
 		config, err := os.UserConfigDir()
@@ -124,16 +124,16 @@ func openACMECache(dir string) (autocert.Cache, error) {
 	return autocert.DirCache(dir), errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// Reload orders the certificates that are missing, without waiting for them,
-// and reports whether new ones have come in since it was last called. If a
-// domain's last order failed, or its certificate is overdue for renewal, Reload
-// returns an error. What failed is tried again after a while, or with force
-// within two minutes.
+// Reload starts to order the certificates that are missing, without waiting for them. It
+// reports whether a certificate has arrived since the last call. If a domain's last
+// order failed, or its certificate is overdue for renewal, Reload returns an error. A
+// failed order is repeated after 2 minutes, and after twice the time for each further
+// failure, up to 1 hour; with force, after 2 minutes at most.
 func (a *ACME) Reload(_ context.Context, force bool) (changed bool, err error) {
 	var failures []string
 	for _, name := range a.names {
-		news, err := a.domains[name].refresh(a.manager, time.Now(), force)
-		changed = changed || news
+		isNew, err := a.domains[name].refresh(a.manager, time.Now(), force)
+		changed = changed || isNew
 		if err != nil {
 			failures = append(failures, err.Error())
 		}
@@ -144,8 +144,8 @@ func (a *ACME) Reload(_ context.Context, force bool) (changed bool, err error) {
 	return changed, nil
 }
 
-// NotAfter is when the first of the certificates ends; with none yet, it is the
-// beginning of 1970.
+// NotAfter returns when the first of the certificates expires, or the Unix epoch if
+// there is none yet.
 func (a *ACME) NotAfter() time.Time {
 	first := time.Unix(0, 0)
 	for _, d := range a.domains {
@@ -156,9 +156,11 @@ func (a *ACME) NotAfter() time.Time {
 	return first
 }
 
+// Config returns a configuration for TLS 1.2 or newer that answers each handshake with
+// the domain's current certificate.
 func (a *ACME) Config() *tls.Config { return tlsConfig(a.certificate, acme.ALPNProto) }
 
-// certificate chooses what to answer a handshake with.
+// certificate chooses the certificate for a handshake.
 func (a *ACME) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name, err := domainName(hello.ServerName)
 	if err != nil {
@@ -169,7 +171,7 @@ func (a *ACME) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 		return nil, fmt.Errorf("%.253q is not one of our domains", name)
 	}
 	if slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) {
-		return a.manager.GetCertificate(hello) // the authority wants its proof
+		return a.manager.GetCertificate(hello) // the authority validates the domain
 	}
 	if c := d.current.Load(); c != nil {
 		return c, nil

@@ -32,20 +32,19 @@ import (
 
 const ninetyDays = 90 * 24 * time.Hour
 
-// authority speaks ACME, and believes whoever asks, unless it has a doubt.
-// .ci/acme asks a real one, which wants proof.
+// authority is an ACME authority that issues whatever is ordered, unless it has a
+// problem with the domain. .ci/acme tests against a real one, which validates.
 type authority struct {
-	mu     sync.Mutex
-	orders []*order
-	err    error  // on every way to it
-	doubt  string // why a domain is not the asker's
+	mu      sync.Mutex
+	orders  []*order
+	err     error  // of every request to it
+	problem string // why it cannot validate a domain
 }
 
-// order is one for a certificate. All that belongs to it has its number at the
-// end of its path.
+// order is an order for a certificate. The paths of all its resources end in its number.
 type order struct {
 	certificate []byte // PEM
-	proven      bool   // or so who ordered it says
+	proven      bool   // or so the client says
 }
 
 func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -68,14 +67,14 @@ func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
 		number = strconv.Itoa(len(a.orders))
 		a.orders = append(a.orders, &order{})
 		order := object{"status": "ready", "finalize": at + "/finalize/" + number}
-		if a.doubt != "" {
+		if a.problem != "" {
 			order = object{"status": "pending", "authorizations": []string{at + "/authorization/" + number}}
 		}
 		status, answer = http.StatusCreated, order
 	case "authorization":
 		state, challenge := "pending", object{"type": "tls-alpn-01", "url": at + "/challenge/" + number, "token": "token"}
 		if current.proven {
-			state, challenge["error"] = "invalid", object{"detail": a.doubt}
+			state, challenge["error"] = "invalid", object{"detail": a.problem}
 		}
 		answer = object{"status": state, "identifier": object{"type": "dns", "value": "gpu.example.com"}, "challenges": []object{challenge}}
 	case "challenge":
@@ -101,7 +100,7 @@ func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// issue makes the certificate that is asked for in a body as ACME signs it.
+// issue makes the certificate for the CSR in a signed ACME request.
 func (o *order) issue(body io.Reader) error {
 	var signed struct{ Payload string }
 	var payload struct{ CSR string }
@@ -119,15 +118,15 @@ func (o *order) issue(body io.Reader) error {
 	if err != nil {
 		return err
 	}
-	asked, err := x509.ParseCertificateRequest(der)
+	orderCount, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		return err
 	}
-	o.certificate, err = certify(asked.PublicKey, asked.DNSNames...)
+	o.certificate, err = certify(orderCount.PublicKey, orderCount.DNSNames...)
 	return err
 }
 
-// certify makes a certificate for ninety days from now.
+// certify makes a certificate that is valid for ninety days from now.
 func certify(public any, names ...string) ([]byte, error) {
 	authority, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -139,14 +138,14 @@ func certify(public any, names ...string) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), err
 }
 
-func (a *authority) set(err error, doubt string) {
+func (a *authority) set(err error, problem string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.err, a.doubt = err, doubt
+	a.err, a.problem = err, problem
 }
 
-// asked is how often a certificate was asked for, in vain or not.
-func (a *authority) asked() int {
+// orderCount returns the number of orders so far, failed ones included.
+func (a *authority) orderCount() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.orders)
@@ -161,13 +160,13 @@ func newACME(t *testing.T, a *authority, cache string, domains ...string) *certs
 	return made
 }
 
-// reload reloads again and again until the time is over, and returns what the
-// last one said, and whether any brought news.
-func reload(c certs.Certificates, over time.Duration) (changed bool, err error) {
-	for end := time.Now().Add(over); ; time.Sleep(max(over/1000, time.Minute)) {
-		var news bool
-		news, err = c.Reload(context.Background(), false)
-		changed = changed || news
+// reloadFor reloads again and again for the given duration. It returns the error of the
+// last reload, and whether any reload changed something.
+func reloadFor(c certs.Certificates, duration time.Duration) (changed bool, err error) {
+	for end := time.Now().Add(duration); ; time.Sleep(max(duration/1000, time.Minute)) {
+		var isNew bool
+		isNew, err = c.Reload(context.Background(), false)
+		changed = changed || isNew
 		if !time.Now().Before(end) {
 			return changed, err
 		}
@@ -183,26 +182,26 @@ func TestACMERenewsInTime(t *testing.T) {
 		if !c.NotAfter().Equal(time.Unix(0, 0)) {
 			t.Errorf("before there is any, it ends %v", c.NotAfter())
 		}
-		if changed, err := reload(c, 5*time.Minute); !changed || err != nil || a.asked() != 1 {
-			t.Fatalf("changed %v, %v, %d orders", changed, err, a.asked())
+		if changed, err := reloadFor(c, 5*time.Minute); !changed || err != nil || a.orderCount() != 1 {
+			t.Fatalf("changed %v, %v, %d orders", changed, err, a.orderCount())
 		}
 		if d := c.NotAfter().Sub(begin); d < ninetyDays || d > ninetyDays+time.Minute {
 			t.Errorf("it ends after %v", d)
 		}
-		if changed, err := reload(c, 59*24*time.Hour); changed || err != nil || a.asked() != 1 {
-			t.Errorf("59 days later: changed %v, %v, %d orders", changed, err, a.asked())
+		if changed, err := reloadFor(c, 59*24*time.Hour); changed || err != nil || a.orderCount() != 1 {
+			t.Errorf("59 days later: changed %v, %v, %d orders", changed, err, a.orderCount())
 		}
-		if changed, err := reload(c, 2*24*time.Hour); !changed || err != nil || a.asked() != 2 {
-			t.Errorf("61 days later: changed %v, %v, %d orders", changed, err, a.asked())
+		if changed, err := reloadFor(c, 2*24*time.Hour); !changed || err != nil || a.orderCount() != 2 {
+			t.Errorf("61 days later: changed %v, %v, %d orders", changed, err, a.orderCount())
 		}
 
-		// The next renewal fails: there is time, but not for ever.
+		// The next renewal fails: there is time, but not unlimited time.
 		until := c.NotAfter()
 		a.set(nil, "gpu.example.com does not lead here")
-		if _, err := reload(c, 70*24*time.Hour); err != nil {
+		if _, err := reloadFor(c, 70*24*time.Hour); err != nil {
 			t.Errorf("70 days later: %v", err)
 		}
-		changed, err := reload(c, 10*24*time.Hour)
+		changed, err := reloadFor(c, 10*24*time.Hour)
 		if changed || err == nil || !c.NotAfter().Equal(until) {
 			t.Fatalf("80 days later: changed %v, %v, ends %v", changed, err, c.NotAfter())
 		}
@@ -212,17 +211,17 @@ func TestACMERenewsInTime(t *testing.T) {
 			}
 		}
 		a.set(nil, "")
-		if changed, err := reload(c, 24*time.Hour); !changed || err != nil {
+		if changed, err := reloadFor(c, 24*time.Hour); !changed || err != nil {
 			t.Errorf("when it works again: changed %v, %v", changed, err)
 		}
 	})
 }
 
-func TestACMEDoesNotPesterTheAuthority(t *testing.T) {
+func TestACMELimitsFailedOrders(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*authority){
-		"it cannot be reached": func(a *authority) { a.set(errors.New("no way"), "") },
-		"it doubts":            func(a *authority) { a.set(nil, "no way") },
+		"it cannot be reached":          func(a *authority) { a.set(errors.New("no way"), "") },
+		"it cannot validate the domain": func(a *authority) { a.set(nil, "no way") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -230,29 +229,29 @@ func TestACMEDoesNotPesterTheAuthority(t *testing.T) {
 				a := &authority{}
 				fail(a)
 				c := newACME(t, a, t.TempDir(), "gpu.example.com", "ok.example.com")
-				_, err := reload(c, time.Hour)
+				_, err := reloadFor(c, time.Hour)
 				if err == nil || !strings.Contains(err.Error(), "gpu.example.com: ") || !strings.Contains(err.Error(), "no way") {
 					t.Errorf("%v", err)
 				}
-				tries := 2 * 2 // domains; a doubted order is made twice
-				if name != "it doubts" {
+				tries := 2 * 2 // two domains; autocert repeats an order that could not be validated
+				if name != "it cannot validate the domain" {
 					tries = 2
 				}
-				if n := a.asked(); n < 3*tries || n > 5*tries {
+				if n := a.orderCount(); n < 3*tries || n > 5*tries {
 					t.Errorf("%d orders in the first hour", n)
 				}
-				reload(c, 2*time.Hour)
-				before := a.asked()
-				reload(c, 24*time.Hour)
-				if n := a.asked() - before; n < 20*tries || n > 24*tries {
+				reloadFor(c, 2*time.Hour)
+				before := a.orderCount()
+				reloadFor(c, 24*time.Hour)
+				if n := a.orderCount() - before; n < 20*tries || n > 24*tries {
 					t.Errorf("%d orders in a day", n)
 				}
 
-				// A signal may ask sooner.
+				// With force, as after a signal, it is sooner.
 				a.set(nil, "")
 				time.Sleep(3 * time.Minute)
 				c.Reload(context.Background(), true)
-				if changed, err := reload(c, time.Minute); !changed || err != nil {
+				if changed, err := reloadFor(c, time.Minute); !changed || err != nil {
 					t.Errorf("after a signal: changed %v, %v", changed, err)
 				}
 			})
@@ -260,11 +259,12 @@ func TestACMEDoesNotPesterTheAuthority(t *testing.T) {
 	}
 }
 
-// onlyRSA is what a client may claim that would make autocert, left to itself,
-// order a second certificate.
+// onlyRSA is a handshake from a client that supports only RSA, for which autocert would
+// by default order a second certificate.
 const onlyRSA = "RSA"
 
-// handshake tells what a client gets that asks for the name.
+// handshake returns the certificate and the protocol that a client gets who asks for the
+// name.
 func handshake(address, name string, protocols ...string) (*x509.Certificate, string, error) {
 	config := &tls.Config{ServerName: name, NextProtos: protocols, InsecureSkipVerify: true}
 	if protocols[0] == onlyRSA {
@@ -278,7 +278,7 @@ func handshake(address, name string, protocols ...string) (*x509.Certificate, st
 	return c.ConnectionState().PeerCertificates[0], c.ConnectionState().NegotiatedProtocol, nil
 }
 
-func TestACMEHandshakes(t *testing.T) {
+func TestHandshakesGetACMECertificates(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new", "cache")
 	a := &authority{err: errors.New("it must not be asked for what is there")}
@@ -305,7 +305,7 @@ func TestACMEHandshakes(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{Certificates: c})
 	for deadline := time.Now().Add(handlertest.Patience); ; runtime.Gosched() {
 		_, err := c.Reload(context.Background(), false)
-		if c.NotAfter().After(time.Now()) && err != nil { // the one is there, the other cannot be had
+		if c.NotAfter().After(time.Now()) && err != nil { // one is in the cache, the other cannot be ordered
 			break
 		}
 		if time.Now().After(deadline) {
@@ -313,7 +313,7 @@ func TestACMEHandshakes(t *testing.T) {
 		}
 	}
 
-	before := a.asked()
+	before := a.orderCount()
 	for _, row := range []struct {
 		name      string
 		protocols []string
@@ -340,7 +340,7 @@ func TestACMEHandshakes(t *testing.T) {
 			t.Errorf("%q: a certificate for %v", row.name, leaf.DNSNames)
 		}
 	}
-	if n := a.asked() - before; n != 0 {
+	if n := a.orderCount() - before; n != 0 {
 		t.Errorf("%d orders because of handshakes", n)
 	}
 	if !c.NotAfter().After(time.Now().Add(ninetyDays - time.Hour)) {
@@ -348,7 +348,7 @@ func TestACMEHandshakes(t *testing.T) {
 	}
 }
 
-func TestACMEOptionsThatMakeNoSense(t *testing.T) {
+func TestACMERefusesBadOptions(t *testing.T) {
 	t.Parallel()
 	open, file := filepath.Join(t.TempDir(), "open"), filepath.Join(t.TempDir(), "file")
 	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(file, nil, 0o600)); err != nil {
