@@ -478,11 +478,11 @@ func TestBadVariablesAreNamed(t *testing.T) {
 		{"mint", "OLLAMA_PROXY_COUNT=many", "OLLAMA_PROXY_COUNT: \"many\" is not a whole number such as 10"},
 		{"mint", "OLLAMA_PROXY_ADMIN=perhaps", "OLLAMA_PROXY_ADMIN: \"perhaps\" is not true or false"},
 		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=5", "OLLAMA_PROXY_STALL_TIMEOUT: \"5\" is not a duration such as 30s or 5m"},
-		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=-5s", "--stall-timeout: -5s is not more than 0s (OLLAMA_PROXY_STALL_TIMEOUT says so)"},
-		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB (OLLAMA_PROXY_MAX_BODY says so)"},
+		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=-5s", "--stall-timeout: -5s is not more than 0s (set by OLLAMA_PROXY_STALL_TIMEOUT)"},
+		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB (set by OLLAMA_PROXY_MAX_BODY)"},
 		{"serve --max-body more", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"more\" is not a size such as 64MiB\n"},
-		{"serve", "OLLAMA_PROXY_LISTEN=", "--listen is empty: give it a value, or leave it out (OLLAMA_PROXY_LISTEN says so)"},
-		{"serve", "OLLAMA_PROXY_REVOCATIONS=", "--revocations is empty: give it a value, or leave it out (OLLAMA_PROXY_REVOCATIONS says so)"},
+		{"serve", "OLLAMA_PROXY_LISTEN=", "--listen is empty: give it a value, or leave it out (set by OLLAMA_PROXY_LISTEN)"},
+		{"serve", "OLLAMA_PROXY_REVOCATIONS=", "--revocations is empty: give it a value, or leave it out (set by OLLAMA_PROXY_REVOCATIONS)"},
 	} {
 		cmd := command(t, t.TempDir(), strings.Fields(row.command)...)
 		cmd.Env = append(cmd.Env, row.variable)

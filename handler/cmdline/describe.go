@@ -11,12 +11,15 @@ import (
 
 // shells are templates that the command tree is poured into.
 //
+// shells are the templates of the shell completions and the manual page.
+//
 //go:embed shell
 var shells embed.FS
 
-// Describe prints the command tree in the named form. In each, a flag's
-// placeholder tells what its value is: FILE, DIR, words to choose from as in
-// text|json, or what nobody can complete, such as a key.
+// Describe writes the command tree to the application's Writer in the named form: bash,
+// zsh, fish or man. A flag's placeholder determines how its value is completed: FILE,
+// DIR, alternatives such as text|json, or, for anything else in capitals, not at all. If
+// there is no such form, Describe returns an error.
 func Describe(c *cli.Context, form string) error {
 	escapes := map[string]*strings.Replacer{
 		"zsh":  strings.NewReplacer("'", `'\''`, `\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`),

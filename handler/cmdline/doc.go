@@ -1,7 +1,10 @@
-// Package cmdline completes urfave/cli: errors in our words, variables for flags, and
-// the command tree as a manual page and as shell completions.
+// Package cmdline extends urfave/cli: clearer errors, an environment variable for each
+// flag, and the command tree as shell completions and as a manual page.
 //
-// urfave/cli stops reading flags at the first argument without a word; here a flag
-// that comes too late is an error. An error about a flag names the variable that set
-// it, if one did. No error shows the value of a secret: flags do not take any.
+// urfave/cli silently stops reading flags at the first argument; here a flag after an
+// argument is an error. An error about a flag names the variable that set it, if one
+// did. Errors quote the values of flags: a secret is never the value of a flag, only the
+// file that it is in.
+//
+// Only this package and main know urfave/cli. What a command does is not decided here.
 package cmdline

@@ -12,8 +12,10 @@ import (
 	"github.com/xrash/smetrics"
 )
 
-// UsageError says in our words what the library finds wrong with a flag or a
-// variable. It has the name of what is wrong only in its text.
+// UsageError is a cli.OnUsageErrorFunc that rewords what urfave/cli finds wrong with a
+// flag or a variable: which one, what value was expected, and the likely intended name
+// of an unknown flag. It must take the name from the library's text, because the error
+// has no other field.
 func UsageError(c *cli.Context, err error, _ bool) error {
 	var name, value, kind, variable, wanted string
 	is := func(format string, parts ...any) bool {
@@ -53,7 +55,8 @@ func UsageError(c *cli.Context, err error, _ bool) error {
 	return fmt.Errorf("%w; see %s --help", err, c.Command.HelpName)
 }
 
-// nearest asks whether one of the names was meant by a word that is none.
+// nearest returns a question that proposes the name most similar to an unknown word, or
+// "" if none is similar.
 func nearest(dashes, word string, names []string) (question string) {
 	best := 0.8
 	for _, name := range names {
@@ -64,9 +67,10 @@ func nearest(dashes, word string, names []string) (question string) {
 	return question
 }
 
-// checkingFlags has an action refuse what a shell makes of a variable that it
-// does not know: empty, --listen would be all addresses, and --revocations no
-// list. An error about a flag also names the variable that set it, if one did.
+// checkingFlags wraps an action. It refuses a flag that is set but empty, as a shell
+// passes an unset variable: an empty --listen would mean all addresses, and an empty
+// --revocations no list. If the action's error begins with a flag, the variable that set
+// it is added.
 func checkingFlags(action cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		for _, flag := range c.Command.Flags {
@@ -85,6 +89,8 @@ func checkingFlags(action cli.ActionFunc) cli.ActionFunc {
 	}
 }
 
+// namingVariable adds to err the environment variable that set the flag, if it was not
+// set on the command line.
 func namingVariable(err error, name string, flag cli.Flag) error {
 	given := func(arg string) bool {
 		arg, _, _ = strings.Cut(strings.TrimLeft(arg, "-"), "=")
@@ -92,14 +98,15 @@ func namingVariable(err error, name string, flag cli.Flag) error {
 	}
 	for _, variable := range flag.(cli.DocGenerationFlag).GetEnvVars() {
 		if _, set := os.LookupEnv(variable); set && !slices.ContainsFunc(os.Args[1:], given) {
-			return fmt.Errorf("%w (%s says so)", err, variable)
+			return fmt.Errorf("%w (set by %s)", err, variable)
 		}
 	}
 	return err
 }
 
-// Arguments refuses any number of arguments but n. urfave/cli stops reading
-// flags at the first argument, and would leave a flag after it unread.
+// Arguments returns an error unless the command has exactly n arguments; what names them
+// in errors. urfave/cli stops reading flags at the first argument, so a flag after one
+// is an error as well.
 func Arguments(c *cli.Context, n int, what string) error {
 	args := c.Args().Slice()
 	for i, arg := range args {
@@ -118,8 +125,9 @@ func Arguments(c *cli.Context, n int, what string) error {
 	return nil
 }
 
-// UnknownCommand is what the program does without a command that it knows: it shows
-// the help, or returns an error that asks whether another command was meant.
+// UnknownCommand is the action of the program itself, which runs if the first word is
+// not a command. Without a word, or for "help", it shows the help; otherwise it returns
+// an error that proposes the most similar command.
 func UnknownCommand(c *cli.Context) error {
 	name := c.Args().First()
 	var names []string

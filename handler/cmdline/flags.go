@@ -7,8 +7,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Finish gives every flag its variable, OLLAMA_PROXY_ and its name, and every
-// command our words for what is wrong with a flag.
+// Finish completes the commands and returns them: each flag can also be set by a
+// variable, OLLAMA_PROXY_ and its name in capitals; errors are worded by [UsageError];
+// and flags that are set but empty are refused.
 func Finish(commands []*cli.Command) []*cli.Command {
 	for _, command := range commands {
 		command.OnUsageError, command.Action = UsageError, checkingFlags(command.Action)
@@ -31,17 +32,20 @@ func Finish(commands []*cli.Command) []*cli.Command {
 	return commands
 }
 
-// StringFlag is a flag whose value is text.
+// StringFlag returns a flag with a text value. In usage, backquotes mark the placeholder
+// for the value.
 func StringFlag(name, value, usage string) cli.Flag {
 	return &cli.StringFlag{Name: name, Value: value, Usage: usage}
 }
 
-// DurationFlag is a flag whose value is a duration.
+// DurationFlag returns a flag with a duration such as 30s. In usage, backquotes mark the
+// placeholder for the value.
 func DurationFlag(name string, value time.Duration, usage string) cli.Flag {
 	return &cli.DurationFlag{Name: name, Value: value, Usage: usage}
 }
 
-// placeholder is what help shows for a flag's value, and the usage around it.
+// placeholder splits a flag's usage into the text without backquotes, and what stands
+// between them.
 func placeholder(f cli.DocGenerationFlag) (usage, value string) {
 	if before, rest, ok := strings.Cut(f.GetUsage(), "`"); ok {
 		value, after, _ := strings.Cut(rest, "`")
