@@ -9,8 +9,9 @@ import (
 	"syscall"
 )
 
-// Reachable is an address at which this machine reaches what listens on the
-// given one, which may be all of its addresses.
+// Reachable returns an address at which this machine reaches a server that listens on
+// the given one: for a wildcard address, such as :8080 or 0.0.0.0:8080, that of
+// 127.0.0.1.
 func Reachable(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -22,14 +23,14 @@ func Reachable(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ListenLoopback listens on the address, a host and a port. If the host is not
-// loopback (127.0.0.0/8, ::1, localhost), ListenLoopback returns an error:
-// anyone who reaches the port has the key's rights.
+// ListenLoopback listens on a TCP address, a host and a port. If the host is not
+// loopback (127.0.0.0/8, ::1, localhost), or localhost does not resolve to loopback,
+// ListenLoopback returns an error: anyone who reaches the port has the key's rights.
 func ListenLoopback(address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%q is no address; write it like 127.0.0.1:11434", address)
+		return nil, fmt.Errorf("%q is not an address; write it like 127.0.0.1:11434", address)
 	case !IsLoopback(host):
 		return nil, notLoopback(address)
 	}
@@ -40,7 +41,7 @@ func ListenLoopback(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What localhost means is up to the machine.
+	// The machine may resolve localhost to any address.
 	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
 		l.Close()
 		return nil, notLoopback(address)
@@ -48,10 +49,12 @@ func ListenLoopback(address string) (net.Listener, error) {
 	return l, nil
 }
 
+// notLoopback is the error for an address that other machines may reach.
 func notLoopback(address string) error {
 	return fmt.Errorf("%q is not a loopback address such as 127.0.0.1:11434: anyone who reaches it would have the key's rights", address)
 }
 
+// hostOf returns the host of a Host header or an address, without the port and brackets.
 func hostOf(hostport string) string {
 	if host, _, err := net.SplitHostPort(hostport); err == nil {
 		return host
@@ -59,8 +62,8 @@ func hostOf(hostport string) string {
 	return strings.Trim(hostport, "[]")
 }
 
-// IsLoopback reports whether the host, a name or an address, is this machine's
-// own and nobody else's. Of names only localhost is.
+// IsLoopback reports whether the host, a name or an address, can only be this machine.
+// Of names only localhost is.
 func IsLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

@@ -5,11 +5,12 @@ import (
 	"net/http"
 )
 
-// Direct asks a Server of ours. The proxy of the environment has no part in that: it
-// would answer for a Server that is gone, and see what there is to see of one.
-var Direct = &http.Client{Transport: &http.Transport{}}
+// Client sends requests to this program's own private listener. It ignores HTTP_PROXY
+// and the like: a forward proxy would answer for a server that is down, and see what the
+// responses contain.
+var Client = &http.Client{Transport: &http.Transport{}}
 
-// RootCause is what lies at the bottom of an error, such as "connection refused".
+// RootCause returns the innermost error that err wraps, such as "connection refused".
 func RootCause(err error) error {
 	for {
 		next := errors.Unwrap(err)

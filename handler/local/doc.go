@@ -1,11 +1,12 @@
-// Package local decides what belongs to this machine: loopback addresses, and
+// Package local recognises what belongs to this machine: loopback addresses, and
 // requests that no foreign web page can have sent.
 //
 // A web page in the user's browser can send requests to any port of this machine, and
-// if the name that it was loaded from now resolves to this machine (DNS rebinding), it
-// can read the answers. [CheckLoopback] and [OwnNames.Only] recognise such requests by
-// Host, Origin and Sec-Fetch-Site and return an error that can be shown to the client.
-// They protect ports that have no password; they are no substitute for a key.
+// if the page's host name is made to resolve to this machine (DNS rebinding), it can
+// read the responses. [CheckLoopback] and [AllowedHosts.Protect] recognise such requests
+// by Host, Origin and Sec-Fetch-Site, and refuse them with a text that may be shown to
+// the client. If in doubt they refuse. They protect ports that need no password; they
+// are no substitute for a key.
 //
-// The package makes no DNS lookups: of names, only localhost is loopback.
+// The package makes no DNS lookups to judge a name: only localhost is loopback.
 package local

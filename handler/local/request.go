@@ -16,10 +16,11 @@ var (
 	errForeignOrigin = errors.New("this port does not serve web pages of other origins")
 )
 
-// CheckLoopback returns an error if the request might come from a web page in the
-// user's browser. Such a page can send here whatever it likes, and if the name
-// that it was loaded from now leads here (DNS rebinding), also read the answer.
-// The browser tells by Host, Origin and Sec-Fetch-Site. A request without any
+// CheckLoopback returns an error if the request may come from a web page in the user's
+// browser, for ports that serve this machine only. A web page can send any request here,
+// and if its host name is made to resolve to this machine (DNS rebinding), it can also
+// read the response. The browser reveals that in Host, Origin and Sec-Fetch-Site: Host
+// and Origin must be loopback, and Sec-Fetch-Site not cross-site. A request without a
 // Host comes from no browser.
 func CheckLoopback(r *http.Request) error {
 	if r.Host != "" && !IsLoopback(hostOf(r.Host)) {
@@ -39,14 +40,18 @@ func CheckLoopback(r *http.Request) error {
 	return nil
 }
 
-var errForeignName = errors.New("ask by address, such as http://127.0.0.1:9464, or let the name in with --metrics-host")
+var errForeignName = errors.New("ask by address, such as http://127.0.0.1:9464, or allow the name with --metrics-host")
 
-// OwnNames are names by which the private listener may be asked, beside those that
-// no stranger can own.
-type OwnNames []string
+// AllowedHosts are the host names by which the private listener may be addressed, beside
+// those that no stranger can own (see [AllowedHosts.Protect]).
+type AllowedHosts []string
 
-// Only serves what web pages of others must not see.
-func (n OwnNames) Only(h http.HandlerFunc) http.Handler {
+// Protect wraps a handler whose responses other people's web pages must not read. It
+// sets headers against caching, framing and cross-origin use. If a request may come from
+// such a page, Protect answers 403: its Host must be an IP address, a name without a
+// dot, one that ends in .localhost, .local, .internal or .svc, or one of n; and it must
+// not come from another origin, except by a link to / or /metrics that the user follows.
+func (n AllowedHosts) Protect(h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Cache-Control", "no-store")
@@ -63,14 +68,14 @@ func (n OwnNames) Only(h http.HandlerFunc) http.Handler {
 	})
 }
 
-// check returns an error if the request may come from a web page of somebody
-// else. Such a page can ask for anything, and if its own name has come to lead
-// here (DNS rebinding) it can also read the answer: then Host is its name, and
-// nothing else in the request is beyond its reach. So names that others can own are
-// refused unless they are among n, and addresses, localhost and names without a
-// place in the world's DNS are not. Links may lead to what is there to read from
-// anywhere; then there is nobody to read what comes but the browser's user.
-func (n OwnNames) check(r *http.Request) error {
+// check returns an error if the request may come from somebody else's web page. Such a
+// page can send any request, and if its name is made to resolve to this machine (DNS
+// rebinding), it can also read the response. Then the Host is its name; it can control
+// everything else in the request. So names that a stranger can own are refused unless
+// they are in n; addresses, localhost and names outside the public DNS are not. A link
+// to / or /metrics may be on any page, because only the user of the browser reads what
+// it leads to.
+func (n AllowedHosts) check(r *http.Request) error {
 	host := hostOf(r.Host)
 	if !isOwnHost(host) && !slices.ContainsFunc(n, func(name string) bool { return sameName(host, name) }) {
 		return errForeignName
@@ -89,24 +94,26 @@ func (n OwnNames) check(r *http.Request) error {
 	return nil
 }
 
-// ParseHosts reads names of hosts, without ports. If one is no name, ParseHosts
-// returns an error.
+// ParseHosts checks names of hosts, without ports, and returns them. If one is not a
+// host name, ParseHosts returns an error.
 func ParseHosts(names []string) ([]string, error) {
 	for _, name := range names {
 		if u, err := url.Parse("http://" + name + "/"); err != nil || name == "" || u.Hostname() != name || strings.Contains(name, "*") {
-			return nil, fmt.Errorf("%q is no name of a host, such as gpu.example.com, without a port", name)
+			return nil, fmt.Errorf("%q is not a host name such as gpu.example.com, without a port", name)
 		}
 	}
 	return names, nil
 }
 
+// sameName compares host names without regard to case and a final dot.
 func sameName(a, b string) bool {
 	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
-// isOwnHost reports whether a host of no stranger's can be meant. Ollama takes
-// the same ones, and so names that end in .local and .internal; .svc is what names
-// in a Kubernetes cluster end in, where .cluster.local is left out.
+// isOwnHost reports whether a stranger cannot own the host: an address, a name without a
+// dot, or one under localhost, local, internal or svc. Ollama accepts the same ones,
+// apart from .svc, which ends the names of services in a Kubernetes cluster when
+// .cluster.local is left out.
 func isOwnHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true

@@ -56,7 +56,7 @@ func CheckReady(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	res, err := local.Direct.Do(r)
+	res, err := local.Client.Do(r)
 	if err != nil {
 		return fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, local.RootCause(err))
 	}

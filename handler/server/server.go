@@ -230,7 +230,7 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 		w.Serve(mux)
 		go w.Remember(ctx)
 	}
-	mux.Handle("GET /metrics", local.OwnNames(s.MetricsHosts).Only(s.Metrics.ServeHTTP))
+	mux.Handle("GET /metrics", local.AllowedHosts(s.MetricsHosts).Protect(s.Metrics.ServeHTTP))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "ok\n")
 	})

@@ -24,7 +24,7 @@ var statusPage string
 // All three are for those on the machine and in its network, not for web pages
 // of others, see [ownNames.check].
 func (w *Watcher) Serve(mux *http.ServeMux) {
-	own := local.OwnNames(w.Hosts).Only
+	own := local.AllowedHosts(w.Hosts).Protect
 	viewers := make(chan struct{}, maxViewers)
 	mux.Handle("GET /{$}", own(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html; charset=utf-8")

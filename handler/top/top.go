@@ -142,7 +142,7 @@ func askStatus(ctx context.Context, address string) (s status.Status, err error)
 		return s, fmt.Errorf("--metrics-listen: %q is no address such as 127.0.0.1:9464", address)
 	}
 	r.Host = "localhost" // we are no web page, whatever the name of the address
-	res, err := local.Direct.Do(r)
+	res, err := local.Client.Do(r)
 	if err != nil {
 		return s, fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, local.RootCause(err))
 	}
