@@ -104,7 +104,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	t.Parallel()
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
 		s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
-			o.Transport = transport.TransportOver(func(context.Context) (net.Conn, error) {
+			o.Transport = transport.NewWithDial(func(context.Context) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", errno)}
 			})
 		}})

@@ -40,7 +40,7 @@ func (p *Proxy) CutAll() { p.running.cut(errShutdown) }
 func (p *Proxy) LimitInFlight(requests, connections int) {
 	p.running.max = requests
 	if connections > 0 {
-		p.pool.Slots.Bound(connections)
+		p.pool.ConnLimit.SetMax(connections)
 	}
 }
 

@@ -6,6 +6,6 @@ import "time"
 // requests wait an hour for one, and SlotsTaken is how many there are.
 func BoundSlots(p *Proxy, n int) { p.LimitInFlight(0, n) }
 
-func WaitForSlots(p *Proxy) { p.pool.Slots.Patience = time.Hour }
+func WaitForSlots(p *Proxy) { p.pool.ConnLimit.Timeout = time.Hour }
 
-func SlotsTaken(p *Proxy) int { return len(p.pool.Slots.Taken) }
+func SlotsTaken(p *Proxy) int { return len(p.pool.ConnLimit.InUse) }

@@ -43,7 +43,7 @@ func startTapped(t *testing.T, c handlertest.Config) (*handlertest.Site, *tap) {
 	t.Helper()
 	p := &tap{}
 	c.Proxy = func(o *handler.Options) {
-		o.Transport = transport.TransportOver(func(ctx context.Context) (net.Conn, error) {
+		o.Transport = transport.NewWithDial(func(ctx context.Context) (net.Conn, error) {
 			return p.dial(ctx, o.Upstream.Host)
 		})
 	}

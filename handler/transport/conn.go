@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -19,16 +18,17 @@ import (
 )
 
 const (
-	// maxAnswerHead bounds the head of Ollama's answer: 256 KiB.
+	// maxAnswerHead bounds the head of a response, interim ones included: 256 KiB.
 	maxAnswerHead = 256 << 10
 
-	// maxInterim is how many interim answers (1xx) may come before the answer.
+	// maxInterim is how many interim responses (1xx) may precede the response.
 	maxInterim = 5
 
-	// oneWrite is how much of a request is sent before anything is read: 16
-	// KiB, the head and an ordinary chat. Every receiver takes so much in, also
-	// one that has begun to answer and reads no more.
-	oneWrite = 16 << 10
+	// smallRequest is the largest request that is sent before anything is read: 16 KiB,
+	// enough for the head and an ordinary chat. Every receiver buffers that much, even
+	// one that has begun to answer and does not read any more, so the write cannot block
+	// for long.
+	smallRequest = 16 << 10
 )
 
 var (
@@ -37,38 +37,38 @@ var (
 	errBadHeader      = errors.New("a header that cannot be sent")
 )
 
-// conn is a connection to Ollama, lent to one request at a time.
+// conn is a connection to Ollama. It serves one request at a time.
 type conn struct {
-	stream net.Conn
-	home   *Transport
-	closed atomic.Bool
-	fresh  socket.BufferReader // the stream; nil if it is none
-	in     *bufio.Reader       // for net/http, of what limit lets through; nil: not needed
+	stream       net.Conn
+	transport    *Transport
+	closed       atomic.Bool
+	bufferReader socket.BufferReader // stream, if it is one; nil otherwise
+	in           *bufio.Reader       // what net/http reads from; nil until it is needed
 
-	abort func() // close, made once
+	abort func() // close, as a method value that is allocated once
 
-	idleWatch
-	limit      headReader
+	idleCheck
+	reader     headReader
 	reused     bool
-	sent       bool            // some of the request has left
-	extraBytes bool            // something has come after the answer's end
-	sender     *upload         // of the request; nil: it left in one write
-	life       *reqctx.Request // of the request, if it has one
-	unwatch    func() bool     // otherwise
-	idleSince  time.Time
+	sent       bool            // some bytes of the request have been written
+	extraBytes bool            // bytes have arrived after the end of the response
+	upload     *upload         // sends the request; nil: it was sent in one write
+	reqCtx     *reqctx.Request // the request's context, if it is of that type
+	stopWatch  func() bool     // otherwise stops watching the context
+	idleSince  time.Time       // set by put
 }
 
-func newConn(home *Transport, stream net.Conn) *conn {
-	c := &conn{stream: stream, home: home, limit: headReader{from: stream}}
-	c.fresh, _ = stream.(socket.BufferReader)
+// newConn makes a conn of a stream that has just been opened.
+func newConn(transport *Transport, stream net.Conn) *conn {
+	c := &conn{stream: stream, transport: transport, reader: headReader{from: stream}}
+	c.bufferReader, _ = stream.(socket.BufferReader)
 	c.abort = c.close
-	c.watchIdle()
+	c.initIdleCheck()
 	return c
 }
 
-// close makes everything fail that the connection does, and tells Ollama at
-// once, whatever its user is doing meanwhile. Over TLS no parting words are
-// written, for which it might have to wait.
+// close makes every pending call on the connection fail, and closes the connection at
+// once. Over TLS it sends no close_notify alert, because writing that might block.
 func (c *conn) close() {
 	if secure, ok := c.stream.(*tls.Conn); ok {
 		secure.NetConn().Close()
@@ -76,26 +76,26 @@ func (c *conn) close() {
 		c.stream.Close()
 	}
 	if !c.closed.Swap(true) {
-		c.home.Slots.release()
+		c.transport.ConnLimit.release()
 	}
 }
 
-// roundTrip sends the request and reads the head of the answer. If it fails,
-// the connection is closed; so it is once the request's context ends.
+// roundTrip sends the request and reads the head of the response. If that fails, or once
+// the request's context is cancelled, the connection is closed.
 func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 	c.sent = false
-	c.limit.left, c.limit.seen = maxAnswerHead, false
+	c.reader.allowed, c.reader.received = maxAnswerHead, false
 	c.watch(r.Context())
 	res, err := c.sendAndReadHead(r)
 	if err != nil {
 		c.endWatch()
 		c.close()
-		if !c.limit.seen {
-			err = unanswered{err}
+		if !c.reader.received {
+			err = earlyReset{err} // the first error; it is repeated, so that a broken connection never seems to have ended well
 		}
 		return nil, err
 	}
-	body := &Body{from: res.Body, conn: c, last: res.Close || res.StatusCode == http.StatusSwitchingProtocols}
+	body := &Body{from: res.Body, conn: c, closeAfter: res.Close || res.StatusCode == http.StatusSwitchingProtocols}
 	if res.Body == http.NoBody {
 		body.end(true)
 	}
@@ -103,47 +103,49 @@ func (c *conn) roundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// watch has the connection fail once the context ends.
+// watch closes the connection when the context is cancelled.
 func (c *conn) watch(ctx context.Context) {
-	if c.life, _ = ctx.(*reqctx.Request); c.life != nil {
-		c.life.OnCancel(c.abort)
+	if c.reqCtx, _ = ctx.(*reqctx.Request); c.reqCtx != nil {
+		c.reqCtx.OnCancel(c.abort)
 	} else {
-		c.unwatch = context.AfterFunc(ctx, c.abort)
+		c.stopWatch = context.AfterFunc(ctx, c.abort)
 	}
 }
 
-// endWatch ends that, and reports whether the context goes on.
+// endWatch undoes watch. It reports whether the context has not been cancelled.
 func (c *conn) endWatch() bool {
-	if c.life != nil {
-		return c.life.StopOnCancel()
+	if c.reqCtx != nil {
+		return c.reqCtx.StopOnCancel()
 	}
-	return c.unwatch()
+	return c.stopWatch()
 }
 
+// sendAndReadHead returns the first response that is not an interim one. If some of the
+// request has been written, there may be a response even though the rest could not be.
 func (c *conn) sendAndReadHead(r *http.Request) (*http.Response, error) {
-	unsent := c.send(r)
-	if unsent != nil && !c.sent {
-		return nil, unsent
+	sendErr := c.send(r)
+	if sendErr != nil && !c.sent {
+		return nil, sendErr
 	}
 	for range maxInterim + 1 {
 		res, err := c.readHead(r)
 		switch {
-		case err != nil && unsent != nil:
-			return nil, unsent
+		case err != nil && sendErr != nil:
+			return nil, sendErr
 		case err != nil:
 			return nil, c.uploadError(err)
 		case res.StatusCode/100 != 1 || res.StatusCode == http.StatusSwitchingProtocols:
-			c.limit.left = -1
+			c.reader.allowed = -1
 			return res, nil
 		}
 	}
 	return nil, errTooManyInterim
 }
 
-// readHead reads the head of an answer. If that is not simple, or has not come in
-// one piece, net/http reads it, and its body.
+// readHead reads the head of one response. If it is not simple (see package http1), or
+// did not arrive in one piece, net/http reads the head and the body.
 func (c *conn) readHead(r *http.Request) (*http.Response, error) {
-	if c.fresh != nil && c.in == nil {
+	if c.bufferReader != nil && c.in == nil {
 		s, n, err := c.readBuffer()
 		if err != nil {
 			return nil, err
@@ -152,48 +154,49 @@ func (c *conn) readHead(r *http.Request) (*http.Response, error) {
 		if head := simple.Read(s.Bytes[:n], r); head > 0 {
 			return simple.begin(c, s, s.Bytes[head:n]), nil
 		}
-		c.limit.first = bytes.Clone(s.Bytes[:n])
+		c.reader.buffered = bytes.Clone(s.Bytes[:n])
 		s.Release()
 	}
 	if c.in == nil {
-		c.in = bufio.NewReader(&c.limit)
+		c.in = bufio.NewReader(&c.reader)
 	}
-	// What is no HTTP at all may have no line's end for which it would pay to
-	// wait.
+	// If this is not HTTP, it may have no line break, and net/http would
+	// wait for one.
 	const start = "HTTP/"
 	if found, err := c.in.Peek(len(start)); err == nil && string(found) != start {
 		return nil, ErrNotHTTP
 	}
 	res, err := http.ReadResponse(c.in, r)
 	if err != nil {
-		return nil, c.limit.explain(err)
+		return nil, c.reader.explain(err)
 	}
 	return res, nil
 }
 
-// readBuffer reads what comes next. If it returns an error, there is no buffer.
+// readBuffer reads the bytes that arrive next. If it returns an error, there is no
+// buffer.
 func (c *conn) readBuffer() (*socket.Buffer, int, error) {
-	s, n, err := c.fresh.ReadBuffer(socket.ChunkBuffers)
+	s, n, err := c.bufferReader.ReadBuffer(socket.ChunkBuffers)
 	if err != nil {
-		c.limit.err = err
-		return nil, 0, c.limit.explain(err)
+		c.reader.err = err
+		return nil, 0, c.reader.explain(err)
 	}
-	c.limit.seen = true
+	c.reader.received = true
 	return s, n, nil
 }
 
-// uploadError gives the reason why reading failed: an upload that failed before, or
-// else err.
+// uploadError returns the error of the upload if it failed, because reading the response
+// failed as a consequence; otherwise err.
 func (c *conn) uploadError(err error) error {
-	if c.sender != nil {
-		if cause := c.sender.failure(); cause != nil {
+	if c.upload != nil {
+		if cause := c.upload.failure(); cause != nil {
 			return cause
 		}
 	}
 	return err
 }
 
-// send sends the request in one write, or leaves it to a goroutine.
+// send writes the request, or starts a goroutine that does if its body is large.
 func (c *conn) send(r *http.Request) error {
 	buf := heads.Get().(*[]byte)
 	defer heads.Put(buf)
@@ -204,12 +207,12 @@ func (c *conn) send(r *http.Request) error {
 	}
 	small, inMemory := r.Body.(*body.Reader)
 	switch {
-	case inMemory && int64(len(head))+small.Size() <= oneWrite:
+	case inMemory && int64(len(head))+small.Size() <= smallRequest:
 		head = append(head, small.First...)
 	case r.Body != nil && r.Body != http.NoBody:
 		c.sent = true
-		c.sender = newSender(c, r, bytes.Clone(head))
-		go c.sender.run()
+		c.upload = newUpload(c, r, bytes.Clone(head))
+		go c.upload.run()
 		return nil
 	}
 	*buf = head
@@ -218,57 +221,15 @@ func (c *conn) send(r *http.Request) error {
 	return err
 }
 
-var heads = sync.Pool{New: func() any { b := make([]byte, 0, oneWrite); return &b }}
+// heads holds buffers for small requests.
+var heads = sync.Pool{New: func() any { b := make([]byte, 0, smallRequest); return &b }}
 
-// mayRepeat reports whether a request that failed may be sent again: if Ollama
-// cannot have begun to work on it, or it changes nothing.
-func (c *conn) mayRepeat(r *http.Request) bool {
-	if !c.reused || c.sender != nil || c.limit.seen || r.Context().Err() != nil {
+// mayRetry reports whether a failed request may be sent again on a new connection: if
+// Ollama cannot have received any of it, or if it is GET or HEAD and no byte of a
+// response has arrived.
+func (c *conn) mayRetry(r *http.Request) bool {
+	if !c.reused || c.upload != nil || c.reader.received || r.Context().Err() != nil {
 		return false
 	}
 	return !c.sent || r.Method == http.MethodGet || r.Method == http.MethodHead
-}
-
-// headReader bounds the head of an answer.
-type headReader struct {
-	from  io.Reader
-	first []byte // what has been read of it
-	left  int    // bytes that may still come; negative: any number
-	seen  bool   // any came
-	err   error  // once there was one: a broken connection must not seem to have ended
-}
-
-func (l *headReader) Read(p []byte) (n int, err error) {
-	switch {
-	case l.err != nil:
-		return 0, l.err
-	case l.left == 0:
-		return 0, errHeadTooLong
-	case l.left > 0 && len(p) > l.left:
-		p = p[:l.left]
-	}
-	if len(l.first) > 0 {
-		n = copy(p, l.first)
-		l.first = l.first[n:]
-	} else {
-		n, err = l.from.Read(p)
-	}
-	if l.left > 0 {
-		l.left -= n
-	}
-	l.seen = l.seen || n > 0
-	l.err = err
-	return n, err
-}
-
-// explain tells why an answer could not be read: one whose end never came may
-// read like nonsense.
-func (l *headReader) explain(err error) error {
-	switch l.err {
-	case nil:
-		return err
-	case io.EOF:
-		return io.ErrUnexpectedEOF
-	}
-	return l.err
 }

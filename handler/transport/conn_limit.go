@@ -7,49 +7,51 @@ import (
 	"time"
 )
 
-// SlotPatience is how long a request waits until there may be one connection more.
-const SlotPatience = 2 * time.Second
+// ConnLimitTimeout is the default time that a request waits for a connection when the
+// limit is reached.
+const ConnLimitTimeout = 2 * time.Second
 
-// ErrNoConnection says that there may be no further connection for now.
+// ErrNoConnection is returned by RoundTrip if the limit of connections is reached, or
+// the process has no file descriptors left. It is no fault of Ollama's.
 var ErrNoConnection = errors.New("too many requests in flight")
 
-// ConnLimit bounds the connections that there are to several Ollamas together. One
-// request may need as many as there are Ollamas, and those that idle count, too:
-// the bound of requests alone does not see to it that there are descriptors for
-// all. The zero slots is without bound.
+// ConnLimit bounds the connections to several Ollamas together. A bound on requests does
+// not bound file descriptors: one request may need a connection to each Ollama, and idle
+// connections count, too. The zero ConnLimit has no bound. It is safe for concurrent use
+// once SetMax has been called.
 type ConnLimit struct {
-	Taken    chan struct{}
-	waiting  atomic.Int32
-	Patience time.Duration
-	Spare    func() // closes the connections that no request uses
+	InUse     chan struct{} // holds an element for each connection, idle ones included; nil: no bound
+	waiting   atomic.Int32  // requests that wait for a connection
+	Timeout   time.Duration // how long a request waits
+	CloseIdle func()        // closes the connections that no request uses
 }
 
-// Bound lets there be n, or fewer if that was said before. It is called before
-// there are any.
-func (s *ConnLimit) Bound(n int) {
-	if s.Taken == nil || n < cap(s.Taken) {
-		s.Taken = make(chan struct{}, n)
+// SetMax sets the bound to n connections, or leaves it if it is lower already. It must
+// be called before the first connection is opened.
+func (l *ConnLimit) SetMax(n int) {
+	if l.InUse == nil || n < cap(l.InUse) {
+		l.InUse = make(chan struct{}, n)
 	}
 }
 
-// take waits for one. If there is none for its patience it returns errNoSlot, and
-// if the context ends, why that is.
-func (s *ConnLimit) take(ctx context.Context) error {
-	if s == nil || s.Taken == nil {
+// take waits for permission to open a connection. If there is none within the timeout,
+// take returns [ErrNoConnection]; if the context is cancelled first, the cause.
+func (l *ConnLimit) take(ctx context.Context) error {
+	if l == nil || l.InUse == nil {
 		return nil
 	}
 	select {
-	case s.Taken <- struct{}{}:
+	case l.InUse <- struct{}{}:
 		return nil
 	default:
 	}
-	s.waiting.Add(1) // from here on nobody keeps one for later
-	defer s.waiting.Add(-1)
-	s.Spare()
-	timer := time.NewTimer(s.Patience)
+	l.waiting.Add(1) // from here on no connection becomes idle
+	defer l.waiting.Add(-1)
+	l.CloseIdle()
+	timer := time.NewTimer(l.Timeout)
 	defer timer.Stop()
 	select {
-	case s.Taken <- struct{}{}:
+	case l.InUse <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -58,11 +60,12 @@ func (s *ConnLimit) take(ctx context.Context) error {
 	}
 }
 
-func (s *ConnLimit) release() {
-	if s != nil && s.Taken != nil {
-		<-s.Taken
+// release is called when a connection has been closed.
+func (l *ConnLimit) release() {
+	if l != nil && l.InUse != nil {
+		<-l.InUse
 	}
 }
 
-// hasWaiters reports whether somebody waits for one.
-func (s *ConnLimit) hasWaiters() bool { return s != nil && s.waiting.Load() > 0 }
+// hasWaiters reports whether a request waits for a connection.
+func (l *ConnLimit) hasWaiters() bool { return l != nil && l.waiting.Load() > 0 }

@@ -7,9 +7,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
-// InMemory is a body that leaves in one write with the head, as those of most
-// requests do.
+// InMemory returns a body that is sent in one write with the head, as the bodies of most
+// requests are.
 func InMemory(text string) io.ReadCloser { return body.NewReader(body.Pieces{First: []byte(text)}) }
 
-// Retire does what is done to the transport of an Ollama that has left.
+// Retire calls Retire, as a pool does when an Ollama is removed.
 func Retire(t http.RoundTripper) { t.(*Transport).Retire() }

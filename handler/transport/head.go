@@ -10,8 +10,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
-// appendHead writes the head of a request. What could end a line early is an
-// error: nothing that a client sends may frame what Ollama reads.
+// appendHead appends the head of a request to b. If a header could end its line early,
+// appendHead returns an error: nothing that a client sends may change where Ollama sees
+// requests begin and end.
 func appendHead(b []byte, r *http.Request) ([]byte, error) {
 	b = append(b, r.Method...)
 	b = append(b, ' ')
@@ -22,7 +23,7 @@ func appendHead(b []byte, r *http.Request) ([]byte, error) {
 	for name, values := range r.Header {
 		switch name {
 		case "Connection", "Content-Length", "Host", "Trailer", "Transfer-Encoding":
-			continue // where a request ends, and which one it is, is not for these to say
+			continue // these are written below, or not at all
 		}
 		for _, value := range values {
 			if !http1.IsToken(name) || strings.ContainsAny(value, "\r\n\x00") {
@@ -45,7 +46,7 @@ func appendHead(b []byte, r *http.Request) ([]byte, error) {
 	return append(b, "\r\n"...), nil
 }
 
-// bodyLength is how many bytes will follow the head; -1: that is not known.
+// bodyLength returns how many bytes of body follow the head; -1 if that is not known.
 func bodyLength(r *http.Request) int64 {
 	small, inMemory := r.Body.(*body.Reader)
 	switch {
@@ -54,13 +55,14 @@ func bodyLength(r *http.Request) int64 {
 	case inMemory:
 		return small.Size()
 	case r.ContentLength == 0:
-		return -1 // as http.Request has it
+		return -1 // in http.Request, 0 with a body means unknown
 	}
 	return r.ContentLength
 }
 
-// appendTarget writes what is asked for. The path is one of ours; the query is
-// the client's, and a space in it would end it early.
+// appendTarget appends the request target. The path is one of the proxy's own. The query
+// is the client's: spaces and control characters are escaped, since a space would end
+// the target early.
 func appendTarget(b []byte, u *url.URL) []byte {
 	if path := u.EscapedPath(); path != "" {
 		b = append(b, path...)

@@ -2,11 +2,11 @@
 
 package transport
 
-// idleWatch cannot look here.
-type idleWatch struct{}
+// idleCheck needs nothing here.
+type idleCheck struct{}
 
-func (c *conn) watchIdle() {}
+func (c *conn) initIdleCheck() {}
 
-// isAlive says that no connection can be used twice: whether it has been closed,
-// or holds what nobody has asked for, cannot be told here.
+// isAlive returns false, so that no connection is used twice: without a way to peek,
+// nobody can tell whether it is closed or holds bytes that were not asked for.
 func (c *conn) isAlive() bool { return false }

@@ -13,16 +13,17 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// idleWatch tells whether a connection that was idle can be used. http.Transport
-// has a goroutine that waits for it to be closed, and for bytes that nobody has
-// asked for; here somebody looks when the connection is wanted again.
-type idleWatch struct {
+// idleCheck checks whether an idle connection can be used. http.Transport has a
+// goroutine for each connection that waits for it to be closed, or for bytes that were
+// not asked for; here the caller checks, when it needs a connection.
+type idleCheck struct {
 	raw   syscall.RawConn
-	peek  func(fd uintptr) bool
-	quiet bool // what peek has found
+	peek  func(fd uintptr) bool // sets quiet; allocated once
+	quiet bool                  // there is nothing to read
 }
 
-func (c *conn) watchIdle() {
+// initIdleCheck prepares isAlive.
+func (c *conn) initIdleCheck() {
 	stream := c.stream
 	if secure, ok := stream.(*tls.Conn); ok {
 		stream = secure.NetConn()
@@ -36,9 +37,9 @@ func (c *conn) watchIdle() {
 	}
 }
 
-// isAlive reports whether the connection can still be used: it has not been
-// closed, and nothing has come that nobody asked for. Such bytes would pass for
-// the next answer, and reach someone else.
+// isAlive reports whether an idle connection can be used: Ollama has not closed it, and
+// no bytes have arrived that nobody asked for. Those would be taken for the next
+// response, and reach another client.
 func (c *conn) isAlive() bool {
 	if c.raw == nil {
 		return false
@@ -48,11 +49,11 @@ func (c *conn) isAlive() bool {
 		return false
 	}
 	secure, ok := c.stream.(*tls.Conn)
-	return !ok || isQuiet(secure)
+	return !ok || nothingDecrypted(secure)
 }
 
-// isQuiet reports whether nothing is left of what has been decrypted.
-func isQuiet(c net.Conn) bool {
+// nothingDecrypted reports whether a TLS connection holds no decrypted bytes.
+func nothingDecrypted(c net.Conn) bool {
 	c.SetReadDeadline(socket.LongAgo)
 	defer c.SetReadDeadline(time.Time{})
 	n, err := c.Read(make([]byte, 1))

@@ -8,13 +8,15 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// simpleResponse is a simple response with its body, in one piece.
+// simpleResponse is a simple response (see package http1) and its body, in one
+// allocation.
 type simpleResponse struct {
 	http1.Response
 	body simpleBody
 }
 
-// begin begins the response, of whose body some bytes may have come.
+// begin completes the response. first is the part of its body that arrived in the same
+// buffer as the head.
 func (r *simpleResponse) begin(c *conn, s *socket.Buffer, first []byte) *http.Response {
 	res := &r.Response.Response
 	if c.extraBytes = r.ContentLength == 0 && len(first) > 0; r.ContentLength == 0 {
@@ -24,7 +26,7 @@ func (r *simpleResponse) begin(c *conn, s *socket.Buffer, first []byte) *http.Re
 	}
 	r.body = simpleBody{conn: c, left: r.ContentLength, chunked: r.TransferEncoding != nil}
 	if len(first) > 0 {
-		r.body.space, r.body.first = s, first
+		r.body.buffer, r.body.first = s, first
 	} else {
 		s.Release()
 	}
@@ -34,24 +36,24 @@ func (r *simpleResponse) begin(c *conn, s *socket.Buffer, first []byte) *http.Re
 
 // simpleBody reads the body of a simple response.
 type simpleBody struct {
-	conn     *conn
-	space    *socket.Buffer // in which first stands; nil: there is none
-	first    []byte         // what came with the head
-	left     int64          // of a body of known length
-	chunked  bool
-	chunking http1.Dechunker
+	conn      *conn
+	buffer    *socket.Buffer // holds first; nil: nothing is left of it
+	first     []byte         // bytes that arrived with the head
+	left      int64          // bytes that are still to come, if the length is known
+	chunked   bool
+	dechunker http1.Dechunker
 
-	pending []byte // what Read has not given yet
-	err     error  // what it gives then
+	pending []byte // bytes for the next calls of Read
+	err     error  // what Read returns after them
 }
 
-// next waits for bytes of the body and lends them: they are in the space, which
-// is to be given back. At the end of the body the error is io.EOF; there may be
-// bytes with it.
+// next waits for bytes of the body, and returns them with the buffer that holds them,
+// which the caller must release. At the end of the body the error is io.EOF; there may
+// be bytes with it.
 func (b *simpleBody) next() (*socket.Buffer, []byte, error) {
 	for {
-		s, raw := b.space, b.first
-		b.space, b.first = nil, nil
+		s, raw := b.buffer, b.first
+		b.buffer, b.first = nil, nil
 		if s == nil {
 			var n int
 			var err error
@@ -60,7 +62,7 @@ func (b *simpleBody) next() (*socket.Buffer, []byte, error) {
 			}
 			raw = s.Bytes[:n]
 		}
-		chunk, err := b.unframe(raw)
+		chunk, err := b.decode(raw)
 		if len(chunk) > 0 || err != nil {
 			return s, chunk, err
 		}
@@ -68,10 +70,10 @@ func (b *simpleBody) next() (*socket.Buffer, []byte, error) {
 	}
 }
 
-// unframe takes what belongs to the body out of what has come, in its place.
-func (b *simpleBody) unframe(raw []byte) (chunk []byte, err error) {
+// decode removes the chunked framing, in place, and what does not belong to the body.
+func (b *simpleBody) decode(raw []byte) (chunk []byte, err error) {
 	if b.chunked {
-		n, used, err := b.chunking.Decode(raw)
+		n, used, err := b.dechunker.Decode(raw)
 		b.conn.extraBytes = err == io.EOF && used < len(raw)
 		return raw[:n], err
 	}
@@ -100,9 +102,9 @@ func (b *simpleBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close implements io.Closer.
+// Close releases the buffer. It returns nil, and leaves the connection open.
 func (b *simpleBody) Close() error {
-	b.space.Release()
-	b.space = nil
+	b.buffer.Release()
+	b.buffer = nil
 	return nil
 }

@@ -16,31 +16,25 @@ import (
 )
 
 const (
-	// dialTimeout bounds how long connecting to Ollama may take.
+	// dialTimeout bounds how long opening a connection may take, with the TLS handshake:
+	// 10 s.
 	dialTimeout = 10 * time.Second
 
-	// MaxIdle is how many connections to Ollama are kept for later: every
-	// client may have streamed at once.
+	// MaxIdle is how many idle connections to one Ollama are kept: every client may have
+	// streamed at once.
 	MaxIdle = 1024
 
-	// maxIdleTime is how long they are.
+	// maxIdleTime is how long an idle connection is kept.
 	maxIdleTime = 90 * time.Second
 )
 
-// NewTransport returns the RoundTripper by which a Proxy reaches Ollama.
-//
-// It does everything in the goroutine that asks: where [http.Transport] has two
-// more for each connection, which pass on what the third one wants, here nothing
-// is passed on and nothing is woken. Only a body that is not in memory is sent by
-// a goroutine of its own, since Ollama may answer before its end.
-//
-// A request on a connection that was used before is sent again on a new one,
-// once, if no byte of it has left, or if no byte of an answer came and it is
-// GET or HEAD, which change nothing. Answers are read by [http.ReadResponse].
+// New returns a [Transport] for the Ollama at the URL, which has a scheme, http or
+// https, and a host with a port.
 func New(upstream *url.URL) http.RoundTripper { return NewAt(upstream, upstream.Host) }
 
-// newTransport is for an Ollama at an address that may be one of several that its
-// host has.
+// NewAt returns a Transport for the Ollama at the URL that connects to the given address
+// in place of the URL's host, which may have several. The Dialer may be changed before
+// the first request.
 func NewAt(upstream *url.URL, address string) *Transport {
 	t := &Transport{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}
 	t.dial = func(ctx context.Context) (net.Conn, error) {
@@ -51,11 +45,11 @@ func NewAt(upstream *url.URL, address string) *Transport {
 		return socket.New(c), nil
 	}
 	if upstream.Scheme == "https" {
-		plain, config := t.dial, &tls.Config{ServerName: upstream.Hostname()}
+		dialTCP, config := t.dial, &tls.Config{ServerName: upstream.Hostname()}
 		t.dial = func(ctx context.Context) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 			defer cancel()
-			c, err := plain(ctx)
+			c, err := dialTCP(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -70,31 +64,41 @@ func NewAt(upstream *url.URL, address string) *Transport {
 	return t
 }
 
-// TransportOver is NewTransport for an Ollama that is reached by dial.
-func TransportOver(dial func(context.Context) (net.Conn, error)) http.RoundTripper {
+// NewWithDial returns a Transport that opens connections with dial.
+func NewWithDial(dial func(context.Context) (net.Conn, error)) http.RoundTripper {
 	return &Transport{dial: dial}
 }
 
-// Transport keeps connections to one Ollama. They are lent to one request at a
-// time, the last one returned first.
+// Transport is an http.RoundTripper to one Ollama. It keeps idle connections; the one
+// used last is used next.
+//
+// It does everything in the caller's goroutine. [http.Transport] has two more goroutines
+// for each connection, and each chunk wakes one after the other. Only a large body is
+// sent by a goroutine of its own, because Ollama may respond before its end.
 type Transport struct {
-	Dialer net.Dialer
-	dial   func(context.Context) (net.Conn, error)
-	Slots  *ConnLimit // nil: as many connections as there are requests
+	Dialer    net.Dialer // not used by NewWithDial
+	dial      func(context.Context) (net.Conn, error)
+	ConnLimit *ConnLimit // nil: no bound on connections
 
 	mu      sync.Mutex
-	retired bool // nothing more is kept for later
-	idle    []*conn
-	pruning *time.Timer // while there are idle ones
+	retired bool        // no connection becomes idle any more
+	idle    []*conn     // the one used last at the end
+	pruning *time.Timer // calls prune; nil: no connection is idle
 }
 
-// RoundTrip sends a request and returns once the head of the answer is there.
-// It closes the request's body in any case.
+// RoundTrip sends a request and returns once the head of the response has arrived. It
+// always closes the request's body. The response's Body is a [*Body], which must be
+// closed.
+//
+// If the request fails on a connection that was used before, it is sent once more on a
+// new one, provided that no byte of it was written, or that it is GET or HEAD and no
+// byte of a response has arrived. If no connection can be opened, [IsRefused] holds for
+// the error, or it is [ErrNoConnection].
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	c, err := t.connect(r.Context())
 	if err == nil {
 		var res *http.Response
-		if res, err = c.roundTrip(r); err == nil || !c.mayRepeat(r) {
+		if res, err = c.roundTrip(r); err == nil || !c.mayRetry(r) {
 			return res, err
 		}
 		if c, err = t.open(r.Context()); err == nil {
@@ -111,7 +115,7 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// connect gives a connection that is idle, or else a new one.
+// connect returns an idle connection that can be used, or a new one.
 func (t *Transport) connect(ctx context.Context) (*conn, error) {
 	for c := t.take(); c != nil; c = t.take() {
 		if c.isAlive() {
@@ -122,21 +126,23 @@ func (t *Transport) connect(ctx context.Context) (*conn, error) {
 	return t.open(ctx)
 }
 
+// open opens a new connection.
 func (t *Transport) open(ctx context.Context) (*conn, error) {
-	if err := t.Slots.take(ctx); err != nil {
+	if err := t.ConnLimit.take(ctx); err != nil {
 		return nil, err
 	}
 	c, err := t.dial(ctx)
 	if err != nil {
-		t.Slots.release()
+		t.ConnLimit.release()
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			err = ErrNoConnection // that is not Ollama's fault
+			err = ErrNoConnection // the fault is not Ollama's
 		}
 		return nil, err
 	}
 	return newConn(t, c), nil
 }
 
+// take returns the idle connection that was used last, or nil.
 func (t *Transport) take() *conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,15 +156,15 @@ func (t *Transport) take() *conn {
 	return c
 }
 
-// put takes a connection back.
+// put makes a connection idle, or closes it if it is not to be kept.
 func (t *Transport) put(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.retired || len(t.idle) == MaxIdle || t.Slots.hasWaiters() {
+	if t.retired || len(t.idle) == MaxIdle || t.ConnLimit.hasWaiters() {
 		c.close()
 		return
 	}
-	c.life, c.unwatch, c.in, c.sender = nil, nil, nil, nil // with all that the request was
+	c.reqCtx, c.stopWatch, c.in, c.upload = nil, nil, nil, nil // so that it does not keep the request in memory
 	c.idleSince = time.Now()
 	t.idle = append(t.idle, c)
 	if t.pruning == nil {
@@ -166,7 +172,8 @@ func (t *Transport) put(c *conn) {
 	}
 }
 
-// prune closes what has been idle for too long: those longest idle come first.
+// prune closes the connections that have been idle for too long, which are the first
+// ones.
 func (t *Transport) prune() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -182,8 +189,8 @@ func (t *Transport) prune() {
 	}
 }
 
-// Retire closes the connections that no request uses, and the others as soon as
-// none does.
+// Retire closes the idle connections, and has the others closed as soon as their request
+// has ended.
 func (t *Transport) Retire() {
 	t.mu.Lock()
 	t.retired = true

@@ -24,36 +24,36 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// far is the far end of a transport: it answers the n-th request with the n-th
-// of its answers, whatever the connection, and notes what it was asked.
-type far struct {
+// testServer is the Ollama that a transport connects to. It answers the n-th request
+// with the n-th of its answers, on whatever connection, and records the requests.
+type testServer struct {
 	t         *testing.T
 	transport http.RoundTripper
 	url       *url.URL
-	arrived   chan string // connection, method and body of each request, once it is answered
-	begun     chan int    // connections on which the head of a request has arrived
+	arrived   chan string // connection, method and body of each request that has been answered
+	begun     chan int    // the connection of each request whose head has arrived
 	closed    chan int    // connections that the transport has closed
 
 	mu      sync.Mutex
 	answers []string
-	asked   []string
+	asked   []string // as arrived
 	conns   []*net.TCPConn
 }
 
-// Answers that are none.
+// Answers that are not written as they are.
 const (
-	hangUp  = "" // close the connection
-	silence = "silence"
+	closeConn = "" // close the connection
+	silence   = "silence"
 )
 
-func reach(t *testing.T, answers ...string) *far {
+func newServer(t *testing.T, answers ...string) *testServer {
 	t.Helper()
-	return reachAt(t, handlertest.Listen(t), answers...)
+	return newServerAt(t, handlertest.Listen(t), answers...)
 }
 
-func reachAt(t *testing.T, l net.Listener, answers ...string) *far {
+func newServerAt(t *testing.T, l net.Listener, answers ...string) *testServer {
 	t.Helper()
-	f := &far{
+	f := &testServer{
 		t: t, url: &url.URL{Scheme: "http", Host: l.Addr().String()}, answers: answers,
 		arrived: make(chan string, 100), begun: make(chan int, 100), closed: make(chan int, 100),
 	}
@@ -80,7 +80,7 @@ func reachAt(t *testing.T, l net.Listener, answers ...string) *far {
 	return f
 }
 
-func (f *far) serve(conn net.Conn, number int) {
+func (f *testServer) serve(conn net.Conn, number int) {
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	for {
@@ -98,9 +98,9 @@ func (f *far) serve(conn net.Conn, number int) {
 		if err != nil {
 			text = err.Error()
 		}
-		note := fmt.Sprint(number, " ", r.Method, " ", text)
+		record := fmt.Sprint(number, " ", r.Method, " ", text)
 		f.mu.Lock()
-		f.asked = append(f.asked, note)
+		f.asked = append(f.asked, record)
 		answer := fine
 		if n := len(f.asked); n <= len(f.answers) {
 			answer = f.answers[n-1]
@@ -109,26 +109,26 @@ func (f *far) serve(conn net.Conn, number int) {
 		if answer != silence {
 			io.WriteString(conn, answer)
 		}
-		f.arrived <- note
-		if answer == hangUp {
+		f.arrived <- record
+		if answer == closeConn {
 			return
 		}
 	}
 }
 
-// conn is a connection by its number, at the far end.
-func (f *far) conn(number int) *net.TCPConn {
+// conn returns the server's end of the connection with that number.
+func (f *testServer) conn(number int) *net.TCPConn {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.conns[number-1]
 }
 
-func (f *far) begin(ctx context.Context, method string, body io.Reader) (*http.Response, error) {
+func (f *testServer) begin(ctx context.Context, method string, body io.Reader) (*http.Response, error) {
 	r := f.request(ctx, method, body)
 	return f.transport.RoundTrip(r)
 }
 
-func (f *far) request(ctx context.Context, method string, body io.Reader) *http.Request {
+func (f *testServer) request(ctx context.Context, method string, body io.Reader) *http.Request {
 	r, err := http.NewRequestWithContext(ctx, method, f.url.JoinPath("/api/chat").String(), body)
 	if err != nil {
 		f.t.Fatal(err)
@@ -136,8 +136,8 @@ func (f *far) request(ctx context.Context, method string, body io.Reader) *http.
 	return r
 }
 
-// ask sends a request and reads its answer to the end.
-func (f *far) ask(method string, body io.Reader) (string, error) {
+// ask sends a request and reads the response to its end.
+func (f *testServer) ask(method string, body io.Reader) (string, error) {
 	f.t.Helper()
 	res, err := f.begin(f.t.Context(), method, body)
 	if err != nil {
@@ -148,12 +148,12 @@ func (f *far) ask(method string, body io.Reader) (string, error) {
 	return fmt.Sprint(res.StatusCode, " ", string(text)), err
 }
 
-func (f *far) wants(want ...string) {
+func (f *testServer) wants(want ...string) {
 	f.t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !slices.Equal(f.asked, want) {
-		f.t.Errorf("the far end was asked %q, want %q", f.asked, want)
+		f.t.Errorf("the server was asked %q, want %q", f.asked, want)
 	}
 }
 
@@ -162,8 +162,7 @@ const (
 	endlessly = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n"
 )
 
-// TestConnectionsAreUsedAgain after answers that have come to their end, and
-// after no others.
+// TestConnectionsAreUsedAgain after a response that was read to its end, and only then.
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -187,7 +186,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, c.answer)
+			f := newServer(t, c.answer)
 			if _, err := f.ask(c.method, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -204,10 +203,10 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
-// TestAnAnswerGivenUpEndsItsConnection: that is how Ollama learns of it.
-func TestAnAnswerGivenUpEndsItsConnection(t *testing.T) {
+// TestAbandonedResponseClosesItsConnection, so that Ollama stops.
+func TestAbandonedResponseClosesItsConnection(t *testing.T) {
 	t.Parallel()
-	for name, giveUp := range map[string]func(res *http.Response, cancel func()){
+	for name, abandon := range map[string]func(res *http.Response, cancel func()){
 		"closed unread": func(res *http.Response, _ func()) { res.Body.Close() },
 		"closed midway": func(res *http.Response, _ func()) { res.Body.Read(make([]byte, 2)); res.Body.Close() },
 		"cancelled": func(res *http.Response, cancel func()) {
@@ -216,12 +215,12 @@ func TestAnAnswerGivenUpEndsItsConnection(t *testing.T) {
 				panic(fmt.Sprintf("%q, %v", text, err))
 			}
 		},
-		// Whoever it is for may be stuck, with a client that takes nothing in.
-		"cancelled, and not looked at": func(_ *http.Response, cancel func()) { cancel() },
+		// The reader may be blocked by a client that reads nothing.
+		"cancelled, and not read": func(_ *http.Response, cancel func()) { cancel() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, endlessly)
+			f := newServer(t, endlessly)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			res, err := f.begin(ctx, "POST", nil)
@@ -229,7 +228,7 @@ func TestAnAnswerGivenUpEndsItsConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { res.Body.Close() })
-			giveUp(res, cancel)
+			abandon(res, cancel)
 			handlertest.Await(t, f.closed, "the connection to be closed")
 			if got, err := f.ask("POST", nil); got != "200 fine" || err != nil {
 				t.Errorf("%s, %v", got, err)
@@ -239,10 +238,10 @@ func TestAnAnswerGivenUpEndsItsConnection(t *testing.T) {
 	}
 }
 
-// TestCancellingWhatIsOverDoesNothing: the connection may serve someone else.
-func TestCancellingWhatIsOverDoesNothing(t *testing.T) {
+// TestCancelAfterTheEndDoesNothing: the connection may serve another request.
+func TestCancelAfterTheEndDoesNothing(t *testing.T) {
 	t.Parallel()
-	f := reach(t)
+	f := newServer(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	res, err := f.begin(ctx, "POST", nil)
 	if err != nil {
@@ -258,11 +257,11 @@ func TestCancellingWhatIsOverDoesNothing(t *testing.T) {
 	f.wants("1 POST ", "1 POST ", "1 POST ", "1 POST ")
 }
 
-// TestAConnectionThatWaitsKeepsNothing of the request that it was for.
-func TestAConnectionThatWaitsKeepsNothing(t *testing.T) {
+// TestIdleConnectionKeepsNoRequest in memory.
+func TestIdleConnectionKeepsNoRequest(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]string{"plain": fine, "for net/http": "HTTP/1.1 200 OK\r\nX: \t\r\nContent-Length: 4\r\n\r\nfine"} {
-		f := reach(t, fine, answer)
+	for name, answer := range map[string]string{"simple": fine, "for net/http": "HTTP/1.1 200 OK\r\nX: \t\r\nContent-Length: 4\r\n\r\nfine"} {
+		f := newServer(t, fine, answer)
 		f.ask("POST", nil) // the dialer may take a while to forget its context
 		kept := func() weak.Pointer[[64]byte] {
 			secret := new([64]byte)
@@ -282,11 +281,10 @@ func TestAConnectionThatWaitsKeepsNothing(t *testing.T) {
 	}
 }
 
-// TestATransportThatIsNotWantedKeepsNoConnection: not those either that are still
-// in use.
-func TestATransportThatIsNotWantedKeepsNoConnection(t *testing.T) {
+// TestRetireClosesAllConnections, those in use once their request has ended.
+func TestRetireClosesAllConnections(t *testing.T) {
 	t.Parallel()
-	f := reach(t)
+	f := newServer(t)
 	res, err := f.begin(t.Context(), "POST", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -298,8 +296,9 @@ func TestATransportThatIsNotWantedKeepsNoConnection(t *testing.T) {
 	handlertest.Await(t, f.closed, "the connection to be closed")
 }
 
-// TestWaitingIsCancelled: before the first byte, and while the body is sent.
-func TestWaitingIsCancelled(t *testing.T) {
+// TestCancelEndsRoundTrip before the first byte of the response, and while the body is
+// sent.
+func TestCancelEndsRoundTrip(t *testing.T) {
 	t.Parallel()
 	never, _ := io.Pipe()
 	t.Cleanup(func() { never.Close() })
@@ -310,7 +309,7 @@ func TestWaitingIsCancelled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, silence)
+			f := newServer(t, silence)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			failed := make(chan error)
@@ -332,11 +331,10 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestAConnectionThatOllamaHasClosedIsNotUsed: neither does the request fail,
-// nor is it sent twice.
-func TestAConnectionThatOllamaHasClosedIsNotUsed(t *testing.T) {
+// TestClosedIdleConnectionIsNotUsed: the next request neither fails nor is sent twice.
+func TestClosedIdleConnectionIsNotUsed(t *testing.T) {
 	t.Parallel()
-	f := reach(t)
+	f := newServer(t)
 	if _, err := f.ask("POST", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -347,11 +345,10 @@ func TestAConnectionThatOllamaHasClosedIsNotUsed(t *testing.T) {
 	f.wants("1 POST ", "2 POST again")
 }
 
-// TestWhatNobodyAskedForIsNobodysAnswer: not the next request's either, whenever
-// it comes.
-func TestWhatNobodyAskedForIsNobodysAnswer(t *testing.T) {
+// TestUnsolicitedResponseIsNotUsed as the response to the next request.
+func TestUnsolicitedResponseIsNotUsed(t *testing.T) {
 	t.Parallel()
-	f := reach(t)
+	f := newServer(t)
 	if _, err := f.ask("POST", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -362,10 +359,10 @@ func TestWhatNobodyAskedForIsNobodysAnswer(t *testing.T) {
 	f.wants("1 POST ", "2 POST again")
 }
 
-// TestTLS: connections are used again, but not with something left in them.
-func TestTLS(t *testing.T) {
+// TestTLSConnectionsAreReused, unless decrypted bytes are left in them.
+func TestTLSConnectionsAreReused(t *testing.T) {
 	t.Parallel()
-	surplus := make(chan string, 1)
+	extra := make(chan string, 1)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, out, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -375,7 +372,7 @@ func TestTLS(t *testing.T) {
 		defer c.Close()
 		for err == nil {
 			select {
-			case more := <-surplus:
+			case more := <-extra:
 				io.WriteString(out, fine+more)
 			default:
 				io.WriteString(out, fine)
@@ -388,18 +385,18 @@ func TestTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	dialed := 0
-	roundTripper := transport.TransportOver(func(ctx context.Context) (net.Conn, error) {
+	roundTripper := transport.NewWithDial(func(ctx context.Context) (net.Conn, error) {
 		dialed++
 		dialer := tls.Dialer{Config: &tls.Config{RootCAs: roots}}
 		return dialer.DialContext(ctx, "tcp", server.Listener.Addr().String())
 	})
 	t.Cleanup(roundTripper.(interface{ CloseIdleConnections() }).CloseIdleConnections)
 	for i, c := range []struct {
-		surplus string
-		dialed  int
+		extra  string
+		dialed int
 	}{{"", 1}, {"", 1}, {"stolen", 1}, {"", 2}, {strings.Repeat("stolen", 2000), 2}, {"", 3}, {"", 3}} {
-		if c.surplus != "" {
-			surplus <- c.surplus
+		if c.extra != "" {
+			extra <- c.extra
 		}
 		r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL, nil)
 		if err != nil {
@@ -418,8 +415,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestAnUpstreamWhoseCertificateIsUnknown cannot be reached.
-func TestAnUpstreamWhoseCertificateIsUnknown(t *testing.T) {
+// TestUnknownCertificateIsRefused before a byte of the request is sent.
+func TestUnknownCertificateIsRefused(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -440,37 +437,36 @@ func TestAnUpstreamWhoseCertificateIsUnknown(t *testing.T) {
 	}
 }
 
-// TestARequestIsRepeatedOnlyWhereThatIsSafe: what Ollama may have begun to work
-// on is not.
-func TestARequestIsRepeatedOnlyWhereThatIsSafe(t *testing.T) {
+// TestRequestIsRetriedOnlyIfSafe, and never if Ollama may have begun to work on it.
+func TestRequestIsRetriedOnlyIfSafe(t *testing.T) {
 	t.Parallel()
 	const half = "HTTP/1.1 200 OK\r\nContent-"
 	for name, c := range map[string]struct {
 		method  string
 		body    io.Reader
-		answers []string // to what comes after the first request
-		want    string   // what comes of the second
+		answers []string // to the requests after the first
+		want    string   // the response to the second
 		asked   []string
 	}{
-		"POST":                        {"POST", transport.InMemory("work"), []string{hangUp}, "", []string{"1 POST work"}},
-		"DELETE":                      {"DELETE", nil, []string{hangUp}, "", []string{"1 DELETE "}},
-		"GET":                         {"GET", nil, []string{hangUp}, "200 fine", []string{"1 GET ", "2 GET "}},
-		"HEAD":                        {"HEAD", nil, []string{hangUp}, "200 ", []string{"1 HEAD ", "2 HEAD "}},
-		"GET once more":               {"GET", nil, []string{hangUp, hangUp}, "", []string{"1 GET ", "2 GET "}},
+		"POST":                        {"POST", transport.InMemory("work"), []string{closeConn}, "", []string{"1 POST work"}},
+		"DELETE":                      {"DELETE", nil, []string{closeConn}, "", []string{"1 DELETE "}},
+		"GET":                         {"GET", nil, []string{closeConn}, "200 fine", []string{"1 GET ", "2 GET "}},
+		"HEAD":                        {"HEAD", nil, []string{closeConn}, "200 ", []string{"1 HEAD ", "2 HEAD "}},
+		"GET once more":               {"GET", nil, []string{closeConn, closeConn}, "", []string{"1 GET ", "2 GET "}},
 		"GET, an answer has begun":    {"GET", nil, []string{half}, "", []string{"1 GET "}},
-		"GET with a body on its way":  {"GET", struct{ io.Reader }{strings.NewReader("some")}, []string{hangUp}, "", []string{"1 GET some"}},
+		"GET with a body on its way":  {"GET", struct{ io.Reader }{strings.NewReader("some")}, []string{closeConn}, "", []string{"1 GET some"}},
 		"GET, after an interim one":   {"GET", nil, []string{"HTTP/1.1 103 Early Hints\r\n\r\n"}, "", []string{"1 GET "}},
 		"GET, what comes is no HTTP":  {"GET", nil, []string{"220 mail.example ESMTP\r\n"}, "", []string{"1 GET "}},
 		"POST, what comes is no HTTP": {"POST", nil, []string{"220 mail.example ESMTP\r\n"}, "", []string{"1 POST "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, append([]string{fine}, c.answers...)...)
+			f := newServer(t, append([]string{fine}, c.answers...)...)
 			if _, err := f.ask("POST", nil); err != nil {
 				t.Fatal(err)
 			}
 			<-f.arrived
-			if c.answers[0] != hangUp { // the far end is to break off what it has begun
+			if c.answers[0] != closeConn { // the server breaks off its response
 				go func() {
 					<-f.arrived
 					f.conn(1).CloseWrite()
@@ -485,19 +481,19 @@ func TestARequestIsRepeatedOnlyWhereThatIsSafe(t *testing.T) {
 	}
 }
 
-// TestANewConnectionThatFailsIsNotTriedAgain, not even for GET: it is not the
-// connection that is old.
-func TestANewConnectionThatFailsIsNotTriedAgain(t *testing.T) {
+// TestFailureOnANewConnectionIsNotRetried, not even for GET: the connection was not
+// closed for its age.
+func TestFailureOnANewConnectionIsNotRetried(t *testing.T) {
 	t.Parallel()
-	f := reach(t, hangUp)
+	f := newServer(t, closeConn)
 	if got, err := f.ask("GET", nil); err == nil {
 		t.Error(got)
 	}
 	f.wants("1 GET ")
 }
 
-// TestABrokenAnswerIsNeverWhole, however its end is marked.
-func TestABrokenAnswerIsNeverWhole(t *testing.T) {
+// TestBrokenResponseEndsInAnError, however its end is framed.
+func TestBrokenResponseEndsInAnError(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		answer string
@@ -513,7 +509,7 @@ func TestABrokenAnswerIsNeverWhole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, c.answer)
+			f := newServer(t, c.answer)
 			res, err := f.begin(t.Context(), "POST", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -530,7 +526,7 @@ func TestABrokenAnswerIsNeverWhole(t *testing.T) {
 				f.conn(1).CloseWrite()
 			}
 			if rest, err := io.ReadAll(res.Body); err == nil {
-				t.Errorf("it ends properly after %q", rest)
+				t.Errorf("it ends without an error after %q", rest)
 			}
 			if n, err := res.Body.Read(make([]byte, 1)); n != 0 || err == nil {
 				t.Errorf("%d bytes more, %v", n, err)
@@ -539,8 +535,8 @@ func TestABrokenAnswerIsNeverWhole(t *testing.T) {
 	}
 }
 
-// TestHeadsOfAnswersAreBounded in length and in number, and must be HTTP.
-func TestHeadsOfAnswersAreBounded(t *testing.T) {
+// TestResponseHeadsAreBounded in length and in number, and must be HTTP.
+func TestResponseHeadsAreBounded(t *testing.T) {
 	t.Parallel()
 	interim := "HTTP/1.1 103 Early Hints\r\n\r\n"
 	header := "X: " + strings.Repeat("x", 1000) + "\r\n"
@@ -562,7 +558,7 @@ func TestHeadsOfAnswersAreBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t, c.answer)
+			f := newServer(t, c.answer)
 			got, err := f.ask("POST", nil)
 			if c.good != (err == nil) || c.good != (got == "200 fine") {
 				t.Errorf("%.40q, %v", got, err)
@@ -574,10 +570,10 @@ func TestHeadsOfAnswersAreBounded(t *testing.T) {
 	}
 }
 
-// TestAProtocolIsNotSwitched: what comes after is nobody's business.
-func TestAProtocolIsNotSwitched(t *testing.T) {
+// TestSwitchedProtocolIsNotUsed: nothing can be written to the connection.
+func TestSwitchedProtocolIsNotUsed(t *testing.T) {
 	t.Parallel()
-	f := reach(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nfine")
+	f := newServer(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nfine")
 	res, err := f.begin(t.Context(), "POST", nil)
 	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v, %v", res, err)
@@ -589,7 +585,7 @@ func TestAProtocolIsNotSwitched(t *testing.T) {
 	handlertest.Await(t, f.closed, "the connection to be closed")
 }
 
-// TestBodiesArriveWhole, whether they leave with the head or after it.
+// TestBodiesArriveWhole, whether they are sent with the head or after it.
 func TestBodiesArriveWhole(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1, 100, 16 << 10, 1 << 20, 5 << 20} {
@@ -599,7 +595,7 @@ func TestBodiesArriveWhole(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(size, " bytes ", name), func(t *testing.T) {
 				t.Parallel()
-				f := reach(t)
+				f := newServer(t)
 				for _, body := range []io.Reader{body, transport.InMemory("again")} {
 					if got, err := f.ask("POST", body); got != "200 fine" || err != nil {
 						t.Errorf("%s, %v", got, err)
@@ -621,8 +617,9 @@ func TestBodiesArriveWhole(t *testing.T) {
 	}
 }
 
-// TestABodyThatIsNotWhatItSaysFails, and Ollama sees that it is broken.
-func TestABodyThatIsNotWhatItSaysFails(t *testing.T) {
+// TestBodyOfWrongLengthFails, and so does one that cannot be read; Ollama sees that the
+// request is incomplete.
+func TestBodyOfWrongLengthFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the client is gone")
 	for name, c := range map[string]struct {
@@ -638,7 +635,7 @@ func TestABodyThatIsNotWhatItSaysFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t)
+			f := newServer(t)
 			r, err := http.NewRequestWithContext(t.Context(), "POST", f.url.String(), struct{ io.Reader }{c.body})
 			if err != nil {
 				t.Fatal(err)
@@ -660,9 +657,9 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// TestAnEarlyAnswerIsRead although the body has not been sent; the connection
-// then serves nobody else.
-func TestAnEarlyAnswerIsRead(t *testing.T) {
+// TestEarlyResponseIsRead although the body has not been sent. The connection serves no
+// other request then.
+func TestEarlyResponseIsRead(t *testing.T) {
 	t.Parallel()
 	l := handlertest.Listen(t)
 	defer l.Close()
@@ -690,14 +687,13 @@ func TestAnEarlyAnswerIsRead(t *testing.T) {
 	if text, err := io.ReadAll(res.Body); string(text) != "fine" || err != nil {
 		t.Errorf("%q, %v", text, err)
 	}
-	for err := error(nil); err == nil; { // until nobody reads it any more
+	for err := error(nil); err == nil; { // until the transport stops reading
 		_, err = io.WriteString(client, "the client goes on")
 	}
 }
 
-// TestNoHeaderFramesARequest: what could end a line is not sent, and of what is
-// sent nothing is heard of twice.
-func TestNoHeaderFramesARequest(t *testing.T) {
+// TestHeadersCannotChangeFraming: a header that could end its line is not sent.
+func TestHeadersCannotChangeFraming(t *testing.T) {
 	t.Parallel()
 	for name, h := range map[string]http.Header{
 		"a line's end in a value": {"X": {"y\r\nContent-Length: 0\r\n\r\nGET /api/ps HTTP/1.1"}},
@@ -711,7 +707,7 @@ func TestNoHeaderFramesARequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := reach(t)
+			f := newServer(t)
 			r, err := http.NewRequestWithContext(t.Context(), "POST", f.url.String(), strings.NewReader("body"))
 			if err != nil {
 				t.Fatal(err)
@@ -726,10 +722,10 @@ func TestNoHeaderFramesARequest(t *testing.T) {
 	}
 }
 
-// TestTheTransportFramesRequestsItself, whatever the headers say about it.
-func TestTheTransportFramesRequestsItself(t *testing.T) {
+// TestFramingHeadersAreIgnored, because the transport writes its own.
+func TestFramingHeadersAreIgnored(t *testing.T) {
 	t.Parallel()
-	f := reach(t)
+	f := newServer(t)
 	r := f.request(t.Context(), "POST", transport.InMemory("body"))
 	r.Header = http.Header{
 		"Host": {"elsewhere"}, "Content-Length": {"2"}, "Transfer-Encoding": {"chunked"}, "Trailer": {"X"}, "Connection": {"close"},
@@ -744,14 +740,14 @@ func TestTheTransportFramesRequestsItself(t *testing.T) {
 	f.wants("1 POST body", "1 POST body")
 }
 
-// TestIPv6 where the machine has it.
+// TestIPv6, if the machine has it.
 func TestIPv6(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
 		t.Skip("this machine has no IPv6: ", err)
 	}
-	f := reachAt(t, l)
+	f := newServerAt(t, l)
 	for range 2 {
 		if got, err := f.ask("POST", nil); got != "200 fine" || err != nil {
 			t.Errorf("%s, %v", got, err)
@@ -760,9 +756,8 @@ func TestIPv6(t *testing.T) {
 	f.wants("1 POST ", "1 POST ")
 }
 
-// TestManyAtOnce: each request gets its own answer, from however many
-// connections.
-func TestManyOnManyConnections(t *testing.T) {
+// TestConcurrentRequestsGetTheirOwnResponses on many connections.
+func TestConcurrentRequestsGetTheirOwnResponses(t *testing.T) {
 	t.Parallel()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

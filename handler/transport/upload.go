@@ -13,63 +13,64 @@ import (
 
 var errBodyLength = errors.New("the body is not as long as announced")
 
-// upload sends a request with a large body to Ollama, which may answer
-// before it has the whole: so it has a goroutine of its own.
+// upload sends a request with a large body in its own goroutine, because Ollama may
+// respond before it has read all of it.
 type upload struct {
 	conn   *conn
 	head   []byte
 	body   io.ReadCloser
-	length int64 // -1: not known
+	length int64 // bytes of body; -1: not known
 
-	done  chan struct{} // closed at the end; what follows is then final
-	whole bool          // everything has been sent
-	err   error         // why the body ended early; nil if it is the connection that failed
+	done  chan struct{} // closed at the end; whole and err are final then
+	whole bool          // all of the request has been written
+	err   error         // why the body could not be read; nil if it was the connection that failed
 }
 
-func newSender(c *conn, r *http.Request, head []byte) *upload {
+func newUpload(c *conn, r *http.Request, head []byte) *upload {
 	return &upload{conn: c, head: head, body: r.Body, length: bodyLength(r), done: make(chan struct{})}
 }
 
-func (s *upload) run() {
-	defer s.body.Close()
-	unsent, unread := s.send()
-	s.whole, s.err = unsent == nil && unread == nil, unread
-	close(s.done)
-	if unread != nil {
-		s.conn.abort() // what Ollama has got is no request
+// run sends the request and closes its body.
+func (u *upload) run() {
+	defer u.body.Close()
+	sendErr, readErr := u.send()
+	u.whole, u.err = sendErr == nil && readErr == nil, readErr
+	close(u.done)
+	if readErr != nil {
+		u.conn.abort() // what Ollama has received is not a whole request
 	}
 }
 
-// send gives two errors: unsent if the connection failed, perhaps because Ollama
-// has answered and wants no more, and unread if the body did.
-func (s *upload) send() (unsent, unread error) {
-	if m, ok := s.body.(*body.Reader); ok {
-		return s.write(append(net.Buffers{s.head, m.First}, m.More...)), nil
+// send writes the request. sendErr is an error of the connection, perhaps because Ollama
+// has responded and does not read any more; readErr is one of the body.
+func (u *upload) send() (sendErr, readErr error) {
+	if m, ok := u.body.(*body.Reader); ok {
+		return u.write(append(net.Buffers{u.head, m.First}, m.More...)), nil
 	}
-	if err := s.write(net.Buffers{s.head}); err != nil {
+	if err := u.write(net.Buffers{u.head}); err != nil {
 		return err, nil
 	}
 	b := socket.Borrow(socket.ChunkBuffers)
 	defer b.Release()
-	for left := s.length; ; {
-		n, err := s.body.Read(b.Bytes)
+	for left := u.length; ; {
+		n, err := u.body.Read(b.Bytes)
 		chunk := b.Bytes[:n]
-		if s.length >= 0 {
+		if u.length >= 0 {
 			if left -= int64(n); left < 0 {
 				return nil, errBodyLength
 			}
-			if unsent := s.write(net.Buffers{chunk}); unsent != nil {
-				return unsent, nil
+			if sendErr := u.write(net.Buffers{chunk}); sendErr != nil {
+				return sendErr, nil
 			}
 		} else if n > 0 {
 			size := strconv.AppendInt(nil, int64(n), 16)
-			if unsent := s.write(net.Buffers{append(size, "\r\n"...), chunk, []byte("\r\n")}); unsent != nil {
-				return unsent, nil
+			if sendErr := u.write(net.Buffers{append(size, "\r\n"...), chunk, []byte("\r\n")}); sendErr != nil {
+				return sendErr, nil
 			}
 		}
 		switch {
-		case err == io.EOF && s.length < 0:
-			return s.write(net.Buffers{[]byte("0\r\n\r\n")}), nil
+		case err == io.EOF && u.length < 0:
+			return u.write(net.Buffers{[]byte("0\r\n\r\n")}), nil
 		case err == io.EOF && left > 0:
 			return nil, errBodyLength
 		case err == io.EOF:
@@ -80,25 +81,27 @@ func (s *upload) send() (unsent, unread error) {
 	}
 }
 
-func (s *upload) write(b net.Buffers) error {
-	_, err := b.WriteTo(s.conn.stream)
+func (u *upload) write(b net.Buffers) error {
+	_, err := b.WriteTo(u.conn.stream)
 	return err
 }
 
-// failure is why the body ended early; nil if it did not, or still goes on.
-func (s *upload) failure() error {
+// failure returns why the body could not be read; nil if it could, or is still being
+// sent.
+func (u *upload) failure() error {
 	select {
-	case <-s.done:
-		return s.err
+	case <-u.done:
+		return u.err
 	default:
 		return nil
 	}
 }
 
-func (s *upload) isWhole() bool {
+// isWhole reports whether all of the request has been written.
+func (u *upload) isWhole() bool {
 	select {
-	case <-s.done:
-		return s.whole
+	case <-u.done:
+		return u.whole
 	default:
 		return false
 	}

@@ -25,7 +25,7 @@ type Pool struct {
 
 	roster   atomic.Pointer[roster]
 	Affinity *affinity
-	Slots    transport.ConnLimit // for connections to its backends
+	ConnLimit    transport.ConnLimit // for connections to its backends
 	probe    sharedProbe         // of requests for a model that no list has
 	clock    atomic.Uint64       // counts the times that a list is asked for, or is changed
 	altered  atomic.Uint64       // when a request last changed what there is
@@ -69,7 +69,7 @@ func New(o Options, upstreams []Upstream, alone bool) *Pool {
 	if !alone {
 		pl.Affinity = newAffinity()
 	}
-	pl.Slots.Patience, pl.Slots.Spare = transport.SlotPatience, pl.closeIdle
+	pl.ConnLimit.Timeout, pl.ConnLimit.CloseIdle = transport.ConnLimitTimeout, pl.closeIdle
 	pl.roster.Store(&roster{})
 	pl.Set(upstreams)
 	if alone {
@@ -154,7 +154,7 @@ func (pl *Pool) join(u Upstream) *backend {
 	m := newBackend(u, pl.lastID)
 	m.pool = pl
 	if t, ok := m.transport.(*transport.Transport); ok && !pl.Alone {
-		t.Slots = &pl.Slots
+		t.ConnLimit = &pl.ConnLimit
 	}
 	m.number = pl.numbers[u.entry()]
 	m.offers[""] = &placement{backend: m}

@@ -81,7 +81,7 @@ func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http
 		case transport.IsRefused(err):
 			kind, back = UpstreamDial, retryRefused
 			pl.markDown(o.backend, err, false)
-		case transport.IsUnanswered(err):
+		case transport.IsEarlyReset(err):
 			kind, back = UpstreamReset, retryReset
 			if o.earlyResets.Add(1) >= maxEarlyResets {
 				pl.markDown(o.backend, err, false)
