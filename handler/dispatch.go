@@ -30,7 +30,7 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 	case x.Route.Reach == api.TheBest:
 		talk := upstream.Conversation(0)
 		if x.Route.Class == signer.Chat {
-			talk = pl.Affinity.Of(&x.Request, x.key.ID)
+			talk = pl.Affinity.ConversationOf(&x.Request, x.key.ID)
 		}
 		return pl.AskBest(&x.Request, out, talk)
 	case x.Route.Models == models.InAnswer:

@@ -3,4 +3,4 @@ package handler
 import "context"
 
 // LookUp looks up the names that stand for several Ollamas.
-func LookUp(p *Proxy) { p.pool.LookUp(context.Background()) }
+func LookUp(p *Proxy) { p.pool.Resolve(context.Background()) }

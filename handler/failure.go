@@ -69,7 +69,7 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	switch {
 	case errors.Is(err, api.ErrTruncated):
 		f.message, f.kind = "Ollama ended its answer before it was whole", upstream.UpstreamTruncated
-	case errors.Is(err, upstream.ErrNobody), errors.Is(err, upstream.ErrNoHost):
+	case errors.Is(err, upstream.ErrAllDown), errors.Is(err, upstream.ErrModelDown):
 		f.message, f.kind = err.Error(), upstream.UpstreamDial
 	case errors.As(err, &opErr) && opErr.Op == "dial":
 		f.message, f.kind = upstream.Unreachable, upstream.UpstreamDial

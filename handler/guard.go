@@ -50,7 +50,7 @@ func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 			case name == "" || p.AllowCloud:
 			case p.pool.IsRemote(name):
 				return errCloud
-			case one.IsUsed() && !p.pool.Lists(&x.Request, name):
+			case one.IsUsed() && !p.pool.IsListed(&x.Request, name):
 				unlisted = true
 			}
 		}

@@ -155,7 +155,7 @@ func New(o Options) *Proxy {
 		if o.Transport == nil {
 			o.Transport = transport.New(o.Upstream)
 		}
-		only.Over = o.Transport
+		only.RoundTripper = o.Transport
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 64 << 20
@@ -167,7 +167,7 @@ func New(o Options) *Proxy {
 		o.StallTimeout = 5 * time.Minute
 	}
 	p := &Proxy{Options: o, bodies: body.Budget{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
-	p.pool = upstream.New(upstream.Options{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, Open: o.AllowCloud}, o.Upstreams, alone)
+	p.pool = upstream.New(upstream.Options{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, AllowRemote: o.AllowCloud}, o.Upstreams, alone)
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

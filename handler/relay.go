@@ -24,7 +24,7 @@ func (p *Proxy) relay(x *exchange) {
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
 	if x.Route.Class == signer.Admin && !x.Route.Upload {
-		defer p.pool.Changed()
+		defer p.pool.ModelsChanged()
 	}
 	heart := p.startHeartbeat(x)
 	res, err := p.roundTrip(x, out)

@@ -20,8 +20,8 @@ const (
 // affinity remembers which backend served a conversation last. A place holds what
 // is left of the conversation's hash and, in the last 16 bits, the backend's id.
 type affinity struct {
-	seed   maphash.Seed
-	places [maxConversations]atomic.Uint64
+	seed  maphash.Seed
+	slots [maxConversations]atomic.Uint64
 }
 
 func newAffinity() *affinity { return &affinity{seed: maphash.MakeSeed()} }
@@ -31,33 +31,33 @@ type Conversation uint64
 
 const idBits = 1<<16 - 1
 
-func (t *affinity) place(k Conversation) *atomic.Uint64 { return &t.places[(k>>48)%maxConversations] }
+func (t *affinity) slot(k Conversation) *atomic.Uint64 { return &t.slots[(k>>48)%maxConversations] }
 
 // last is the backend that served it last; 0: none that is known.
 func (t *affinity) last(k Conversation) uint16 {
 	if k == 0 {
 		return 0
 	}
-	if v := t.place(k).Load(); v&^idBits == uint64(k)&^idBits {
+	if v := t.slot(k).Load(); v&^idBits == uint64(k)&^idBits {
 		return uint16(v)
 	}
 	return 0
 }
 
-func (t *affinity) served(k Conversation, id uint16) {
+func (t *affinity) remember(k Conversation, id uint16) {
 	if k == 0 {
 		return
 	}
-	place, v := t.place(k), uint64(k)&^idBits|uint64(id)
-	if place.Load() != v {
-		place.Store(v)
+	slot, v := t.slot(k), uint64(k)&^idBits|uint64(id)
+	if slot.Load() != v {
+		slot.Store(v)
 	}
 }
 
-// Of tells which conversation a request for a chat belongs to: each of its requests
+// ConversationOf tells which conversation a request for a chat belongs to: each of its requests
 // repeats how it began. What begins alike under one key is taken for the same, which
 // does no harm: it has the same prompt cache.
-func (t *affinity) Of(x *Request, key [16]byte) Conversation {
+func (t *affinity) ConversationOf(x *Request, key [16]byte) Conversation {
 	opening := prefix(x.Body.Small.First)
 	model := x.Model.Load()
 	if opening == nil || model == nil {

@@ -30,18 +30,18 @@ type backend struct {
 	earlyResets  atomic.Int32 // answers in a row that broke off before their first byte
 	failures     atomic.Int32 // times that it went down since it last served a request
 
-	pool *Pool
-	wake chan struct{} // has it looked at now
+	pool     *Pool
+	probeNow chan struct{} // has it looked at now
 
 	sharedProbe sharedProbe   // of requests that name it
-	taking      sync.Mutex    // held while a list of its models is taken in
-	taken       atomic.Uint64 // when the last one of those was asked for, by the pool's clock
+	listMu      sync.Mutex    // held while a list of its models is taken in
+	listedAt    atomic.Uint64 // when the last one of those was asked for, by the pool's clock
 
-	seen   bool                  // it has been looked at
-	listed bool                  // its models are known
-	left   bool                  // it is no backend any more
-	offers map[string]*placement // by model
-	stop   func()                // ends the looks
+	probed     bool                  // it has been looked at
+	hasList    bool                  // its models are known
+	removed    bool                  // it is no backend any more
+	placements map[string]*placement // by model
+	stop       func()                // ends the looks
 }
 
 // placement is a model on a backend: requests for the model choose among its placements.
@@ -53,85 +53,85 @@ type placement struct {
 }
 
 func newBackend(u Upstream, id uint16) *backend {
-	m := &backend{
+	b := &backend{
 		Name: u.Name, address: u.address, id: id, url: u.URL, transport: u.transport(),
-		wake: make(chan struct{}, 1), offers: map[string]*placement{},
+		probeNow: make(chan struct{}, 1), placements: map[string]*placement{},
 	}
-	m.weight.Store(int32(u.Weight))
-	m.up.Store(true) // until it fails
-	return m
+	b.weight.Store(int32(u.Weight))
+	b.up.Store(true) // until it fails
+	return b
 }
 
 // identity is what is the same of a backend and of the entry that it stays for.
-func (m *backend) identity() string { return m.Name + "=" + m.url.String() + "@" + m.address }
+func (b *backend) identity() string { return b.Name + "=" + b.url.String() + "@" + b.address }
 
 func (u Upstream) identity() string { return u.Name + "=" + u.URL.String() + "@" + u.address }
 
 // dismiss ends the looks. The pool's lock is held.
-func (m *backend) dismiss() {
-	m.left = true
-	if m.stop != nil {
-		m.stop()
+func (b *backend) retire() {
+	b.removed = true
+	if b.stop != nil {
+		b.stop()
 	}
-	if t, ok := m.transport.(*transport.Transport); ok {
+	if t, ok := b.transport.(*transport.Transport); ok {
 		t.Retire()
 	}
 }
 
 // closeIdle closes its connections that no request uses.
-func (m *backend) closeIdle() {
-	if t, ok := m.transport.(*transport.Transport); ok {
+func (b *backend) closeIdle() {
+	if t, ok := b.transport.(*transport.Transport); ok {
 		t.CloseIdleConnections()
 	}
 }
 
 // load is how busy the backend would be with one request more, for each unit of
 // its weight.
-func (m *backend) load() float64 {
-	return float64(m.inFlight.Load()+m.slowStart.Load()+1) / float64(m.weight.Load())
+func (b *backend) utilization() float64 {
+	return float64(b.inFlight.Load()+b.slowStart.Load()+1) / float64(b.weight.Load())
 }
 
 // probeSoon has the backend looked at, if that is not about to happen anyway.
-func (m *backend) probeSoon() {
+func (b *backend) probeSoon() {
 	select {
-	case m.wake <- struct{}{}:
+	case b.probeNow <- struct{}{}:
 	default:
 	}
 }
 
 // enter counts a request in.
-func (o *placement) enter() {
-	o.inFlight.Add(1)
-	o.running.Add(1)
+func (p *placement) enter() {
+	p.inFlight.Add(1)
+	p.running.Add(1)
 }
 
 // leave counts it out.
-func (o *placement) leave() {
-	o.running.Add(-1)
-	o.inFlight.Add(-1)
+func (p *placement) leave() {
+	p.running.Add(-1)
+	p.inFlight.Add(-1)
 }
 
 // forget takes it that nothing is loaded any more. The pool's lock is held.
-func (m *backend) forget() {
-	for model, o := range m.offers {
-		o.loaded.Store(model == "")
+func (b *backend) clearLoaded() {
+	for model, p := range b.placements {
+		p.loaded.Store(model == "")
 	}
-	m.loadedModels.Store(0)
+	b.loadedModels.Store(0)
 }
 
 // isBusy notes that it said so.
-func (m *backend) isBusy() {
-	if m.slowStart.Load() < maxSlowStart {
-		m.slowStart.Add(1)
+func (b *backend) recordBusy() {
+	if b.slowStart.Load() < maxSlowStart {
+		b.slowStart.Add(1)
 	}
 }
 
 // serves notes that the backend answers requests.
-func (m *backend) serves() {
-	if m.earlyResets.Load() != 0 {
-		m.earlyResets.Store(0)
+func (b *backend) recordSuccess() {
+	if b.earlyResets.Load() != 0 {
+		b.earlyResets.Store(0)
 	}
-	if m.failures.Load() != 0 {
-		m.failures.Store(0)
+	if b.failures.Load() != 0 {
+		b.failures.Store(0)
 	}
 }

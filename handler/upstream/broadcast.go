@@ -33,30 +33,30 @@ type progress struct {
 }
 
 // done says how it went on all of them: who failed, and why.
-type done struct {
-	mu     sync.Mutex
-	good   []string
-	failed []string // with the reason
+type outcome struct {
+	mu        sync.Mutex
+	succeeded []string
+	failed    []string // with the reason
 }
 
-func (d *done) add(name string, err error) {
+func (d *outcome) add(name string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
 		d.failed = append(d.failed, name+": "+err.Error())
 	} else {
-		d.good = append(d.good, name)
+		d.succeeded = append(d.succeeded, name)
 	}
 }
 
 // line is the last one.
-func (d *done) line() progress {
+func (d *outcome) summary() progress {
 	if len(d.failed) == 0 {
 		return progress{Status: "success"}
 	}
 	message := strings.Join(d.failed, "; ")
-	if len(d.good) > 0 {
-		message += "; done on " + strings.Join(d.good, ", ")
+	if len(d.succeeded) > 0 {
+		message += "; done on " + strings.Join(d.succeeded, ", ")
 	}
 	return progress{Error: message}
 }
@@ -65,7 +65,7 @@ func (d *done) line() progress {
 var errDown = errors.New("cannot be reached")
 
 // unasked is what to say of a backend that could not be asked.
-func unasked(err error) error {
+func notAsked(err error) error {
 	if errors.Is(err, transport.ErrNoConnection) {
 		return err
 	}
@@ -80,26 +80,26 @@ func unasked(err error) error {
 func (pl *Pool) PullAll(x *Request, out *http.Request) (*http.Response, error) {
 	var ask struct{ Stream *bool }
 	json.NewDecoder(body.NewReader(x.Body.Small)).Decode(&ask) // what is wrong with it, Ollama says
-	members := pl.roster.Load().members
-	if !anyUp(members) {
-		return nil, ErrNobody
+	backends := pl.roster.Load().backends
+	if !anyUp(backends) {
+		return nil, ErrAllDown
 	}
 	ctx, cancel := context.WithCancel(out.Context())
 	lines, writer := io.Pipe()
-	var d done
+	var d outcome
 	var all sync.WaitGroup
 	w := &lineWriter{to: writer}
-	for _, m := range members {
-		r := x.copyFor(ctx, m, out, out.Method) // now: soon the exchange lets go of its body
+	for _, b := range backends {
+		r := x.copyFor(ctx, b, out, out.Method) // now: soon the exchange lets go of its body
 		all.Go(func() {
 			err := errDown
-			if m.up.Load() {
-				err = pl.pullOn(r, m, w)
-				m.probeSoon()
+			if b.up.Load() {
+				err = pl.pullOn(r, b, w)
+				b.probeSoon()
 			}
-			d.add(m.Name, err)
+			d.add(b.Name, err)
 			if err != nil {
-				w.write(progress{Status: m.Name + ": failed: " + err.Error(), Upstream: m.Name})
+				w.write(progress{Status: b.Name + ": failed: " + err.Error(), Upstream: b.Name})
 			}
 		})
 	}
@@ -107,10 +107,10 @@ func (pl *Pool) PullAll(x *Request, out *http.Request) (*http.Response, error) {
 	go func() {
 		defer close(ended)
 		all.Wait()
-		w.write(d.line())
+		w.write(d.summary())
 		writer.Close()
 	}()
-	body := &pulling{Reader: lines, stop: func() {
+	body := &pullBody{Reader: lines, stop: func() {
 		cancel()
 		lines.Close()
 		<-ended
@@ -118,7 +118,7 @@ func (pl *Pool) PullAll(x *Request, out *http.Request) (*http.Response, error) {
 	if ask.Stream != nil && !*ask.Stream {
 		defer body.Close()
 		io.Copy(io.Discard, body)
-		return d.whole(out), nil
+		return d.response(out), nil
 	}
 	return &http.Response{
 		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/x-ndjson"}},
@@ -128,18 +128,18 @@ func (pl *Pool) PullAll(x *Request, out *http.Request) (*http.Response, error) {
 
 // whole is the answer for a client that wants no stream. It is called when all
 // are done.
-func (d *done) whole(out *http.Request) *http.Response {
+func (d *outcome) response(out *http.Request) *http.Response {
 	status := http.StatusOK
 	if len(d.failed) > 0 {
 		status = http.StatusInternalServerError
 	}
 	res := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
-	return inMemory(res, encodeLine(d.line()), out)
+	return inMemory(res, encodeLine(d.summary()), out)
 }
 
-func anyUp(members []*backend) bool {
-	for _, m := range members {
-		if m.up.Load() {
+func anyUp(backends []*backend) bool {
+	for _, b := range backends {
+		if b.up.Load() {
 			return true
 		}
 	}
@@ -147,12 +147,12 @@ func anyUp(members []*backend) bool {
 }
 
 // pulling is the stream of a pull. Closing it ends the pull.
-type pulling struct {
+type pullBody struct {
 	io.Reader
 	stop func()
 }
 
-func (p *pulling) Close() error {
+func (p *pullBody) Close() error {
 	p.stop()
 	return nil
 }
@@ -171,10 +171,10 @@ func (w *lineWriter) write(v any) error {
 }
 
 // pullOn has one backend pull, and passes its progress on with its name.
-func (pl *Pool) pullOn(r *http.Request, m *backend, w *lineWriter) error {
-	res, err := pl.askMember(r, m)
+func (pl *Pool) pullOn(r *http.Request, b *backend, w *lineWriter) error {
+	res, err := pl.askBackend(r, b)
 	if err != nil {
-		return unasked(err)
+		return notAsked(err)
 	}
 	defer res.Body.Close()
 	lines := bufio.NewScanner(res.Body)
@@ -191,9 +191,9 @@ func (pl *Pool) pullOn(r *http.Request, m *backend, w *lineWriter) error {
 		}
 		status := text("status")
 		whole = whole || status == "success"
-		line["status"], line["upstream"] = encodeLine(m.Name+": "+status), encodeLine(m.Name)
+		line["status"], line["upstream"] = encodeLine(b.Name+": "+status), encodeLine(b.Name)
 		if digest := text("digest"); digest != "" {
-			line["digest"] = encodeLine(digest + "@" + m.Name)
+			line["digest"] = encodeLine(digest + "@" + b.Name)
 		}
 		if err := w.write(line); err != nil {
 			return err
@@ -215,37 +215,37 @@ func (pl *Pool) pullOn(r *http.Request, m *backend, w *lineWriter) error {
 // did not.
 func (pl *Pool) ChangeAll(x *Request, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, out.Method, changeTimeout)
-	var d done
+	var d outcome
 	var lines bytes.Buffer
 	var missing *http.Response
 	status := http.StatusBadGateway
 	for _, a := range answers {
-		a.member.probeSoon()
+		a.backend.probeSoon()
 		switch {
 		case a.err != nil:
-			d.add(a.member.Name, unasked(a.err))
+			d.add(a.backend.Name, notAsked(a.err))
 		case a.res.StatusCode == http.StatusNotFound:
 			if missing == nil {
 				missing = a.res
 			}
 		case a.res.StatusCode >= http.StatusBadRequest:
 			status = a.res.StatusCode
-			d.add(a.member.Name, errors.New(errorOf(a.body, status)))
+			d.add(a.backend.Name, errors.New(errorOf(a.body, status)))
 		default:
-			d.add(a.member.Name, nil)
-			lines.Write(append(encodeLine(progress{Status: a.member.Name + ": done", Upstream: a.member.Name}), '\n'))
+			d.add(a.backend.Name, nil)
+			lines.Write(append(encodeLine(progress{Status: a.backend.Name + ": done", Upstream: a.backend.Name}), '\n'))
 		}
 	}
 	switch {
-	case len(d.good) == 0 && missing != nil && len(d.failed) == 0:
+	case len(d.succeeded) == 0 && missing != nil && len(d.failed) == 0:
 		return missing, nil
-	case len(d.good) == 0 && missing == nil && !anyUp(pl.roster.Load().members):
-		return nil, ErrNobody
+	case len(d.succeeded) == 0 && missing == nil && !anyUp(pl.roster.Load().backends):
+		return nil, ErrAllDown
 	case len(d.failed) > 0:
 		res := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}}}
-		return inMemory(res, encodeLine(d.line()), out), nil
+		return inMemory(res, encodeLine(d.summary()), out), nil
 	}
-	lines.Write(append(encodeLine(d.line()), '\n'))
+	lines.Write(append(encodeLine(d.summary()), '\n'))
 	res := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/x-ndjson"}}}
 	return inMemory(res, lines.Bytes(), out), nil
 }

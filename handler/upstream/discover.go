@@ -24,19 +24,19 @@ func (pl *Pool) discover(ctx context.Context) {
 	ticker := time.NewTicker(discoverInterval)
 	defer ticker.Stop()
 	for {
-		pl.LookUp(ctx)
+		pl.Resolve(ctx)
 		select {
 		case <-ticker.C:
-		case <-pl.renamed:
+		case <-pl.resolveNow:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// LookUp looks every name up once. If that fails, those that were found before
+// Resolve looks every name up once. If that fails, those that were found before
 // stay: if they are gone, they do not answer.
-func (pl *Pool) LookUp(ctx context.Context) {
+func (pl *Pool) Resolve(ctx context.Context) {
 	pl.mu.Lock()
 	entries := slices.Clone(pl.entries)
 	pl.mu.Unlock()
@@ -48,7 +48,7 @@ func (pl *Pool) LookUp(ctx context.Context) {
 		all.Go(func() {
 			found, err := addressesOf(ctx, pl.Resolver, e.URL.Hostname())
 			if ctx.Err() == nil {
-				pl.found(e, found, err)
+				pl.setAddresses(e, found, err)
 			}
 		})
 	}
@@ -56,31 +56,31 @@ func (pl *Pool) LookUp(ctx context.Context) {
 }
 
 // found takes in what a name stands for, and logs where that is news.
-func (pl *Pool) found(e Upstream, addresses []netip.Addr, err error) {
+func (pl *Pool) setAddresses(e Upstream, addresses []netip.Addr, err error) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if !slices.ContainsFunc(pl.entries, func(other Upstream) bool { return other.String() == e.String() }) {
 		return // it has been taken off the list meanwhile
 	}
 	if err != nil {
-		if !pl.lost[e.Name] {
+		if !pl.lookupFailed[e.Name] {
 			pl.Logger.Warn("the name of Ollamas cannot be looked up: those found before stay", "upstream", e.Name, "error", err)
 		}
-		pl.lost[e.Name] = true
+		pl.lookupFailed[e.Name] = true
 		return
 	}
-	if old := pl.addresses[e.Name]; pl.lost[e.Name] || !slices.Equal(old, addresses) {
+	if old := pl.addresses[e.Name]; pl.lookupFailed[e.Name] || !slices.Equal(old, addresses) {
 		pl.Logger.Info("the name of Ollamas was looked up", "upstream", e.Name, "addresses", len(addresses))
 	}
-	delete(pl.lost, e.Name)
+	delete(pl.lookupFailed, e.Name)
 	pl.addresses[e.Name] = addresses
-	pl.arrange()
+	pl.reconcile()
 }
 
 // addressesOf gives the addresses of a host in order. If there are some of IPv4,
 // those of IPv6 are left out: they would be the same machines.
 func addressesOf(ctx context.Context, resolver *net.Resolver, host string) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	all, err := resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {

@@ -27,8 +27,8 @@ func (e NoListError) Unwrap() error { return e.error }
 // Message is what the client is told.
 func (e NoListError) Message() string {
 	switch {
-	case errors.Is(e.error, ErrNobody):
-		return ErrNobody.Error()
+	case errors.Is(e.error, ErrAllDown):
+		return ErrAllDown.Error()
 	case transport.IsRefused(e.error):
 		return Unreachable
 	}
@@ -38,7 +38,7 @@ func (e NoListError) Message() string {
 // Kind is what it counts as.
 func (e NoListError) Kind() string {
 	switch {
-	case errors.Is(e.error, ErrNobody), transport.IsRefused(e.error):
+	case errors.Is(e.error, ErrAllDown), transport.IsRefused(e.error):
 		return UpstreamDial
 	case errors.Is(e.error, context.DeadlineExceeded):
 		return UpstreamTimeout
@@ -48,17 +48,17 @@ func (e NoListError) Kind() string {
 	return UpstreamOther
 }
 
-// Lists reports whether the model is in a list of those to whom the request may
+// IsListed reports whether the model is in a list of those to whom the request may
 // go, and no request has changed any since. Such a list also says whether the
 // model is one of ollama.com's.
-func (pl *Pool) Lists(x *Request, model string) bool {
+func (pl *Pool) IsListed(x *Request, model string) bool {
 	found := false
-	for _, o := range pl.roster.Load().models[model] {
-		if x.Named != "" && o.Name != x.Named {
+	for _, p := range pl.roster.Load().models[model] {
+		if x.Named != "" && p.Name != x.Named {
 			continue
 		}
-		isAsked := pl.Alone || x.Named != "" || o.up.Load() // else it gets no request before its list is read
-		if isAsked && o.taken.Load() < pl.altered.Load() {
+		isAsked := pl.Alone || x.Named != "" || p.up.Load() // else it gets no request before its list is read
+		if isAsked && p.listedAt.Load() < pl.modelsChangedAt.Load() {
 			return false
 		}
 		found = true
@@ -66,19 +66,19 @@ func (pl *Pool) Lists(x *Request, model string) bool {
 	return found
 }
 
-// Changed notes that a request may have made models, or others of their names.
-func (pl *Pool) Changed() { pl.altered.Store(pl.clock.Add(1)) }
+// ModelsChanged notes that a request may have made models, or others of their names.
+func (pl *Pool) ModelsChanged() { pl.modelsChangedAt.Store(pl.clock.Add(1)) }
 
 // ReadLists has the lists of models read anew of all to whom the request may go,
 // and waits for that. If nobody can be asked, the error is a noListError, or
 // errNoSlot; if the context ends first, its own.
 func (pl *Pool) ReadLists(ctx context.Context, x *Request) error {
 	if x.Named == "" {
-		return pl.probe.wait(ctx, probeTimeout, pl.readAll)
+		return pl.probe.wait(ctx, sharedProbeTimeout, pl.readAll)
 	}
-	for _, o := range pl.roster.Load().any {
-		if m := o.backend; m.Name == x.Named {
-			return m.sharedProbe.wait(ctx, probeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, m)) })
+	for _, p := range pl.roster.Load().any {
+		if b := p.backend; b.Name == x.Named {
+			return b.sharedProbe.wait(ctx, sharedProbeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, b)) })
 		}
 	}
 	return nil // relay says that there is no such Ollama
@@ -86,32 +86,32 @@ func (pl *Pool) ReadLists(ctx context.Context, x *Request) error {
 
 // probeTimeout bounds how long a list of models may take that requests wait for. It
 // is more than a look has: Ollama may be busy, and without a list the answer is 502.
-const probeTimeout = 2 * lookTimeout
+const sharedProbeTimeout = 2 * probeTimeout
 
 // readAll reads the list of everyone who is up. A request for a model that is in
 // no list goes only to those whose list has been read; so it is enough if one
 // answers. One that does not is down from here on.
 func (pl *Pool) readAll(ctx context.Context) error {
-	members := pl.roster.Load().members
+	backends := pl.roster.Load().backends
 	if pl.Alone {
-		return asNoList(pl.readOne(ctx, members[0]))
+		return asNoList(pl.readOne(ctx, backends[0]))
 	}
-	failed := make([]error, len(members))
+	failed := make([]error, len(backends))
 	var all sync.WaitGroup
-	for i, m := range members {
-		if !m.up.Load() {
-			failed[i] = ErrNobody
+	for i, b := range backends {
+		if !b.up.Load() {
+			failed[i] = ErrAllDown
 			continue
 		}
 		all.Go(func() {
-			failed[i] = pl.readOne(ctx, m)
+			failed[i] = pl.readOne(ctx, b)
 			if failed[i] != nil && !errors.Is(failed[i], transport.ErrNoConnection) && !errors.Is(failed[i], context.Canceled) {
-				pl.markDown(m, failed[i], false)
+				pl.markDown(b, failed[i], false)
 			}
 		})
 	}
 	all.Wait()
-	var err error = ErrNobody
+	var err error = ErrAllDown
 	answered := false
 	for _, one := range failed {
 		switch {
@@ -119,7 +119,7 @@ func (pl *Pool) readAll(ctx context.Context) error {
 			answered = true
 		case errors.Is(one, transport.ErrNoConnection), errors.Is(one, context.Canceled):
 			return one // it is still up, and what it has is not known
-		case !errors.Is(one, ErrNobody):
+		case !errors.Is(one, ErrAllDown):
 			err = one
 		}
 	}
@@ -130,9 +130,9 @@ func (pl *Pool) readAll(ctx context.Context) error {
 }
 
 // readOne reads one's list.
-func (pl *Pool) readOne(ctx context.Context, m *backend) error {
+func (pl *Pool) readOne(ctx context.Context, b *backend) error {
 	began := pl.clock.Add(1)
-	installed, err := m.ask(ctx, "/api/tags")
+	installed, err := b.ask(ctx, "/api/tags")
 	switch {
 	case errors.Is(err, errNotOllama):
 		return nil
@@ -141,9 +141,9 @@ func (pl *Pool) readOne(ctx context.Context, m *backend) error {
 	}
 	var loaded listing // it does not say
 	if !pl.Alone {
-		loaded, _ = m.ask(ctx, "/api/ps")
+		loaded, _ = b.ask(ctx, "/api/ps")
 	}
-	pl.takeLatest(m, began, installed, loaded)
+	pl.setListIfNewer(b, began, installed, loaded)
 	return nil
 }
 
@@ -157,14 +157,14 @@ func asNoList(err error) error {
 // takeLatest is take for a list that was asked for at the given moment of the
 // pool's clock. One that has been overtaken by another is not taken in: it may be
 // from before a model was made.
-func (pl *Pool) takeLatest(m *backend, began uint64, installed, loaded listing) {
-	m.taking.Lock()
-	defer m.taking.Unlock()
-	if began < m.taken.Load() {
+func (pl *Pool) setListIfNewer(b *backend, began uint64, installed, loaded listing) {
+	b.listMu.Lock()
+	defer b.listMu.Unlock()
+	if began < b.listedAt.Load() {
 		return
 	}
-	pl.take(m, installed, loaded)
-	m.taken.Store(began) // from here on it is relied upon
+	pl.setList(b, installed, loaded)
+	b.listedAt.Store(began) // from here on it is relied upon
 }
 
 // statusError is what the status of a list is, other than 200.

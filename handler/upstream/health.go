@@ -21,34 +21,34 @@ const (
 	// watchInterval is how often the one Ollama is looked after, and
 	// watchOften how often each of several: a look costs it nothing, and says
 	// which models other replicas have had it load.
-	watchInterval = 10 * time.Second
-	watchOften    = 3 * time.Second
+	singleProbeInterval = 10 * time.Second
+	probeInterval       = 3 * time.Second
 
 	// lookTimeout is how long a look may take.
-	lookTimeout = 5 * time.Second
+	probeTimeout = 5 * time.Second
 
 	// firstPause is how long a backend that went down is left alone at first;
 	// each time it does so again without having served anything, twice as
 	// long, up to watchInterval.
-	firstPause = 250 * time.Millisecond
+	minDownInterval = 250 * time.Millisecond
 
 	// lookGap is the least time between a look and one that something calls
 	// for.
-	lookGap = 100 * time.Millisecond
+	minProbeGap = 100 * time.Millisecond
 
 	// recovering is how often one looks after a backend that has just come back,
 	// and has it take more.
-	recovering = time.Second
+	recoveryInterval = time.Second
 
 	// missInterval is the least time between two looks at all backends because
 	// of a model that none has, and missPatience how long a request waits for
 	// one.
-	missInterval = 2 * time.Second
-	missPatience = 2 * time.Second
+	refreshInterval = 2 * time.Second
+	refreshTimeout  = 2 * time.Second
 
 	// maxKnown bounds how many models of one Ollama are known, those at
 	// ollama.com apart.
-	maxKnown = 1000
+	maxModels = 1000
 )
 
 // Watch asks every Ollama for its models, at once and then time and
@@ -56,49 +56,49 @@ const (
 // wait for that: each finds out for itself.
 func (pl *Pool) Watch(ctx context.Context) {
 	pl.mu.Lock()
-	pl.looking = ctx
-	for _, m := range pl.members {
-		pl.lookAfter(m)
+	pl.watchCtx = ctx
+	for _, b := range pl.backends {
+		pl.startProbing(b)
 	}
 	if !pl.Alone {
-		pl.looks.Go(func() { pl.discover(ctx) })
+		pl.probes.Go(func() { pl.discover(ctx) })
 	}
 	pl.mu.Unlock()
 	<-ctx.Done()
 	pl.mu.Lock()
-	pl.looking = nil // from here on nobody begins a look
+	pl.watchCtx = nil // from here on nobody begins a look
 	pl.mu.Unlock()
-	pl.looks.Wait()
+	pl.probes.Wait()
 }
 
 // lookAfter begins to look after a backend, if that is the time. The lock is held.
-func (pl *Pool) lookAfter(m *backend) {
-	if pl.looking == nil || pl.looking.Err() != nil {
+func (pl *Pool) startProbing(b *backend) {
+	if pl.watchCtx == nil || pl.watchCtx.Err() != nil {
 		return
 	}
 	var ctx context.Context
-	ctx, m.stop = context.WithCancel(pl.looking)
-	pl.looks.Go(func() { pl.probeLoop(ctx, m) })
+	ctx, b.stop = context.WithCancel(pl.watchCtx)
+	pl.probes.Go(func() { pl.probeLoop(ctx, b) })
 }
 
 // probeLoop looks after a backend until the context ends.
-func (pl *Pool) probeLoop(ctx context.Context, m *backend) {
+func (pl *Pool) probeLoop(ctx context.Context, b *backend) {
 	for first := true; ; first = false {
 		began := pl.clock.Add(1)
-		installed, loaded, err := m.probe(ctx)
+		installed, loaded, err := b.probe(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		switch {
 		case errors.Is(err, transport.ErrNoConnection): // it has not been asked
 		case err != nil:
-			pl.markDown(m, err, first)
+			pl.markDown(b, err, first)
 		default:
-			pl.takeLatest(m, began, installed, loaded)
-			pl.markUp(m, first)
+			pl.setListIfNewer(b, began, installed, loaded)
+			pl.markUp(b, first)
 		}
-		pl.reportUp(m)
-		if !pl.rest(ctx, m) {
+		pl.reportUp(b)
+		if !pl.waitForProbe(ctx, b) {
 			return
 		}
 	}
@@ -106,18 +106,18 @@ func (pl *Pool) probeLoop(ctx context.Context, m *backend) {
 
 // rest waits until the backend is to be looked at again. It reports whether that
 // is so.
-func (pl *Pool) rest(ctx context.Context, m *backend) bool {
-	timer := time.NewTimer(pl.pause(m))
+func (pl *Pool) waitForProbe(ctx context.Context, b *backend) bool {
+	timer := time.NewTimer(pl.probeDelay(b))
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
 			return true
-		case <-m.wake:
-			if m.up.Load() {
-				timer.Reset(lookGap)
+		case <-b.probeNow:
+			if b.up.Load() {
+				timer.Reset(minProbeGap)
 			} else {
-				timer.Reset(pl.pause(m))
+				timer.Reset(pl.probeDelay(b))
 			}
 		case <-ctx.Done():
 			return false
@@ -127,70 +127,70 @@ func (pl *Pool) rest(ctx context.Context, m *backend) bool {
 
 // pause is how long to leave a backend alone. No two replicas are to ask at the
 // same time for long.
-func (pl *Pool) pause(m *backend) time.Duration {
+func (pl *Pool) probeDelay(b *backend) time.Duration {
 	switch {
 	case pl.Alone:
-		return watchInterval
-	case !m.up.Load():
+		return singleProbeInterval
+	case !b.up.Load():
 		// It may have served since what it had before: no trips then.
-		pause := firstPause << min(max(m.failures.Load()-1, 0), 10)
-		return jitter(min(pause, watchInterval))
-	case m.slowStart.Load() > 0:
-		return jitter(recovering)
+		pause := minDownInterval << min(max(b.failures.Load()-1, 0), 10)
+		return jitter(min(pause, singleProbeInterval))
+	case b.slowStart.Load() > 0:
+		return jitter(recoveryInterval)
 	}
-	return jitter(watchOften)
+	return jitter(probeInterval)
 }
 
 // jitter gives from one half of d to one and a half.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // markDown notes that a backend does not answer. It gets no requests until it does.
-func (pl *Pool) markDown(m *backend, err error, first bool) {
+func (pl *Pool) markDown(b *backend, err error, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	m.seen = true
-	if m.left {
+	b.probed = true
+	if b.removed {
 		return
 	}
-	if !m.up.Swap(false) && !first {
+	if !b.up.Swap(false) && !first {
 		return
 	}
-	m.failures.Add(1)
-	m.earlyResets.Store(0)
-	m.forget()
-	m.probeSoon()
+	b.failures.Add(1)
+	b.earlyResets.Store(0)
+	b.clearLoaded()
+	b.probeSoon()
 	if pl.Alone {
-		pl.Logger.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", m.url.Redacted(), "error", err)
+		pl.Logger.Warn("Ollama cannot be reached: requests get 502 until it can", "upstream", b.url.Redacted(), "error", err)
 	} else {
-		pl.Logger.Warn("an Ollama cannot be reached: requests go to others", "upstream", m.Name, "error", err)
+		pl.Logger.Warn("an Ollama cannot be reached: requests go to others", "upstream", b.Name, "error", err)
 	}
 }
 
 // markUp notes that a backend answers. One that was away begins as if it were as
 // busy as the others are, and seems less so with each look, lest all that comes
 // in goes to it at once.
-func (pl *Pool) markUp(m *backend, first bool) {
+func (pl *Pool) markUp(b *backend, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	m.slowStart.Store(m.slowStart.Load() / 2)
-	if m.up.Swap(true) && !first {
+	b.slowStart.Store(b.slowStart.Load() / 2)
+	if b.up.Swap(true) && !first {
 		return
 	}
 	if !first {
-		m.slowStart.Store(pl.busy(m))
+		b.slowStart.Store(pl.averageInFlight(b))
 	}
-	name := m.Name
+	name := b.Name
 	if pl.Alone {
-		name = m.url.Redacted()
+		name = b.url.Redacted()
 	}
-	pl.Logger.Info("Ollama answers", "upstream", name, "models", len(m.offers)-1)
+	pl.Logger.Info("Ollama answers", "upstream", name, "models", len(b.placements)-1)
 }
 
 // busy is how many requests the others have for each unit of weight, times m's.
-func (pl *Pool) busy(m *backend) int32 {
+func (pl *Pool) averageInFlight(b *backend) int32 {
 	var requests, weight int32
-	for _, other := range pl.members {
-		if other != m && other.up.Load() {
+	for _, other := range pl.backends {
+		if other != b && other.up.Load() {
 			requests += other.inFlight.Load()
 			weight += other.weight.Load()
 		}
@@ -198,21 +198,21 @@ func (pl *Pool) busy(m *backend) int32 {
 	if weight == 0 {
 		return 0
 	}
-	return requests * m.weight.Load() / weight
+	return requests * b.weight.Load() / weight
 }
 
 // reportUp tells the recorder whether the backend's entry has one that answers.
-func (pl *Pool) reportUp(m *backend) {
+func (pl *Pool) reportUp(b *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	if m.left {
+	if b.removed {
 		return
 	}
-	pl.Recorder.UpstreamUp(m.number, slices.ContainsFunc(pl.members, func(o *backend) bool { return o.number == m.number && o.up.Load() }))
+	pl.Recorder.UpstreamUp(b.number, slices.ContainsFunc(pl.backends, func(p *backend) bool { return p.number == b.number && p.up.Load() }))
 }
 
 // miss is a look at all backends because a request named a model that none has.
-type miss struct {
+type refreshState struct {
 	done chan struct{} // closed at its end; nil: there is none
 	last time.Time     // when the last one ended
 }
@@ -222,23 +222,23 @@ type miss struct {
 // and none soon after another.
 func (pl *Pool) refresh(ctx context.Context) {
 	pl.mu.Lock()
-	if pl.miss.done == nil {
-		if pl.looking == nil || pl.looking.Err() != nil || time.Since(pl.miss.last) < missInterval {
+	if pl.refreshing.done == nil {
+		if pl.watchCtx == nil || pl.watchCtx.Err() != nil || time.Since(pl.refreshing.last) < refreshInterval {
 			pl.mu.Unlock()
 			return
 		}
 		done := make(chan struct{})
-		pl.miss.done = done
-		looking, members := pl.looking, slices.Clone(pl.members)
-		pl.looks.Go(func() {
-			pl.lookAtAll(looking, members)
+		pl.refreshing.done = done
+		looking, backends := pl.watchCtx, slices.Clone(pl.backends)
+		pl.probes.Go(func() {
+			pl.probeAll(looking, backends)
 			pl.mu.Lock()
-			pl.miss = miss{last: time.Now()}
+			pl.refreshing = refreshState{last: time.Now()}
 			pl.mu.Unlock()
 			close(done)
 		})
 	}
-	done := pl.miss.done
+	done := pl.refreshing.done
 	pl.mu.Unlock()
 	select {
 	case <-done:
@@ -246,18 +246,18 @@ func (pl *Pool) refresh(ctx context.Context) {
 	}
 }
 
-func (pl *Pool) lookAtAll(ctx context.Context, members []*backend) {
-	ctx, cancel := context.WithTimeout(ctx, missPatience)
+func (pl *Pool) probeAll(ctx context.Context, backends []*backend) {
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	var all sync.WaitGroup
-	for _, m := range members {
-		if !m.up.Load() {
+	for _, b := range backends {
+		if !b.up.Load() {
 			continue
 		}
 		all.Go(func() {
 			began := pl.clock.Add(1)
-			if installed, loaded, err := m.probe(ctx); err == nil {
-				pl.takeLatest(m, began, installed, loaded)
+			if installed, loaded, err := b.probe(ctx); err == nil {
+				pl.setListIfNewer(b, began, installed, loaded)
 			}
 		})
 	}
@@ -270,24 +270,24 @@ type listing map[string]bool
 
 // probe asks the backend which models it has, and which of them it has loaded; nil
 // if it does not say.
-func (m *backend) probe(ctx context.Context) (installed, loaded listing, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+func (b *backend) probe(ctx context.Context) (installed, loaded listing, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if installed, err = m.ask(ctx, "/api/tags"); err != nil {
+	if installed, err = b.ask(ctx, "/api/tags"); err != nil {
 		return nil, nil, err
 	}
-	loaded, _ = m.ask(ctx, "/api/ps")
+	loaded, _ = b.ask(ctx, "/api/ps")
 	return installed, loaded, nil
 }
 
 // ask gives what the backend lists there.
-func (m *backend) ask(ctx context.Context, path string) (listing, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, m.url.JoinPath(path).String(), nil)
+func (b *backend) ask(ctx context.Context, path string) (listing, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("User-Agent", "ollama-proxy")
-	res, err := m.transport.RoundTrip(r)
+	res, err := b.transport.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +308,7 @@ func (m *backend) ask(ctx context.Context, path string) (listing, error) {
 	listed := listing{}
 	for _, one := range body.Models {
 		remote := one.RemoteHost != "" || one.RemoteModel != ""
-		if name, ok := signer.CanonicalName(cmp.Or(one.Name, one.Model)); ok && (len(listed) < maxKnown || remote) {
+		if name, ok := signer.CanonicalName(cmp.Or(one.Name, one.Model)); ok && (len(listed) < maxModels || remote) {
 			listed[name] = listed[name] || remote
 		}
 	}

@@ -11,10 +11,10 @@ func TestListsCountUntilARequestChangesThem(t *testing.T) {
 	pl.roster.Store(&roster{models: map[string][]*placement{
 		"tiny:latest": {{backend: up}, {backend: down}}, "old:latest": {{backend: down}},
 	}})
-	take := func(m *backend) { m.taken.Store(pl.clock.Add(1)) }
+	take := func(m *backend) { m.listedAt.Store(pl.clock.Add(1)) }
 	check := func(when, named, model string, want bool) {
 		t.Helper()
-		if got := pl.Lists(&Request{Named: named}, model); got != want {
+		if got := pl.IsListed(&Request{Named: named}, model); got != want {
 			t.Errorf("%s, %s, of %q: %t", when, model, named, got)
 		}
 	}
@@ -23,7 +23,7 @@ func TestListsCountUntilARequestChangesThem(t *testing.T) {
 	check("at first", "", "tiny:latest", true)
 	check("at first", "", "other:latest", false)
 	check("at first", "up", "old:latest", false)
-	pl.Changed()
+	pl.ModelsChanged()
 	check("after a change", "", "tiny:latest", false)
 	check("after a change", "down", "old:latest", false)
 	check("after a change", "", "old:latest", true)

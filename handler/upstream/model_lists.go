@@ -20,10 +20,10 @@ import (
 // backend that does not answer within lookTimeout is left out; if none gives a
 // list, the client gets what the first has said instead.
 func (pl *Pool) MergeLists(x *Request, out *http.Request) (*http.Response, error) {
-	answers := pl.askAll(x, out, http.MethodGet, lookTimeout)
+	answers := pl.askAll(x, out, http.MethodGet, probeTimeout)
 	var lists []*models.Lists
 	var first *http.Response // that gives a list, or else at all
-	err := ErrNobody
+	err := ErrAllDown
 	for _, a := range answers {
 		if errors.Is(a.err, transport.ErrNoConnection) {
 			return nil, a.err // a list without it would seem whole
@@ -64,25 +64,25 @@ func inMemory(res *http.Response, text []byte, r *http.Request) *http.Response {
 
 // answerOf is what one backend has said to a request that went to all.
 type answerOf struct {
-	member *backend
-	res    *http.Response // its body has been read
-	body   []byte
-	err    error
+	backend *backend
+	res     *http.Response // its body has been read
+	body    []byte
+	err     error
 }
 
 // askAll has every backend answer the request, in order of their names. Those that
 // are down are not asked, and those that take longer than the limit have failed.
 func (pl *Pool) askAll(x *Request, out *http.Request, method string, limit time.Duration) []answerOf {
-	members := pl.roster.Load().members
-	answers := make([]answerOf, len(members))
+	backends := pl.roster.Load().backends
+	answers := make([]answerOf, len(backends))
 	ctx, cancel := context.WithTimeout(out.Context(), limit)
 	defer cancel()
 	var all sync.WaitGroup
-	for i, m := range members {
-		answers[i] = answerOf{member: m, err: ErrNobody}
-		if m.up.Load() {
+	for i, b := range backends {
+		answers[i] = answerOf{backend: b, err: ErrAllDown}
+		if b.up.Load() {
 			all.Go(func() {
-				answers[i].res, answers[i].body, answers[i].err = pl.askWhole(x.copyFor(ctx, m, out, method), m)
+				answers[i].res, answers[i].body, answers[i].err = pl.askWhole(x.copyFor(ctx, b, out, method), b)
 			})
 		}
 	}
@@ -90,8 +90,8 @@ func (pl *Pool) askAll(x *Request, out *http.Request, method string, limit time.
 	return answers
 }
 
-func (pl *Pool) askWhole(r *http.Request, m *backend) (*http.Response, []byte, error) {
-	res, err := pl.askMember(r, m)
+func (pl *Pool) askWhole(r *http.Request, b *backend) (*http.Response, []byte, error) {
+	res, err := pl.askBackend(r, b)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,14 +106,14 @@ func (pl *Pool) askWhole(r *http.Request, m *backend) (*http.Response, []byte, e
 	return inMemory(res, body, r), body, nil
 }
 
-func (pl *Pool) askMember(r *http.Request, m *backend) (*http.Response, error) {
-	res, err := m.transport.RoundTrip(r)
+func (pl *Pool) askBackend(r *http.Request, b *backend) (*http.Response, error) {
+	res, err := b.transport.RoundTrip(r)
 	switch {
 	case err == nil:
-		m.serves()
+		b.recordSuccess()
 	case transport.IsRefused(err) && r.Context().Err() == nil:
-		pl.markDown(m, err, false)
-		pl.Recorder.UpstreamFailed(m.number, UpstreamDial)
+		pl.markDown(b, err, false)
+		pl.Recorder.UpstreamFailed(b.number, UpstreamDial)
 	}
 	return res, err
 }

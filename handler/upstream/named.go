@@ -19,27 +19,27 @@ var ErrNoSuchName = errors.New("no Ollama of that name")
 // none of that name, it returns errNoSuchName. Afterwards the Ollama is looked at if
 // the request manages it.
 func (pl *Pool) AskNamed(x *Request, out *http.Request, manages bool) (*http.Response, error) {
-	for _, o := range pl.roster.Load().any {
-		if o.Name != x.Named {
+	for _, p := range pl.roster.Load().any {
+		if p.Name != x.Named {
 			continue
 		}
 		if model := x.Model.Load(); model != nil {
-			o = pl.on(o.backend, *model)
+			p = pl.on(p.backend, *model)
 		}
-		if o.remote.Load() && !pl.Open {
+		if p.remote.Load() && !pl.AllowRemote {
 			return nil, ErrRemote
 		}
-		o.enter()
-		x.moveTo(o, out, choiceNamed)
-		res, err := o.transport.RoundTrip(out)
+		p.enter()
+		x.moveTo(p, out, choiceNamed)
+		res, err := p.transport.RoundTrip(out)
 		switch {
 		case err == nil:
-			o.serves()
+			p.recordSuccess()
 			if manages {
-				o.probeSoon()
+				p.probeSoon()
 			}
 		case transport.IsRefused(err) && out.Context().Err() == nil:
-			pl.markDown(o.backend, err, false)
+			pl.markDown(p.backend, err, false)
 		}
 		return res, err
 	}
@@ -47,12 +47,12 @@ func (pl *Pool) AskNamed(x *Request, out *http.Request, manages bool) (*http.Res
 }
 
 // on gives the backend's placement of the model, or of none if it has no such model.
-func (pl *Pool) on(m *backend, model string) *placement {
+func (pl *Pool) on(b *backend, model string) *placement {
 	r := pl.roster.Load()
-	for _, offers := range [][]*placement{r.models[model], r.any} {
-		for _, o := range offers {
-			if o.backend == m {
-				return o
+	for _, placements := range [][]*placement{r.models[model], r.any} {
+		for _, p := range placements {
+			if p.backend == b {
+				return p
 			}
 		}
 	}
@@ -63,11 +63,11 @@ func (pl *Pool) on(m *backend, model string) *placement {
 func (pl *Pool) Names() string {
 	const most = 20
 	var all []string
-	members := pl.roster.Load().members
-	for _, m := range members[:min(len(members), most)] {
-		all = append(all, m.Name)
+	backends := pl.roster.Load().backends
+	for _, b := range backends[:min(len(backends), most)] {
+		all = append(all, b.Name)
 	}
-	if more := len(members) - most; more > 0 {
+	if more := len(backends) - most; more > 0 {
 		all = append(all, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(all, ", ")

@@ -23,48 +23,48 @@ type Pool struct {
 	Alone bool // it is one Ollama, and will not be more: there is nothing to choose
 	only  int  // its number, for the recorder
 
-	roster   atomic.Pointer[roster]
-	Affinity *affinity
-	ConnLimit    transport.ConnLimit // for connections to its backends
-	probe    sharedProbe         // of requests for a model that no list has
-	clock    atomic.Uint64       // counts the times that a list is asked for, or is changed
-	altered  atomic.Uint64       // when a request last changed what there is
+	roster          atomic.Pointer[roster]
+	Affinity        *affinity
+	ConnLimit       transport.ConnLimit // for connections to its backends
+	probe           sharedProbe         // of requests for a model that no list has
+	clock           atomic.Uint64       // counts the times that a list is asked for, or is changed
+	modelsChangedAt atomic.Uint64       // when a request last changed what there is
 
-	renamed chan struct{} // has names looked up now
+	resolveNow chan struct{} // has names looked up now
 
-	mu        sync.Mutex              // held to change anything below, a roster, or whether an placement is loaded
-	numbers   map[string]int          // of the entries, for the recorder
-	entries   []Upstream              // as they were configured
-	addresses map[string][]netip.Addr // of the entries that are names for several
-	lost      map[string]bool         // entries whose name could not be looked up
-	members   []*backend              // in the order of their names
-	lastID    uint16
-	miss      miss
-	looking   context.Context // of those that look after the backends; nil before that
-	looks     sync.WaitGroup
+	mu           sync.Mutex              // held to change anything below, a roster, or whether an placement is loaded
+	numbers      map[string]int          // of the entries, for the recorder
+	entries      []Upstream              // as they were configured
+	addresses    map[string][]netip.Addr // of the entries that are names for several
+	lookupFailed map[string]bool         // entries whose name could not be looked up
+	backends     []*backend              // in the order of their names
+	lastID       uint16
+	refreshing   refreshState
+	watchCtx     context.Context // of those that look after the backends; nil before that
+	probes       sync.WaitGroup
 }
 
 // roster is who there is, and who has what. It never changes, so that who
 // chooses needs no lock.
 type roster struct {
-	members []*backend
-	any     []*placement // of no model, for requests that are about none
-	listed  []*placement // the same, of those whose models are known: for models that none of them has
-	models  map[string][]*placement
+	backends []*backend
+	any      []*placement // of no model, for requests that are about none
+	listed   []*placement // the same, of those whose models are known: for models that none of them has
+	models   map[string][]*placement
 }
 
 // Options say what a pool works with.
 type Options struct {
-	Recorder Recorder
-	Logger   *slog.Logger
-	Resolver *net.Resolver // nil: the system's
-	Open     bool          // models of ollama.com may pass
+	Recorder    Recorder
+	Logger      *slog.Logger
+	Resolver    *net.Resolver // nil: the system's
+	AllowRemote bool          // models of ollama.com may pass
 }
 
 func New(o Options, upstreams []Upstream, alone bool) *Pool {
 	pl := &Pool{
-		Options: o, Alone: alone, renamed: make(chan struct{}, 1),
-		numbers: map[string]int{}, addresses: map[string][]netip.Addr{}, lost: map[string]bool{},
+		Options: o, Alone: alone, resolveNow: make(chan struct{}, 1),
+		numbers: map[string]int{}, addresses: map[string][]netip.Addr{}, lookupFailed: map[string]bool{},
 	}
 	if !alone {
 		pl.Affinity = newAffinity()
@@ -73,7 +73,7 @@ func New(o Options, upstreams []Upstream, alone bool) *Pool {
 	pl.roster.Store(&roster{})
 	pl.Set(upstreams)
 	if alone {
-		pl.only = pl.members[0].number
+		pl.only = pl.backends[0].number
 	}
 	return pl
 }
@@ -83,22 +83,22 @@ func (pl *Pool) Set(entries []Upstream) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pl.entries = entries
-	pl.number()
+	pl.updateRecorder()
 	for name := range pl.addresses {
 		if !slices.ContainsFunc(entries, func(e Upstream) bool { return e.Discover && e.Name == name }) {
 			delete(pl.addresses, name)
-			delete(pl.lost, name)
+			delete(pl.lookupFailed, name)
 		}
 	}
-	pl.arrange()
+	pl.reconcile()
 	select {
-	case pl.renamed <- struct{}{}:
+	case pl.resolveNow <- struct{}{}:
 	default:
 	}
 }
 
 // number tells the recorder of entries that are new or gone. The lock is held.
-func (pl *Pool) number() {
+func (pl *Pool) updateRecorder() {
 	for name, number := range pl.numbers {
 		if !slices.ContainsFunc(pl.entries, func(e Upstream) bool { return e.Name == name }) {
 			delete(pl.numbers, name)
@@ -114,75 +114,75 @@ func (pl *Pool) number() {
 
 // arrange has the backends be those that the entries stand for. Who stays keeps
 // what is known of it; who leaves finishes its requests. The lock is held.
-func (pl *Pool) arrange() {
+func (pl *Pool) reconcile() {
 	var stay, leave []*backend
 	var join []Upstream
 	gone := map[string]*backend{}
-	for _, m := range pl.members {
-		gone[m.identity()] = m
+	for _, b := range pl.backends {
+		gone[b.identity()] = b
 	}
 	for _, e := range pl.entries {
 		for _, u := range pl.expand(e) {
-			if m := gone[u.identity()]; m != nil {
-				m.weight.Store(int32(u.Weight))
-				stay = append(stay, m)
+			if b := gone[u.identity()]; b != nil {
+				b.weight.Store(int32(u.Weight))
+				stay = append(stay, b)
 				delete(gone, u.identity())
 			} else {
 				join = append(join, u)
 			}
 		}
 	}
-	for _, m := range gone {
-		leave = append(leave, m)
+	for _, b := range gone {
+		leave = append(leave, b)
 	}
 	if len(join) == 0 && len(leave) == 0 {
 		return
 	}
-	pl.members = stay
+	pl.backends = stay
 	for _, u := range join {
-		pl.join(u)
+		pl.add(u)
 	}
 	pl.index()
-	for _, m := range leave {
-		m.dismiss()
+	for _, b := range leave {
+		b.retire()
 	}
 }
 
 // join adds a backend. The lock is held.
-func (pl *Pool) join(u Upstream) *backend {
+func (pl *Pool) add(u Upstream) *backend {
 	pl.lastID++
-	m := newBackend(u, pl.lastID)
-	m.pool = pl
-	if t, ok := m.transport.(*transport.Transport); ok && !pl.Alone {
+	b := newBackend(u, pl.lastID)
+	b.pool = pl
+	if t, ok := b.transport.(*transport.Transport); ok && !pl.Alone {
 		t.ConnLimit = &pl.ConnLimit
 	}
-	m.number = pl.numbers[u.entry()]
-	m.offers[""] = &placement{backend: m}
-	m.offers[""].loaded.Store(true) // nothing has to be
-	pl.members = append(pl.members, m)
-	slices.SortFunc(pl.members, func(a, b *backend) int { return strings.Compare(a.Name, b.Name) })
-	pl.lookAfter(m)
-	return m
+	b.number = pl.numbers[u.entry()]
+	b.placements[""] = &placement{backend: b}
+	b.placements[""].loaded.Store(true) // nothing has to be
+	pl.backends = append(pl.backends, b)
+	slices.SortFunc(pl.backends, func(a, b *backend) int { return strings.Compare(a.Name, b.Name) })
+	pl.startProbing(b)
+	return b
 }
 
 // closeIdle closes the connections that no request uses.
 func (pl *Pool) closeIdle() {
-	for _, m := range pl.roster.Load().members {
-		m.closeIdle()
+	for _, b := range pl.roster.Load().backends {
+		b.closeIdle()
 	}
 }
 
 // index publishes who has what. The lock is held.
 func (pl *Pool) index() {
-	r := &roster{members: slices.Clone(pl.members), models: map[string][]*placement{}}
-	for _, m := range pl.members {
-		r.any = append(r.any, m.offers[""])
-		if m.listed || pl.Open {
-			r.listed = append(r.listed, m.offers[""])
+	r := &roster{backends: slices.Clone(pl.backends), models: map[string][]*placement{}}
+	for _, b := range pl.backends {
+		r.any = append(r.any, b.placements[""])
+		if b.hasList || pl.AllowRemote {
+			r.listed = append(r.listed, b.placements[""])
 		}
-		for model, o := range m.offers {
+		for model, p := range b.placements {
 			if model != "" {
-				r.models[model] = append(r.models[model], o)
+				r.models[model] = append(r.models[model], p)
 			}
 		}
 	}
@@ -191,39 +191,39 @@ func (pl *Pool) index() {
 
 // take takes in what a backend has installed and loaded. A model that requests
 // run on is taken to be loaded though it may not be listed yet.
-func (pl *Pool) take(m *backend, installed, loaded listing) {
+func (pl *Pool) setList(b *backend, installed, loaded listing) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	changed := !m.listed
-	m.listed = true
-	for model := range m.offers {
+	changed := !b.hasList
+	b.hasList = true
+	for model := range b.placements {
 		if _, ok := installed[model]; model != "" && !ok {
-			delete(m.offers, model)
+			delete(b.placements, model)
 			changed = true
 		}
 	}
-	crowd := int32(0)
+	loadedModels := int32(0)
 	for model, remote := range installed {
-		o := m.offers[model]
-		if o == nil {
-			o = &placement{backend: m}
-			m.offers[model] = o
+		p := b.placements[model]
+		if p == nil {
+			p = &placement{backend: b}
+			b.placements[model] = p
 			changed = true
 		}
-		o.remote.Store(remote)
+		p.remote.Store(remote)
 		_, is := loaded[model]
 		if loaded == nil {
-			is = o.loaded.Load() // it does not say
+			is = p.loaded.Load() // it does not say
 		}
-		if is || o.running.Load() > 0 {
-			o.loaded.Store(true)
-			crowd++
+		if is || p.running.Load() > 0 {
+			p.loaded.Store(true)
+			loadedModels++
 		} else {
-			o.loaded.Store(false)
+			p.loaded.Store(false)
 		}
 	}
-	m.loadedModels.Store(crowd)
-	m.seen = true
+	b.loadedModels.Store(loadedModels)
+	b.probed = true
 	if changed {
 		pl.index()
 	}
@@ -232,40 +232,40 @@ func (pl *Pool) take(m *backend, installed, loaded listing) {
 // pick chooses a backend for a request and counts the request in. The model is
 // the request's; "" stands for none. A model that nobody has goes to anyone, so
 // that the client hears so from Ollama.
-func (pl *Pool) pick(model string, w *selection) (*placement, reason) {
-	w.tieBreak = rand.Uint32()
-	offers := pl.roster.Load().offers(model)
-	o, why := choose(offers, w)
+func (pl *Pool) pick(model string, s *selection) (*placement, reason) {
+	s.tieBreak = rand.Uint32()
+	placements := pl.roster.Load().placements(model)
+	p, why := choose(placements, s)
 	switch why {
-	case nobody:
-		return nil, nobody
+	case noBackend:
+		return nil, noBackend
 	case byLeastLoad:
-		return pl.pickCold(model, w)
+		return pl.pickCold(model, s)
 	}
-	o.enter()
-	return o, why
+	p.enter()
+	return p, why
 }
 
 // pickCold does so where a model has to be loaded: one request after the other,
 // lest those that come together load it on as many backends.
-func (pl *Pool) pickCold(model string, w *selection) (*placement, reason) {
+func (pl *Pool) pickCold(model string, s *selection) (*placement, reason) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	o, why := choose(pl.roster.Load().offers(model), w)
-	if why == nobody {
-		return nil, nobody
+	p, why := choose(pl.roster.Load().placements(model), s)
+	if why == noBackend {
+		return nil, noBackend
 	}
-	if !o.loaded.Load() {
-		o.loaded.Store(true)
-		o.loadedModels.Add(1)
+	if !p.loaded.Load() {
+		p.loaded.Store(true)
+		p.loadedModels.Add(1)
 	}
-	o.enter()
-	return o, why
+	p.enter()
+	return p, why
 }
 
-func (r *roster) offers(model string) []*placement {
-	if offers, ok := r.models[model]; ok {
-		return offers
+func (r *roster) placements(model string) []*placement {
+	if placements, ok := r.models[model]; ok {
+		return placements
 	}
 	if model != "" {
 		return r.listed
@@ -281,7 +281,7 @@ func (pl *Pool) Knows(model string) bool {
 
 // IsRemote reports whether any backend is known to have the model run at ollama.com.
 func (pl *Pool) IsRemote(model string) bool {
-	return slices.ContainsFunc(pl.roster.Load().models[model], func(o *placement) bool { return o.remote.Load() })
+	return slices.ContainsFunc(pl.roster.Load().models[model], func(p *placement) bool { return p.remote.Load() })
 }
 
 // NumberOf is the recorder's number of the Ollama that the request is at, if it is
@@ -311,15 +311,15 @@ type State struct {
 func (pl *Pool) States() []State {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	all := make([]State, 0, len(pl.members))
-	for _, m := range pl.members {
-		s := State{Name: m.Name, Up: m.seen && m.up.Load(), Weight: int(m.weight.Load()), InFlight: int(m.inFlight.Load())}
-		for _, model := range slices.Sorted(maps.Keys(m.offers)) {
+	all := make([]State, 0, len(pl.backends))
+	for _, b := range pl.backends {
+		s := State{Name: b.Name, Up: b.probed && b.up.Load(), Weight: int(b.weight.Load()), InFlight: int(b.inFlight.Load())}
+		for _, model := range slices.Sorted(maps.Keys(b.placements)) {
 			if model == "" {
 				continue
 			}
 			s.Models = append(s.Models, model)
-			if m.offers[model].loaded.Load() {
+			if b.placements[model].loaded.Load() {
 				s.Loaded = append(s.Loaded, model)
 			}
 		}

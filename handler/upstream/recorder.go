@@ -47,18 +47,18 @@ func Errors() []string {
 
 // The choices of upstreamRecorder.UpstreamEntered.
 const (
-	choiceTalk   = "conversation"
-	choiceLoaded = "loaded"
-	choiceCold   = "cold"
-	choiceAny    = "any"
-	choiceNamed  = "named"
+	choiceConversation = "conversation"
+	choiceLoaded       = "loaded"
+	choiceCold         = "cold"
+	choiceAny          = "any"
+	choiceNamed        = "named"
 )
 
 // Choices lists every reason for which one of several Ollamas is chosen:
 // it served the conversation last, has the model loaded, is to load it, or
 // nothing speaks for another; or the client has named it.
 func Choices() []string {
-	return []string{choiceTalk, choiceLoaded, choiceCold, choiceAny, choiceNamed}
+	return []string{choiceConversation, choiceLoaded, choiceCold, choiceAny, choiceNamed}
 }
 
 // The reasons of upstreamRecorder.UpstreamRetried.

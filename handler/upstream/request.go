@@ -17,11 +17,11 @@ type Request struct {
 }
 
 // moveTo has the request be at o's backend, which has counted it in.
-func (x *Request) moveTo(o *placement, out *http.Request, choice string) {
+func (x *Request) moveTo(p *placement, out *http.Request, choice string) {
 	x.Leave()
-	x.At = o
-	o.pool.Recorder.UpstreamEntered(o.number, choice)
-	out.URL.Scheme, out.URL.Host = o.url.Scheme, o.url.Host
+	x.At = p
+	p.pool.Recorder.UpstreamEntered(p.number, choice)
+	out.URL.Scheme, out.URL.Host = p.url.Scheme, p.url.Host
 	out.Body = x.Body.ReadCloser()
 }
 
@@ -38,10 +38,10 @@ func (x *Request) Leave() {
 func (x *Request) repeatable() bool { return x.Body.Large == nil }
 
 // copyFor is the request as it goes to one of several backends.
-func (x *Request) copyFor(ctx context.Context, m *backend, out *http.Request, method string) *http.Request {
+func (x *Request) copyFor(ctx context.Context, b *backend, out *http.Request, method string) *http.Request {
 	r := out.Clone(ctx)
 	r.Method = method
-	r.URL.Scheme, r.URL.Host = m.url.Scheme, m.url.Host
+	r.URL.Scheme, r.URL.Host = b.url.Scheme, b.url.Host
 	r.Body = x.Body.ReadCloser()
 	return r
 }

@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	ErrNobody = errors.New("no Ollama can be reached")
-	ErrNoHost = errors.New("no Ollama that has the model can be reached")
+	ErrAllDown   = errors.New("no Ollama can be reached")
+	ErrModelDown = errors.New("no Ollama that has the model can be reached")
 )
 
 // maxEarlyResets is how many answers of a backend's in a row may break off before their
@@ -34,60 +34,60 @@ const maxBusy = 64 << 10
 // request that kills Ollama is not to kill them all.
 //
 // The conversation is the conversation that the request belongs to.
-func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http.Response, error) {
+func (pl *Pool) AskBest(x *Request, out *http.Request, conversation Conversation) (*http.Response, error) {
 	model := pl.modelOf(out.Context(), x)
-	w := selection{last: pl.Affinity.last(talk)}
+	sel := selection{last: pl.Affinity.last(conversation)}
 	var busy *http.Response
 	broken := false
-	var kind, back string // how the attempt before failed, and why it is made again
+	var kind, retryReason string // how the attempt before failed, and why it is made again
 	for {
-		o, why := pl.pick(model, &w)
-		if o == nil && busy != nil {
+		p, why := pl.pick(model, &sel)
+		if p == nil && busy != nil {
 			return busy, nil
 		}
-		if back != "" && o != nil {
-			pl.Recorder.UpstreamRetried(x.At.number, back)
+		if retryReason != "" && p != nil {
+			pl.Recorder.UpstreamRetried(x.At.number, retryReason)
 		}
-		if o == nil {
+		if p == nil {
 			x.Leave() // its failure has been told
-			return nil, pl.nobodyFor(model)
+			return nil, pl.unreachable(model)
 		}
-		if o.remote.Load() && !pl.Open {
-			o.leave() // it has come up since the lists were looked at
+		if p.remote.Load() && !pl.AllowRemote {
+			p.leave() // it has come up since the lists were looked at
 			return nil, ErrRemote
 		}
-		x.moveTo(o, out, pl.choiceOf(model, why))
-		res, err := o.transport.RoundTrip(out)
+		x.moveTo(p, out, pl.choiceOf(model, why))
+		res, err := p.transport.RoundTrip(out)
 		switch {
 		case err == nil && res.StatusCode == http.StatusServiceUnavailable && x.repeatable():
-			if busy = keep(res); busy == nil {
+			if busy = bufferBusy(res); busy == nil {
 				return res, nil
 			}
-			o.isBusy()
-			if !w.exclude(o.backend) {
+			p.recordBusy()
+			if !sel.exclude(p.backend) {
 				return busy, nil
 			}
-			back = retryBusy
+			retryReason = retryBusy
 			continue
 		case err == nil:
-			o.serves()
-			pl.Affinity.served(talk, o.id)
+			p.recordSuccess()
+			pl.Affinity.remember(conversation, p.id)
 			if why == byLeastLoad {
-				o.probeSoon() // what it has unloaded for that
+				p.probeSoon() // what it has unloaded for that
 			}
 			return res, nil
 		case out.Context().Err() != nil:
 			return nil, err
 		case transport.IsRefused(err):
-			kind, back = UpstreamDial, retryRefused
-			pl.markDown(o.backend, err, false)
+			kind, retryReason = UpstreamDial, retryRefused
+			pl.markDown(p.backend, err, false)
 		case transport.IsEarlyReset(err):
-			kind, back = UpstreamReset, retryReset
-			if o.earlyResets.Add(1) >= maxEarlyResets {
-				pl.markDown(o.backend, err, false)
+			kind, retryReason = UpstreamReset, retryReset
+			if p.earlyResets.Add(1) >= maxEarlyResets {
+				pl.markDown(p.backend, err, false)
 			}
-			o.probeSoon()
-			if broken || !w.exclude(o.backend) {
+			p.probeSoon()
+			if broken || !sel.exclude(p.backend) {
 				return nil, err
 			}
 			broken = true
@@ -97,23 +97,23 @@ func (pl *Pool) AskBest(x *Request, out *http.Request, talk Conversation) (*http
 		if !x.repeatable() {
 			return nil, err
 		}
-		pl.Recorder.UpstreamFailed(o.number, kind)
+		pl.Recorder.UpstreamFailed(p.number, kind)
 	}
 }
 
 // nobodyFor is why nobody can be asked.
-func (pl *Pool) nobodyFor(model string) error {
+func (pl *Pool) unreachable(model string) error {
 	if model != "" && pl.Knows(model) {
-		return ErrNoHost
+		return ErrModelDown
 	}
-	return ErrNobody
+	return ErrAllDown
 }
 
 // choiceOf is the choice as the recorder has it.
 func (pl *Pool) choiceOf(model string, why reason) string {
 	switch {
 	case why == byAffinity:
-		return choiceTalk
+		return choiceConversation
 	case why == byLeastLoad:
 		return choiceCold
 	case model == "" || !pl.Knows(model):
@@ -129,7 +129,7 @@ func (pl *Pool) modelOf(ctx context.Context, x *Request) string {
 	if model == nil {
 		return ""
 	}
-	if pl.Open && !pl.Knows(*model) { // else guard has asked them
+	if pl.AllowRemote && !pl.Knows(*model) { // else guard has asked them
 		pl.refresh(ctx)
 	}
 	return *model
@@ -138,22 +138,22 @@ func (pl *Pool) modelOf(ctx context.Context, x *Request) string {
 // keep reads what a busy backend says, so that its connection is free. If that is
 // of unknown length, or long, keep returns nil and has done nothing. If it breaks
 // off, so does what keep returns.
-func keep(res *http.Response) *http.Response {
+func bufferBusy(res *http.Response) *http.Response {
 	if res.ContentLength < 0 || res.ContentLength > maxBusy {
 		return nil
 	}
-	said, err := io.ReadAll(res.Body)
+	text, err := io.ReadAll(res.Body)
 	res.Body.Close()
 	if err != nil {
-		res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(said), brokenOff{err}))
+		res.Body = io.NopCloser(io.MultiReader(bytes.NewReader(text), failingReader{err}))
 		return res
 	}
-	res.Body, res.ContentLength = body.NewReader(body.Pieces{First: said}), int64(len(said))
+	res.Body, res.ContentLength = body.NewReader(body.Pieces{First: text}), int64(len(text))
 	res.Header.Del("Content-Length")
 	return res
 }
 
 // brokenOff is the end of what broke off.
-type brokenOff struct{ err error }
+type failingReader struct{ err error }
 
-func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }
+func (b failingReader) Read([]byte) (int, error) { return 0, b.err }

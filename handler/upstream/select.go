@@ -18,23 +18,23 @@ const maxExcluded = 4
 
 // selection is what a request wants of the choice.
 type selection struct {
-	last     uint16 // id of the backend that served its conversation last; 0: none
-	tieBreak uint32 // decides between equals
-	excluded [maxExcluded]*backend
-	nTried   int
+	last      uint16 // id of the backend that served its conversation last; 0: none
+	tieBreak  uint32 // decides between equals
+	excluded  [maxExcluded]*backend
+	nExcluded int
 }
 
 // exclude notes that the backend is not to be chosen again. It reports whether any
 // other may be.
-func (w *selection) exclude(m *backend) bool {
-	w.excluded[w.nTried] = m
-	w.nTried++
-	return w.nTried < maxExcluded
+func (s *selection) exclude(b *backend) bool {
+	s.excluded[s.nExcluded] = b
+	s.nExcluded++
+	return s.nExcluded < maxExcluded
 }
 
-func (w *selection) isExcluded(m *backend) bool {
-	for _, tried := range w.excluded[:w.nTried] {
-		if tried == m {
+func (s *selection) isExcluded(b *backend) bool {
+	for _, e := range s.excluded[:s.nExcluded] {
+		if e == b {
 			return true
 		}
 	}
@@ -45,7 +45,7 @@ func (w *selection) isExcluded(m *backend) bool {
 type reason int
 
 const (
-	nobody      reason = iota // is up that has it
+	noBackend   reason = iota // is up that has it
 	byAffinity                // it served the conversation last
 	byLoaded                  // it has the model loaded
 	byLeastLoad               // it is the least busy, and has to load the model
@@ -55,17 +55,17 @@ const (
 // fewer models in memory, if that counts, or else the tie-break decides.
 type best struct {
 	*placement
-	load  float64
-	crowd int32
-	place uint32
+	utilization  float64
+	modelsLoaded int32
+	tie          uint32
 }
 
-func (b *best) consider(o *placement, load float64, crowd int32, place uint32) {
+func (b *best) consider(p *placement, utilization float64, modelsLoaded int32, tie uint32) {
 	switch {
-	case b.placement == nil, load < b.load,
-		load == b.load && crowd < b.crowd,
-		load == b.load && crowd == b.crowd && mix(place) < mix(b.place):
-		*b = best{o, load, crowd, place}
+	case b.placement == nil, utilization < b.utilization,
+		utilization == b.utilization && modelsLoaded < b.modelsLoaded,
+		utilization == b.utilization && modelsLoaded == b.modelsLoaded && mix(tie) < mix(b.tie):
+		*b = best{p, utilization, modelsLoaded, tie}
 	}
 }
 
@@ -85,30 +85,30 @@ func mix(n uint32) uint32 {
 // model there would be quicker; or else the least busy of all. Busy is who has
 // more requests in flight for its weight. It changes nothing, takes no lock and
 // allocates nothing.
-func choose(offers []*placement, w *selection) (*placement, reason) {
+func choose(placements []*placement, s *selection) (*placement, reason) {
 	var all, loaded best
 	var last *placement
-	var lastLoad float64
-	for i, o := range offers {
-		if !o.up.Load() || w.nTried > 0 && w.isExcluded(o.backend) {
+	var lastUtilization float64
+	for i, p := range placements {
+		if !p.up.Load() || s.nExcluded > 0 && s.isExcluded(p.backend) {
 			continue
 		}
-		load, place := o.load(), w.tieBreak+uint32(i)
-		all.consider(o, load, o.loadedModels.Load(), place)
-		if !o.loaded.Load() {
+		utilization, tie := p.utilization(), s.tieBreak+uint32(i)
+		all.consider(p, utilization, p.loadedModels.Load(), tie)
+		if !p.loaded.Load() {
 			continue
 		}
-		loaded.consider(o, load, 0, place)
-		if o.id == w.last {
-			last, lastLoad = o, load
+		loaded.consider(p, utilization, 0, tie)
+		if p.id == s.last {
+			last, lastUtilization = p, utilization
 		}
 	}
 	switch {
 	case all.placement == nil:
-		return nil, nobody
-	case last != nil && lastLoad <= loaded.load+sameConversation && lastLoad <= all.load+sameModel:
+		return nil, noBackend
+	case last != nil && lastUtilization <= loaded.utilization+sameConversation && lastUtilization <= all.utilization+sameModel:
 		return last, byAffinity
-	case loaded.placement != nil && loaded.load <= all.load+sameModel:
+	case loaded.placement != nil && loaded.utilization <= all.utilization+sameModel:
 		return loaded.placement, byLoaded
 	}
 	return all.placement, byLeastLoad

@@ -7,7 +7,7 @@ import (
 )
 
 // offersOf makes n offers of one model, each on a member of its own.
-func offersOf(n int) []*placement {
+func placementsOf(n int) []*placement {
 	all := make([]*placement, n)
 	for i := range all {
 		m := &backend{Name: fmt.Sprint("gpu", i), id: uint16(i + 1)}
@@ -24,34 +24,34 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 	reasons := map[reason]int{}
 	for round := range 20_000 {
 		r := rand.New(rand.NewPCG(uint64(round), 1))
-		offers := offersOf(1 + r.IntN(6))
-		w := &selection{tieBreak: r.Uint32(), last: uint16(r.IntN(len(offers) + 2))}
-		for _, o := range offers {
+		placements := placementsOf(1 + r.IntN(6))
+		w := &selection{tieBreak: r.Uint32(), last: uint16(r.IntN(len(placements) + 2))}
+		for _, o := range placements {
 			o.up.Store(r.IntN(5) > 0)
 			o.loaded.Store(r.IntN(2) == 0)
 			o.weight.Store(1 + r.Int32N(3))
 			o.inFlight.Store(r.Int32N(12))
 			o.slowStart.Store(r.Int32N(3) / 2)
 			o.loadedModels.Store(r.Int32N(3))
-			if r.IntN(8) == 0 && w.nTried < maxExcluded {
+			if r.IntN(8) == 0 && w.nExcluded < maxExcluded {
 				w.exclude(o.backend)
 			}
 		}
-		got, why := choose(offers, w)
+		got, why := choose(placements, w)
 		reasons[why]++
 
-		least := func(loaded bool) (load float64, any bool) {
-			for _, o := range offers {
-				if o.up.Load() && !w.isExcluded(o.backend) && (o.loaded.Load() || !loaded) && (!any || o.load() < load) {
-					load, any = o.load(), true
+		least := func(loaded bool) (utilization float64, any bool) {
+			for _, o := range placements {
+				if o.up.Load() && !w.isExcluded(o.backend) && (o.loaded.Load() || !loaded) && (!any || o.utilization() < utilization) {
+					utilization, any = o.utilization(), true
 				}
 			}
-			return load, any
+			return utilization, any
 		}
 		leastOfAll, any := least(false)
 		leastLoaded, anyLoaded := least(true)
 		if !any {
-			if got != nil || why != nobody {
+			if got != nil || why != noBackend {
 				t.Fatalf("round %d: %v was chosen of nobody", round, got.Name)
 			}
 			continue
@@ -60,32 +60,32 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 			t.Fatalf("round %d: chosen was %v, down or tried", round, got)
 		}
 		var last *placement
-		for _, o := range offers {
+		for _, o := range placements {
 			if o.id == w.last && o.up.Load() && o.loaded.Load() && !w.isExcluded(o.backend) {
 				last = o
 			}
 		}
 		switch {
-		case last != nil && last.load() <= leastLoaded+sameConversation && last.load() <= leastOfAll+sameModel:
+		case last != nil && last.utilization() <= leastLoaded+sameConversation && last.utilization() <= leastOfAll+sameModel:
 			if got != last || why != byAffinity {
 				t.Fatalf("round %d: the conversation had to move", round)
 			}
 		case anyLoaded && leastLoaded <= leastOfAll+sameModel:
-			if !got.loaded.Load() || got.load() != leastLoaded || why != byLoaded {
+			if !got.loaded.Load() || got.utilization() != leastLoaded || why != byLoaded {
 				t.Fatalf("round %d: not the least busy that has the model loaded", round)
 			}
 		default:
-			if got.load() != leastOfAll || why != byLeastLoad {
+			if got.utilization() != leastOfAll || why != byLeastLoad {
 				t.Fatalf("round %d: not the least busy", round)
 			}
-			for _, o := range offers {
-				if o.up.Load() && !w.isExcluded(o.backend) && o.load() == got.load() && o.loadedModels.Load() < got.loadedModels.Load() {
+			for _, o := range placements {
+				if o.up.Load() && !w.isExcluded(o.backend) && o.utilization() == got.utilization() && o.loadedModels.Load() < got.loadedModels.Load() {
 					t.Fatalf("round %d: another has more room for a model", round)
 				}
 			}
 		}
 	}
-	for why := nobody; why <= byLeastLoad; why++ {
+	for why := noBackend; why <= byLeastLoad; why++ {
 		if reasons[why] < 100 {
 			t.Errorf("reason %d was there %d times only: the rounds say little", why, reasons[why])
 		}
@@ -95,8 +95,8 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 // TestTiesSpread: of equals each gets its share, also where they do not stand
 // beside each other.
 func TestTiesSpread(t *testing.T) {
-	offers := offersOf(10)
-	for i, o := range offers {
+	placements := placementsOf(10)
+	for i, o := range placements {
 		o.loaded.Store(true)
 		if i == 1 || i == 2 || i == 6 {
 			o.inFlight.Store(1)
@@ -105,7 +105,7 @@ func TestTiesSpread(t *testing.T) {
 	const rounds, equals = 70_000, 7
 	got := map[string]int{}
 	for range rounds {
-		o, _ := choose(offers, &selection{tieBreak: rand.Uint32()})
+		o, _ := choose(placements, &selection{tieBreak: rand.Uint32()})
 		got[o.Name]++
 	}
 	for name, n := range got {
@@ -121,16 +121,16 @@ func TestTiesSpread(t *testing.T) {
 // TestWeightsAreShares: with requests that never end, each member has as many as
 // its weight says.
 func TestWeightsAreShares(t *testing.T) {
-	offers := offersOf(3)
-	for i, o := range offers {
+	placements := placementsOf(3)
+	for i, o := range placements {
 		o.loaded.Store(true)
 		o.weight.Store(int32(i + 1))
 	}
 	for range 600 {
-		o, _ := choose(offers, &selection{tieBreak: rand.Uint32()})
+		o, _ := choose(placements, &selection{tieBreak: rand.Uint32()})
 		o.enter()
 	}
-	for i, o := range offers {
+	for i, o := range placements {
 		if n := int(o.inFlight.Load()); n != 100*(i+1) {
 			t.Errorf("weight %d has %d requests of 600", i+1, n)
 		}
@@ -138,8 +138,8 @@ func TestWeightsAreShares(t *testing.T) {
 }
 
 func TestChooseAllocatesNothing(t *testing.T) {
-	offers := offersOf(100)
-	if n := testing.AllocsPerRun(100, func() { choose(offers, &selection{tieBreak: 7, last: 3}) }); n != 0 {
+	placements := placementsOf(100)
+	if n := testing.AllocsPerRun(100, func() { choose(placements, &selection{tieBreak: 7, last: 3}) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -152,7 +152,7 @@ func BenchmarkChoice(b *testing.B) {
 			pl := &Pool{}
 			r := &roster{models: map[string][]*placement{}}
 			for i := range 20 {
-				r.models[fmt.Sprintf("model%d:latest", i)] = offersOf(n)
+				r.models[fmt.Sprintf("model%d:latest", i)] = placementsOf(n)
 			}
 			for _, o := range r.models["model7:latest"] {
 				o.loaded.Store(true)

@@ -11,8 +11,8 @@ import (
 // all wait for the next. However many they are, there is one at a time, and one
 // more to come. One that nobody waits for any more is ended.
 type sharedProbe struct {
-	mu        sync.Mutex
-	now, next *probe // the one that is running, and the one that will follow it
+	mu            sync.Mutex
+	running, next *probe // the one that is running, and the one that will follow it
 }
 
 // probe is a question to Ollama that several wait for.
@@ -29,29 +29,29 @@ type probe struct {
 // first, wait returns its error.
 func (s *sharedProbe) wait(ctx context.Context, limit time.Duration, ask func(context.Context) error) error {
 	s.mu.Lock()
-	var mine *probe
+	var own *probe
 	switch {
-	case s.now == nil:
-		mine = &probe{ask: ask, done: make(chan struct{})}
-		s.begin(mine, limit)
+	case s.running == nil:
+		own = &probe{ask: ask, done: make(chan struct{})}
+		s.begin(own, limit)
 	case s.next == nil:
-		mine = &probe{ask: ask, done: make(chan struct{})}
-		s.next = mine
+		own = &probe{ask: ask, done: make(chan struct{})}
+		s.next = own
 	default:
-		mine = s.next
+		own = s.next
 	}
-	mine.waiting++
+	own.waiting++
 	s.mu.Unlock()
 	select {
-	case <-mine.done:
-		return mine.err
+	case <-own.done:
+		return own.err
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mine.waiting--
-	if mine.waiting == 0 && mine.stop != nil {
-		mine.stop()
+	own.waiting--
+	if own.waiting == 0 && own.stop != nil {
+		own.stop()
 	}
 	return ctx.Err()
 }
@@ -60,7 +60,7 @@ func (s *sharedProbe) wait(ctx context.Context, limit time.Duration, ask func(co
 func (s *sharedProbe) begin(p *probe, limit time.Duration) {
 	var ctx context.Context
 	ctx, p.stop = context.WithTimeout(context.Background(), limit)
-	s.now = p
+	s.running = p
 	go func() {
 		p.err = p.ask(ctx)
 		close(p.done)
@@ -68,7 +68,7 @@ func (s *sharedProbe) begin(p *probe, limit time.Duration) {
 		defer s.mu.Unlock()
 		p.stop()
 		next := s.next
-		s.now, s.next = nil, nil
+		s.running, s.next = nil, nil
 		if next != nil && next.waiting > 0 {
 			s.begin(next, limit)
 		}

@@ -26,7 +26,7 @@ const (
 	simAnswer  = 4 * time.Second
 	simLoad    = 15 * time.Second
 	simUnused  = 5 * time.Minute // until a model is unloaded
-	simLooking = watchOften
+	simLooking = probeInterval
 )
 
 type simRequest struct {
@@ -194,17 +194,17 @@ func simList(b *simBox) (installed, loaded listing) {
 func simOurs(s *simulation) simPolicy {
 	pl := &Pool{Alone: true}
 	pl.roster.Store(&roster{})
-	members := map[*simBox]*backend{}
+	backends := map[*simBox]*backend{}
 	for i, b := range s.boxes {
-		members[b] = pl.join(Upstream{Name: fmt.Sprintf("box%02d", i), URL: &url.URL{Scheme: "http", Host: fmt.Sprint("box", i)}, Weight: 1})
+		backends[b] = pl.add(Upstream{Name: fmt.Sprintf("box%02d", i), URL: &url.URL{Scheme: "http", Host: fmt.Sprint("box", i)}, Weight: 1})
 	}
 	number := map[*backend]int{}
-	for b, m := range members {
+	for b, m := range backends {
 		number[m] = b.number
 	}
 	look := func(b *simBox) {
 		installed, loaded := simList(b)
-		pl.take(members[b], installed, loaded)
+		pl.setList(backends[b], installed, loaded)
 	}
 	pl.index()
 	for i, b := range s.boxes {

@@ -21,8 +21,8 @@ type Upstream struct {
 	Weight   int      // how many requests it takes for one of another's with weight 1
 	Discover bool     // each address of the host is an Ollama
 
-	address string            // in place of the URL's host: one of those
-	Over    http.RoundTripper // nil: a transport of its own
+	address      string            // in place of the URL's host: one of those
+	RoundTripper http.RoundTripper // nil: a transport of its own
 }
 
 // shortDialTimeout bounds how long connecting to one of several Ollamas may take:
@@ -30,8 +30,8 @@ type Upstream struct {
 const shortDialTimeout = 3 * time.Second
 
 func (u Upstream) transport() http.RoundTripper {
-	if u.Over != nil {
-		return u.Over
+	if u.RoundTripper != nil {
+		return u.RoundTripper
 	}
 	t := transport.NewAt(u.URL, cmp.Or(u.address, u.URL.Host))
 	t.Dialer.Timeout = shortDialTimeout
@@ -65,7 +65,7 @@ func Parse(parts []string) ([]Upstream, error) {
 		part = strings.TrimSpace(part)
 		key, value, named := strings.Cut(part, "=")
 		if key == "weight" && named {
-			if err := weigh(all, weighed, value); err != nil {
+			if err := setWeight(all, weighed, value); err != nil {
 				return nil, err
 			}
 			weighed = true
@@ -108,7 +108,7 @@ func (u Upstream) entry() string {
 // String is how the Ollama is written, without its weight.
 func (u Upstream) String() string { return u.Name + "=" + u.URL.String() }
 
-func weigh(all []Upstream, weighed bool, text string) error {
+func setWeight(all []Upstream, weighed bool, text string) error {
 	switch n, err := strconv.Atoi(text); {
 	case len(all) == 0:
 		return fmt.Errorf("weight=%s stands before any URL; write it after one, like http://10.0.0.5:11434,weight=2", text)
