@@ -457,7 +457,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --log-level loud", "--log-level: \"loud\""},
 		{"serve --log-format xml", "--log-format: \"xml\""},
 		{"serve --demo --upstream ftp://x --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:x", "--metrics-listen: "},
-		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream ftp://x", "--upstream: ftp is no scheme"},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstream ftp://x", "--upstream: ftp is not a scheme"},
 		{"healthcheck --metrics-listen 127.0.0.1:1", "no proxy answers on --metrics-listen 127.0.0.1:1: connection refused"},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstreams-file /nowhere/list", "open /nowhere/list: "},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --upstreams-file list --upstream http://a", "--upstream and --upstreams-file are both set"},

@@ -1,44 +1,40 @@
 package upstream
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/ollama-proxy/ollama-proxy/handler/body"
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// maxProgressLine bounds one line of a pull's progress: 1 MiB.
-const maxProgressLine = 1 << 20
-
-// changeTimeout is how long copying or deleting a model may take: neither moves
-// its data.
+// changeTimeout bounds copying or deleting a model on all backends: neither moves the
+// model's data.
 const changeTimeout = time.Minute
 
-// progress is a line of what several Ollamas do at once. Clients of Ollama read
-// it as they read its own: status "success" ends it well, error ends it badly.
+// progress is one line of a streamed response about all backends. Clients read it as
+// they read Ollama's own: status "success" means that all went well, error that it did
+// not.
 type progress struct {
 	Status   string `json:"status,omitempty"`
 	Error    string `json:"error,omitempty"`
 	Upstream string `json:"upstream,omitempty"`
 }
 
-// done says how it went on all of them: who failed, and why.
+// outcome collects on which backends a request has succeeded, and on which it has
+// failed.
 type outcome struct {
 	mu        sync.Mutex
-	succeeded []string
-	failed    []string // with the reason
+	succeeded []string // names
+	failed    []string // names, each with the error
 }
 
+// add adds the result of one backend.
 func (d *outcome) add(name string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,7 +45,7 @@ func (d *outcome) add(name string, err error) {
 	}
 }
 
-// line is the last one.
+// summary returns the last line of the response. All results must have been added.
 func (d *outcome) summary() progress {
 	if len(d.failed) == 0 {
 		return progress{Status: "success"}
@@ -61,10 +57,11 @@ func (d *outcome) summary() progress {
 	return progress{Error: message}
 }
 
-// errDown is why a backend is not asked.
+// errDown is the error of a backend that was not asked because it is down, or could not
+// be reached.
 var errDown = errors.New("cannot be reached")
 
-// unasked is what to say of a backend that could not be asked.
+// notAsked returns the error to report for a backend that could not be asked.
 func notAsked(err error) error {
 	if errors.Is(err, transport.ErrNoConnection) {
 		return err
@@ -72,62 +69,8 @@ func notAsked(err error) error {
 	return errDown
 }
 
-// PullAll has every backend pull the model. The answer is a stream of their progress
-// as it comes: each line's status begins with the backend's name, its digest ends
-// with @ and the name, so that clients that go by either keep them apart, and its
-// "upstream" is the name. The last line says how it went on all of them together.
-// A client that wants no stream gets that alone.
-func (pl *Pool) PullAll(x *Request, out *http.Request) (*http.Response, error) {
-	var ask struct{ Stream *bool }
-	json.NewDecoder(body.NewReader(x.Body.Small)).Decode(&ask) // what is wrong with it, Ollama says
-	backends := pl.roster.Load().backends
-	if !anyUp(backends) {
-		return nil, ErrAllDown
-	}
-	ctx, cancel := context.WithCancel(out.Context())
-	lines, writer := io.Pipe()
-	var d outcome
-	var all sync.WaitGroup
-	w := &lineWriter{to: writer}
-	for _, b := range backends {
-		r := x.copyFor(ctx, b, out, out.Method) // now: soon the exchange lets go of its body
-		all.Go(func() {
-			err := errDown
-			if b.up.Load() {
-				err = pl.pullOn(r, b, w)
-				b.probeSoon()
-			}
-			d.add(b.Name, err)
-			if err != nil {
-				w.write(progress{Status: b.Name + ": failed: " + err.Error(), Upstream: b.Name})
-			}
-		})
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		all.Wait()
-		w.write(d.summary())
-		writer.Close()
-	}()
-	body := &pullBody{Reader: lines, stop: func() {
-		cancel()
-		lines.Close()
-		<-ended
-	}}
-	if ask.Stream != nil && !*ask.Stream {
-		defer body.Close()
-		io.Copy(io.Discard, body)
-		return d.response(out), nil
-	}
-	return &http.Response{
-		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/x-ndjson"}},
-		Body: body, ContentLength: -1, Request: out,
-	}, nil
-}
-
-// whole is the answer for a client that wants no stream. It is called when all
-// are done.
+// response returns the summary for a client that wants no stream. All results must have
+// been added.
 func (d *outcome) response(out *http.Request) *http.Response {
 	status := http.StatusOK
 	if len(d.failed) > 0 {
@@ -137,6 +80,7 @@ func (d *outcome) response(out *http.Request) *http.Response {
 	return inMemory(res, encodeLine(d.summary()), out)
 }
 
+// anyUp reports whether any of the backends is up.
 func anyUp(backends []*backend) bool {
 	for _, b := range backends {
 		if b.up.Load() {
@@ -146,73 +90,11 @@ func anyUp(backends []*backend) bool {
 	return false
 }
 
-// pulling is the stream of a pull. Closing it ends the pull.
-type pullBody struct {
-	io.Reader
-	stop func()
-}
-
-func (p *pullBody) Close() error {
-	p.stop()
-	return nil
-}
-
-// lineWriter writes lines of JSON, from several goroutines.
-type lineWriter struct {
-	mu sync.Mutex
-	to io.Writer
-}
-
-func (w *lineWriter) write(v any) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, err := w.to.Write(append(encodeLine(v), '\n'))
-	return err
-}
-
-// pullOn has one backend pull, and passes its progress on with its name.
-func (pl *Pool) pullOn(r *http.Request, b *backend, w *lineWriter) error {
-	res, err := pl.askBackend(r, b)
-	if err != nil {
-		return notAsked(err)
-	}
-	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, maxProgressLine)
-	whole := false
-	for lines.Scan() {
-		var line map[string]json.RawMessage
-		if json.Unmarshal(lines.Bytes(), &line) != nil {
-			continue
-		}
-		text := func(key string) (s string) { json.Unmarshal(line[key], &s); return s }
-		if message := text("error"); message != "" {
-			return errors.New(message)
-		}
-		status := text("status")
-		whole = whole || status == "success"
-		line["status"], line["upstream"] = encodeLine(b.Name+": "+status), encodeLine(b.Name)
-		if digest := text("digest"); digest != "" {
-			line["digest"] = encodeLine(digest + "@" + b.Name)
-		}
-		if err := w.write(line); err != nil {
-			return err
-		}
-	}
-	switch {
-	case res.StatusCode != http.StatusOK:
-		return fmt.Errorf("status %d", res.StatusCode)
-	case !whole:
-		return errors.New("broke off")
-	}
-	return nil
-}
-
-// ChangeAll has every backend copy or delete a model, and waits for all. Those that
-// do not have it are content; if none has it, the client gets what the first
-// says. If it went well on all others, the answer is a line for each, and one
-// for the whole; otherwise a status and an error that names who failed, and who
-// did not.
+// ChangeAll copies or deletes a model on every backend that is up, and waits up to 1
+// minute for all responses. If all backends that have the model succeed, the response is
+// a line for each, and one for the whole. If some fail, it is an error that names those
+// that failed and those that succeeded. If none has the model, it is the first backend's
+// 404. If every backend is down, ChangeAll returns [ErrAllDown].
 func (pl *Pool) ChangeAll(x *Request, out *http.Request) (*http.Response, error) {
 	answers := pl.askAll(x, out, out.Method, changeTimeout)
 	var d outcome
@@ -250,7 +132,7 @@ func (pl *Pool) ChangeAll(x *Request, out *http.Request) (*http.Response, error)
 	return inMemory(res, lines.Bytes(), out), nil
 }
 
-// encodeLine writes JSON. What it is given always encodes.
+// encodeLine encodes v, which can always be encoded, as JSON.
 func encodeLine(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -259,7 +141,7 @@ func encodeLine(v any) []byte {
 	return data
 }
 
-// errorOf is what an error answer of Ollama's native routes says.
+// errorOf returns the text of an error response of Ollama's native routes.
 func errorOf(body []byte, status int) string {
 	var e struct{ Error string }
 	if json.Unmarshal(body, &e) != nil || e.Error == "" {

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// discoverInterval is how often names are looked up: DNS servers keep
-	// those of services for about as long.
+	// discoverInterval is how often names are resolved: DNS servers cache the names of
+	// services for about as long.
 	discoverInterval = 5 * time.Second
 
-	// maxAddresses bounds how many Ollamas one name may stand for.
+	// maxAddresses bounds the backends that one name may stand for.
 	maxAddresses = 256
 )
 
-// discover looks up the names that stand for several Ollamas, at once, time and
-// again, and whenever there may be other names, until the context ends.
+// discover resolves the names that stand for several Ollamas at once, every 5 s, and
+// whenever the entries have changed, until the context ends.
 func (pl *Pool) discover(ctx context.Context) {
 	ticker := time.NewTicker(discoverInterval)
 	defer ticker.Stop()
@@ -34,8 +34,9 @@ func (pl *Pool) discover(ctx context.Context) {
 	}
 }
 
-// Resolve looks every name up once. If that fails, those that were found before
-// stay: if they are gone, they do not answer.
+// Resolve resolves the name of every entry that has Discover set, once, and updates the
+// backends. If that fails for a name, the addresses found before are kept: if they are
+// gone, they do not respond.
 func (pl *Pool) Resolve(ctx context.Context) {
 	pl.mu.Lock()
 	entries := slices.Clone(pl.entries)
@@ -55,30 +56,30 @@ func (pl *Pool) Resolve(ctx context.Context) {
 	all.Wait()
 }
 
-// found takes in what a name stands for, and logs where that is news.
+// setAddresses stores the addresses of an entry, and logs it if they have changed.
 func (pl *Pool) setAddresses(e Upstream, addresses []netip.Addr, err error) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if !slices.ContainsFunc(pl.entries, func(other Upstream) bool { return other.String() == e.String() }) {
-		return // it has been taken off the list meanwhile
+		return // the entry has been removed meanwhile
 	}
 	if err != nil {
 		if !pl.lookupFailed[e.Name] {
-			pl.Logger.Warn("the name of Ollamas cannot be looked up: those found before stay", "upstream", e.Name, "error", err)
+			pl.Logger.Warn("the name of an upstream cannot be resolved: the addresses found before are kept", "upstream", e.Name, "error", err)
 		}
 		pl.lookupFailed[e.Name] = true
 		return
 	}
 	if old := pl.addresses[e.Name]; pl.lookupFailed[e.Name] || !slices.Equal(old, addresses) {
-		pl.Logger.Info("the name of Ollamas was looked up", "upstream", e.Name, "addresses", len(addresses))
+		pl.Logger.Info("the name of an upstream was resolved", "upstream", e.Name, "addresses", len(addresses))
 	}
 	delete(pl.lookupFailed, e.Name)
 	pl.addresses[e.Name] = addresses
 	pl.reconcile()
 }
 
-// addressesOf gives the addresses of a host in order. If there are some of IPv4,
-// those of IPv6 are left out: they would be the same machines.
+// addressesOf returns the addresses of a host, sorted. If it has IPv4 addresses, those
+// of IPv6 are left out, since they belong to the same machines.
 func addressesOf(ctx context.Context, resolver *net.Resolver, host string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -102,7 +103,7 @@ func addressesOf(ctx context.Context, resolver *net.Resolver, host string) ([]ne
 	return four[:min(len(four), maxAddresses)], nil
 }
 
-// expand gives the Ollamas that an entry stands for. The lock is held.
+// expand returns the Ollamas that an entry stands for. The lock is held.
 func (pl *Pool) expand(e Upstream) []Upstream {
 	if !e.Discover {
 		return []Upstream{e}

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// SharedProbe lets tests wait for a probe as requests do.
+// SharedProbe lets tests wait for a shared probe.
 type SharedProbe struct{ sharedProbe }
 
+// Wait waits as requests do.
 func (s *SharedProbe) Wait(ctx context.Context, limit time.Duration, ask func(context.Context) error) error {
 	return s.wait(ctx, limit, ask)
 }

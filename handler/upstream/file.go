@@ -9,23 +9,23 @@ import (
 	"strings"
 )
 
-// maxUpstreamsFile bounds a list of Ollamas: 1 MiB.
+// maxUpstreamsFile bounds the size of the file: 1 MiB.
 const maxUpstreamsFile = 1 << 20
 
-// File is a file that lists Ollamas, one a line, written as for
-// [ParseUpstreams], with commas or spaces between the parts. What follows a # is
-// a comment. It is for one goroutine at a time.
+// File is a file that lists Ollamas, one a line, in the syntax of [Parse], with commas
+// or spaces between the parts. A # begins a comment. A File is for one goroutine at a
+// time.
 type File struct {
 	path string
-	text []byte // that was good last
+	text []byte // of the last successful Load
 }
 
-// NewFile takes the path of one. It does not look whether it is there.
+// NewFile returns the File at a path. It does not read it.
 func NewFile(path string) *File { return &File{path: path} }
 
-// Load gives the Ollamas in the file, and nil if it is as it was when Load last
-// gave them. If the file cannot be read, lists none, or has a line that is not
-// right, Load returns an error with the line's number.
+// Load returns the Ollamas in the file, or nil if the file is as it was at the last
+// successful Load. If the file cannot be read, has more than 1 MiB, lists no Ollama, or
+// has a malformed line, Load returns an error, with the line's number.
 func (f *File) Load() ([]Upstream, error) {
 	file, err := os.Open(f.path)
 	if err != nil {
@@ -49,6 +49,7 @@ func (f *File) Load() ([]Upstream, error) {
 	return all, nil
 }
 
+// readUpstreams parses the text of a file.
 func readUpstreams(text string) (all []Upstream, err error) {
 	number := 0
 	for line := range strings.Lines(text) {

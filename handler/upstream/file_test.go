@@ -13,11 +13,11 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-func TestUpstreamsFile(t *testing.T) {
+func TestFileLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "upstreams")
 	f := upstream.NewFile(path)
 	if _, err := f.Load(); err == nil {
-		t.Error("a file that is not there was read")
+		t.Error("a missing file was read")
 	}
 	for _, c := range []struct{ text, want string }{
 		{"# ours\n\ngpu1=http://a,weight=2 # the large one\r\n  http://b weight=3\ndns+http://c:1", "gpu1=http://a:80 b:80=http://b:80 c:1=http://c:1"},
@@ -50,9 +50,9 @@ func TestUpstreamsFile(t *testing.T) {
 	}
 }
 
-// TestOllamasComeAndGoWithTheFile without a request that fails: who leaves
-// finishes what it has, and what is known of those that stay is kept.
-func TestOllamasComeAndGoWithTheFile(t *testing.T) {
+// TestReloadAddsAndRemovesOllamas without a request that fails: one that is removed
+// finishes its requests, and those that stay keep their state.
+func TestReloadAddsAndRemovesOllamas(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}, Step: step})
@@ -104,11 +104,11 @@ func TestOllamasComeAndGoWithTheFile(t *testing.T) {
 		}
 	}
 	if one.Requests() != 1 || one.Looks.Load() > before+2 {
-		t.Errorf("who has left got %d requests, and %d looks", one.Requests(), one.Looks.Load()-before)
+		t.Errorf("the removed Ollama got %d requests, and %d probes", one.Requests(), one.Looks.Load()-before)
 	}
 	close(step)
 	var whole strings.Builder
 	if _, err := stream.Body, stream.Write(&whole); err != nil || !strings.Contains(whole.String(), `"done":true`) {
-		t.Errorf("the stream of who has left: %v %s", err, whole.String())
+		t.Errorf("the stream of the removed Ollama: %v %s", err, whole.String())
 	}
 }

@@ -3,20 +3,15 @@ package upstream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net/http"
 	"sync"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// errNotOllama is what a server says that has no list of models where Ollama has
-// one: it is another kind of server, which has no account at ollama.com.
-var errNotOllama = errors.New("there is no list of models")
-
-// NoListError is why nobody can tell which models Ollama has.
+// NoListError is returned if the list of models that is needed to judge a request cannot
+// be had.
 type NoListError struct{ error }
 
 func (e NoListError) Error() string {
@@ -24,7 +19,7 @@ func (e NoListError) Error() string {
 }
 func (e NoListError) Unwrap() error { return e.error }
 
-// Message is what the client is told.
+// Message returns the text for the client.
 func (e NoListError) Message() string {
 	switch {
 	case errors.Is(e.error, ErrAllDown):
@@ -35,7 +30,7 @@ func (e NoListError) Message() string {
 	return "Ollama cannot be asked which models it has"
 }
 
-// Kind is what it counts as.
+// Kind returns the kind of failure for the metrics, one of [Errors].
 func (e NoListError) Kind() string {
 	switch {
 	case errors.Is(e.error, ErrAllDown), transport.IsRefused(e.error):
@@ -48,16 +43,16 @@ func (e NoListError) Kind() string {
 	return UpstreamOther
 }
 
-// IsListed reports whether the model is in a list of those to whom the request may
-// go, and no request has changed any since. Such a list also says whether the
-// model is one of ollama.com's.
+// IsListed reports whether a current list has the model: a list of a backend that may
+// get the request, which was read after the last call of [Pool.ModelsChanged]. Such a
+// list also says whether the model runs at ollama.com.
 func (pl *Pool) IsListed(x *Request, model string) bool {
 	found := false
 	for _, p := range pl.roster.Load().models[model] {
 		if x.Named != "" && p.Name != x.Named {
 			continue
 		}
-		isAsked := pl.Alone || x.Named != "" || p.up.Load() // else it gets no request before its list is read
+		isAsked := pl.Alone || x.Named != "" || p.up.Load() // if it is down, it gets no request before its list is read
 		if isAsked && p.listedAt.Load() < pl.modelsChangedAt.Load() {
 			return false
 		}
@@ -66,12 +61,14 @@ func (pl *Pool) IsListed(x *Request, model string) bool {
 	return found
 }
 
-// ModelsChanged notes that a request may have made models, or others of their names.
+// ModelsChanged must be called after a request that may have created models, or changed
+// what their names stand for. Lists that were read before do not count any more.
 func (pl *Pool) ModelsChanged() { pl.modelsChangedAt.Store(pl.clock.Add(1)) }
 
-// ReadLists has the lists of models read anew of all to whom the request may go,
-// and waits for that. If nobody can be asked, the error is a noListError, or
-// errNoSlot; if the context ends first, its own.
+// ReadLists reads the lists of models of all backends that may get the request, and
+// waits up to 10 s for that. Requests share the reading. If no backend can be asked, the
+// error is a [NoListError] or [transport.ErrNoConnection]; if the context ends first,
+// its error.
 func (pl *Pool) ReadLists(ctx context.Context, x *Request) error {
 	if x.Named == "" {
 		return pl.probe.wait(ctx, sharedProbeTimeout, pl.readAll)
@@ -81,16 +78,16 @@ func (pl *Pool) ReadLists(ctx context.Context, x *Request) error {
 			return b.sharedProbe.wait(ctx, sharedProbeTimeout, func(ctx context.Context) error { return asNoList(pl.readOne(ctx, b)) })
 		}
 	}
-	return nil // relay says that there is no such Ollama
+	return nil // AskNamed reports that there is no such Ollama
 }
 
-// probeTimeout bounds how long a list of models may take that requests wait for. It
-// is more than a look has: Ollama may be busy, and without a list the answer is 502.
+// sharedProbeTimeout bounds a reading of lists that requests wait for. It is longer than
+// probeTimeout, because Ollama may be busy, and without a list the response is 502.
 const sharedProbeTimeout = 2 * probeTimeout
 
-// readAll reads the list of everyone who is up. A request for a model that is in
-// no list goes only to those whose list has been read; so it is enough if one
-// answers. One that does not is down from here on.
+// readAll reads the lists of all backends that are up. It succeeds if one can be read: a
+// request for a model that is in no list goes only to backends whose list has been read.
+// A backend whose list cannot be read is down from here on.
 func (pl *Pool) readAll(ctx context.Context) error {
 	backends := pl.roster.Load().backends
 	if pl.Alone {
@@ -118,7 +115,7 @@ func (pl *Pool) readAll(ctx context.Context) error {
 		case one == nil:
 			answered = true
 		case errors.Is(one, transport.ErrNoConnection), errors.Is(one, context.Canceled):
-			return one // it is still up, and what it has is not known
+			return one // it is still up, but its models are not known
 		case !errors.Is(one, ErrAllDown):
 			err = one
 		}
@@ -129,7 +126,7 @@ func (pl *Pool) readAll(ctx context.Context) error {
 	return asNoList(err)
 }
 
-// readOne reads one's list.
+// readOne reads the list of one backend.
 func (pl *Pool) readOne(ctx context.Context, b *backend) error {
 	began := pl.clock.Add(1)
 	installed, err := b.ask(ctx, "/api/tags")
@@ -139,7 +136,7 @@ func (pl *Pool) readOne(ctx context.Context, b *backend) error {
 	case err != nil:
 		return err
 	}
-	var loaded listing // it does not say
+	var loaded listing // nil: not asked
 	if !pl.Alone {
 		loaded, _ = b.ask(ctx, "/api/ps")
 	}
@@ -147,6 +144,8 @@ func (pl *Pool) readOne(ctx context.Context, b *backend) error {
 	return nil
 }
 
+// asNoList wraps err in a NoListError, unless the backend was not asked for want of a
+// connection.
 func asNoList(err error) error {
 	if err == nil || errors.Is(err, transport.ErrNoConnection) {
 		return err
@@ -154,9 +153,9 @@ func asNoList(err error) error {
 	return NoListError{err}
 }
 
-// takeLatest is take for a list that was asked for at the given moment of the
-// pool's clock. One that has been overtaken by another is not taken in: it may be
-// from before a model was made.
+// setListIfNewer stores a list that was asked for at the given time of the pool's clock,
+// unless one that was asked for later has been stored: the older one may be from before
+// a model was created.
 func (pl *Pool) setListIfNewer(b *backend, began uint64, installed, loaded listing) {
 	b.listMu.Lock()
 	defer b.listMu.Unlock()
@@ -164,17 +163,8 @@ func (pl *Pool) setListIfNewer(b *backend, began uint64, installed, loaded listi
 		return
 	}
 	pl.setList(b, installed, loaded)
-	b.listedAt.Store(began) // from here on it is relied upon
+	b.listedAt.Store(began) // from here on IsListed uses it
 }
 
-// statusError is what the status of a list is, other than 200.
-func statusError(path string, status int) error {
-	err := fmt.Errorf("GET %s gives status %d", path, status)
-	switch status {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return fmt.Errorf("%w: %w", errNotOllama, err)
-	}
-	return err
-}
-
+// Unreachable is the text for clients if Ollama cannot be reached.
 const Unreachable = "Ollama cannot be reached"

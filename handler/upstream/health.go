@@ -1,59 +1,42 @@
 package upstream
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/ollama-proxy/ollama-proxy/handler/models"
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
-	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
 const (
-	// watchInterval is how often the one Ollama is looked after, and
-	// watchOften how often each of several: a look costs it nothing, and says
-	// which models other replicas have had it load.
+	// singleProbeInterval is the time between probes of a single Ollama, and
+	// probeInterval of each of several: a probe costs Ollama nothing, and shows which
+	// models other replicas have made it load.
 	singleProbeInterval = 10 * time.Second
 	probeInterval       = 3 * time.Second
 
-	// lookTimeout is how long a look may take.
+	// probeTimeout bounds a probe.
 	probeTimeout = 5 * time.Second
 
-	// firstPause is how long a backend that went down is left alone at first;
-	// each time it does so again without having served anything, twice as
-	// long, up to watchInterval.
+	// minDownInterval is the time after which a backend that went down is probed. It
+	// doubles each time the backend goes down again without having answered a request,
+	// up to singleProbeInterval.
 	minDownInterval = 250 * time.Millisecond
 
-	// lookGap is the least time between a look and one that something calls
-	// for.
+	// minProbeGap is the delay of a probe that probeSoon asks for.
 	minProbeGap = 100 * time.Millisecond
 
-	// recovering is how often one looks after a backend that has just come back,
-	// and has it take more.
+	// recoveryInterval is the time between probes of a backend in slow start. Each probe
+	// makes it take more requests.
 	recoveryInterval = time.Second
-
-	// missInterval is the least time between two looks at all backends because
-	// of a model that none has, and missPatience how long a request waits for
-	// one.
-	refreshInterval = 2 * time.Second
-	refreshTimeout  = 2 * time.Second
-
-	// maxKnown bounds how many models of one Ollama are known, those at
-	// ollama.com apart.
-	maxModels = 1000
 )
 
-// Watch asks every Ollama for its models, at once and then time and
-// again until the context ends, and logs when one comes and goes. Requests do not
-// wait for that: each finds out for itself.
+// Watch probes every Ollama, at once and then every 3 s (a single one every 10 s), and
+// logs when one goes up or down. It also resolves the names in entries every 5 s. It
+// returns once the context ends and all probes have ended. Requests do not wait for a
+// probe: each learns for itself whether an Ollama can be reached.
 func (pl *Pool) Watch(ctx context.Context) {
 	pl.mu.Lock()
 	pl.watchCtx = ctx
@@ -66,12 +49,12 @@ func (pl *Pool) Watch(ctx context.Context) {
 	pl.mu.Unlock()
 	<-ctx.Done()
 	pl.mu.Lock()
-	pl.watchCtx = nil // from here on nobody begins a look
+	pl.watchCtx = nil // from here on no probe begins
 	pl.mu.Unlock()
 	pl.probes.Wait()
 }
 
-// lookAfter begins to look after a backend, if that is the time. The lock is held.
+// startProbing begins to probe a backend if Watch is running. The lock is held.
 func (pl *Pool) startProbing(b *backend) {
 	if pl.watchCtx == nil || pl.watchCtx.Err() != nil {
 		return
@@ -81,7 +64,7 @@ func (pl *Pool) startProbing(b *backend) {
 	pl.probes.Go(func() { pl.probeLoop(ctx, b) })
 }
 
-// probeLoop looks after a backend until the context ends.
+// probeLoop probes a backend until the context ends.
 func (pl *Pool) probeLoop(ctx context.Context, b *backend) {
 	for first := true; ; first = false {
 		began := pl.clock.Add(1)
@@ -104,8 +87,8 @@ func (pl *Pool) probeLoop(ctx context.Context, b *backend) {
 	}
 }
 
-// rest waits until the backend is to be looked at again. It reports whether that
-// is so.
+// waitForProbe waits until it is time for the next probe. It returns false if the
+// context ends.
 func (pl *Pool) waitForProbe(ctx context.Context, b *backend) bool {
 	timer := time.NewTimer(pl.probeDelay(b))
 	defer timer.Stop()
@@ -125,26 +108,27 @@ func (pl *Pool) waitForProbe(ctx context.Context, b *backend) bool {
 	}
 }
 
-// pause is how long to leave a backend alone. No two replicas are to ask at the
-// same time for long.
+// probeDelay returns how long to wait for the next probe. It varies, so that replicas do
+// not probe at the same time for long.
 func (pl *Pool) probeDelay(b *backend) time.Duration {
 	switch {
 	case pl.Alone:
 		return singleProbeInterval
 	case !b.up.Load():
-		// It may have served since what it had before: no trips then.
-		pause := minDownInterval << min(max(b.failures.Load()-1, 0), 10)
-		return jitter(min(pause, singleProbeInterval))
+		// It may have answered a request since it went down: then failures is 0.
+		delay := minDownInterval << min(max(b.failures.Load()-1, 0), 10)
+		return jitter(min(delay, singleProbeInterval))
 	case b.slowStart.Load() > 0:
 		return jitter(recoveryInterval)
 	}
 	return jitter(probeInterval)
 }
 
-// jitter gives from one half of d to one and a half.
+// jitter returns a random time from half of d to one and a half.
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
-// markDown notes that a backend does not answer. It gets no requests until it does.
+// markDown stores that a backend is down: it gets no requests until a probe succeeds.
+// first says that this is the result of the first probe.
 func (pl *Pool) markDown(b *backend, err error, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -166,9 +150,9 @@ func (pl *Pool) markDown(b *backend, err error, first bool) {
 	}
 }
 
-// markUp notes that a backend answers. One that was away begins as if it were as
-// busy as the others are, and seems less so with each look, lest all that comes
-// in goes to it at once.
+// markUp stores that a backend is up. One that was down begins with slow start: as if it
+// had as many requests as the others have, and half of them after each probe, so that it
+// does not get all new requests at once.
 func (pl *Pool) markUp(b *backend, first bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -186,7 +170,8 @@ func (pl *Pool) markUp(b *backend, first bool) {
 	pl.Logger.Info("Ollama answers", "upstream", name, "models", len(b.placements)-1)
 }
 
-// busy is how many requests the others have for each unit of weight, times m's.
+// averageInFlight returns how many requests the backend would have if it had as many per
+// unit of weight as the others.
 func (pl *Pool) averageInFlight(b *backend) int32 {
 	var requests, weight int32
 	for _, other := range pl.backends {
@@ -201,7 +186,7 @@ func (pl *Pool) averageInFlight(b *backend) int32 {
 	return requests * b.weight.Load() / weight
 }
 
-// reportUp tells the recorder whether the backend's entry has one that answers.
+// reportUp tells the recorder whether any backend of the same entry is up.
 func (pl *Pool) reportUp(b *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -209,108 +194,4 @@ func (pl *Pool) reportUp(b *backend) {
 		return
 	}
 	pl.Recorder.UpstreamUp(b.number, slices.ContainsFunc(pl.backends, func(p *backend) bool { return p.number == b.number && p.up.Load() }))
-}
-
-// miss is a look at all backends because a request named a model that none has.
-type refreshState struct {
-	done chan struct{} // closed at its end; nil: there is none
-	last time.Time     // when the last one ended
-}
-
-// refresh has all backends looked at, since one may have got a new model, and
-// waits for that. However many requests ask for it, there is one look at a time,
-// and none soon after another.
-func (pl *Pool) refresh(ctx context.Context) {
-	pl.mu.Lock()
-	if pl.refreshing.done == nil {
-		if pl.watchCtx == nil || pl.watchCtx.Err() != nil || time.Since(pl.refreshing.last) < refreshInterval {
-			pl.mu.Unlock()
-			return
-		}
-		done := make(chan struct{})
-		pl.refreshing.done = done
-		looking, backends := pl.watchCtx, slices.Clone(pl.backends)
-		pl.probes.Go(func() {
-			pl.probeAll(looking, backends)
-			pl.mu.Lock()
-			pl.refreshing = refreshState{last: time.Now()}
-			pl.mu.Unlock()
-			close(done)
-		})
-	}
-	done := pl.refreshing.done
-	pl.mu.Unlock()
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
-}
-
-func (pl *Pool) probeAll(ctx context.Context, backends []*backend) {
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
-	defer cancel()
-	var all sync.WaitGroup
-	for _, b := range backends {
-		if !b.up.Load() {
-			continue
-		}
-		all.Go(func() {
-			began := pl.clock.Add(1)
-			if installed, loaded, err := b.probe(ctx); err == nil {
-				pl.setListIfNewer(b, began, installed, loaded)
-			}
-		})
-	}
-	all.Wait()
-}
-
-// listing is what a backend lists, by model in its canonical spelling: whether it has
-// it run at ollama.com.
-type listing map[string]bool
-
-// probe asks the backend which models it has, and which of them it has loaded; nil
-// if it does not say.
-func (b *backend) probe(ctx context.Context) (installed, loaded listing, err error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	if installed, err = b.ask(ctx, "/api/tags"); err != nil {
-		return nil, nil, err
-	}
-	loaded, _ = b.ask(ctx, "/api/ps")
-	return installed, loaded, nil
-}
-
-// ask gives what the backend lists there.
-func (b *backend) ask(ctx context.Context, path string) (listing, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url.JoinPath(path).String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("User-Agent", "ollama-proxy")
-	res, err := b.transport.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, statusError(path, res.StatusCode)
-	}
-	var body struct {
-		Models []struct {
-			Name, Model string
-			RemoteModel string `json:"remote_model"`
-			RemoteHost  string `json:"remote_host"`
-		}
-	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, models.MaxList)).Decode(&body); err != nil {
-		return nil, models.ErrBadList
-	}
-	listed := listing{}
-	for _, one := range body.Models {
-		remote := one.RemoteHost != "" || one.RemoteModel != ""
-		if name, ok := signer.CanonicalName(cmp.Or(one.Name, one.Model)); ok && (len(listed) < maxModels || remote) {
-			listed[name] = listed[name] || remote
-		}
-	}
-	return listed, nil
 }

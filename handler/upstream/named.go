@@ -9,15 +9,17 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// ErrRemote says that the Ollama has the model run at ollama.com.
+// ErrRemote is returned if the chosen Ollama would run the model at ollama.com, and that
+// is not allowed.
 var ErrRemote = errors.New("the model runs at ollama.com")
 
-// ErrNoSuchName says that a request names an Ollama that is not there.
+// ErrNoSuchName is returned by AskNamed if no Ollama has the name.
 var ErrNoSuchName = errors.New("no Ollama of that name")
 
-// AskNamed sends the request to the Ollama that it names, up or down. If there is
-// none of that name, it returns errNoSuchName. Afterwards the Ollama is looked at if
-// the request manages it.
+// AskNamed sends the request to the Ollama that it names, whether that is up or down. If
+// there is none of that name, it returns [ErrNoSuchName]; if it would run the model at
+// ollama.com, [ErrRemote]. If the request manages the Ollama, that is probed soon
+// afterwards.
 func (pl *Pool) AskNamed(x *Request, out *http.Request, manages bool) (*http.Response, error) {
 	for _, p := range pl.roster.Load().any {
 		if p.Name != x.Named {
@@ -46,7 +48,8 @@ func (pl *Pool) AskNamed(x *Request, out *http.Request, manages bool) (*http.Res
 	return nil, ErrNoSuchName
 }
 
-// on gives the backend's placement of the model, or of none if it has no such model.
+// on returns the backend's placement of the model, or the one of requests without a
+// model if it has no such model.
 func (pl *Pool) on(b *backend, model string) *placement {
 	r := pl.roster.Load()
 	for _, placements := range [][]*placement{r.models[model], r.any} {
@@ -59,7 +62,8 @@ func (pl *Pool) on(b *backend, model string) *placement {
 	return nil
 }
 
-// Names lists the Ollamas, for those who may manage them.
+// Names returns the names of the first 20 Ollamas and the number of the others, for an
+// error to those who may manage them.
 func (pl *Pool) Names() string {
 	const most = 20
 	var all []string

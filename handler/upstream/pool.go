@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -15,52 +14,54 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// Pool is the Ollamas behind the proxy, and what it knows of them. All of that
-// is the proxy's own and soft: replicas do not talk, and what one forgets it
-// learns again.
+// Pool is the Ollamas behind the proxy, and what the proxy knows about them. It is safe
+// for concurrent use.
 type Pool struct {
 	Options
-	Alone bool // it is one Ollama, and will not be more: there is nothing to choose
-	only  int  // its number, for the recorder
+	Alone bool // there is one Ollama, and will never be more: nothing to choose
+	only  int  // the number of that one at the recorder
 
 	roster          atomic.Pointer[roster]
-	Affinity        *affinity
-	ConnLimit       transport.ConnLimit // for connections to its backends
-	probe           sharedProbe         // of requests for a model that no list has
-	clock           atomic.Uint64       // counts the times that a list is asked for, or is changed
-	modelsChangedAt atomic.Uint64       // when a request last changed what there is
+	Affinity        *affinity           // nil if Alone
+	ConnLimit       transport.ConnLimit // bounds the connections to all backends
+	probe           sharedProbe         // of requests for a model that is in no list
+	clock           atomic.Uint64       // increases when a list is asked for, or models change
+	modelsChangedAt atomic.Uint64       // when a request last changed models
 
-	resolveNow chan struct{} // has names looked up now
+	resolveNow chan struct{} // makes discover resolve names at once
 
-	mu           sync.Mutex              // held to change anything below, a roster, or whether an placement is loaded
-	numbers      map[string]int          // of the entries, for the recorder
-	entries      []Upstream              // as they were configured
-	addresses    map[string][]netip.Addr // of the entries that are names for several
-	lookupFailed map[string]bool         // entries whose name could not be looked up
-	backends     []*backend              // in the order of their names
+	mu           sync.Mutex              // held to change anything below, the roster, or whether a placement is loaded
+	numbers      map[string]int          // of the entries at the recorder, by name
+	entries      []Upstream              // as configured
+	addresses    map[string][]netip.Addr // of the entries with Discover, by name
+	lookupFailed map[string]bool         // entries whose name could not be resolved the last time
+	backends     []*backend              // sorted by name
 	lastID       uint16
 	refreshing   refreshState
-	watchCtx     context.Context // of those that look after the backends; nil before that
-	probes       sync.WaitGroup
+	watchCtx     context.Context // of Watch; nil: it is not running
+	probes       sync.WaitGroup  // the goroutines of Watch
 }
 
-// roster is who there is, and who has what. It never changes, so that who
-// chooses needs no lock.
+// roster says which backends there are, and which models they have. It is immutable, so
+// that a choice needs no lock.
 type roster struct {
 	backends []*backend
-	any      []*placement // of no model, for requests that are about none
-	listed   []*placement // the same, of those whose models are known: for models that none of them has
-	models   map[string][]*placement
+	any      []*placement            // for requests without a model
+	listed   []*placement            // the same, without backends whose models are not known: for a model that none of them has
+	models   map[string][]*placement // by canonical name
 }
 
-// Options say what a pool works with.
+// Options configure a pool.
 type Options struct {
-	Recorder    Recorder
-	Logger      *slog.Logger
+	Recorder    Recorder      // is told what happens
+	Logger      *slog.Logger  // logs backends that go up and down
 	Resolver    *net.Resolver // nil: the system's
-	AllowRemote bool          // models of ollama.com may pass
+	AllowRemote bool          // models that run at ollama.com are allowed
 }
 
+// New returns a pool of the given Ollamas, at least one. alone means that there is
+// exactly one, and that Set is never called. Nothing is probed before [Pool.Watch] is
+// called.
 func New(o Options, upstreams []Upstream, alone bool) *Pool {
 	pl := &Pool{
 		Options: o, Alone: alone, resolveNow: make(chan struct{}, 1),
@@ -78,7 +79,8 @@ func New(o Options, upstreams []Upstream, alone bool) *Pool {
 	return pl
 }
 
-// Set has the pool consist of other Ollamas.
+// Set replaces the entries. A backend that is in both keeps its state; one that is
+// removed finishes its requests.
 func (pl *Pool) Set(entries []Upstream) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -97,7 +99,8 @@ func (pl *Pool) Set(entries []Upstream) {
 	}
 }
 
-// number tells the recorder of entries that are new or gone. The lock is held.
+// updateRecorder tells the recorder which entries are new, and which are gone. The lock
+// is held.
 func (pl *Pool) updateRecorder() {
 	for name, number := range pl.numbers {
 		if !slices.ContainsFunc(pl.entries, func(e Upstream) bool { return e.Name == name }) {
@@ -112,8 +115,8 @@ func (pl *Pool) updateRecorder() {
 	}
 }
 
-// arrange has the backends be those that the entries stand for. Who stays keeps
-// what is known of it; who leaves finishes its requests. The lock is held.
+// reconcile makes the backends those that the entries stand for. Those that stay keep
+// their state; those that are removed finish their requests. The lock is held.
 func (pl *Pool) reconcile() {
 	var stay, leave []*backend
 	var join []Upstream
@@ -148,7 +151,7 @@ func (pl *Pool) reconcile() {
 	}
 }
 
-// join adds a backend. The lock is held.
+// add adds a backend. The lock is held.
 func (pl *Pool) add(u Upstream) *backend {
 	pl.lastID++
 	b := newBackend(u, pl.lastID)
@@ -158,21 +161,21 @@ func (pl *Pool) add(u Upstream) *backend {
 	}
 	b.number = pl.numbers[u.entry()]
 	b.placements[""] = &placement{backend: b}
-	b.placements[""].loaded.Store(true) // nothing has to be
+	b.placements[""].loaded.Store(true) // there is no model to load
 	pl.backends = append(pl.backends, b)
 	slices.SortFunc(pl.backends, func(a, b *backend) int { return strings.Compare(a.Name, b.Name) })
 	pl.startProbing(b)
 	return b
 }
 
-// closeIdle closes the connections that no request uses.
+// closeIdle closes all connections that no request uses.
 func (pl *Pool) closeIdle() {
 	for _, b := range pl.roster.Load().backends {
 		b.closeIdle()
 	}
 }
 
-// index publishes who has what. The lock is held.
+// index publishes a new roster. The lock is held.
 func (pl *Pool) index() {
 	r := &roster{backends: slices.Clone(pl.backends), models: map[string][]*placement{}}
 	for _, b := range pl.backends {
@@ -189,8 +192,8 @@ func (pl *Pool) index() {
 	pl.roster.Store(r)
 }
 
-// take takes in what a backend has installed and loaded. A model that requests
-// run on is taken to be loaded though it may not be listed yet.
+// setList stores which models a backend has and which are loaded. A model with requests
+// running counts as loaded, even if the backend does not list it as such yet.
 func (pl *Pool) setList(b *backend, installed, loaded listing) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -213,7 +216,7 @@ func (pl *Pool) setList(b *backend, installed, loaded listing) {
 		p.remote.Store(remote)
 		_, is := loaded[model]
 		if loaded == nil {
-			is = p.loaded.Load() // it does not say
+			is = p.loaded.Load() // not reported
 		}
 		if is || p.running.Load() > 0 {
 			p.loaded.Store(true)
@@ -229,9 +232,9 @@ func (pl *Pool) setList(b *backend, installed, loaded listing) {
 	}
 }
 
-// pick chooses a backend for a request and counts the request in. The model is
-// the request's; "" stands for none. A model that nobody has goes to anyone, so
-// that the client hears so from Ollama.
+// pick chooses a backend for a request and counts the request in. If no backend has the
+// model, any may be chosen, so that the client gets Ollama's own error; "" stands for a
+// request without a model.
 func (pl *Pool) pick(model string, s *selection) (*placement, reason) {
 	s.tieBreak = rand.Uint32()
 	placements := pl.roster.Load().placements(model)
@@ -246,8 +249,9 @@ func (pl *Pool) pick(model string, s *selection) (*placement, reason) {
 	return p, why
 }
 
-// pickCold does so where a model has to be loaded: one request after the other,
-// lest those that come together load it on as many backends.
+// pickCold chooses a backend for a model that must be loaded. It does so with the lock
+// held, because requests that arrive at the same time would otherwise load the model on
+// as many backends.
 func (pl *Pool) pickCold(model string, s *selection) (*placement, reason) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -263,6 +267,7 @@ func (pl *Pool) pickCold(model string, s *selection) (*placement, reason) {
 	return p, why
 }
 
+// placements returns what a request for the model may choose from.
 func (r *roster) placements(model string) []*placement {
 	if placements, ok := r.models[model]; ok {
 		return placements
@@ -273,19 +278,19 @@ func (r *roster) placements(model string) []*placement {
 	return r.any
 }
 
-// Knows reports whether any backend lists the model.
+// Knows reports whether any backend lists the model, by its canonical name.
 func (pl *Pool) Knows(model string) bool {
 	_, ok := pl.roster.Load().models[model]
 	return ok
 }
 
-// IsRemote reports whether any backend is known to have the model run at ollama.com.
+// IsRemote reports whether any backend lists the model as one that runs at ollama.com.
 func (pl *Pool) IsRemote(model string) bool {
 	return slices.ContainsFunc(pl.roster.Load().models[model], func(p *placement) bool { return p.remote.Load() })
 }
 
-// NumberOf is the recorder's number of the Ollama that the request is at, if it is
-// at any.
+// NumberOf returns the recorder's number for the Ollama that has the request, and false
+// if there is none.
 func (pl *Pool) NumberOf(x *Request) (int, bool) {
 	switch {
 	case x.At != nil:
@@ -294,36 +299,4 @@ func (pl *Pool) NumberOf(x *Request) (int, bool) {
 		return pl.only, true
 	}
 	return 0, false
-}
-
-// State is what the proxy knows of one Ollama.
-type State struct {
-	Name     string
-	Up       bool     // it answered when last asked
-	Weight   int      // its share of the requests, beside the others'
-	InFlight int      // requests of this proxy's that it has
-	Models   []string // that it has, in their canonical spelling, in order
-	Loaded   []string // of these, that are in its memory or on their way there
-}
-
-// States tells what is known of each Ollama, in the order of their names. What one
-// alone has in flight it does not know.
-func (pl *Pool) States() []State {
-	pl.mu.Lock()
-	defer pl.mu.Unlock()
-	all := make([]State, 0, len(pl.backends))
-	for _, b := range pl.backends {
-		s := State{Name: b.Name, Up: b.probed && b.up.Load(), Weight: int(b.weight.Load()), InFlight: int(b.inFlight.Load())}
-		for _, model := range slices.Sorted(maps.Keys(b.placements)) {
-			if model == "" {
-				continue
-			}
-			s.Models = append(s.Models, model)
-			if b.placements[model].loaded.Load() {
-				s.Loaded = append(s.Loaded, model)
-			}
-		}
-		all = append(all, s)
-	}
-	return all
 }

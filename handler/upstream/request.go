@@ -8,15 +8,17 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/body"
 )
 
-// Request is what a pool has to know of a request, and where it is.
+// Request is what a pool must know about a request, and the backend that has it. It is
+// for one goroutine, apart from Model.
 type Request struct {
-	Model atomic.Pointer[string] // canonical; nil: not known
-	Named string                 // the Ollama that is to have it, and no other; "": any
-	At    *placement             // of the backend that it is sent to; nil: there is none, or but one
-	Body  body.Body
+	Model atomic.Pointer[string] // canonical name; nil: not known, or none
+	Named string                 // the only Ollama that may get it; "": any
+	At    *placement             // where it is; nil: nowhere, or there is a single Ollama
+	Body  body.Body              // what is sent
 }
 
-// moveTo has the request be at o's backend, which has counted it in.
+// moveTo records that the request is at p's backend, which has counted it in, and
+// addresses it there.
 func (x *Request) moveTo(p *placement, out *http.Request, choice string) {
 	x.Leave()
 	x.At = p
@@ -25,7 +27,7 @@ func (x *Request) moveTo(p *placement, out *http.Request, choice string) {
 	out.Body = x.Body.ReadCloser()
 }
 
-// Leave has the request be nowhere.
+// Leave counts the request out at its backend, if it is at one.
 func (x *Request) Leave() {
 	if x.At != nil {
 		x.At.leave()
@@ -34,10 +36,10 @@ func (x *Request) Leave() {
 	}
 }
 
-// repeatable reports whether the request can be sent once more.
+// repeatable reports whether the request can be sent again.
 func (x *Request) repeatable() bool { return x.Body.Large == nil }
 
-// copyFor is the request as it goes to one of several backends.
+// copyFor returns a copy of the request for one backend.
 func (x *Request) copyFor(ctx context.Context, b *backend, out *http.Request, method string) *http.Request {
 	r := out.Clone(ctx)
 	r.Method = method

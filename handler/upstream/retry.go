@@ -12,34 +12,40 @@ import (
 )
 
 var (
-	ErrAllDown   = errors.New("no Ollama can be reached")
+	// ErrAllDown is returned if no Ollama can be reached.
+	ErrAllDown = errors.New("no Ollama can be reached")
+	// ErrModelDown is returned if there are Ollamas that list the model, but none of
+	// them can be reached.
 	ErrModelDown = errors.New("no Ollama that has the model can be reached")
 )
 
-// maxEarlyResets is how many answers of a backend's in a row may break off before their
-// first byte, until it is left alone for a while.
+// maxEarlyResets is how many responses of a backend in a row may break off before their
+// first byte. Then it counts as down.
 const maxEarlyResets = 3
 
-// maxBusy bounds an answer that says that Ollama is busy: 64 KiB.
+// maxBusy bounds a response of status 503 that is kept while another backend is tried:
+// 64 KiB.
 const maxBusy = 64 << 10
 
-// AskBest has a request answered by the backend that suits it best, and tries others
-// as long as that is safe: while the request is in memory, and none has begun to
-// answer.
+// AskBest sends a request to the backend that suits it best. As long as the request is
+// in memory, and no backend has begun to respond, it retries:
 //
-// Who refuses the connection is down, and has done nothing: the next one is
-// tried, whoever is left. Who says that it is busy has done nothing either; up to
-// three others are asked before the client hears of it. Whoever breaks the
-// connection may have begun to work. Then one other is tried and no more: a
-// request that kills Ollama is not to kill them all.
+//   - A backend that refuses the connection is marked down, and has done nothing. The
+//     next one is tried, until none is left.
+//   - A backend that answers 503 is busy and has done nothing either. Up to three others
+//     are tried before the client gets the 503.
+//   - A backend that breaks the connection may have begun to work. One other is tried,
+//     and no more, since a request that crashes Ollama must not crash all of them.
 //
-// The conversation is the conversation that the request belongs to.
+// The conversation is the one that the request belongs to, 0 for none. If no backend can
+// be reached, the error is [ErrAllDown] or [ErrModelDown]; if the chosen one would run
+// the model at ollama.com, it may be [ErrRemote].
 func (pl *Pool) AskBest(x *Request, out *http.Request, conversation Conversation) (*http.Response, error) {
 	model := pl.modelOf(out.Context(), x)
 	sel := selection{last: pl.Affinity.last(conversation)}
 	var busy *http.Response
 	broken := false
-	var kind, retryReason string // how the attempt before failed, and why it is made again
+	var kind, retryReason string // how the last attempt failed, and why there is another
 	for {
 		p, why := pl.pick(model, &sel)
 		if p == nil && busy != nil {
@@ -49,11 +55,11 @@ func (pl *Pool) AskBest(x *Request, out *http.Request, conversation Conversation
 			pl.Recorder.UpstreamRetried(x.At.number, retryReason)
 		}
 		if p == nil {
-			x.Leave() // its failure has been told
+			x.Leave() // its failure has been recorded
 			return nil, pl.unreachable(model)
 		}
 		if p.remote.Load() && !pl.AllowRemote {
-			p.leave() // it has come up since the lists were looked at
+			p.leave() // it came up after the lists were checked
 			return nil, ErrRemote
 		}
 		x.moveTo(p, out, pl.choiceOf(model, why))
@@ -73,7 +79,7 @@ func (pl *Pool) AskBest(x *Request, out *http.Request, conversation Conversation
 			p.recordSuccess()
 			pl.Affinity.remember(conversation, p.id)
 			if why == byLeastLoad {
-				p.probeSoon() // what it has unloaded for that
+				p.probeSoon() // to learn which models it has unloaded for this one
 			}
 			return res, nil
 		case out.Context().Err() != nil:
@@ -101,7 +107,7 @@ func (pl *Pool) AskBest(x *Request, out *http.Request, conversation Conversation
 	}
 }
 
-// nobodyFor is why nobody can be asked.
+// unreachable returns the error for a request that no backend can get.
 func (pl *Pool) unreachable(model string) error {
 	if model != "" && pl.Knows(model) {
 		return ErrModelDown
@@ -109,7 +115,7 @@ func (pl *Pool) unreachable(model string) error {
 	return ErrAllDown
 }
 
-// choiceOf is the choice as the recorder has it.
+// choiceOf returns the choice for the recorder.
 func (pl *Pool) choiceOf(model string, why reason) string {
 	switch {
 	case why == byAffinity:
@@ -122,22 +128,22 @@ func (pl *Pool) choiceOf(model string, why reason) string {
 	return choiceLoaded
 }
 
-// modelOf is the model by which to choose; "" if there is none. Of a model that
-// no backend is known to have, they are asked first.
+// modelOf returns the model that decides the choice; "" if there is none. If no backend
+// is known to have it, they are asked first.
 func (pl *Pool) modelOf(ctx context.Context, x *Request) string {
 	model := x.Model.Load()
 	if model == nil {
 		return ""
 	}
-	if pl.AllowRemote && !pl.Knows(*model) { // else guard has asked them
+	if pl.AllowRemote && !pl.Knows(*model) { // otherwise the caller has asked them
 		pl.refresh(ctx)
 	}
 	return *model
 }
 
-// keep reads what a busy backend says, so that its connection is free. If that is
-// of unknown length, or long, keep returns nil and has done nothing. If it breaks
-// off, so does what keep returns.
+// bufferBusy reads a response of status 503 into memory, so that its connection is free.
+// If the response is long, or of unknown length, bufferBusy returns nil and has read
+// nothing. If reading fails, the returned body ends in that error.
 func bufferBusy(res *http.Response) *http.Response {
 	if res.ContentLength < 0 || res.ContentLength > maxBusy {
 		return nil
@@ -153,7 +159,7 @@ func bufferBusy(res *http.Response) *http.Response {
 	return res
 }
 
-// brokenOff is the end of what broke off.
+// failingReader returns its error.
 type failingReader struct{ err error }
 
 func (b failingReader) Read([]byte) (int, error) { return 0, b.err }

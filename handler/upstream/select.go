@@ -3,35 +3,36 @@ package upstream
 // How much busier than the least busy one a backend may be, in requests in flight
 // for each unit of weight, and still be chosen for what it has in memory.
 const (
-	// sameConversation is for the backend that served a conversation last: Ollama has
-	// its beginning in the prompt cache, but one that waits for its turn
-	// gains nothing by that.
+	// sameConversation is for the backend that served the conversation last: it has the
+	// beginning in its prompt cache, but that gains nothing for a request that must
+	// wait.
 	sameConversation = 1
 
-	// sameModel is for those that have the model loaded. To load it elsewhere
-	// takes as long as some answers do, and pushes another model out.
+	// sameModel is for backends that have the model loaded. Loading it elsewhere takes
+	// as long as some responses do, and evicts another model.
 	sameModel = 8
 )
 
-// maxExcluded is how many backends a request may come back from.
+// maxExcluded is how many backends may be tried for a request.
 const maxExcluded = 4
 
-// selection is what a request wants of the choice.
+// selection is what a request brings to a choice.
 type selection struct {
-	last      uint16 // id of the backend that served its conversation last; 0: none
-	tieBreak  uint32 // decides between equals
-	excluded  [maxExcluded]*backend
+	last      uint16                // the id of the backend that served the conversation last; 0: none
+	tieBreak  uint32                // random: decides between equals
+	excluded  [maxExcluded]*backend // the first nExcluded must not be chosen again
 	nExcluded int
 }
 
-// exclude notes that the backend is not to be chosen again. It reports whether any
-// other may be.
+// exclude excludes a backend from the choice. It reports whether another one may be
+// tried.
 func (s *selection) exclude(b *backend) bool {
 	s.excluded[s.nExcluded] = b
 	s.nExcluded++
 	return s.nExcluded < maxExcluded
 }
 
+// isExcluded reports whether the backend is excluded.
 func (s *selection) isExcluded(b *backend) bool {
 	for _, e := range s.excluded[:s.nExcluded] {
 		if e == b {
@@ -41,18 +42,18 @@ func (s *selection) isExcluded(b *backend) bool {
 	return false
 }
 
-// reason is why a backend was chosen.
+// reason says why a backend was chosen.
 type reason int
 
 const (
-	noBackend   reason = iota // is up that has it
+	noBackend   reason = iota // none was: no backend that has the model is up
 	byAffinity                // it served the conversation last
 	byLoaded                  // it has the model loaded
-	byLeastLoad               // it is the least busy, and has to load the model
+	byLeastLoad               // it is the least utilized, and must load the model
 )
 
-// best is the least busy placement so far; of equals the one on the backend with
-// fewer models in memory, if that counts, or else the tie-break decides.
+// best is the least utilized placement so far. Between equals it is the one whose
+// backend has fewer models loaded, if that counts; then the tie-break decides.
 type best struct {
 	*placement
 	utilization  float64
@@ -60,6 +61,7 @@ type best struct {
 	tie          uint32
 }
 
+// consider replaces the best placement if p is better.
 func (b *best) consider(p *placement, utilization float64, modelsLoaded int32, tie uint32) {
 	switch {
 	case b.placement == nil, utilization < b.utilization,
@@ -69,7 +71,7 @@ func (b *best) consider(p *placement, utilization float64, modelsLoaded int32, t
 	}
 }
 
-// mix is the finalizer of MurmurHash3: numbers side by side come far apart.
+// mix is the finalizer of MurmurHash3: it maps adjacent numbers far apart.
 func mix(n uint32) uint32 {
 	n ^= n >> 16
 	n *= 0x85ebca6b
@@ -78,13 +80,16 @@ func mix(n uint32) uint32 {
 	return n ^ n>>16
 }
 
-// choose gives the placement that is to have the next request: among those on backends
-// that are up, the one that served the conversation last, as long as it is hardly
-// busier than the others that have the model loaded; or else the least busy of
-// those, as long as it is not so much busier than the others that loading the
-// model there would be quicker; or else the least busy of all. Busy is who has
-// more requests in flight for its weight. It changes nothing, takes no lock and
-// allocates nothing.
+// choose returns the placement that gets the next request, and why. Of the placements
+// whose backend is up and not excluded, it returns
+//
+//   - the one that served the conversation last, if the model is loaded there and it is
+//     utilized hardly more than the others that have it loaded; or else
+//   - the least utilized of those that have the model loaded, unless it is utilized so much
+//     more than the others that loading the model there would be faster; or else
+//   - the least utilized of all.
+//
+// It changes nothing, takes no lock and allocates nothing.
 func choose(placements []*placement, s *selection) (*placement, reason) {
 	var all, loaded best
 	var last *placement

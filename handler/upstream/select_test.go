@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// offersOf makes n offers of one model, each on a member of its own.
+// placementsOf returns n placements of one model, each on a backend of its own.
 func placementsOf(n int) []*placement {
 	all := make([]*placement, n)
 	for i := range all {
@@ -18,14 +18,14 @@ func placementsOf(n int) []*placement {
 	return all
 }
 
-// TestChooseKeepsToThePolicy whatever the state of things: what is chosen is up
-// and untried, and nobody who comes before it in the policy was passed over.
-func TestChooseKeepsToThePolicy(t *testing.T) {
+// TestChooseFollowsThePolicy in random states: what is chosen is up and not excluded,
+// and nothing that the policy prefers was passed over.
+func TestChooseFollowsThePolicy(t *testing.T) {
 	reasons := map[reason]int{}
 	for round := range 20_000 {
 		r := rand.New(rand.NewPCG(uint64(round), 1))
 		placements := placementsOf(1 + r.IntN(6))
-		w := &selection{tieBreak: r.Uint32(), last: uint16(r.IntN(len(placements) + 2))}
+		s := &selection{tieBreak: r.Uint32(), last: uint16(r.IntN(len(placements) + 2))}
 		for _, o := range placements {
 			o.up.Store(r.IntN(5) > 0)
 			o.loaded.Store(r.IntN(2) == 0)
@@ -33,16 +33,16 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 			o.inFlight.Store(r.Int32N(12))
 			o.slowStart.Store(r.Int32N(3) / 2)
 			o.loadedModels.Store(r.Int32N(3))
-			if r.IntN(8) == 0 && w.nExcluded < maxExcluded {
-				w.exclude(o.backend)
+			if r.IntN(8) == 0 && s.nExcluded < maxExcluded {
+				s.exclude(o.backend)
 			}
 		}
-		got, why := choose(placements, w)
+		got, why := choose(placements, s)
 		reasons[why]++
 
 		least := func(loaded bool) (utilization float64, any bool) {
 			for _, o := range placements {
-				if o.up.Load() && !w.isExcluded(o.backend) && (o.loaded.Load() || !loaded) && (!any || o.utilization() < utilization) {
+				if o.up.Load() && !s.isExcluded(o.backend) && (o.loaded.Load() || !loaded) && (!any || o.utilization() < utilization) {
 					utilization, any = o.utilization(), true
 				}
 			}
@@ -52,16 +52,16 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 		leastLoaded, anyLoaded := least(true)
 		if !any {
 			if got != nil || why != noBackend {
-				t.Fatalf("round %d: %v was chosen of nobody", round, got.Name)
+				t.Fatalf("round %d: %v was chosen though none is up", round, got.Name)
 			}
 			continue
 		}
-		if got == nil || !got.up.Load() || w.isExcluded(got.backend) {
-			t.Fatalf("round %d: chosen was %v, down or tried", round, got)
+		if got == nil || !got.up.Load() || s.isExcluded(got.backend) {
+			t.Fatalf("round %d: %v was chosen, which is down or excluded", round, got)
 		}
 		var last *placement
 		for _, o := range placements {
-			if o.id == w.last && o.up.Load() && o.loaded.Load() && !w.isExcluded(o.backend) {
+			if o.id == s.last && o.up.Load() && o.loaded.Load() && !s.isExcluded(o.backend) {
 				last = o
 			}
 		}
@@ -72,29 +72,28 @@ func TestChooseKeepsToThePolicy(t *testing.T) {
 			}
 		case anyLoaded && leastLoaded <= leastOfAll+sameModel:
 			if !got.loaded.Load() || got.utilization() != leastLoaded || why != byLoaded {
-				t.Fatalf("round %d: not the least busy that has the model loaded", round)
+				t.Fatalf("round %d: not the least utilized that has the model loaded", round)
 			}
 		default:
 			if got.utilization() != leastOfAll || why != byLeastLoad {
-				t.Fatalf("round %d: not the least busy", round)
+				t.Fatalf("round %d: not the least utilized", round)
 			}
 			for _, o := range placements {
-				if o.up.Load() && !w.isExcluded(o.backend) && o.utilization() == got.utilization() && o.loadedModels.Load() < got.loadedModels.Load() {
-					t.Fatalf("round %d: another has more room for a model", round)
+				if o.up.Load() && !s.isExcluded(o.backend) && o.utilization() == got.utilization() && o.loadedModels.Load() < got.loadedModels.Load() {
+					t.Fatalf("round %d: another has fewer models loaded", round)
 				}
 			}
 		}
 	}
 	for why := noBackend; why <= byLeastLoad; why++ {
 		if reasons[why] < 100 {
-			t.Errorf("reason %d was there %d times only: the rounds say little", why, reasons[why])
+			t.Errorf("reason %d occurred only %d times: the rounds test little", why, reasons[why])
 		}
 	}
 }
 
-// TestTiesSpread: of equals each gets its share, also where they do not stand
-// beside each other.
-func TestTiesSpread(t *testing.T) {
+// TestTiesAreSpreadEvenly between equals, even if they are not adjacent.
+func TestTiesAreSpreadEvenly(t *testing.T) {
 	placements := placementsOf(10)
 	for i, o := range placements {
 		o.loaded.Store(true)
@@ -114,13 +113,13 @@ func TestTiesSpread(t *testing.T) {
 		}
 	}
 	if len(got) != equals {
-		t.Errorf("chosen were %v", got)
+		t.Errorf("these were chosen: %v", got)
 	}
 }
 
-// TestWeightsAreShares: with requests that never end, each member has as many as
-// its weight says.
-func TestWeightsAreShares(t *testing.T) {
+// TestRequestsAreSharedByWeight: with requests that never end, each backend has as many
+// as its weight says.
+func TestRequestsAreSharedByWeight(t *testing.T) {
 	placements := placementsOf(3)
 	for i, o := range placements {
 		o.loaded.Store(true)
@@ -144,8 +143,8 @@ func TestChooseAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkChoice is all that is added to a request for a model that is loaded:
-// finding the offers, choosing, counting in and out.
+// BenchmarkChoice measures what choosing adds to a request for a loaded model: finding
+// the placements, choosing, counting in and out.
 func BenchmarkChoice(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("upstreams=%d", n), func(b *testing.B) {
@@ -161,8 +160,8 @@ func BenchmarkChoice(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					var w selection
-					o, _ := pl.pick("model7:latest", &w)
+					var s selection
+					o, _ := pl.pick("model7:latest", &s)
 					o.leave()
 				}
 			})

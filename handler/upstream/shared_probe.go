@@ -6,27 +6,28 @@ import (
 	"time"
 )
 
-// sharedProbe lets many wait for one probe. Each waits for one that began after it
-// asked, and so sees what was there then: of those that ask while one is running,
-// all wait for the next. However many they are, there is one at a time, and one
-// more to come. One that nobody waits for any more is ended.
+// sharedProbe lets many requests wait for one probe. Each waits for a probe that began
+// after it asked, so that the result is not older than the request: requests that ask
+// while a probe is running all wait for the next one. So at most one probe is running
+// and one is waiting to run, however many requests there are. A probe that nobody waits
+// for any more is cancelled.
 type sharedProbe struct {
 	mu            sync.Mutex
-	running, next *probe // the one that is running, and the one that will follow it
+	running, next *probe // the one that is running, and the one after it; nil: none
 }
 
-// probe is a question to Ollama that several wait for.
+// probe is one call of ask that several requests wait for.
 type probe struct {
 	ask     func(context.Context) error
-	waiting int           // how many; the lock is held
-	stop    func()        // once it is running
-	done    chan struct{} // closed at its end
-	err     error         // what came of it; to be read after its end
+	waiting int           // requests; guarded by the lock
+	stop    func()        // cancels it; nil: it is not running yet
+	done    chan struct{} // closed at the end
+	err     error         // the result; final once done is closed
 }
 
-// wait has ask called, at the latest when a call that is going on has returned, and
-// returns what it returns. The context that ask gets ends after limit. If ctx ends
-// first, wait returns its error.
+// wait returns the result of a probe that begins after the call. ask is called with a
+// context that ends after limit, or when nobody waits any more. If ctx ends first, wait
+// returns its error.
 func (s *sharedProbe) wait(ctx context.Context, limit time.Duration, ask func(context.Context) error) error {
 	s.mu.Lock()
 	var own *probe
@@ -56,7 +57,7 @@ func (s *sharedProbe) wait(ctx context.Context, limit time.Duration, ask func(co
 	return ctx.Err()
 }
 
-// begin runs one. The lock is held.
+// begin runs a probe in the background. The lock is held.
 func (s *sharedProbe) begin(p *probe, limit time.Duration) {
 	var ctx context.Context
 	ctx, p.stop = context.WithTimeout(context.Background(), limit)

@@ -10,8 +10,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-// TestALookEndsWithTheLastWhoWaits: what nobody wants is not asked for.
-func TestALookEndsWithTheLastWhoWaits(t *testing.T) {
+// TestSharedProbeEndsWithItsLastWaiter: a result that nobody waits for is not asked for.
+func TestSharedProbeEndsWithItsLastWaiter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var probe upstream.SharedProbe
@@ -29,12 +29,12 @@ func TestALookEndsWithTheLastWhoWaits(t *testing.T) {
 			synctest.Wait()
 		}
 		if n := asked.Load(); n != 1 {
-			t.Errorf("%d looks run at once", n)
+			t.Errorf("%d probes run at once", n)
 		}
 		leave()
 		synctest.Wait()
 		if n := running.Load(); n != 0 || asked.Load() > 2 {
-			t.Errorf("%d looks run, though nobody waits; there were %d", n, asked.Load())
+			t.Errorf("%d probes run, though nobody waits; %d have begun", n, asked.Load())
 		}
 		if err := probe.Wait(t.Context(), time.Second, func(context.Context) error { return nil }); err != nil {
 			t.Errorf("afterwards: %v", err)

@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// A simulation of many Ollamas in virtual time: each answers a few requests at
-// once, those that come later wait their turn, and it holds a few models in
-// memory, of which the one longest unused makes way for another.
+// A simulation of many Ollamas in virtual time. Each runs a few requests at once and
+// queues the others; it holds a few models in memory, and to load another one it evicts
+// the one that has been unused for longest.
 const (
-	simBoxes   = 10
+	simBoxes   = 10 // Ollamas
 	simModels  = 20
-	simCopies  = 6 // boxes that have a model
-	simMemory  = 3 // models in a box's memory
-	simSlots   = 2 // answers of a box's at once
+	simCopies  = 6 // Ollamas that have a model
+	simMemory  = 3 // models in the memory of one Ollama
+	simSlots   = 2 // requests that one Ollama runs at once
 	simTrace   = 20_000
-	simRate    = 3.0 // requests a second, of the 5 that all boxes can answer if none ever loads a model
+	simRate    = 3.0 // requests a second; all Ollamas together could run 5 if none ever loaded a model
 	simAnswer  = 4 * time.Second
 	simLoad    = 15 * time.Second
 	simUnused  = 5 * time.Minute // until a model is unloaded
-	simLooking = probeInterval
+	simProbing = probeInterval
 )
 
 type simRequest struct {
@@ -73,14 +73,14 @@ type simulation struct {
 	boxes  []*simBox
 	loads  int
 	waits  []time.Duration
-	looked func(*simBox) // after a model was loaded
+	probe  func(*simBox) // called after a model was loaded
 }
 
 func (s *simulation) after(d time.Duration, do func()) {
 	heap.Push(&s.events, simEvent{s.now + d, do})
 }
 
-// begin begins what can begin.
+// begin starts the queued requests that can run.
 func (b *simBox) begin() {
 	for len(b.waiting) > 0 && b.running < simSlots {
 		r := b.waiting[0]
@@ -92,7 +92,7 @@ func (b *simBox) begin() {
 			m = &simModel{ready: b.now + simLoad}
 			b.memory[r.model] = m
 			b.loads++
-			b.after(simLoad, func() { b.looked(b) })
+			b.after(simLoad, func() { b.probe(b) })
 		}
 		b.waiting = b.waiting[1:]
 		b.running++
@@ -109,8 +109,7 @@ func (b *simBox) begin() {
 	}
 }
 
-// makeRoom unloads what is not needed, and reports whether there is room for a
-// model.
+// makeRoom evicts models that are not in use, and reports whether another one fits.
 func (b *simBox) makeRoom() bool {
 	oldest := -1
 	for model, m := range b.memory {
@@ -133,11 +132,11 @@ func (b *simBox) makeRoom() bool {
 	return true
 }
 
-// simPolicy sends a request to a box that has its model. It gives the box, and
-// what to do at the end of the answer.
+// simPolicy chooses an Ollama that has the model. It returns the Ollama, and what to
+// call when the request has ended.
 type simPolicy func(s *simulation, model int) (box int, done func())
 
-func nothing() {}
+func noop() {}
 
 func candidates(s *simulation, model int) (all []int) {
 	for i, b := range s.boxes {
@@ -151,7 +150,7 @@ func candidates(s *simulation, model int) (all []int) {
 func simRandom(r *rand.Rand) simPolicy {
 	return func(s *simulation, model int) (int, func()) {
 		all := candidates(s, model)
-		return all[r.IntN(len(all))], nothing
+		return all[r.IntN(len(all))], noop
 	}
 }
 
@@ -161,7 +160,7 @@ func simRoundRobin() simPolicy {
 		for {
 			next++
 			if i := next % simBoxes; s.boxes[i].has[model] {
-				return i, nothing
+				return i, noop
 			}
 		}
 	}
@@ -172,13 +171,13 @@ func simLeastConnections(r *rand.Rand) simPolicy {
 		all := candidates(s, model)
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		busy := func(i int) int { return s.boxes[i].running + len(s.boxes[i].waiting) }
-		return slices.MinFunc(all, func(a, b int) int { return cmp.Compare(busy(a), busy(b)) }), nothing
+		return slices.MinFunc(all, func(a, b int) int { return cmp.Compare(busy(a), busy(b)) }), noop
 	}
 }
 
 func simName(model int) string { return fmt.Sprintf("model%d:latest", model) }
 
-// simList is what a box says of itself.
+// simList returns what an Ollama lists.
 func simList(b *simBox) (installed, loaded listing) {
 	installed, loaded = listing{}, listing{}
 	for model := range b.has {
@@ -190,7 +189,7 @@ func simList(b *simBox) (installed, loaded listing) {
 	return installed, loaded
 }
 
-// simOurs is the pool itself, which knows what is loaded from its looks.
+// simOurs is the pool itself, which learns from probes what is loaded.
 func simOurs(s *simulation) simPolicy {
 	pl := &Pool{Alone: true}
 	pl.roster.Store(&roster{})
@@ -202,37 +201,37 @@ func simOurs(s *simulation) simPolicy {
 	for b, m := range backends {
 		number[m] = b.number
 	}
-	look := func(b *simBox) {
+	probe := func(b *simBox) {
 		installed, loaded := simList(b)
 		pl.setList(backends[b], installed, loaded)
 	}
 	pl.index()
 	for i, b := range s.boxes {
-		look(b)
+		probe(b)
 		var again func()
 		again = func() {
-			look(b)
+			probe(b)
 			if len(s.waits) < simTrace {
-				s.after(simLooking, again)
+				s.after(simProbing, again)
 			}
 		}
-		s.after(simLooking*time.Duration(i)/simBoxes, again)
+		s.after(simProbing*time.Duration(i)/simBoxes, again)
 	}
-	s.looked = look
+	s.probe = probe
 	return func(_ *simulation, model int) (int, func()) {
 		o, _ := pl.pick(simName(model), &selection{})
 		return number[o.backend], o.leave
 	}
 }
 
-// run sends the trace through a policy.
+// simRun runs the requests through a policy.
 func simRun(seed uint64, policy func(*simulation) simPolicy) *simulation {
 	r := rand.New(rand.NewPCG(seed, 1))
-	s := &simulation{looked: func(*simBox) {}}
+	s := &simulation{probe: func(*simBox) {}}
 	for i := range simBoxes {
 		s.boxes = append(s.boxes, &simBox{simulation: s, number: i, has: map[int]bool{}, memory: map[int]*simModel{}})
 	}
-	var popular []float64 // cumulated; the n-th model is asked for 1/n as often as the first
+	var popular []float64 // cumulative; the n-th model is requested 1/n as often as the first
 	sum := 0.0
 	for model := range simModels {
 		for _, i := range r.Perm(simBoxes)[:simCopies] {
@@ -268,11 +267,10 @@ func (s *simulation) wait(quantile float64) time.Duration {
 	return s.waits[int(math.Ceil(quantile*float64(len(s.waits))))-1]
 }
 
-// TestTheChoiceBeatsOthers: on one trace it has fewer models loaded than
-// round robin, random choice and least connections, though those too know who
-// has a model, and nobody waits longer for it. The table is in
-// deploy/many-ollamas.md; -v prints it.
-func TestTheChoiceBeatsOthers(t *testing.T) {
+// TestChoiceBeatsOtherPolicies: for the same requests, the pool loads fewer models than
+// round robin, random choice and least connections, though those also know who has a
+// model, and nobody waits longer. The table is in deploy/many-ollamas.md; -v prints it.
+func TestChoiceBeatsOtherPolicies(t *testing.T) {
 	t.Parallel()
 	policies := []struct {
 		name string

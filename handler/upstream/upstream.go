@@ -14,21 +14,22 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// Upstream is an Ollama, or as many as its host has addresses.
+// Upstream is one Ollama, or, with Discover, one for each address of a host.
 type Upstream struct {
-	Name     string   // in logs and metrics, and for those who manage it
+	Name     string   // for logs, metrics and those who manage it; unique
 	URL      *url.URL // scheme and host
-	Weight   int      // how many requests it takes for one of another's with weight 1
-	Discover bool     // each address of the host is an Ollama
+	Weight   int      // how many requests it gets for each one of an Ollama with weight 1; 1 to 1000
+	Discover bool     // each address of the URL's host is an Ollama
 
-	address      string            // in place of the URL's host: one of those
-	RoundTripper http.RoundTripper // nil: a transport of its own
+	address      string            // one of those, with a port; "": the URL's host
+	RoundTripper http.RoundTripper // nil: a Transport of its own
 }
 
-// shortDialTimeout bounds how long connecting to one of several Ollamas may take:
-// there are others.
+// shortDialTimeout bounds opening a connection to one of several Ollamas, since there
+// are others.
 const shortDialTimeout = 3 * time.Second
 
+// transport returns the RoundTripper to the Ollama.
 func (u Upstream) transport() http.RoundTripper {
 	if u.RoundTripper != nil {
 		return u.RoundTripper
@@ -39,28 +40,27 @@ func (u Upstream) transport() http.RoundTripper {
 }
 
 const (
-	// maxWeight is the most that one Ollama may count for beside another.
+	// maxWeight bounds a weight.
 	maxWeight = 1000
 
-	// maxUpstreams bounds how many there may be, and so how many series the
-	// metrics may have of them.
+	// maxUpstreams bounds the number of entries, and with it the number of metric
+	// series.
 	maxUpstreams = 1000
 
-	// maxUpstreamName is how long a name may be.
+	// maxUpstreamName bounds a name, in bytes.
 	maxUpstreamName = 64
 )
 
-// Parse reads where Ollamas are. Each part is a URL as [ParseUpstream]
-// takes it, or a name, "=" and such a URL with its scheme. A part "weight=N", N
-// from 1 to 1000, belongs to the URL before it. Whoever has no name goes by host
-// and port. A scheme that begins with "dns+" says that each address of the host
-// is an Ollama.
+// Parse parses a list of Ollamas. Each part is a URL as [ParseURL] accepts it, or a
+// name, "=" and a URL with its scheme. A part "weight=N", N from 1 to 1000, applies to
+// the URL before it. Without a name, an Ollama is called by host and port. A scheme that
+// begins with "dns+" sets Discover.
 //
-// If there is no URL, a part is none of these, or two have the same name or lead
-// to the same place, ParseUpstreams returns an error.
+// If there is no URL, more than 1,000 of them, a malformed part, or two parts with the
+// same name or URL, Parse returns an error.
 func Parse(parts []string) ([]Upstream, error) {
 	var all []Upstream
-	weighed := false // the last one
+	weighed := false // the last one has a weight
 	for _, part := range parts {
 		part = strings.TrimSpace(part)
 		key, value, named := strings.Cut(part, "=")
@@ -86,7 +86,7 @@ func Parse(parts []string) ([]Upstream, error) {
 	return all, nil
 }
 
-// addUpstream adds one that is not there yet.
+// addUpstream appends u, unless its name or URL is taken.
 func addUpstream(all []Upstream, u Upstream) ([]Upstream, error) {
 	for _, other := range all {
 		if other.Name == u.Name || *other.URL == *u.URL {
@@ -99,15 +99,16 @@ func addUpstream(all []Upstream, u Upstream) ([]Upstream, error) {
 	return append(all, u), nil
 }
 
-// entry is the name of what it was made from.
+// entry returns the name of the entry that the Ollama belongs to.
 func (u Upstream) entry() string {
 	name, _, _ := strings.Cut(u.Name, "@")
 	return name
 }
 
-// String is how the Ollama is written, without its weight.
+// String returns the Ollama as Parse accepts it, without its weight.
 func (u Upstream) String() string { return u.Name + "=" + u.URL.String() }
 
+// setWeight sets the weight of the last Ollama.
 func setWeight(all []Upstream, weighed bool, text string) error {
 	switch n, err := strconv.Atoi(text); {
 	case len(all) == 0:
@@ -122,6 +123,7 @@ func setWeight(all []Upstream, weighed bool, text string) error {
 	}
 }
 
+// parseOne parses a part that is not a weight.
 func parseOne(part, key, value string, named bool) (u Upstream, err error) {
 	switch {
 	case !named:
@@ -129,9 +131,9 @@ func parseOne(part, key, value string, named bool) (u Upstream, err error) {
 			u.Name = u.URL.Host
 		}
 	case !isUpstreamName(key):
-		err = fmt.Errorf("%q is no name for an Ollama: use up to %d letters, digits, dots, dashes and underscores", key, maxUpstreamName)
+		err = fmt.Errorf("%q is not a name for an Ollama: use up to %d letters, digits, dots, dashes and underscores", key, maxUpstreamName)
 	case !strings.Contains(value, "://"):
-		// It may be a slip of the pen in weight=2 as well as a host.
+		// It may be a typing error in weight=2 as well as a host.
 		err = fmt.Errorf("%s=: after a name comes a URL with its scheme, like %[1]s=http://10.0.0.5:11434, and after that nothing but weight=N", key)
 	default:
 		u.Name = key
@@ -150,6 +152,7 @@ func (u *Upstream) parseURL(text string) (err error) {
 	return err
 }
 
+// isUpstreamName reports whether s can be the name of an Ollama.
 func isUpstreamName(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {

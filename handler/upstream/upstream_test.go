@@ -8,8 +8,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-func TestParseUpstreams(t *testing.T) {
-	for _, c := range []struct{ parts, want string }{ // parts are apart by spaces
+func TestParse(t *testing.T) {
+	for _, c := range []struct{ parts, want string }{ // parts are separated by spaces
 		{"http://127.0.0.1:11434", "127.0.0.1:11434=http://127.0.0.1:11434 1"},
 		{"10.0.0.5", "10.0.0.5:11434=http://10.0.0.5:11434 1"},
 		{"gpu1=http://10.0.0.5:11434 weight=2 https://b.example", "gpu1=http://10.0.0.5:11434 2, b.example:443=https://b.example:443 1"},
@@ -29,13 +29,13 @@ func TestParseUpstreams(t *testing.T) {
 		{"http://a wieght=2", "after a name comes a URL"},
 		{"gpu=10.0.0.5:11434", "after a name comes a URL"},
 		{"gpu=", "after a name comes a URL"},
-		{"=http://a", "no name"},
-		{"gpu/1=http://a", "no name"},
-		{"gpü=http://a", "no name"},
-		{strings.Repeat("a", 65) + "=http://a", "no name"},
-		{"gpu=ftp://a", "no scheme"},
-		{"gpu=http://a/path", "not where Ollama can be"},
-		{"gpu=http://user:hunter2@a", "not where Ollama can be"},
+		{"=http://a", "not a name"},
+		{"gpu/1=http://a", "not a name"},
+		{"gpü=http://a", "not a name"},
+		{strings.Repeat("a", 65) + "=http://a", "not a name"},
+		{"gpu=ftp://a", "not a scheme"},
+		{"gpu=http://a/path", "not an address of Ollama"},
+		{"gpu=http://user:hunter2@a", "not an address of Ollama"},
 		{"gpu=user:hunter2@a", "after a name comes a URL"},
 		{"http://a http://b http://a:80", "the same Ollama"},
 		{"g=http://a g=http://b", "the same name"},
