@@ -18,8 +18,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-// dashboard is as much of a file in deploy/grafana as is looked at here. That
-// the rest is what Grafana reads, its own types say: see .ci/dashboards.
+// dashboard is the part of a file in deploy/grafana that is checked here. .ci/dashboards
+// checks the whole file against Grafana's own types.
 type dashboard struct {
 	UID           string
 	SchemaVersion int
@@ -69,8 +69,8 @@ type datasource struct{ Type, UID string }
 
 var chosen = datasource{"prometheus", "${datasource}"}
 
-// dashboards are the files, by the uid that each must have for good: it is its
-// address in Grafana.
+// dashboards returns the files by the uid that each must keep: it is part of the
+// dashboard's URL in Grafana.
 func dashboards(t *testing.T) map[string]dashboard {
 	t.Helper()
 	all := map[string]dashboard{}
@@ -108,7 +108,8 @@ func read(t *testing.T, path ...string) string {
 	return string(text)
 }
 
-// open are the panels with those that a collapsed row hides, rows apart.
+// open returns the panels, those in collapsed rows included, without the rows
+// themselves.
 func (d dashboard) open() (all []panel) {
 	for _, p := range d.Panels {
 		if p.Type != "row" {
@@ -119,15 +120,15 @@ func (d dashboard) open() (all []panel) {
 	return all
 }
 
-// family is a metric as Prometheus gets it: its type, and the values that each
-// of its labels may have. A label whose values nobody can list has none.
+// family is a metric as Prometheus stores it: its type, and the possible values of each
+// label. A label whose values cannot be listed has none.
 type family struct {
 	kind   string
 	labels map[string][]string
 }
 
-// families are all metrics that there can be: those of the registry, after
-// everything has happened that it counts, and what Prometheus adds.
+// families returns all metrics that can exist: those of the registry after every event
+// has happened once, and those that Prometheus adds.
 func families(t *testing.T) map[string]family {
 	t.Helper()
 	m := New(Options{
@@ -170,7 +171,7 @@ func families(t *testing.T) map[string]family {
 	return all
 }
 
-// alerts are the names of all alerts.
+// alerts returns the names of all alerts.
 func alerts(t *testing.T) (names []string) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, "prometheus", "alerts.yaml"), -1) {
@@ -179,7 +180,7 @@ func alerts(t *testing.T) (names []string) {
 	return names
 }
 
-func TestDashboardsAskForWhatThereIs(t *testing.T) {
+func TestDashboardsQueryExistingMetrics(t *testing.T) {
 	known := families(t)
 	shown := map[string]bool{}
 	for uid, d := range dashboards(t) {
@@ -200,7 +201,7 @@ func TestDashboardsAskForWhatThereIs(t *testing.T) {
 				}
 				for _, m := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
 					if !slices.ContainsFunc(readPromQL(t, target.Expr), func(s selector) bool { return slices.Contains(s.by, m[1]) }) {
-						t.Errorf("%s: %s: %s leaves no %s for the legend", uid, p.Title, target.Expr, m[1])
+						t.Errorf("%s: %s: %s drops the label %s that the legend uses", uid, p.Title, target.Expr, m[1])
 					}
 				}
 			}
@@ -216,7 +217,7 @@ func TestDashboardsAskForWhatThereIs(t *testing.T) {
 			text, _ := query["query"].(string)
 			m := regexp.MustCompile(`^label_values\((.*), (\w+)\)$`).FindStringSubmatch(text)
 			if m == nil || m[2] != v.Name || v.Datasource != chosen {
-				t.Fatalf("%s: the variable %s is not the label of its name", uid, v.Name)
+				t.Fatalf("%s: the variable %s is not the label that it is named after", uid, v.Name)
 			}
 			check("variable "+v.Name, "count by ("+v.Name+") ("+m[1]+")")
 		}
@@ -228,7 +229,7 @@ func TestDashboardsAskForWhatThereIs(t *testing.T) {
 	}
 }
 
-// checkSelector checks one selector and gives the name of its family.
+// checkSelector checks one selector and returns the name of its family.
 func checkSelector(t *testing.T, where string, known map[string]family, d dashboard, s selector) string {
 	t.Helper()
 	name, kind := s.name, known[s.name].kind
@@ -270,15 +271,15 @@ func checkSelector(t *testing.T, where string, known map[string]family, d dashbo
 		}
 		for _, one := range m.alternatives() {
 			if r := regexp.MustCompile("^(?:" + one + ")$"); !slices.ContainsFunc(f.labels[m.label], r.MatchString) {
-				t.Errorf("%s: no %s of %s is ever %s", where, m.label, s.name, one)
+				t.Errorf("%s: the label %s of %s is never %s", where, m.label, s.name, one)
 			}
 		}
 	}
 	if !strings.HasPrefix(where, d.UID+": variable") && name != "ALERTS" && (!slices.Contains(narrowed, "job") || !slices.Contains(narrowed, "instance")) {
-		t.Errorf("%s: %s is of all jobs and replicas, not of those chosen", where, s.name)
+		t.Errorf("%s: %s selects all jobs and replicas, not the chosen ones", where, s.name)
 	}
 
-	// What only grows says something by its growth, or by how many there are.
+	// A counter is useful as a rate or an increase, or as a number of series.
 	call := ""
 	if len(s.calls) > 0 {
 		call = s.calls[len(s.calls)-1]
@@ -289,7 +290,7 @@ func checkSelector(t *testing.T, where string, known map[string]family, d dashbo
 	case call == "increase" && grows && s.window == "$__range":
 	case call != "rate" && call != "increase" && s.window == "" && (!grows || call == "count"):
 	default:
-		t.Errorf("%s: %s, a %s, is asked for its %s over %q", where, s.name, kind, cmp.Or(call, "value"), s.window)
+		t.Errorf("%s: %s, a %s, is used as %s over %q", where, s.name, kind, cmp.Or(call, "value"), s.window)
 	}
 	if quantile := slices.Contains(s.calls, "histogram_quantile"); quantile != (kind == "_bucket" || kind == "HISTOGRAM") {
 		t.Errorf("%s: %s and histogram_quantile do not belong together", where, s.name)
@@ -297,8 +298,8 @@ func checkSelector(t *testing.T, where string, known map[string]family, d dashbo
 	return name
 }
 
-// checkQuantile: a quantile is of classic histograms, or else of native ones,
-// which have no buckets of their own to sum.
+// checkQuantile checks that a quantile falls back from classic histograms to native
+// ones, which have no buckets to sum by le.
 func checkQuantile(t *testing.T, where, expr string) {
 	t.Helper()
 	if !strings.Contains(expr, "histogram_quantile") {
@@ -331,7 +332,7 @@ func TestDashboardsAreWellFormed(t *testing.T) {
 						taken[x] = append(taken[x], "")
 					}
 					if taken[x][y] != "" {
-						t.Fatalf("%s: %s lies over %s", uid, p.Title, taken[x][y])
+						t.Fatalf("%s: %s overlaps %s", uid, p.Title, taken[x][y])
 					}
 					taken[x][y] = p.Title
 				}
@@ -348,13 +349,13 @@ func TestDashboardsAreWellFormed(t *testing.T) {
 			if p.Datasource != chosen || defaults.Unit == "" || defaults.NoValue == "" || p.Description == "" || len(p.Targets) == 0 {
 				t.Errorf("%s: %s: data source, unit, description, targets or text for no data are not as they should be", uid, p.Title)
 			}
-			// A negative time is a certificate that has ended.
+			// A negative time means that a certificate has expired.
 			if p.Type != "table" && defaults.Min == nil && p.Title != "Certificate ends in" {
 				t.Errorf("%s: %s: its axis does not begin at 0", uid, p.Title)
 			}
 			steps := defaults.Thresholds.Steps
 			if defaults.Color.Mode == "thresholds" && len(steps) == 0 {
-				t.Errorf("%s: %s: takes its colour from thresholds and has none", uid, p.Title)
+				t.Errorf("%s: %s: is coloured by thresholds but has none", uid, p.Title)
 			}
 			for i, s := range steps {
 				if (s.Value == nil) != (i == 0) || i > 1 && *s.Value <= *steps[i-1].Value {
@@ -364,7 +365,7 @@ func TestDashboardsAreWellFormed(t *testing.T) {
 			refs := map[string]bool{}
 			for _, target := range p.Targets {
 				if refs[target.RefID] || target.Range == target.Instant || (target.Format == "table") != (p.Type == "table") {
-					t.Errorf("%s: %s: target %s is not alone of its name, or of no clear kind", uid, p.Title, target.RefID)
+					t.Errorf("%s: %s: target %s is not unique, or neither instant nor a range", uid, p.Title, target.RefID)
 				}
 				refs[target.RefID] = true
 			}
@@ -377,9 +378,9 @@ func TestDashboardsAreWellFormed(t *testing.T) {
 	}
 }
 
-// Who is woken by an alert finds the panel that shows it, with the same bound,
-// and the page that says what to do.
-func TestDashboardsKnowTheAlerts(t *testing.T) {
+// TestDashboardsCoverTheAlerts: for each alert there is a panel with the same bound, and
+// the dashboards link to the page that says what to do.
+func TestDashboardsCoverTheAlerts(t *testing.T) {
 	all := dashboards(t)
 	rules := read(t, "prometheus", "alerts.yaml")
 	for _, alert := range alerts(t) {
@@ -400,7 +401,7 @@ func TestDashboardsKnowTheAlerts(t *testing.T) {
 			if !strings.Contains(rules, text) || !slices.ContainsFunc(p.FieldConfig.Defaults.Thresholds.Steps, func(s struct{ Value *float64 }) bool {
 				return s.Value != nil && *s.Value == bound
 			}) {
-				t.Errorf("%s and its alert have not the same bound, %s", p.Title, text)
+				t.Errorf("%s and its alert have different bounds, %s", p.Title, text)
 			}
 		}
 		delete(bounds, p.Title)
@@ -420,7 +421,7 @@ func TestDashboardsKnowTheAlerts(t *testing.T) {
 			}
 		}
 		if len(d.Links) != 2 {
-			t.Errorf("%s: %d links, not to the other board and to what to do", uid, len(d.Links))
+			t.Errorf("%s: %d links, want the other dashboard and the page that says what to do", uid, len(d.Links))
 		}
 	}
 }

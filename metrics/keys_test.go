@@ -20,7 +20,7 @@ func TestKeysAreCountedByLabelAndID(t *testing.T) {
 	m := perKey()
 	alice := m.KeySeen(id(1), []byte("alice"))
 	if again := m.KeySeen(id(1), []byte("alice")); again != alice {
-		t.Errorf("one key has two places, %d and %d", alice, again)
+		t.Errorf("one key has two numbers, %d and %d", alice, again)
 	}
 	plain := m.KeySeen(id(0x0199), nil)
 	m.Passed(0, alice, 100, 0)
@@ -36,9 +36,9 @@ func TestKeysAreCountedByLabelAndID(t *testing.T) {
 	)
 }
 
-// Nobody can have requests counted under somebody else's name: whoever holds a key
-// without a label may call it what they like, and its id stays its own.
-func TestALabelIsNoOneElses(t *testing.T) {
+// TestALabelDoesNotImpersonateAnotherKey: whoever holds a key without a label may give
+// it any label, but its id stays.
+func TestALabelDoesNotImpersonateAnotherKey(t *testing.T) {
 	m := perKey()
 	m.KeySeen(id(1), []byte("alice"))
 	for _, label := range []string{"alice", "other", "", "00010000-0000-0000-0000-000000000007"} {
@@ -63,11 +63,11 @@ func TestKeysAreNotCountedUnlessAskedFor(t *testing.T) {
 	m.Passed(0, place, 100, 0)
 	m.Answered(place, "llama3.2:latest", 1000, 1, 1)
 	if text := scrape(t, m); strings.Contains(text, "key_") {
-		t.Error("there are series of keys")
+		t.Error("keys have series")
 	}
 }
 
-// series is how many keys have a series of their own, or share one.
+// series returns the number of series that keys have.
 func series(t *testing.T, m *Metrics) int {
 	return strings.Count(scrape(t, m), "\nollama_proxy_key_requests_total{")
 }
@@ -78,7 +78,7 @@ func TestTooManyKeysShareOneSeries(t *testing.T) {
 	for part := range 4 {
 		all.Go(func() {
 			for n := range 3 * maxKeys / 2 {
-				key := id(n*2 + part%2) // each comes twice, at once
+				key := id(n*2 + part%2) // each key is used twice, concurrently
 				m.Passed(0, m.KeySeen(key, nil), 1, 0)
 			}
 		})
@@ -93,13 +93,13 @@ func TestTooManyKeysShareOneSeries(t *testing.T) {
 	)
 }
 
-func TestOneKeyCannotCrowdOutOthersByLabels(t *testing.T) {
+func TestLabelsOfOneKeyAreBounded(t *testing.T) {
 	m := perKey()
 	for n := range 10 * maxKeys {
 		m.KeySeen(id(1), fmt.Append(nil, "label ", n))
 	}
 	if n := series(t, m); n != maxLabels+2 {
-		t.Errorf("one key has taken %d series, want %d, and one of its id, and other", n, maxLabels+2)
+		t.Errorf("%d series, want %d: of its labels, one without a label, and other", n, maxLabels+2)
 	}
 	m.KeySeen(id(1), []byte("label 3"))
 	m.KeySeen(id(2), []byte("bob"))
@@ -115,10 +115,10 @@ func TestAKeyIsFoundWithoutAllocating(t *testing.T) {
 	for n := range maxKeys - 1 {
 		m.KeySeen(id(n), nil)
 	}
-	for name, who := range map[string]int{"known": 1, "one too many": 5000} {
+	for name, number := range map[string]int{"known": 1, "one too many": 5000} {
 		for _, label := range []string{"", "alice", strings.Repeat("é", 64)} {
-			room := []byte(label)
-			if n := testing.AllocsPerRun(100, func() { m.KeySeen(id(who), room) }); n != 0 {
+			buffer := []byte(label)
+			if n := testing.AllocsPerRun(100, func() { m.KeySeen(id(number), buffer) }); n != 0 {
 				t.Errorf("%s, label %q: %v allocations", name, label, n)
 			}
 		}

@@ -1,5 +1,3 @@
-// Package metrics counts what the proxy does, for Prometheus: one collector
-// per fact, one method per event.
 package metrics
 
 import (
@@ -15,38 +13,38 @@ import (
 const (
 	namespace = "ollama_proxy"
 
-	// maxModels bounds how many models have series of their own, however many
-	// come and go: 1,000.
+	// maxModels bounds how many models have series of their own, even if models are
+	// created and deleted all the time.
 	maxModels = 1000
 
-	// other is the label of what has no series of its own.
+	// other is the label value of everything without a series of its own.
 	other = "other"
 )
 
-// Options says what to count. The lists hold all the values that labels may
-// have: nothing a client sends becomes one, so the number of series is fixed.
+// Options says what to count. The lists hold every value that a label may have: nothing
+// that a client sends becomes a label, so the number of series is bounded. Models and
+// keys are the exceptions, and bounded each.
 type Options struct {
 	Version        string
-	Routes         []string // a method's route is a place in this list
+	Routes         []string // a method's route is an index into this list
 	RefusalReasons []string
 	UpstreamErrors []string
 
-	UpstreamChoices []string // why one of several Ollamas gets a request
-	UpstreamRetries []string // why another one does after it
+	UpstreamChoices []string // reasons why one of several Ollamas gets a request
+	UpstreamRetries []string // reasons why another one gets it after that
 
 	InForce InForce
 
-	// PerKey counts by key as well, for up to 1,000 of them; the others
-	// share one series.
+	// PerKey also counts by key, for up to 1,000 keys; the others share one series.
 	PerKey bool
 
-	// NativeHistograms makes histograms native ones beside the classic. A
-	// scraper that takes the native ones drops the classic.
+	// NativeHistograms makes the histograms native as well as classic. A scraper that
+	// reads native ones ignores the classic ones.
 	NativeHistograms bool
 }
 
-// Metrics holds the collectors on a registry of its own. Its methods are safe
-// for concurrent use, and those that are called once per chunk look nothing up.
+// Metrics holds the collectors in a registry of its own. Its methods are safe for
+// concurrent use. Those that are called for each chunk make no lookup in a vector.
 type Metrics struct {
 	registry *prometheus.Registry
 	routes   []route
@@ -57,30 +55,31 @@ type Metrics struct {
 	streams    *prometheus.CounterVec
 	tokens     *prometheus.CounterVec
 	modelBytes *prometheus.CounterVec
-	keys       *keys // nil if they are not counted
+	keys       *keys // nil if keys are not counted
 
 	upstreams *upstreams
 
 	reloadSuccess *prometheus.GaugeVec
 	reloadTime    *prometheus.GaugeVec
 
-	ended   once[request, prometheus.Counter]
-	byModel once[string, modelCounters]
+	requestCounters childCache[request, prometheus.Counter]
+	modelCounters   childCache[string, perModel]
 }
 
-// firstByteBounds are the upper bounds of the buckets, in seconds.
+// firstByteBounds are the upper bounds of the buckets of time_to_first_byte_seconds.
 var firstByteBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320}
 
-// request is what a request is counted by.
+// request holds the labels by which a request is counted.
 type request struct {
 	route  int
 	method string
 	code   int
 }
 
-type modelCounters struct{ prompt, completion, bytes prometheus.Counter }
+// perModel holds the counters of one model.
+type perModel struct{ prompt, completion, bytes prometheus.Counter }
 
-// route holds the children of one route, so that events need no lookup.
+// route holds the children of one route, so that no event needs a lookup.
 type route struct {
 	name          string
 	duration      prometheus.Observer
@@ -92,41 +91,41 @@ type route struct {
 	activeStreams prometheus.Gauge
 }
 
-// InForce says which keys hold when Prometheus asks. The numbers have at most 48
-// bits, so that they survive as floating-point ones.
+// InForce reports which secrets and revocations are in use at the time of a scrape. The
+// numbers have at most 48 bits, so that a float64 holds them exactly.
 type InForce interface {
 	Revocations() int
 	RevocationsHash() uint64
 	SecretFingerprint() uint64
 }
 
-// New registers all collectors. Series that a counter of failures will have
-// exist from the start at 0, so that the first failure is an increase.
+// New registers all collectors. The series of failures exist from the start with the
+// value 0, so that Prometheus sees the first failure as an increase.
 func New(o Options) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		requests: counters("requests_total", "Requests, by status; 499: the client left before the end.", "route", "method", "code"),
-		overhead: prometheus.NewHistogram(o.histogram("overhead_seconds", "Time that the proxy adds before a request leaves for Ollama, reading the client's body apart.",
+		requests: counters("requests_total", "Requests that have ended, by status; 499: the client left before the end.", "route", "method", "code"),
+		overhead: prometheus.NewHistogram(o.histogram("overhead_seconds", "Time that the proxy takes before it sends a request to Ollama, without the time to read the client's body.",
 			10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3)),
 		refusals:   counters("refusals_total", "Requests that the proxy refused itself, by reason.", "reason"),
-		streams:    counters("streams_total", "Streamed answers that ended, by how.", "route", "outcome"),
-		tokens:     counters("tokens_total", "Tokens as Ollama counted them, where its answer says.", "model", "kind"),
-		modelBytes: counters("model_bytes_total", "Bytes of Ollama's answers, counted at their end, by the model that they are about.", "model"),
+		streams:    counters("streams_total", "Streamed responses that have ended, by outcome.", "route", "outcome"),
+		tokens:     counters("tokens_total", "Tokens as reported in Ollama's responses.", "model", "kind"),
+		modelBytes: counters("model_bytes_total", "Bytes of Ollama's responses by model, counted when a response has ended.", "model"),
 
 		upstreams: newUpstreams(o),
 
-		reloadSuccess: gauges("reload_success", "1 if the last reload went well; otherwise what was loaded before is in force.", "source"),
-		reloadTime:    gauges("reload_timestamp_seconds", "When the last reload that went well was.", "source"),
+		reloadSuccess: gauges("reload_success", "1 if the last reload succeeded; 0: what was loaded before is still in use.", "source"),
+		reloadTime:    gauges("reload_timestamp_seconds", "Time of the last successful reload.", "source"),
 	}
-	duration := o.histograms("request_duration_seconds", "Time from a request's arrival to the end of its answer.",
+	duration := o.histograms("request_duration_seconds", "Time from a request's arrival to the end of its response.",
 		0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
-	firstByte := o.histograms("time_to_first_byte_seconds", "Time from a request's arrival to the first byte of Ollama's answer.", firstByteBounds...)
-	gap := o.histograms("inter_chunk_seconds", "Time between the chunks of a streamed answer.",
+	firstByte := o.histograms("time_to_first_byte_seconds", "Time from a request's arrival to the first byte of Ollama's response.", firstByteBounds...)
+	gap := o.histograms("inter_chunk_seconds", "Time between the chunks of a streamed response.",
 		0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-	requestBytes := counters("request_bytes_total", "Bytes of request bodies, as they pass.", "route")
-	streamBytes := counters("stream_bytes_total", "Bytes of Ollama's answers, as they pass.", "route")
-	inFlight := gauges("in_flight_requests", "Requests that have arrived and not ended.", "route")
-	activeStreams := gauges("active_streams", "Streamed answers that have begun and not ended.", "route")
+	requestBytes := counters("request_bytes_total", "Bytes of request bodies, counted as they pass.", "route")
+	streamBytes := counters("stream_bytes_total", "Bytes of Ollama's responses, counted as they pass.", "route")
+	inFlight := gauges("in_flight_requests", "Requests that have arrived and have not ended.", "route")
+	activeStreams := gauges("active_streams", "Streamed responses that have begun and have not ended.", "route")
 	for _, name := range o.Routes {
 		m.routes = append(m.routes, route{
 			name:          name,
@@ -142,18 +141,18 @@ func New(o Options) *Metrics {
 	for _, reason := range o.RefusalReasons {
 		m.refusals.WithLabelValues(reason)
 	}
-	build := gauges("build_info", "1, with the version that runs.", "version")
+	build := gauges("build_info", "1, labelled with the running version.", "version")
 	build.WithLabelValues(o.Version).Set(1)
 	m.registry.MustRegister(
 		m.requests, duration, firstByte, gap, m.overhead, requestBytes, streamBytes, m.streams,
 		inFlight, activeStreams, m.refusals, m.tokens, m.modelBytes, build,
 		m.reloadSuccess, m.reloadTime,
-		observed("revocations", "Revoked keys on the list in force.", func() float64 { return float64(o.InForce.Revocations()) }),
-		observed("revocations_hash", "A number that is the same on replicas with the same list of revoked keys.", func() float64 { return float64(o.InForce.RevocationsHash()) }),
-		observed("secret_fingerprint", "A number that is the same on replicas with the same secrets.", func() float64 { return float64(o.InForce.SecretFingerprint()) }),
+		observed("revocations", "Entries in the revocation list in use.", func() float64 { return float64(o.InForce.Revocations()) }),
+		observed("revocations_hash", "A number that is equal on replicas with the same revocation list.", func() float64 { return float64(o.InForce.RevocationsHash()) }),
+		observed("secret_fingerprint", "A number that is equal on replicas with the same secrets.", func() float64 { return float64(o.InForce.SecretFingerprint()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	m.byModel.most, m.byModel.rest = maxModels+1, other
+	m.modelCounters.max, m.modelCounters.overflow = maxModels+1, other
 	m.Answered(0, other, 0, 0, 0)
 	m.registry.MustRegister(m.upstreams.collectors()...)
 	if o.PerKey {
@@ -163,67 +162,69 @@ func New(o Options) *Metrics {
 	return m
 }
 
-// Handler serves the metrics to Prometheus.
+// Handler serves the metrics in the formats that Prometheus asks for.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
-// RequestStarted counts a request in.
+// RequestStarted counts a request in. RequestEnded must be called once for each.
 func (m *Metrics) RequestStarted(route int) { m.routes[route].inFlight.Inc() }
 
-// RequestEnded counts a request out, with its method, its status and the time it
-// took.
+// RequestEnded counts a request out, by its method and status, and observes the time it
+// took. The method must be one of a fixed number.
 func (m *Metrics) RequestEnded(route int, method string, code int, took time.Duration) {
 	r := &m.routes[route]
 	r.inFlight.Dec()
 	r.duration.Observe(took.Seconds())
-	m.ended.get(request{route, method, code}, func(r request) prometheus.Counter {
+	m.requestCounters.get(request{route, method, code}, func(r request) prometheus.Counter {
 		return m.requests.WithLabelValues(m.routes[r.route].name, r.method, strconv.Itoa(r.code))
 	}).Inc()
 }
 
-// Refused counts a refusal by its reason.
+// Refused counts a request that the proxy refused, by reason.
 func (m *Metrics) Refused(reason string) { m.refusals.WithLabelValues(reason).Inc() }
 
-// Forwarded takes the time that the proxy added before a request left.
+// Forwarded observes the time that the proxy took before it sent a request.
 func (m *Metrics) Forwarded(overhead time.Duration) { m.overhead.Observe(overhead.Seconds()) }
 
 // Uploaded counts bytes of a request body.
 func (m *Metrics) Uploaded(route, bytes int) { m.routes[route].requestBytes.Add(float64(bytes)) }
 
-// FirstByte takes the time to the first byte of an answer.
+// FirstByte observes the time from a request's arrival to the first byte of the
+// response.
 func (m *Metrics) FirstByte(route int, after time.Duration) {
 	m.routes[route].firstByte.Observe(after.Seconds())
 }
 
-// StreamStarted counts a stream in.
+// StreamStarted counts a streamed response in. StreamEnded must be called once for each.
 func (m *Metrics) StreamStarted(route int) { m.routes[route].activeStreams.Inc() }
 
-// Passed counts bytes of an answer, and takes the time since those before; 0
-// means that there were none.
+// Passed counts bytes of a response, and observes the time since the last chunk; 0 if
+// this is the first. key is from KeySeen, or 0.
 func (m *Metrics) Passed(route, key, bytes int, gap time.Duration) {
 	r := &m.routes[route]
 	r.streamBytes.Add(float64(bytes))
 	if key > 0 {
-		m.keys.children[key].streamBytes.Add(float64(bytes))
+		m.keys.slots[key].streamBytes.Add(float64(bytes))
 	}
 	if gap > 0 {
 		r.gap.Observe(gap.Seconds())
 	}
 }
 
-// StreamEnded counts a stream out, with its outcome.
+// StreamEnded counts a streamed response out, by outcome.
 func (m *Metrics) StreamEnded(route int, outcome string) {
 	r := &m.routes[route]
 	r.activeStreams.Dec()
 	m.streams.WithLabelValues(r.name, outcome).Inc()
 }
 
-// Answered counts the bytes of an answer, and the tokens of its prompt and its
-// own, by the model. Models beyond the first 1,000 share one series.
+// Answered counts the bytes of a whole response, and the tokens of prompt and
+// completion, by model. Models beyond the first 1,000 share one series. key is from
+// KeySeen, or 0.
 func (m *Metrics) Answered(key int, model string, bytes, prompt, completion int64) {
-	counted := m.byModel.get(model, func(model string) modelCounters {
-		return modelCounters{
+	counted := m.modelCounters.get(model, func(model string) perModel {
+		return perModel{
 			m.tokens.WithLabelValues(model, "prompt"), m.tokens.WithLabelValues(model, "completion"), m.modelBytes.WithLabelValues(model),
 		}
 	})
@@ -231,11 +232,11 @@ func (m *Metrics) Answered(key int, model string, bytes, prompt, completion int6
 	counted.prompt.Add(float64(prompt))
 	counted.completion.Add(float64(completion))
 	if key > 0 {
-		m.keys.children[key].tokens.Add(float64(prompt + completion))
+		m.keys.slots[key].tokens.Add(float64(prompt + completion))
 	}
 }
 
-// Reloaded takes how a reload went, and when.
+// Reloaded records whether a reload of the source succeeded, and if so, when.
 func (m *Metrics) Reloaded(source string, ok bool, at time.Time) {
 	success := m.reloadSuccess.WithLabelValues(source)
 	if !ok {
@@ -246,13 +247,15 @@ func (m *Metrics) Reloaded(source string, ok bool, at time.Time) {
 	m.reloadTime.WithLabelValues(source).Set(float64(at.UnixMilli()) / 1000)
 }
 
-// WatchCertificate shows when the certificate in use ends.
+// WatchCertificate adds a gauge of the time at which the certificate in use expires. It
+// must be called once at most.
 func (m *Metrics) WatchCertificate(notAfter func() time.Time) {
-	m.registry.MustRegister(observed("tls_not_after_timestamp_seconds", "When the certificate in use ends.", func() float64 {
+	m.registry.MustRegister(observed("tls_not_after_timestamp_seconds", "Time at which the certificate in use expires.", func() float64 {
 		return float64(notAfter().Unix())
 	}))
 }
 
+// observed returns a gauge whose value is read at each scrape.
 func observed(name, help string, value func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value)
 }
@@ -272,7 +275,7 @@ func (o *Options) histograms(name, help string, buckets ...float64) *prometheus.
 func (o *Options) histogram(name, help string, buckets ...float64) prometheus.HistogramOpts {
 	h := prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
 	if o.NativeHistograms {
-		// Buckets 10 % wide; wider ones rather than more than 160 of them.
+		// Each bucket is 10 % wider than the one before; if there are more than 160, they are merged.
 		h.NativeHistogramBucketFactor = 1.1
 		h.NativeHistogramMaxBucketNumber = 160
 		h.NativeHistogramMinResetDuration = time.Hour

@@ -32,7 +32,7 @@ func newMetrics(k *inForce) *Metrics {
 	})
 }
 
-// scrape is what Prometheus gets to see.
+// scrape returns what Prometheus reads.
 func scrape(t *testing.T, m *Metrics) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -52,7 +52,7 @@ func expect(t *testing.T, text string, want ...string) {
 	}
 }
 
-func TestWhatCanFailIsThereBeforeItDoes(t *testing.T) {
+func TestFailureCountersStartAtZero(t *testing.T) {
 	m := newMetrics(&inForce{})
 	m.UpstreamJoined("gpu1")
 	expect(t, scrape(t, m),
@@ -78,7 +78,7 @@ func TestARequestIsCountedInAndOut(t *testing.T) {
 	expect(t, scrape(t, m),
 		`ollama_proxy_in_flight_requests{route="/api/chat"} 1`,
 		`ollama_proxy_active_streams{route="/api/chat"} 1`,
-		`ollama_proxy_stream_bytes_total{route="/api/chat"} 30`, // while it runs
+		`ollama_proxy_stream_bytes_total{route="/api/chat"} 30`, // counted before the stream has ended
 		`ollama_proxy_request_bytes_total{route="/api/chat"} 100`,
 		`ollama_proxy_overhead_seconds_bucket{le="5e-05"} 1`,
 		`ollama_proxy_overhead_seconds_bucket{le="2.5e-05"} 0`,
@@ -96,7 +96,7 @@ func TestARequestIsCountedInAndOut(t *testing.T) {
 	)
 }
 
-func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
+func TestFailedReloadKeepsTheTimeOfTheLastGoodOne(t *testing.T) {
 	k := &inForce{entries: 7}
 	m := newMetrics(k)
 	m.Reloaded("revocations", true, time.Unix(1000, 500e6))
@@ -116,9 +116,9 @@ func TestAFailedReloadShowsAndKeepsItsTime(t *testing.T) {
 	)
 }
 
-// TestModelsThatComeAndGo: Ollama lists only so many at a time, but who may
-// create and delete them makes any number of names.
-func TestModelsThatComeAndGo(t *testing.T) {
+// TestModelSeriesAreBounded: Ollama has a bounded number of models at a time, but
+// whoever may create and delete them can use any number of names.
+func TestModelSeriesAreBounded(t *testing.T) {
 	m := newMetrics(&inForce{})
 	expect(t, scrape(t, m), `ollama_proxy_tokens_total{kind="prompt",model="other"} 0`)
 	var all sync.WaitGroup
@@ -173,8 +173,8 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkScrape is a scrape of a proxy that has been asked for everything: 32
-// routes, 100 models and, where they are counted, 1,000 keys.
+// BenchmarkScrape scrapes metrics of which every series exists: 32 routes, 100 models
+// and, if they are counted, 1,000 keys.
 func BenchmarkScrape(b *testing.B) {
 	for _, keys := range []int{0, 1000} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
@@ -230,7 +230,7 @@ func TestHistogramsAreNativeBesideClassic(t *testing.T) {
 			}
 		}
 		if seen != 4 {
-			t.Errorf("%d histograms, want 4: there is nothing to see", seen)
+			t.Errorf("%d histograms, want 4", seen)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// selector is one place in an expression where series are asked for.
+// selector is one selector of series in an expression.
 type selector struct {
 	name     string
 	matchers []matcher
@@ -18,7 +18,7 @@ type selector struct {
 
 type matcher struct{ label, op, value string }
 
-// alternatives are what a matcher looks for, one by one.
+// alternatives returns the values that a matcher selects.
 func (m matcher) alternatives() []string {
 	if strings.HasSuffix(m.op, "~") {
 		return strings.Split(m.value, "|")
@@ -31,9 +31,9 @@ var (
 	promToken = regexp.MustCompile(`"[^"]*"|[A-Za-z_:][A-Za-z0-9_:]*|=~|!~|!=|\[[^\]]*\]|\S`)
 )
 
-// readPromQL finds the selectors of an expression. It knows as much of the
-// language as the dashboards use: "by" stands before the brackets, and a word
-// that is neither followed by brackets nor by "by" is a metric.
+// readPromQL finds the selectors of an expression. It understands only as much PromQL as
+// the dashboards use: "by" comes before the brackets, and a word that is followed by
+// neither brackets nor "by" is a metric.
 func readPromQL(t *testing.T, expr string) (all []selector) {
 	t.Helper()
 	type bracket struct {
@@ -49,7 +49,7 @@ func readPromQL(t *testing.T, expr string) (all []selector) {
 		}
 		return ""
 	}
-	// until gives the tokens up to the end, commas apart, and where they end.
+	// until returns the tokens up to end, without commas, and the index after it.
 	until := func(i int, end string) (inside []string, after int) {
 		for ; at(i) != end; i++ {
 			if at(i) == "" {
@@ -108,7 +108,7 @@ func readPromQL(t *testing.T, expr string) (all []selector) {
 	return all
 }
 
-func TestPromQLIsRead(t *testing.T) {
+func TestReadPromQL(t *testing.T) {
 	got := readPromQL(t, `histogram_quantile(0.9, sum by (le, route) (rate(a_bucket{job=~"$job", code!="2"}[$__rate_interval])))
 		or 0 * count(b) and topk(3, count_values by (job) ("value", c{}) > bool 1)`)
 	want := []selector{

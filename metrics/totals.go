@@ -8,33 +8,30 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Totals is what the registry holds, for those who look at this replica alone
-// and have no Prometheus. All counts are since the start.
+// Totals is a snapshot of the registry, for those who look at this replica alone,
+// without Prometheus. All counts are since the start of the process.
 type Totals struct {
-	Requests map[int]uint64    // that ended, by status
+	Requests map[int]uint64    // that have ended, by status
 	Refusals map[string]uint64 // by reason
-	Bytes    uint64            // of answers, as they pass
+	Bytes    uint64            // of responses, counted as they pass
 
-	// FirstByte counts first bytes by the time that they took: for each route
-	// those of at most so many seconds, for each of FirstByteBounds, and last
-	// all of them.
+	// FirstByte counts first bytes by the time they took, for each route: those within
+	// each of FirstByteBounds, in seconds, cumulatively, and last all of them.
 	FirstByte       [][]uint64
 	FirstByteBounds []float64
 
-	// By model; bytes are counted at the end of an answer.
+	// By model: tokens, and bytes, which are counted when a response has ended.
 	ModelPrompt, ModelCompletion, ModelBytes map[string]uint64
 
 	// By label (empty: none) and id; nil if keys are not counted.
 	KeyRequests, KeyTokens, KeyBytes map[[2]string]uint64
 
-	// By source: whether the last reload went well, and when the last one was
-	// that did.
+	// By source: whether the last reload succeeded, and the time of the last that did.
 	ReloadOK   map[string]bool
 	ReloadedAt map[string]time.Time
 }
 
-// Totals reads the registry, but for what Go and the operating system tell of
-// the process.
+// Totals reads the registry, without the metrics of the Go runtime and the process.
 func (m *Metrics) Totals() Totals {
 	t := Totals{
 		Requests:        map[int]uint64{},
@@ -71,14 +68,14 @@ func (m *Metrics) Totals() Totals {
 	return t
 }
 
-// counts are the counters of a vector with one label, by its value.
+// counts returns the counters of a vector with one label, by its value.
 func counts(c prometheus.Collector) map[string]uint64 {
 	all := map[string]uint64{}
 	each(c, func(s *dto.Metric) { all[s.GetLabel()[0].GetValue()] = count(s) })
 	return all
 }
 
-// countsByKey are the counters of a vector, by the label and the id of a key.
+// countsByKey returns the counters of a vector by a key's label and id.
 func countsByKey(c prometheus.Collector) map[[2]string]uint64 {
 	all := map[[2]string]uint64{}
 	each(c, func(s *dto.Metric) { all[[2]string{label(s, "key"), label(s, "id")}] = count(s) })
@@ -97,9 +94,10 @@ func each(c prometheus.Collector, f func(*dto.Metric)) {
 	}
 }
 
+// sample reads a metric.
 func sample(m prometheus.Metric) *dto.Metric {
 	s := new(dto.Metric)
-	m.Write(s) // fails for nothing that New makes
+	m.Write(s) // cannot fail for the metrics that New makes
 	return s
 }
 
@@ -114,7 +112,8 @@ func label(s *dto.Metric, name string) string {
 	return ""
 }
 
-// buckets are a histogram's counts, cumulative, and the count of all at the end.
+// buckets returns the cumulative counts of a histogram's buckets, and last the count of
+// all.
 func buckets(s *dto.Metric) (all []uint64) {
 	for _, b := range s.GetHistogram().GetBucket() {
 		all = append(all, b.GetCumulativeCount())

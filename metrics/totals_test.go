@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestTotalsAreWhatWasCounted(t *testing.T) {
+func TestTotals(t *testing.T) {
 	m := New(Options{
 		Routes: []string{"/api/chat", "other"}, RefusalReasons: []string{"missing", "bad_signature"},
 		InForce: &inForce{}, PerKey: true,
@@ -58,7 +58,7 @@ func TestTotalsAreWhatWasCounted(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if got := New(Options{InForce: &inForce{}}).Totals().KeyRequests; got != nil {
-		t.Errorf("keys are not counted, and there are %v", got)
+		t.Errorf("keys are not counted, but Totals has %v", got)
 	}
 }
 

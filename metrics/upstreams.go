@@ -8,9 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// upstreams counts by Ollama. An Ollama's number is its place in children, which
-// only grows: those that are gone leave no series, and a place that is too small
-// to matter.
+// upstreams counts by Ollama. The number of an Ollama is its index in children, which
+// only grows: an Ollama that is removed leaves no series, but keeps its index.
 type upstreams struct {
 	up       *prometheus.GaugeVec
 	failures *prometheus.CounterVec
@@ -18,13 +17,13 @@ type upstreams struct {
 	retries  *prometheus.CounterVec
 	inFlight *prometheus.GaugeVec
 
-	kinds, choices, reasons []string
+	kindValues, choiceValues, reasonValues []string // the values of the labels
 
 	children atomic.Pointer[[]*upstreamSeries]
-	changing sync.Mutex // held to change children
+	changeMu sync.Mutex // held to change children
 }
 
-// upstream holds the children of one Ollama, so that events need no lookup in a
+// upstreamSeries holds the children of one Ollama, so that no event needs a lookup in a
 // vector.
 type upstreamSeries struct {
 	name     string
@@ -37,12 +36,12 @@ type upstreamSeries struct {
 
 func newUpstreams(o Options) *upstreams {
 	u := &upstreams{
-		up:       gauges("upstream_up", "1 if the Ollama answered when last looked after.", "upstream"),
-		failures: counters("upstream_errors_total", "Times that an Ollama could not be reached, or did not bring its answer to a good end, by kind.", "upstream", "kind"),
-		requests: counters("upstream_requests_total", "Requests sent to one of several Ollamas, by why that one: conversation: it served it last; loaded: it has the model loaded; cold: it is to load it; any: nobody is known to have it, or none is needed; named: by the client.", "upstream", "choice"),
-		retries:  counters("upstream_retries_total", "Requests that came back from one of several Ollamas and were sent to another, by why.", "upstream", "reason"),
-		inFlight: gauges("upstream_in_flight_requests", "Requests that one of several Ollamas has.", "upstream"),
-		kinds:    o.UpstreamErrors, choices: o.UpstreamChoices, reasons: o.UpstreamRetries,
+		up:         gauges("upstream_up", "1 if the Ollama responded to the last probe.", "upstream"),
+		failures:   counters("upstream_errors_total", "Failures of an Ollama to respond or to complete a response, by kind.", "upstream", "kind"),
+		requests:   counters("upstream_requests_total", "Requests sent to one of several Ollamas, by the reason for the choice: conversation: it served the conversation last; loaded: it has the model loaded; cold: it must load the model; any: no Ollama is known to have the model, or the request has none; named: the client named it.", "upstream", "choice"),
+		retries:    counters("upstream_retries_total", "Requests that failed on one of several Ollamas and were sent to another, by reason.", "upstream", "reason"),
+		inFlight:   gauges("upstream_in_flight_requests", "Requests in flight on one of several Ollamas.", "upstream"),
+		kindValues: o.UpstreamErrors, choiceValues: o.UpstreamChoices, reasonValues: o.UpstreamRetries,
 	}
 	u.children.Store(&[]*upstreamSeries{})
 	return u
@@ -52,22 +51,23 @@ func (u *upstreams) collectors() []prometheus.Collector {
 	return []prometheus.Collector{u.up, u.failures, u.requests, u.retries, u.inFlight}
 }
 
-// UpstreamJoined makes the series of an Ollama, and gives the number that stands
-// for it.
+// UpstreamJoined adds the series of an Ollama, and returns the number that stands for it
+// in the other methods.
 func (m *Metrics) UpstreamJoined(name string) int {
 	u := m.upstreams
-	u.changing.Lock()
-	defer u.changing.Unlock()
+	u.changeMu.Lock()
+	defer u.changeMu.Unlock()
 	children := slices.Clone(*u.children.Load())
-	one := &upstreamSeries{
+	s := &upstreamSeries{
 		name: name, up: u.up.WithLabelValues(name), inFlight: u.inFlight.WithLabelValues(name),
-		failures: childrenOf(u.failures, name, u.kinds), requests: childrenOf(u.requests, name, u.choices), retries: childrenOf(u.retries, name, u.reasons),
+		failures: childrenOf(u.failures, name, u.kindValues), requests: childrenOf(u.requests, name, u.choiceValues), retries: childrenOf(u.retries, name, u.reasonValues),
 	}
-	children = append(children, one)
+	children = append(children, s)
 	u.children.Store(&children)
 	return len(children) - 1
 }
 
+// childrenOf returns the children of one Ollama, by the value of the second label.
 func childrenOf(of *prometheus.CounterVec, name string, values []string) map[string]prometheus.Counter {
 	all := map[string]prometheus.Counter{}
 	for _, v := range values {
@@ -76,22 +76,22 @@ func childrenOf(of *prometheus.CounterVec, name string, values []string) map[str
 	return all
 }
 
-// UpstreamLeft takes its series away.
+// UpstreamLeft removes the series of an Ollama.
 func (m *Metrics) UpstreamLeft(upstream int) {
 	u := m.upstreams
-	u.changing.Lock()
-	defer u.changing.Unlock()
-	gone := prometheus.Labels{"upstream": m.upstream(upstream).name}
-	u.up.DeletePartialMatch(gone)
-	u.inFlight.DeletePartialMatch(gone)
+	u.changeMu.Lock()
+	defer u.changeMu.Unlock()
+	labels := prometheus.Labels{"upstream": m.upstream(upstream).name}
+	u.up.DeletePartialMatch(labels)
+	u.inFlight.DeletePartialMatch(labels)
 	for _, vec := range []*prometheus.CounterVec{u.failures, u.requests, u.retries} {
-		vec.DeletePartialMatch(gone)
+		vec.DeletePartialMatch(labels)
 	}
 }
 
 func (m *Metrics) upstream(number int) *upstreamSeries { return (*m.upstreams.children.Load())[number] }
 
-// UpstreamUp sets whether an Ollama answers.
+// UpstreamUp records whether an Ollama is up.
 func (m *Metrics) UpstreamUp(upstream int, up bool) {
 	value := 0.0
 	if up {
@@ -100,24 +100,24 @@ func (m *Metrics) UpstreamUp(upstream int, up bool) {
 	m.upstream(upstream).up.Set(value)
 }
 
-// UpstreamFailed counts a failure of an Ollama's by its kind.
+// UpstreamFailed counts a failure of an Ollama, by kind, one of Options.UpstreamErrors.
 func (m *Metrics) UpstreamFailed(upstream int, kind string) {
 	m.upstream(upstream).failures[kind].Inc()
 }
 
-// UpstreamEntered counts a request in that is sent to one of several Ollamas,
-// with why it is that one.
+// UpstreamEntered counts in a request that is sent to one of several Ollamas, by the
+// reason for the choice, one of Options.UpstreamChoices.
 func (m *Metrics) UpstreamEntered(upstream int, choice string) {
-	one := m.upstream(upstream)
-	one.inFlight.Inc()
-	one.requests[choice].Inc()
+	s := m.upstream(upstream)
+	s.inFlight.Inc()
+	s.requests[choice].Inc()
 }
 
-// UpstreamDone counts it out.
+// UpstreamDone counts out a request that UpstreamEntered counted in.
 func (m *Metrics) UpstreamDone(upstream int) { m.upstream(upstream).inFlight.Dec() }
 
-// UpstreamRetried counts a request that came back and was sent to another Ollama,
-// by why.
+// UpstreamRetried counts a request that failed on an Ollama and is sent to another, by
+// reason, one of Options.UpstreamRetries.
 func (m *Metrics) UpstreamRetried(upstream int, reason string) {
 	m.upstream(upstream).retries[reason].Inc()
 }

@@ -27,7 +27,7 @@ func TestOllamasAreCountedByName(t *testing.T) {
 		`ollama_proxy_upstream_retries_total{reason="busy",upstream="gpu1"} 0`,
 	)
 
-	// What is gone is not down: it leaves no series, nor does what it still does.
+	// One that is removed is not down: it has no series, even if requests end there later.
 	m.UpstreamLeft(one)
 	m.UpstreamDone(one)
 	if text := scrape(t, m); strings.Contains(text, "gpu1") || !strings.Contains(text, "gpu2") {

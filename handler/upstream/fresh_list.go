@@ -14,9 +14,11 @@ import (
 // be had.
 type NoListError struct{ error }
 
+// Error implements error.
 func (e NoListError) Error() string {
 	return "Ollama's list of models cannot be had: " + e.error.Error()
 }
+// Unwrap returns the reason.
 func (e NoListError) Unwrap() error { return e.error }
 
 // Message returns the text for the client.
