@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// glob is a pattern of model names, as it stands in a caveat, in which "*" stands
-// for any run of characters.
+// glob is a pattern of model names as written in a caveat. A "*" matches any number of
+// characters.
 type glob []byte
 
+// isGlob reports whether s can be a pattern: 1 to 600 bytes, all of them allowed in one.
 func isGlob(s []byte) bool {
 	if len(s) == 0 || len(s) > maxModelName {
 		return false
@@ -21,7 +22,7 @@ func isGlob(s []byte) bool {
 	return true
 }
 
-// inGlob tells the characters of a pattern from others: those of a name, and "*".
+// inGlob is the set of characters that a pattern may have: those of a name, and "*".
 var inGlob = func() (in [256]bool) {
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:/*") {
 		in[c] = true
@@ -29,14 +30,15 @@ var inGlob = func() (in [256]bool) {
 	return in
 }()
 
-// matches reports whether the canonical name of a model fits the pattern, in the
-// pattern's own canonical spelling: llama3.2 means llama3.2:latest.
+// matches reports whether a model's canonical name matches the pattern in its canonical
+// spelling: llama3.2 means llama3.2:latest. It allocates nothing unless a part of the
+// pattern is empty.
 func (g glob) matches(name string) bool {
 	var room [maxModelName + len(":"+defaultTag)]byte
 	pattern := g.appendCanonical(room[:0])
 
-	// It walks both strings once and goes back to the last star only, so that no
-	// pattern makes it slow.
+	// On a mismatch, only the last star is extended by one byte, so that no
+	// pattern takes exponential time.
 	p, n, star, mark := 0, 0, -1, 0
 	for n < len(name) {
 		switch {
@@ -56,10 +58,9 @@ func (g glob) matches(name string) bool {
 	return len(bytes.Trim(pattern[p:], "*")) == 0
 }
 
-// appendCanonical appends what canonicalPattern gives. That takes memory, so it is
-// asked only about patterns of which a part is empty, as in "https://host/a/b":
-// the others need no more than to lose the default host and namespace, and to get
-// the default tag.
+// appendCanonical appends what canonicalPattern returns. That function allocates, so it
+// is called only for patterns with an empty part, as in "https://host/a/b". For all
+// others it suffices to drop the default host and namespace, and to add the default tag.
 func (g glob) appendCanonical(dst []byte) []byte {
 	if g.hasEmptyPart() {
 		return append(dst, canonicalPattern(string(g))...)
@@ -85,15 +86,15 @@ func (g glob) appendCanonical(dst []byte) []byte {
 		}
 		dst = append(dst, c)
 	}
-	// A star at the end covers the tag.
+	// A star at the end also matches the tag.
 	if bytes.IndexByte(model, ':') < 0 && model[len(model)-1] != '*' {
 		dst = append(dst, ":"+defaultTag...)
 	}
 	return dst
 }
 
-// hasEmptyPart reports whether host, namespace, model or tag is empty, or there is
-// a scheme.
+// hasEmptyPart reports whether host, namespace, model or tag is empty, or the pattern
+// has a scheme.
 func (g glob) hasEmptyPart() bool {
 	before := byte('/')
 	for _, c := range g {

@@ -5,9 +5,9 @@ import (
 )
 
 const (
-	// maxModelName bounds a pattern of names. It is above what Ollama takes
-	// for a name without a scheme: 80 bytes for each of tag, model and
-	// namespace, 350 for the host.
+	// maxModelName bounds a pattern, in bytes. It is larger than the longest name that
+	// Ollama accepts without a scheme: 80 bytes each for tag, model and namespace, 350
+	// for the host.
 	maxModelName = 600
 
 	defaultHost      = "registry.ollama.ai"
@@ -18,13 +18,14 @@ const (
 	maxNamePart = 80
 )
 
-// CanonicalModel gives the one spelling of all those by which Ollama knows the
-// same model where it runs, shows, pulls or deletes it: "TINY", "library/tiny",
-// "https:///library/tiny:latest" and "tiny:local" are all "tiny:latest";
-// "tiny:8b:cloud" is "tiny:8b-cloud". Space around the name does not count.
+// CanonicalModel returns the canonical spelling of a name where Ollama runs, shows,
+// pulls or deletes the model. All spellings by which Ollama knows the same model have
+// the same canonical one: "TINY", "library/tiny", "https:///library/tiny:latest" and
+// "tiny:local" have "tiny:latest"; "tiny:8b:cloud" has "tiny:8b-cloud". Spaces around
+// the name are ignored.
 //
-// If Ollama would not take name for a model's, ok is false. Whoever checks names
-// must refuse it then: what one version refuses, another may read.
+// If Ollama would not accept the name, ok is false. A caller that checks names must then
+// refuse it: what one version of Ollama refuses, another may accept.
 func CanonicalModel(name string) (canonical string, ok bool) {
 	base, source := cutSource(strings.TrimSpace(name))
 	if _, second := cutSource(base); source != "" && second != "" {
@@ -40,10 +41,10 @@ func CanonicalModel(name string) (canonical string, ok bool) {
 	return strings.TrimSuffix(canonical, defaultTag) + "cloud", true
 }
 
-// CanonicalName is CanonicalModel for where Ollama reads a name as that of a
-// model in its store: when it copies, pushes or creates one, and in its lists.
-// There ":local" and ":cloud" are tags like any other, and space is part of the
-// name, which makes it none.
+// CanonicalName returns the canonical spelling of a name where Ollama reads it as that
+// of a model in its store: when it copies, pushes or creates a model, and in its lists.
+// There ":local" and ":cloud" are ordinary tags, and a space makes the name invalid. If
+// Ollama would not accept the name, ok is false.
 func CanonicalName(name string) (canonical string, ok bool) {
 	host, namespace, model, tag, whole := cutModel(name)
 	if !whole || !isNamePart(model, maxNamePart, ".") || !isNamePart(tag, maxNamePart, ".") ||
@@ -53,9 +54,8 @@ func CanonicalName(name string) (canonical string, ok bool) {
 	return joinModel(host, namespace, model, tag), true
 }
 
-// IsCloudModel reports whether Ollama would send a request for the model to
-// ollama.com, on the account of the host's owner. It answers yes also where
-// only some versions of Ollama would.
+// IsCloudModel reports whether any version of Ollama would send a request for the model
+// to ollama.com, on the account of the host's owner.
 func IsCloudModel(name string) bool {
 	name = strings.ToLower(strings.TrimSpace(name))
 	for {
@@ -69,15 +69,15 @@ func IsCloudModel(name string) bool {
 	}
 }
 
-// SaysWhere reports whether the name says at its end where its model is to run:
-// here, or at ollama.com. Then CanonicalModel and CanonicalName differ over it.
+// SaysWhere reports whether the name ends in where its model is to run: ":local",
+// ":cloud" or "-cloud". Then CanonicalModel and CanonicalName may differ.
 func SaysWhere(name string) bool {
 	_, source := cutSource(strings.TrimSpace(name))
 	return source != ""
 }
 
-// cutSource takes off the end of a name what says where its model is to run:
-// source is "local", "cloud", or "" where nothing says so.
+// cutSource splits a name into the model and where it is to run: "local", "cloud", or ""
+// if the name does not say.
 func cutSource(name string) (base, source string) {
 	base, suffix, found := cutLast(name, ":")
 	suffix = strings.TrimSpace(suffix)
@@ -102,14 +102,14 @@ func cutSuffixFold(s, suffix string) (before string, found bool) {
 	return s[:at], true
 }
 
-// hasTag reports whether a name says its tag. The colon of a host's port is
-// none.
+// hasTag reports whether a name has a tag. The colon before a host's port does not begin
+// one.
 func hasTag(name string) bool {
 	return strings.LastIndexByte(name, ':') > strings.LastIndexByte(name, '/')
 }
 
-// canonicalPattern does to a pattern what CanonicalName does to a name, as
-// far as its stars allow.
+// canonicalPattern returns the canonical spelling of a pattern, as far as its stars
+// allow.
 func canonicalPattern(pattern string) string {
 	host, namespace, model, tag, ok := cutModel(pattern)
 	if !ok {
@@ -122,10 +122,10 @@ func canonicalPattern(pattern string) string {
 	return joinModel(host, namespace, model, tag)
 }
 
-// cutModel takes [[[scheme "://"] host "/"] namespace "/"] model [":" tag]
-// apart from its end, as Ollama does, and fills in what is left out. A scheme
-// may be anything, and the host behind it may be empty. If another part is empty
-// on either side of its separator, ok is false.
+// cutModel splits [[[scheme "://"] host "/"] namespace "/"] model [":" tag] from its
+// end, as Ollama does, and fills in the defaults. The scheme may be anything, and the
+// host after it may be empty. If another part is empty although its separator is there,
+// ok is false.
 func cutModel(name string) (host, namespace, model, tag string, ok bool) {
 	host, namespace, tag, ok = defaultHost, defaultNamespace, defaultTag, true
 	if hasTag(name) {
@@ -152,6 +152,7 @@ func cutModel(name string) (host, namespace, model, tag string, ok bool) {
 	return host, namespace, model, tag, ok
 }
 
+// joinModel returns the canonical spelling of the parts.
 func joinModel(host, namespace, model, tag string) string {
 	name := strings.ToLower(model + ":" + tag)
 	host, namespace = strings.ToLower(host), strings.ToLower(namespace)
@@ -164,8 +165,9 @@ func joinModel(host, namespace, model, tag string) string {
 	return name
 }
 
-// isNamePart reports whether Ollama takes the part: letters and digits of ASCII,
-// underscores, and after the first byte dashes and what also holds.
+// isNamePart reports whether Ollama accepts the part: ASCII letters, digits and
+// underscores, and after the first byte also dashes and the characters in also; at most
+// limit bytes.
 func isNamePart(part string, limit int, also string) bool {
 	for i := range len(part) {
 		switch c := part[i]; {
@@ -178,8 +180,7 @@ func isNamePart(part string, limit int, also string) bool {
 	return part != "" && len(part) <= limit
 }
 
-// cutLast is strings.Cut at the last separator. Without one, all of s comes
-// before it.
+// cutLast is strings.Cut at the last separator. Without a separator, before is s.
 func cutLast(s, sep string) (before, after string, found bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {
 		return s[:i], s[i+len(sep):], true

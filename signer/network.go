@@ -11,11 +11,10 @@ var (
 	errMappedNetwork = errors.New("write an IPv4 network as such, like 10.0.0.0/8")
 )
 
-// parseNetwork reads a network such as 10.0.0.0/8, or an address, which is the
-// network of itself. It takes what netip.ParsePrefix and netip.ParseAddr take,
-// without the allocation that these need for their errors; but addresses with a
-// zone are refused, since a zone means something on one machine only, and so are
-// networks of IPv4-mapped addresses.
+// parseNetwork parses a network such as 10.0.0.0/8, or an address, which stands for the
+// network of itself alone. It accepts what netip.ParsePrefix and netip.ParseAddr accept,
+// but allocates no errors. It refuses addresses with a zone, because a zone means
+// something on one machine only, and networks of IPv4-mapped addresses.
 func parseNetwork(s []byte) (netip.Prefix, error) {
 	text, length, hasLength := bytes.Cut(s, []byte{'/'})
 	addr, ok := parseAddress(text)
@@ -36,6 +35,7 @@ func parseNetwork(s []byte) (netip.Prefix, error) {
 	return netip.PrefixFrom(addr, bits).Masked(), nil
 }
 
+// parseAddress parses an IPv4 or IPv6 address without a zone.
 func parseAddress(s []byte) (netip.Addr, bool) {
 	if bytes.IndexByte(s, ':') < 0 {
 		four, ok := parseIPv4(s)
@@ -45,7 +45,7 @@ func parseAddress(s []byte) (netip.Addr, bool) {
 	return netip.AddrFrom16(sixteen), ok
 }
 
-// parseIPv4 reads four numbers from 0 to 255 without leading zeros.
+// parseIPv4 parses four numbers from 0 to 255 without leading zeros.
 func parseIPv4(s []byte) (addr [4]byte, ok bool) {
 	for i := range addr {
 		octet, rest, more := bytes.Cut(s, []byte{'.'})
@@ -58,11 +58,10 @@ func parseIPv4(s []byte) (addr [4]byte, ok bool) {
 	return addr, true
 }
 
-// parseIPv6 reads eight groups of one to four hexadecimal digits. Once, "::"
-// may stand for one group of zeros or more; in place of the last two groups an
-// IPv4 address may stand.
+// parseIPv6 parses eight groups of one to four hexadecimal digits. One "::" may replace
+// one or more groups of zeros, and an IPv4 address the last two groups.
 func parseIPv6(s []byte) (addr [16]byte, ok bool) {
-	gap, n := -1, 0 // where "::" stands, and how many bytes have been read
+	gap, n := -1, 0 // the index of "::" in addr, and how many bytes of addr are set
 	if bytes.HasPrefix(s, []byte("::")) {
 		gap, s = 0, s[2:]
 	}
@@ -104,8 +103,8 @@ func parseIPv6(s []byte) (addr [16]byte, ok bool) {
 	return addr, true
 }
 
-// parseSmall reads a number from 0 to limit, which is less than 2¹⁶, in base 10 or
-// 16. Leading zeros are the caller's to refuse.
+// parseSmall parses a number from 0 to limit, which is less than 2¹⁶, in base 10 or 16.
+// It accepts leading zeros: the caller must refuse them.
 func parseSmall(s []byte, base, limit int) (n int, ok bool) {
 	for _, c := range s {
 		digit := base

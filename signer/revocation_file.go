@@ -14,21 +14,20 @@ import (
 )
 
 const (
-	// maxReason bounds a line's free text, 1 KiB, well within what a line may
-	// have.
+	// maxReason bounds the reason on a line: 1 KiB, much less than a line may have.
 	maxReason = 1 << 10
 
-	// appendAttempts bounds how often AppendRevocations starts over because
-	// somebody put another file in the place of the one it had opened.
+	// appendAttempts bounds how often AppendRevocations starts again because the file at
+	// the path was replaced meanwhile.
 	appendAttempts = 10
 )
 
 var errReplaced = errors.New("the file is being replaced over and over")
 
-// ParseID returns the UUID of what is to be revoked: a key, a key's head
-// (OLLAMA-[ADMIN-]uuid), or a bare UUID. Nothing is verified: revoking a key
-// that nobody minted harms no other. If the text is none of these, ParseID says
-// so, and quotes nothing of it.
+// ParseID returns the UUID to revoke from a key, the beginning of one
+// (OLLAMA-[ADMIN-]uuid), or a bare UUID. It verifies nothing: revoking a key that was
+// never minted does no harm. If the text is none of these, ParseID returns an error that
+// does not quote it.
 func ParseID(text string) (uuid.UUID, error) {
 	text = strings.TrimSpace(text)
 	if p, ok := split(text); ok {
@@ -45,23 +44,21 @@ func ParseID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-// AppendRevocations adds a line for each of the ids, and one for before unless
-// it is zero, to the list in the file at path, and the reason to each line. It
-// returns how many lines it added: what the list holds already is not written
-// again, so doing it twice changes nothing. When it returns without an error
-// the lines are on disk.
+// AppendRevocations adds a line for each of the ids, and one for before unless it is
+// zero, to the list in the file at path, with the reason on each line. It returns the
+// number of lines added: what the list already has is not written again. When it returns
+// without an error, the lines are on disk.
 //
-//   - If there is no file it makes one that everybody may read (0644).
-//   - If the file cannot be written, is no regular file, or holds a list that
-//     [ParseRevocations] refuses, it says so and adds nothing.
-//   - If the reason is not one line of at most 1 KiB of printable text, or
-//     before is a time before 1970, likewise.
-//   - If it is cut off anywhere, by a crash or a full disk, each earlier line
-//     stands as it was, and the new ones count or are comments; doing it again
-//     adds those that do not count.
+//   - If there is no file, it creates one that everybody may read (0644).
+//   - If the file cannot be written, is not a regular file, or holds a list that
+//     [ParseRevocations] refuses, it returns an error and adds nothing.
+//   - If the reason is not one line of at most 1 KiB of printable text, or before is
+//     not within 1970 and 9999, it returns an error and adds nothing.
+//   - If a crash or a full disk interrupts it, earlier lines are unchanged, and each
+//     new line is either valid or a comment. Calling it again adds the missing ones.
 //
-// Any number of processes may do this at once and none loses a line, but on
-// systems without flock, such as Windows, only those of one process.
+// Any number of processes may call it at the same time without losing a line. On systems
+// without flock, such as Windows, only one process may.
 func AppendRevocations(path string, ids []uuid.UUID, reason string, before time.Time) (added int, err error) {
 	reason = strings.TrimSpace(reason)
 	switch {
@@ -86,8 +83,8 @@ func AppendRevocations(path string, ids []uuid.UUID, reason string, before time.
 	return added, nil
 }
 
-// appendOnce gives errReplaced if the path came to lead to another file
-// meanwhile: then the lines are where nobody looks.
+// appendOnce returns errReplaced if the file at the path was replaced meanwhile, so that
+// nobody would read the new lines.
 func appendOnce(path string, ids []uuid.UUID, reason string, before time.Time) (int, error) {
 	// A FIFO without a reader would block for good.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o644)
@@ -116,13 +113,13 @@ func appendOnce(path string, ids []uuid.UUID, reason string, before time.Time) (
 	}
 	lines := missingLines(list, ids, reason, before)
 	if size == 0 {
-		// Before the first line, so that a file with lines never gets lost.
+		// Before the first line is written, so that no line can be lost with the file.
 		if err := syncDirectory(path); err != nil {
 			return 0, err
 		}
 	}
 	if len(lines) == 0 {
-		// What another process wrote before it died counts, but may not yet be
+		// Another process may have written the lines and died before they were
 		// on disk.
 		return 0, f.Sync()
 	}
@@ -143,7 +140,7 @@ func appendOnce(path string, ids []uuid.UUID, reason string, before time.Time) (
 	return len(lines), err
 }
 
-// sizeAt gives the size of f, or errReplaced if f is not what path leads to.
+// sizeAt returns the size of f, or errReplaced if path does not lead to f any more.
 func sizeAt(path string, f *os.File) (int64, error) {
 	held, err := f.Stat()
 	if err != nil {
@@ -155,7 +152,7 @@ func sizeAt(path string, f *os.File) (int64, error) {
 	return held.Size(), nil
 }
 
-// missingLines are what the list lacks, without the blank at their start.
+// missingLines returns the lines that the list lacks, without the first blank.
 func missingLines(list *Revocations, ids []uuid.UUID, reason string, before time.Time) (lines []string) {
 	end := "\n"
 	if reason != "" {
@@ -174,15 +171,15 @@ func missingLines(list *Revocations, ids []uuid.UUID, reason string, before time
 	return lines
 }
 
-// writer is what appendLines needs of a file.
+// writer is the part of *os.File that appendLines uses.
 type writer interface {
 	io.WriterAt
 	Sync() error
 }
 
-// appendLines writes the lines as comments and, once these are on disk, makes
-// each count by a single byte. A byte is written or it is not, so half a line
-// never counts, and nothing that stood in the file is touched.
+// appendLines writes the lines as comments and, once these are on disk, makes each line
+// valid by changing its # to a blank. A single byte is written or not, so half a line is
+// never valid, and nothing that was in the file before changes.
 func appendLines(f writer, size int64, lead string, lines []string) error {
 	text := lead + "#" + strings.Join(lines, "#")
 	if size+int64(len(text)) > maxRevocations {

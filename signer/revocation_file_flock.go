@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// lockFile waits until no other open file holds the lock.
+// lockFile waits for an exclusive lock on the file.
 func lockFile(f *os.File) (unlock func(), err error) {
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
@@ -20,8 +20,8 @@ func lockFile(f *os.File) (unlock func(), err error) {
 	return func() { syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }, err
 }
 
-// syncDirectory puts on disk that there is a file at path. Where symbolic
-// links lead to it, it is their target's directory that counts.
+// syncDirectory makes sure that the directory entry of the file at path is on disk. If
+// path is a symbolic link, that is the entry of its target.
 func syncDirectory(path string) error {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {

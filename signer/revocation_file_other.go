@@ -9,7 +9,8 @@ import (
 
 var appending sync.Mutex
 
-// lockFile keeps apart what one process does, for want of flock.
+// lockFile locks out the other goroutines of this process only, because there is no
+// flock.
 func lockFile(*os.File) (unlock func(), err error) {
 	appending.Lock()
 	return appending.Unlock, nil

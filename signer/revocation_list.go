@@ -7,7 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// List keeps the last good list of a source. It is safe for concurrent use.
+// List holds the last valid revocation list from a source. It is safe for concurrent
+// use.
 type List struct {
 	current atomic.Pointer[Revocations]
 
@@ -15,27 +16,26 @@ type List struct {
 	source    *Source
 }
 
-// NewList returns a List that has nothing yet: see to it that the first
-// [List.Reload] succeeds before you rely on it.
+// NewList returns a List without revocations. The first [List.Reload] must succeed
+// before the List is relied on.
 func NewList(source *Source) *List { return &List{source: source} }
 
-// Current returns the last good list, nil before the first. It takes no lock,
-// also while a reload is under way.
+// Current returns the last valid list, or nil before the first. It takes no lock, even
+// during a reload.
 func (l *List) Current() *Revocations { return l.current.Load() }
 
 // Reload reads the source again if it may have changed.
 //
-//   - If the source cannot be read, or holds a line that is none, Reload says so
-//     and the last good list stays.
-//   - If entries of the last good list are missing, the list is taken for one
-//     that was cut short, or is only half written: Reload says how many are
-//     missing and the last good list stays. With force, for an operator who
-//     means it, the list is taken. The first list has none before it and is
-//     always taken.
-//   - Otherwise the list is taken, and Reload reports whether it holds anything
-//     else than the last one. The first always does.
+//   - If the source cannot be read, or has a malformed line, Reload returns an error,
+//     and the last valid list stays in use.
+//   - If entries of the last valid list are missing, the source may have been truncated
+//     or is still being written: Reload returns an error with their number, and the
+//     last valid list stays in use. With force, by which an operator confirms the
+//     change, the new list is used. The first list is always used.
+//   - Otherwise the new list is used, and Reload reports whether it differs from the
+//     last one. The first list always does.
 //
-// After an error the next Reload reads the source in any case.
+// After an error, the next Reload reads the source even if it has not changed.
 func (l *List) Reload(ctx context.Context, force bool) (changed bool, err error) {
 	l.reloading.Lock()
 	defer l.reloading.Unlock()

@@ -13,14 +13,15 @@ import (
 )
 
 const (
-	// maxRevocations bounds a list's text: 1 GiB, some 29 million entries.
+	// maxRevocations bounds the text of a list: 1 GiB, some 29 million entries.
 	maxRevocations = 1 << 30
 
 	// maxRevocationLine bounds a line: 4 KiB.
 	maxRevocationLine = 4 << 10
 
-	// blockLen is how many ids wait together for their table: 64 KiB. Blocks
-	// never move, where a growing slice would need room for itself twice.
+	// blockLen is the number of ids in one block, 64 KiB, of those that wait for their
+	// table. A block never moves; a growing slice would need twice its memory while it
+	// is copied.
 	blockLen = 4096
 )
 
@@ -31,18 +32,19 @@ var (
 	errBadLine  = errors.New("is neither a lower-case UUID nor a time such as `before 2006-01-02T15:04:05Z`, each with white space before any text that follows")
 )
 
-// ParseRevocations reads a list. A line is
+// ParseRevocations parses a list. A line is one of
 //
-//	<uuid> [text]               revokes that key and all made from it;
-//	                            OLLAMA- or OLLAMA-ADMIN- may stand before it
-//	before <RFC 3339> [text]    revokes all keys minted before that moment, and
-//	                            those whose UUID does not say when
+//	<uuid> [text]               revokes the key with that id and all keys
+//	                            restricted from it; OLLAMA- or OLLAMA-ADMIN-
+//	                            may precede the id
+//	before <RFC 3339> [text]    revokes all keys minted before that time, and
+//	                            those whose UUID has no time
 //	# text                      is a comment, as is a blank line
 //
-// If there is any other line, or one of more than 4 KiB, the whole list is
-// refused, and the error names the line's number but quotes nothing of it: it
-// might be a key. If the list has more than 1 GiB, it is refused too. An empty
-// list is a list.
+// If any other line, or one of more than 4 KiB, is in the list, ParseRevocations returns
+// an error with the line's number. The error quotes nothing of the line: it might be a
+// key. If the list has more than 1 GiB, ParseRevocations returns an error, too. A list
+// may be empty.
 func ParseRevocations(r io.Reader) (*Revocations, error) {
 	return parseRevocations(r, maxRevocations)
 }
@@ -70,13 +72,14 @@ func parseRevocations(r io.Reader, limit int64) (*Revocations, error) {
 	}
 }
 
-// collection is what has been read so far.
+// collection holds the lines parsed so far.
 type collection struct {
 	blocks [][]words
 	n      int
 	before time.Time
 }
 
+// addLine parses a line.
 func (c *collection) addLine(line []byte) error {
 	line = bytes.TrimSpace(line)
 	if len(line) == 0 || line[0] == '#' {
@@ -105,10 +108,11 @@ func (c *collection) addLine(line []byte) error {
 	return errBadLine
 }
 
-// rfc3339 refuses what time.Parse takes beyond RFC 3339: fractions after a
-// comma, hours of one digit, zones of a day.
+// rfc3339 excludes what time.Parse accepts beyond RFC 3339: fractions after a comma,
+// hours of one digit, zones of a day or more.
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
+// addBefore parses what follows the word "before". Of several times the latest counts.
 func (c *collection) addBefore(rest []byte) error {
 	text := bytes.TrimLeft(rest, blanks)
 	if i := bytes.IndexAny(text, blanks); i >= 0 {
@@ -127,14 +131,16 @@ func (c *collection) addBefore(rest []byte) error {
 	return nil
 }
 
-// fitForBefore refuses what no UUID can be older than: it is a mistake, and the
-// zero Time among it stands for no time at all.
+// fitForBefore reports whether keys can be older than t. A time before 1970 is older
+// than any UUID, and so a mistake; the zero Time, which means that there is no time, is
+// one of these.
 func fitForBefore(t time.Time) bool { return t.Unix() >= 0 }
 
 const blanks = " \t\v\f\r"
 
 func isBlank(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' && c != '\n' }
 
+// add adds an id.
 func (c *collection) add(id uuid.UUID) {
 	if c.n%blockLen == 0 {
 		c.blocks = append(c.blocks, make([]words, 0, blockLen))

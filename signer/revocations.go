@@ -8,14 +8,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// Revocations is a list of revoked keys. It never changes, so it needs no
-// lock. A nil *Revocations revokes nothing, nor does a zero one.
+// Revocations is a parsed revocation list. It is immutable, and so safe for concurrent
+// use without a lock. A nil or zero *Revocations revokes nothing.
 //
-// It takes some 22 bytes for each line that was read, however many there are,
-// and nothing in it makes the garbage collector look inside.
+// It takes about 22 bytes for each id, and has no pointers that the garbage collector
+// would have to follow.
 type Revocations struct {
-	// lines is a table with open addressing, never full. Zero marks what is
-	// free, and so the zero UUID has its own place.
+	// lines is a hash table with open addressing that is never full. The zero UUID marks
+	// a free place; whether that UUID is listed is in hasZero.
 	lines    []line
 	hasZero  bool
 	n        int
@@ -23,19 +23,19 @@ type Revocations struct {
 	before   time.Time
 }
 
-// line is a cache line of 64 bytes, filled from its start. Looking one through
-// costs little, going on to the next costs time.
+// line is a cache line of 64 bytes, filled from its start. Searching within a line is
+// cheap; the next line may have to be fetched from memory.
 type line [4]words
 
-// words is a UUID that compares faster.
+// words is a UUID in a form that is compared faster.
 type words struct{ hi, lo uint64 }
 
 func wordsOf(id uuid.UUID) words {
 	return words{binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])}
 }
 
-// table fills 18 of 25 places: more would make probes long, fewer would take
-// more than 24 bytes an entry.
+// table builds the hash table. It has 25 places for 18 ids: with fewer places, searches
+// would take longer; with more, an id would take more than 24 bytes.
 func (c *collection) table() *Revocations {
 	r := &Revocations{lines: make([]line, c.n*25/18/len(line{})+1), before: c.before}
 	for i, block := range c.blocks {
@@ -47,6 +47,7 @@ func (c *collection) table() *Revocations {
 	return r
 }
 
+// insert adds an id unless it is there.
 func (r *Revocations) insert(w words) {
 	if r.has(w) {
 		return
@@ -67,8 +68,9 @@ func (r *Revocations) insert(w words) {
 	}
 }
 
-// has compares all four before it asks what is free: the processor foresees
-// that branch, not one for each place.
+// has reports whether the id is listed. It compares all four ids of a line before it
+// checks for a free place: the processor can predict that one branch, but not one for
+// each place.
 func (r *Revocations) has(w words) bool {
 	if r == nil || len(r.lines) == 0 {
 		return false
@@ -87,12 +89,13 @@ func (r *Revocations) has(w words) bool {
 	}
 }
 
-// home is the line from which to look. It is monotonous in mix.
+// home returns the index of the line at which a search begins. It grows with mix.
 func (r *Revocations) home(w words) int {
 	at, _ := bits.Mul64(w.mix(), uint64(len(r.lines)))
 	return int(at)
 }
 
+// after returns the index of the next line.
 func (r *Revocations) after(at int) int {
 	if at++; at == len(r.lines) {
 		return 0
@@ -100,7 +103,7 @@ func (r *Revocations) after(at int) int {
 	return at
 }
 
-// mix spreads ids over 64 bits, also those that follow one another.
+// mix hashes an id to 64 bits. Consecutive ids get unrelated hashes.
 func (w words) mix() uint64 {
 	hi, lo := bits.Mul64(w.hi^0x9e3779b97f4a7c15, w.lo^0xd6e8feb86659fd93)
 	return scramble(hi ^ lo)
@@ -113,9 +116,9 @@ func scramble(h uint64) uint64 {
 	return h ^ h>>31
 }
 
-// Revoked reports whether the key with this id is revoked: its id is listed,
-// or there is a Before and the id is older, or does not say how old it is. It
-// takes no lock and allocates nothing.
+// Revoked reports whether the key with this id is revoked: the id is listed, or the list
+// has a Before and the id is older than that, or has no time. It takes no lock and
+// allocates nothing.
 func (r *Revocations) Revoked(id uuid.UUID) bool {
 	if r.has(wordsOf(id)) {
 		return true
@@ -127,8 +130,7 @@ func (r *Revocations) Revoked(id uuid.UUID) bool {
 	return !ok || at.Before(r.before)
 }
 
-// Len returns how many different ids are listed. Lines with `before` do not
-// count.
+// Len returns the number of different ids in the list. Lines with "before" do not count.
 func (r *Revocations) Len() int {
 	if r == nil {
 		return 0
@@ -136,8 +138,8 @@ func (r *Revocations) Len() int {
 	return r.n
 }
 
-// Before returns the moment before which all keys are revoked, the latest that
-// the list names. If it names none, Before returns the zero Time.
+// Before returns the time before which all keys are revoked: the latest in the list, or
+// the zero Time if there is none.
 func (r *Revocations) Before() time.Time {
 	if r == nil {
 		return time.Time{}
@@ -145,11 +147,10 @@ func (r *Revocations) Before() time.Time {
 	return r.before
 }
 
-// Hash names the list in 48 bits, which a float64 holds exactly: lists of the
-// same ids and the same Before have the same Hash on every replica, in whatever
-// order, however often and with whatever comments. A list that revokes nothing
-// has 0. Hash tells replicas apart that disagree; it is no defence against
-// forgery.
+// Hash returns a hash of 48 bits, which a float64 holds exactly. It depends only on the
+// ids and on Before, not on order, repetition or comments, so that replicas with the
+// same list have the same Hash. A list that revokes nothing has 0. Hash shows which
+// replicas differ; it is no defence against forgery.
 func (r *Revocations) Hash() uint64 {
 	if r == nil {
 		return 0
@@ -161,15 +162,15 @@ func (r *Revocations) Hash() uint64 {
 	return sum & (1<<48 - 1)
 }
 
-// Lost returns how many of the older list's entries r lacks. If the older
-// list's Before is later than that of r, this counts as one more. An id that r
-// revokes only by its Before counts as lacking: what is counted is the list.
+// Lost returns the number of entries in the older list that r lacks. If the older list
+// has a later Before, this counts as one more. An id that r revokes only by its Before
+// counts as lacking, because entries are counted and not revoked keys.
 func (r *Revocations) Lost(older *Revocations) int {
 	if older == nil {
 		return 0
 	}
 	n := 0
-	// Both tables are in the order of home, so this walks through both.
+	// Both tables are in the order of home, so the searches read r in order.
 	for i := range older.lines {
 		for _, w := range older.lines[i] {
 			if w != (words{}) && !r.has(w) {

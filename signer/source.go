@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	// maxSmall is what is read whole to be compared: 1 MiB.
+	// maxSmall is the largest content that is read whole to detect a change: 1 MiB.
 	maxSmall = 1 << 20
 
-	// settleTime is how old a file's last change must be for a later change to
-	// show in its time: file systems and HTTP count in steps of up to 2 s.
+	// settleTime is how long ago a file must have changed for the next change to get
+	// another time: file systems and HTTP have times in steps of up to 2 s.
 	settleTime = 2 * time.Second
 )
 
 var errNotRegular = errors.New("not a regular file")
 
-// Source is where a list is kept: in a file, or at an http or https URL. It is
+// Source is the location of a revocation list: a file, or an http or https URL. It is
 // for one goroutine at a time.
 type Source struct {
 	path      string
@@ -38,7 +38,7 @@ type Source struct {
 	offered, accepted version
 }
 
-// version is what is known of one content. Its zero value is like no other.
+// version identifies a content. The zero version is like no other.
 type version struct {
 	sum  [sha256.Size]byte // of a small content
 	info fs.FileInfo       // of a large file
@@ -47,10 +47,9 @@ type version struct {
 	etag, modified string // of a URL
 }
 
-// NewSource takes a file's path, or a URL that starts with http:// or https://.
-// If the URL has no host or does not parse, or there is another scheme,
-// NewSource says so; the error shows nothing of a URL. It does not look whether
-// there is anything.
+// NewSource returns the Source at a file's path, or at a URL that begins with http:// or
+// https://. If the URL has no host or is malformed, or has another scheme, NewSource
+// returns an error, which quotes nothing of it. It opens nothing.
 func NewSource(location string) (*Source, error) {
 	scheme, _, hasScheme := strings.Cut(location, "://")
 	switch {
@@ -69,7 +68,7 @@ func NewSource(location string) (*Source, error) {
 	return &Source{path: location}, nil
 }
 
-// String gives the path, or the URL without user, password, query and fragment.
+// String returns the path, or the URL without user, password, query and fragment.
 func (s *Source) String() string {
 	if s.url == nil {
 		return s.path
@@ -77,19 +76,18 @@ func (s *Source) String() string {
 	return (&url.URL{Scheme: s.url.Scheme, Host: s.url.Host, Path: s.url.Path, RawPath: s.url.RawPath}).String()
 }
 
-// Open returns the content, unless it is certain that it is still the one of
-// the last Open that was followed by [Source.Accept]: then changed is false and
-// there is nothing to close.
+// Open returns the content. If that is certainly the same as at the last Open that was
+// followed by [Source.Accept], changed is false, and content is nil.
 //
-//   - If a file is not a regular file, is not there or cannot be read, Open says
-//     so. Symbolic links are followed each time. A file of up to 1 MiB is
-//     compared as a whole; a larger one is unchanged if it is the same file with
-//     the same size and time, and that time was 2 s past when it was read.
-//   - If a URL answers neither 200, nor 304 to a question that allows it, or
-//     leads on more than three times, or from https to http, Open says so. So it
-//     does if the answer is not complete within 30 s; then reading may fail too.
+//   - If a file does not exist, is not regular, or cannot be read, Open returns an error.
+//     Symbolic links are followed each time. A file of up to 1 MiB is compared as a whole.
+//     A larger one is unchanged if it is the same file with the same size and time, and
+//     that time was more than 2 s past when the file was read.
+//   - If a URL responds with neither 200 nor, to a conditional request, 304, or redirects
+//     more than three times or from https to http, Open returns an error. The response
+//     must be complete within 30 s; otherwise Open or reading the content fails.
 //
-// No error shows the URL's user, password or query.
+// No error contains the URL's user, password or query.
 func (s *Source) Open(ctx context.Context) (content io.ReadCloser, changed bool, err error) {
 	s.offered = s.accepted
 	if s.url == nil {
@@ -106,11 +104,11 @@ func (s *Source) Open(ctx context.Context) (content io.ReadCloser, changed bool,
 	return content, content != nil, nil
 }
 
-// Accept says that the content that Open returned has been read to its end and
-// is good. Without it the next Open returns the content again.
+// Accept marks the content that Open returned as read to its end and valid. Without it,
+// the next Open returns the content again.
 func (s *Source) Accept() { s.accepted = s.offered }
 
-// openFile returns nil if the file has not changed.
+// openFile returns the content of the file, or nil if it has not changed.
 func (s *Source) openFile() (io.ReadCloser, error) {
 	// A FIFO without a writer would block for good.
 	f, err := os.OpenFile(s.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -137,14 +135,14 @@ func (s *Source) openFile() (io.ReadCloser, error) {
 	return nil, err
 }
 
-// isStill never says so of a file that changed shortly before it was read: it
-// may have changed again since, and still have the same time.
+// isStill reports whether a file has certainly not changed. If it had changed shortly
+// before it was read, it may have changed again since without getting another time.
 func (v version) isStill(info fs.FileInfo) bool {
 	return v.info != nil && os.SameFile(v.info, info) && v.info.Size() == info.Size() &&
 		v.info.ModTime().Equal(info.ModTime()) && v.read.Sub(info.ModTime()) > settleTime
 }
 
-// offer returns nil if the content is small and the same as the one accepted.
+// offer returns the content, or nil if it is small and equal to the accepted one.
 func (s *Source) offer(content io.ReadCloser, v version) (io.ReadCloser, error) {
 	head, err := io.ReadAll(io.LimitReader(content, maxSmall+1))
 	if err != nil {
@@ -164,6 +162,7 @@ func (s *Source) offer(content io.ReadCloser, v version) (io.ReadCloser, error) 
 	return io.NopCloser(bytes.NewReader(head)), nil
 }
 
+// joined is a ReadCloser made of a Reader and a function that closes.
 type joined struct {
 	io.Reader
 	close func() error

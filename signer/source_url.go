@@ -12,20 +12,21 @@ import (
 )
 
 const (
-	// fetchTimeout bounds a fetch from its start to the last byte: 30 s.
+	// fetchTimeout bounds a fetch, up to the last byte of the body.
 	fetchTimeout = 30 * time.Second
 
-	// maxRedirects is how often a URL may lead on.
+	// maxRedirects bounds the redirects of one fetch.
 	maxRedirects = 3
 )
 
+// isURL reports whether a location is an http or https URL.
 func isURL(location string) bool {
 	lower := strings.ToLower(location[:min(len(location), len("https://"))])
 	return strings.HasPrefix(lower, "http://") || lower == "https://"
 }
 
-// newTransport asks for no compression: a few bytes could then stand for a list
-// without end.
+// newTransport returns a transport that does not ask for compression: a few compressed
+// bytes could become an endless list.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:              tunnelFromEnvironment,
@@ -35,9 +36,9 @@ func newTransport() *http.Transport {
 	}
 }
 
-// tunnelFromEnvironment is the proxy that the environment names for an https URL,
-// and none for plain http: such a request would show a proxy the password in the
-// URL, and let it choose what the list says.
+// tunnelFromEnvironment returns the forward proxy from the environment for an https URL,
+// and none for http: without TLS, the proxy would see the password in the URL, and could
+// change the list.
 func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme != "https" {
 		return nil, nil
@@ -45,7 +46,7 @@ func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(r)
 }
 
-// openURL returns nil if the content has not changed.
+// openURL returns the body of the response, or nil if it has not changed.
 func (s *Source) openURL(ctx context.Context) (io.ReadCloser, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	response, err := s.get(ctx)
@@ -67,9 +68,9 @@ func (s *Source) openURL(ctx context.Context) (io.ReadCloser, error) {
 	return nil, err
 }
 
-// validators are what the next question may name. Servers make both of a
-// file's time, often in seconds: where that is too recent to be told from the
-// next one, there are none.
+// validators returns the validators for the next conditional request. Servers derive
+// ETag and Last-Modified from the file's time, often in seconds: if that is too recent
+// for another change to get another time, validators returns none.
 func validators(h http.Header) version {
 	v := version{etag: h.Get("ETag"), modified: h.Get("Last-Modified")}
 	if v.modified == "" {
@@ -83,8 +84,9 @@ func validators(h http.Header) version {
 	return v
 }
 
-// get follows redirects by itself: the errors of http.Client show URLs, and it
-// sends one server's URL, query and all, to the next.
+// get sends the request and follows redirects. http.Client is not used, because its
+// errors contain URLs, and because it sends the URL of one server, with its query, to
+// the next as the Referer.
 func (s *Source) get(ctx context.Context) (*http.Response, error) {
 	at := s.url
 	for range maxRedirects + 1 {
