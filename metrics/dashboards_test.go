@@ -242,7 +242,7 @@ func checkSelector(t *testing.T, where string, known map[string]family, d dashbo
 	switch {
 	case ok:
 	case runtime.GOOS != "linux" && strings.HasPrefix(name, "process_"):
-		return name // elsewhere a process tells less of itself
+		return name // other systems report less about a process
 	default:
 		t.Errorf("%s: there is no %s", where, s.name)
 		return name
@@ -318,7 +318,7 @@ func TestDashboardsAreWellFormed(t *testing.T) {
 			t.Errorf("%s: the first variable does not choose the data source: %+v", uid, v)
 		}
 		ids, titles := map[int]bool{}, map[string]bool{}
-		var taken [24][]string // by column and line
+		var taken [24][]string // by column and row
 		place := func(p panel) {
 			g := p.GridPos
 			if ids[p.ID] || titles[p.Title] || p.Title == "" || g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > len(taken) {
@@ -391,7 +391,7 @@ func TestDashboardsCoverTheAlerts(t *testing.T) {
 			t.Errorf("no panel names %s", alert)
 		}
 	}
-	bounds := map[string]map[string]float64{ // by panel, as the rules have it
+	bounds := map[string]map[string]float64{ // by panel, as in the rules
 		"Requests that fail":     {"> 0.05": 0.05},
 		"Streams that break off": {"> 0.05": 0.05},
 		"Certificate ends in":    {"< 14 * 24 * 3600": 14 * 24 * 3600, "< 2 * 24 * 3600": 2 * 24 * 3600},

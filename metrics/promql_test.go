@@ -11,8 +11,8 @@ import (
 type selector struct {
 	name     string
 	matchers []matcher
-	window   string   // what stands in [ ], or empty
-	calls    []string // the functions and aggregations around it, the nearest last
+	window   string   // the text between [ and ], or empty
+	calls    []string // the functions and aggregations around it, the innermost last
 	by       []string // the labels that those aggregations keep
 }
 
@@ -41,7 +41,7 @@ func readPromQL(t *testing.T, expr string) (all []selector) {
 		by   []string
 	}
 	var open []bracket
-	var next bracket // what is known of the bracket to come
+	var next bracket // what applies to the next bracket
 	tokens := promToken.FindAllString(expr, -1)
 	at := func(i int) string {
 		if i < len(tokens) {

@@ -37,7 +37,7 @@ type upstreamSeries struct {
 func newUpstreams(o Options) *upstreams {
 	u := &upstreams{
 		up:         gauges("upstream_up", "1 if the Ollama responded to the last probe.", "upstream"),
-		failures:   counters("upstream_errors_total", "Failures of an Ollama to respond or to complete a response, by kind.", "upstream", "kind"),
+		failures:   counters("upstream_errors_total", "Failures of an Ollama to respond, or to complete its response, by kind.", "upstream", "kind"),
 		requests:   counters("upstream_requests_total", "Requests sent to one of several Ollamas, by the reason for the choice: conversation: it served the conversation last; loaded: it has the model loaded; cold: it must load the model; any: no Ollama is known to have the model, or the request has none; named: the client named it.", "upstream", "choice"),
 		retries:    counters("upstream_retries_total", "Requests that failed on one of several Ollamas and were sent to another, by reason.", "upstream", "reason"),
 		inFlight:   gauges("upstream_in_flight_requests", "Requests in flight on one of several Ollamas.", "upstream"),

@@ -46,7 +46,7 @@ func (d *fixture) next(t *testing.T) uuid.UUID {
 	case key := <-d.served:
 		return key
 	default:
-		t.Fatal("nobody's body is decoded")
+		t.Fatal("no key got the decoder")
 	}
 	return uuid.UUID{}
 }
@@ -71,7 +71,7 @@ func TestDecodersGoToKeysInTurn(t *testing.T) {
 		}
 		for range 197 {
 			if d.next(t) != greedy {
-				t.Fatal("somebody else's body, who has none")
+				t.Fatal("a decoder went to a key that has no bodies waiting")
 			}
 		}
 		d.release()

@@ -7,8 +7,8 @@ import (
 )
 
 // ReadForm returns the field "model" of a multipart form, as http.Request.FormValue
-// does: the first one that is not a file, "" if there is none. If the body is no such
-// form, or the value has more than 4 KiB, ReadForm returns [ErrUnreadable].
+// does: the first one that is not a file, "" if there is none. If the body is not a
+// multipart form, or the value has more than 4 KiB, ReadForm returns [ErrUnreadable].
 func ReadForm(contentType string, body io.Reader) (string, error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err != nil || media != "multipart/form-data" || params["boundary"] == "" {

@@ -84,7 +84,7 @@ func (r *Scanner) Read(b []byte) (n int, done bool) {
 			i += r.readString(b[i:])
 		case inKeyEscape, inStringEscape, inNestedEscape:
 			r.fill(b[i : i+1])
-			r.state-- // back into the string
+			r.state-- // back to the state inside the string
 			i++
 		case beforeColon:
 			if c == ':' {
@@ -262,7 +262,7 @@ func (r *Scanner) beginValue(c byte) int {
 			r.inTools, r.depth = true, 0
 		}
 	case c == ',' || c == '}':
-		r.state = afterValue // no value: Ollama refuses that
+		r.state = afterValue // the value is missing: Ollama refuses the body
 		return 0
 	default:
 		r.state = inLiteral

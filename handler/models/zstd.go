@@ -35,7 +35,7 @@ func newDecoder() *zstd.Decoder {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxMemory(MaxDecoded), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
-		panic(err) // only options can be wrong
+		panic(err) // only the options above can be invalid
 	}
 	return d
 }
@@ -59,6 +59,6 @@ func BorrowDecoder(ctx context.Context, key uuid.UUID, body io.Reader) (*zstd.De
 // ReturnDecoder takes back a decoder from BorrowDecoder, which must not be used
 // afterwards.
 func ReturnDecoder(d *zstd.Decoder) {
-	d.Reset(nil) // lets go of the body
+	d.Reset(nil) // releases the body
 	allDecoders.release(d)
 }

@@ -8,7 +8,7 @@ type headReader struct {
 	buffered []byte // bytes that have been read from the connection before
 	allowed  int    // bytes that may still be read; negative: any number
 	received bool   // a byte has arrived
-	err      error  // once there was one: a broken connection must not seem to have ended
+	err      error  // the first error; repeated, so that a broken connection never seems to have ended well
 }
 
 // Read implements io.Reader.

@@ -32,14 +32,14 @@ type backend struct {
 	failures     atomic.Int32 // times that it went down since it last answered a request
 
 	pool     *Pool
-	probeNow chan struct{} // makes probeLoop probe at once
+	probeNow chan struct{} // makes probeLoop probe soon
 
 	sharedProbe sharedProbe   // of requests that name this backend
 	listMu      sync.Mutex    // held while a list of its models is stored
 	listedAt    atomic.Uint64 // when the current list was asked for, by the pool's clock
 
 	probed     bool                  // a probe has ended
-	hasList    bool                  // its models are known
+	hasList    bool                  // a list of its models has been stored
 	removed    bool                  // it is not in the pool any more
 	placements map[string]*placement // by model; "" is a request without one
 	stop       func()                // ends probeLoop; nil: it is not running

@@ -18,6 +18,7 @@ type NoListError struct{ error }
 func (e NoListError) Error() string {
 	return "Ollama's list of models cannot be had: " + e.error.Error()
 }
+
 // Unwrap returns the reason.
 func (e NoListError) Unwrap() error { return e.error }
 

@@ -1,7 +1,7 @@
 package upstream
 
-// How much busier than the least busy one a backend may be, in requests in flight
-// for each unit of weight, and still be chosen for what it has in memory.
+// A backend is chosen for what it has in memory if its utilization (requests in flight
+// per unit of weight) is at most this much higher than that of the least utilized one.
 const (
 	// sameConversation is for the backend that served the conversation last: it has the
 	// beginning in its prompt cache, but that gains nothing for a request that must
