@@ -9,8 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// shells are templates that the command tree is poured into.
-//
 // shells are the templates of the shell completions and the manual page.
 //
 //go:embed shell
