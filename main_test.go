@@ -444,7 +444,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --drain-delay -1s", "--drain-delay: -1s is less than 0s"},
 		{"serve --max-connections 0", "--max-connections: 0 is less than 1"},
 		{"mnit", "no command \"mnit\""},
-		{"serve --listen nonsense", "--listen: \"nonsense\" is no address such as 127.0.0.1:8080"},
+		{"serve --listen nonsense", "--listen: \"nonsense\" is not an address: write a host and a port, such as 127.0.0.1:8080"},
 		{"serve --max-body 64parsecs", "--max-body: \"64parsecs\" is not a size such as 64MiB"},
 		{"serve --tls-cert /nowhere/cert --tls-key /nowhere/key --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --demo", "certificate /nowhere/cert: "},
 		{"serve --tls-cert /nowhere/cert --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --demo", "--tls-cert and --tls-key go together"},

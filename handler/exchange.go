@@ -65,7 +65,7 @@ type exchange struct {
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: downstream.ClientOf(r.Context()), arrived: time.Now()}
+	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: downstream.ConnOf(r.Context()), arrived: time.Now()}
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
 	x.Match = api.Routes.Find(r.URL)
 	if x.Route != nil {
@@ -164,7 +164,7 @@ func (x *exchange) end(cause error) {
 		return
 	}
 	if x.r.ProtoMajor == 1 {
-		x.client.Cut.Store(true)
+		x.client.FinalDeadline.Store(true)
 	} else {
 		time.AfterFunc(hangUpAfter, x.hangUp)
 	}

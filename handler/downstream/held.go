@@ -10,191 +10,193 @@ import (
 	"time"
 )
 
-// The memory of unauthenticated clients is estimated, connection by connection,
-// and bounded for all of them together. The constants are upper bounds of what
-// Go was measured to keep.
+// The memory that connections without a valid key make the process hold is estimated,
+// connection by connection, and limited for all of them together. The constants are
+// upper bounds of what Go was measured to keep.
 const (
-	// maxHeld bounds the estimate: 56 MiB. The garbage collector lets the heap
-	// grow to twice of what is in use, the ballast of main included, so that the
-	// process then takes less than 256 MiB more than when it idles.
+	// maxHeld limits the estimate: 56 MiB. The garbage collector lets the heap grow to
+	// twice of what is in use, including the ballast that main allocates, so that the
+	// process then takes less than 256 MiB more than when it is idle.
 	maxHeld = 56 << 20
 
-	// simpleCost is what a connection takes that waits for a request on the fast
-	// path: 4 KiB, the stack of its goroutine for the most part.
+	// simpleCost is what a connection takes while the SimpleServer waits for a request
+	// on it: 4 KiB, mostly the stack of its goroutine.
 	simpleCost = 4 << 10
 
-	// fallbackCost is what it takes once net/http serves it: 24 KiB.
+	// fallbackCost is what a connection without TLS takes once net/http serves it: 24
+	// KiB.
 	fallbackCost = 24 << 10
 
-	// secureCost is what it takes over TLS, whatever is spoken there: 32 KiB. The
-	// handshake is counted like a head until the client's greeting is complete, and
-	// then only as far as it is longer than smallHead.
-	secureCost = 32 << 10
+	// tlsCost is what a connection with TLS takes, in HTTP/1.1 and HTTP/2: 32 KiB. The
+	// bytes of the handshake count like those of a head until the ClientHello is
+	// complete; from then on the first smallHead of them do not count.
+	tlsCost = 32 << 10
 
-	// writeCost is what a refusal on the fast path takes until the client has
-	// read it: 24 KiB, the request and the buffers.
+	// writeCost is what a refusal by the SimpleServer takes until the client has read
+	// it: 24 KiB, for the request and the buffers.
 	writeCost = 24 << 10
 
 	// MaxStreams is how many streams a client of HTTP/2 may have at once: 100,
-	// the fewest that RFC 9113 section 6.5.2 advises.
+	// the smallest limit that RFC 9113 section 6.5.2 recommends.
 	MaxStreams = 100
 
-	// streamCost is what one takes at most, headers apart: 20 KiB, stacks and
-	// buffers.
+	// streamCost is what a stream of HTTP/2 takes at most, without its headers: 20
+	// KiB, stacks and buffers.
 	streamCost = 20 << 10
 
-	// maxRequests is how many requests of a client of HTTP/2 are read, without a
-	// valid key among them, before all of them have been answered: 16. When a request
-	// has been answered for good does not show, but when none is left does.
-	maxRequests = 16
+	// maxRefused is after how many refused requests a connection of HTTP/2 drains: 16.
+	// Nothing more is read from it until no stream is left. When the client has read
+	// the answer on one stream is not known; that no stream is left is.
+	maxRefused = 16
 
-	// firstStreams is how long a client of HTTP/2 may have streams before it is
-	// taken to have all that it may: not all of them come to a handler of ours. A
-	// valid key comes to its handler at once; if all streams were counted before that,
-	// a few dozen clients that come back together, after a restart, would crowd each
-	// other out.
+	// firstStreams is how long a connection of HTTP/2 may have streams before it is
+	// charged for MaxStreams: 100 ms. Some streams never reach a handler of ours, so
+	// they cannot be counted one by one. A valid key reaches its handler sooner.
+	// Without the delay, a few dozen clients that reconnect together after a restart
+	// would evict each other.
 	firstStreams = 100 * time.Millisecond
 
-	// drainTime is how long they may take instead, once maxRequests have been read
-	// and nothing more is: 250 ms.
+	// drainTime replaces firstStreams while a connection drains: 250 ms.
 	drainTime = 250 * time.Millisecond
 
-	// headFactor is how many times as much memory as bytes a head takes: 15 for
-	// short headers in HTTP/1.1, up to 50 for indexed fields in HTTP/2, which
-	// secureCost and streamCost account for in part.
+	// headFactor is the ratio of the memory that a head takes to its bytes: 15 was
+	// measured for short headers in HTTP/1.1, up to 50 for indexed fields in HTTP/2, of
+	// which tlsCost and streamCost cover a part.
 	headFactor = 32
 
-	// smallHead is how much of a head is not counted where the connection has
-	// carried a valid key before: 4 KiB, more than most heads have.
+	// smallHead is how much of a head does not count on a connection that has carried
+	// a valid key before: 4 KiB, more than most heads have.
 	smallHead = 4 << 10
 
-	// aheadBytes is what net/http may have read of the requests that follow: 4
-	// KiB in the clear, and over TLS a record of 16 KiB.
-	aheadBytes       = 4 << 10
-	secureAheadBytes = 16 << 10
+	// aheadBytes and tlsAheadBytes bound what net/http may have read of the requests
+	// that follow: 4 KiB without TLS, a record of 16 KiB with TLS.
+	aheadBytes    = 4 << 10
+	tlsAheadBytes = 16 << 10
 )
 
-// held is what a connection holds in memory without a valid key. Its fields are
-// guarded by the lock of clients.
+// held estimates the memory that a connection holds, in bytes, while it has not shown a
+// valid key. The lock of the Listener guards it.
 type held struct {
 	cost   int64 // of the connection itself
-	read   int64 // bytes of heads that are not complete, or not yet answered
-	writes int64 // cost of the answers on their way
+	read   int64 // bytes of heads that are incomplete or not yet answered
+	writes int64 // cost of the answers that the client has not read
 
-	streams  int64 // over HTTP/2, how many it has at most
-	requests int64 // how many have been refused since it had none
+	streams int64 // of HTTP/2, at most
+	refused int64 // requests on them since there was no stream
 
-	class int           // of its sum, see classOf
-	since time.Time     // when it has come into the class
-	rank  *list.Element // in the class; nil: it holds no more than its share
+	class   int           // of its sum, see classOf
+	since   time.Time     // when it entered the class
+	element *list.Element // in the class; nil: it holds no more than its share
 
-	drains bool        // nothing more is read until no stream is left
-	late   *time.Timer // then it is taken to have all streams that it may
+	drains bool        // nothing is read until no stream is left
+	all    *time.Timer // charges for MaxStreams; nil: there is no stream
 }
 
 func (h *held) sum() int64 { return h.cost + h.read*headFactor + h.streams*streamCost + h.writes }
 
-// ranks are the connections that hold more than their share, by how much: each
-// class is of twice the size of the one before, and has those first that have been
-// in it for longest.
-type ranks [24]list.List
+// sizeClasses sorts the connections that hold more than their share by how much they
+// hold. Each class covers twice as many bytes as the one before. Within a class, the
+// connection that entered it first comes first.
+type sizeClasses [24]list.List
 
-// share is what each connection may hold whatever the others hold.
+// share returns how many bytes a connection may hold without ever being evicted for
+// memory.
 func (s *Listener) share() int64 { return maxHeld / int64(s.Max) }
 
-// classOf is 0 for what is no more than the share.
+// classOf returns the size class of a sum in bytes: 0 if it is at most the share.
 func (s *Listener) classOf(sum int64) int {
-	return min(bits.Len64(uint64(sum/max(1, s.share()+1))), len(s.ranks)-1)
+	return min(bits.Len64(uint64(sum/max(1, s.share()+1))), len(s.classes)-1)
 }
 
-// charge changes what a connection holds, and makes room if that is too much. Nothing
-// changes where the connection is closed, or has shown its key since the caller
-// looked.
-func (s *Listener) charge(c *Conn, known bool, change func(*held)) {
+// charge changes what a connection holds, and evicts connections if all together then
+// hold too much. It does nothing if the connection is closed, or if its authenticated
+// has changed since the caller read it.
+func (s *Listener) charge(c *Conn, authenticated bool, change func(*held)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.place == nil || c.known.Load() != known {
+	if c.element == nil || c.authenticated.Load() != authenticated {
 		return
 	}
 	before := c.held.sum()
 	change(&c.held)
 	s.held += c.held.sum() - before
-	s.rank(c)
-	s.makeRoom()
+	s.classify(c)
+	s.freeMemory()
 }
 
-// makeRoom closes connections while all together hold too much, with the lock held.
-// Those that hold the most for the longest make way: the measure is the time, times
-// the square of what they hold. So neither many that hold little, nor few that come
-// anew all the time, all at once even, can keep out a client that needs a moment to
-// show its key.
-func (s *Listener) makeRoom() {
+// freeMemory evicts connections while all together hold too much, with the lock held.
+// The choice falls on the connection with the greatest product of the time in its class
+// and the square of what it holds. So a client that needs a moment to show its key is
+// kept out neither by many connections that hold little, nor by a few that reconnect all
+// the time, even all at once.
+func (s *Listener) freeMemory() {
 	for s.held > maxHeld {
-		greediest := s.greediest()
-		if greediest == nil {
+		victim := s.largest()
+		if victim == nil {
 			return
 		}
-		s.evict(greediest)
-		s.tellOfHolders()
+		s.evict(victim)
+		s.logMemory()
 	}
 }
 
-// evict closes a connection to make room for others, with the lock held. What it
-// holds is in memory for a moment more.
+// evict closes a connection to make room for others, with the lock held. The memory that
+// it holds is free a moment later, see forgetEvicted.
 func (s *Listener) evict(c *Conn) {
-	c.ending = c.held.sum()
-	s.ending += c.ending
+	c.evictedBytes = c.held.sum()
+	s.evicted += c.evictedBytes
 	s.remove(c)
 	c.TCPConn.Close()
-	s.freed.Broadcast() // it may be waiting itself
+	s.freed.Broadcast() // its own goroutine may wait in awaitMemory
 }
 
-// awaitRoom has a connection wait before it reads on while it drains, and, if it
-// holds more than its share, while those that have made way still hold what they
-// held: it takes them a moment to end.
-func (s *Listener) awaitRoom(c *Conn) {
+// awaitMemory blocks the reader of a connection while the connection drains. It also
+// blocks it if the connection holds more than its share, while evicted connections still
+// hold the memory that it needs.
+func (s *Listener) awaitMemory(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c.held.drains || c.held.rank != nil && s.ending > 0 && s.held+s.ending > maxHeld {
+	for c.held.drains || c.held.element != nil && s.evicted > 0 && s.held+s.evicted > maxHeld {
 		s.freed.Wait()
 	}
 }
 
-// ended says that nothing is left of a connection, with the lock held.
-func (s *Listener) ended(c *Conn) {
-	if c.ending > 0 {
-		s.ending -= c.ending
-		c.ending = 0
+// forgetEvicted records that an evicted connection holds no memory any more, with the
+// lock held.
+func (s *Listener) forgetEvicted(c *Conn) {
+	if c.evictedBytes > 0 {
+		s.evicted -= c.evictedBytes
+		c.evictedBytes = 0
 		s.freed.Broadcast()
 	}
 }
 
-// rank puts the connection into its class, with the lock held.
-func (s *Listener) rank(c *Conn) {
+// classify moves the connection to the size class of what it holds, with the lock held.
+func (s *Listener) classify(c *Conn) {
 	class := 0
-	if c.place != nil {
+	if c.element != nil {
 		class = s.classOf(c.held.sum())
 	}
 	if class == c.held.class {
 		return
 	}
-	if c.held.rank != nil {
-		s.ranks[c.held.class].Remove(c.held.rank)
-		c.held.rank = nil
+	if c.held.element != nil {
+		s.classes[c.held.class].Remove(c.held.element)
+		c.held.element = nil
 	}
 	if c.held.class = class; class > 0 {
 		c.held.since = time.Now()
-		c.held.rank = s.ranks[class].PushBack(c)
+		c.held.element = s.classes[class].PushBack(c)
 	}
 }
 
-// greediest is the connection to be closed since too much is held, with the lock
-// held; nil if none holds more than its share.
-func (s *Listener) greediest() (found *Conn) {
+// largest returns the connection to evict since too much is held, see freeMemory; nil if
+// none holds more than its share. The lock is held.
+func (s *Listener) largest() (found *Conn) {
 	now, most := time.Now(), -1.0
-	for class := range s.ranks {
-		e := s.ranks[class].Front()
-		for e != nil && e.Value.(*Conn).busy.Load() > 0 { // it is just showing its key
+	for class := range s.classes {
+		e := s.classes[class].Front()
+		for e != nil && e.Value.(*Conn).busy.Load() > 0 { // its key has just been verified
 			e = e.Next()
 		}
 		if e == nil {
@@ -209,96 +211,100 @@ func (s *Listener) greediest() (found *Conn) {
 	return found
 }
 
-// forgive takes off what a connection holds, since it has shown a valid key, with
-// the lock held.
-func (s *Listener) forgive(c *Conn) {
+// uncharge resets what a connection holds to 0, since it has shown a valid key or is
+// closed; with the lock held.
+func (s *Listener) uncharge(c *Conn) {
 	s.held -= c.held.sum()
 	c.held.cost, c.held.read, c.held.writes = 0, 0, 0
 	s.endStreams(c)
-	s.rank(c)
+	s.classify(c)
 }
 
-// tellOfHolders says now and then that connections have made way, with the lock
-// held.
-func (s *Listener) tellOfHolders() {
-	if time.Since(s.toldOfHolders) > time.Minute {
-		s.toldOfHolders = time.Now()
-		s.log.Warn("clients without a valid key hold as much memory as they may: those that hold the most make way")
+// logMemory logs, at most once a minute, that connections are evicted for memory; with
+// the lock held.
+func (s *Listener) logMemory() {
+	if time.Since(s.loggedMemory) > time.Minute {
+		s.loggedMemory = time.Now()
+		s.log.Warn("clients without a valid key hold all memory that they may: closing the connections that hold the most")
 	}
 }
 
-// count counts what has been read, if it can be part of a head that no valid key
-// has come with.
-func (c *Conn) count(n int) {
-	if n <= 0 || c.busy.Load() > 0 || c.last.Load() {
+// countHead charges n bytes that have been read, if they can belong to a head for which
+// no valid key has been seen yet. It blocks while the connection must not read on.
+func (c *Conn) countHead(n int) {
+	if n <= 0 || c.busy.Load() > 0 || c.noMoreHeads.Load() {
 		return
 	}
-	known := c.known.Load()
-	if known {
-		long := c.head.Add(int64(n)) - smallHead
+	authenticated := c.authenticated.Load()
+	if authenticated {
+		long := c.headBytes.Add(int64(n)) - smallHead
 		if long <= 0 {
 			return
 		}
 		n = min(n, int(long))
 	}
-	c.home.charge(c, known, func(h *held) { h.read += int64(n) })
-	c.home.awaitRoom(c)
+	c.listener.charge(c, authenticated, func(h *held) { h.read += int64(n) })
+	c.listener.awaitMemory(c)
 }
 
-// completeHead says that a head has come to its end, on a connection that has
-// carried a valid key.
+// completeHead takes off the bytes of a head that is complete, on an authenticated
+// connection.
 func (c *Conn) completeHead() {
-	if c.head.Load() != 0 && c.head.Swap(0) > smallHead {
-		c.home.charge(c, true, func(h *held) { h.read = 0 })
+	if c.headBytes.Load() != 0 && c.headBytes.Swap(0) > smallHead {
+		c.listener.charge(c, true, func(h *held) { h.read = 0 })
 	}
 }
 
-// NoteGreeting is for tls.Config.GetConfigForClient: the greeting has come.
-func NoteGreeting(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+// OnClientHello is for tls.Config.GetConfigForClient. It stops counting the bytes of the
+// ClientHello against the connection, up to smallHead, and keeps the configuration.
+func OnClientHello(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if c, ok := hello.Conn.(*Conn); ok {
-		c.greeted()
+		c.clientHelloRead()
 	}
 	return nil, nil
 }
 
-// greeted says that the greeting with which TLS begins has come to its end.
-func (c *Conn) greeted() {
-	c.home.charge(c, false, func(h *held) { h.read -= min(h.read, smallHead) })
+// clientHelloRead takes off up to smallHead bytes: those of the TLS ClientHello, which is
+// complete.
+func (c *Conn) clientHelloRead() {
+	c.listener.charge(c, false, func(h *held) { h.read -= min(h.read, smallHead) })
 }
 
-// letGo says that of the requests that have been read nothing is in memory any
-// more, but for what may have been read ahead.
-func (c *Conn) letGo() {
-	if c.known.Load() {
+// releaseRequests takes off the bytes of all heads that have been read, since their
+// requests have been answered. What net/http may have read ahead stays charged.
+func (c *Conn) releaseRequests() {
+	if c.authenticated.Load() {
 		c.completeHead()
 		return
 	}
 	ahead := int64(aheadBytes)
-	if c.home.secure {
-		ahead = secureAheadBytes
+	if c.listener.tls {
+		ahead = tlsAheadBytes
 	}
-	c.home.charge(c, false, func(h *held) { h.read = min(h.read, ahead) })
+	c.listener.charge(c, false, func(h *held) { h.read = min(h.read, ahead) })
 }
 
-// beginWrite counts a write to a client without a valid key, until end is called.
+// beginWrite charges a write to a client without a valid key until end is called. For
+// connections that net/http serves it only counts the write, see ConnState.
 func (c *Conn) beginWrite() (end func()) {
 	if !c.simple {
 		c.writing.Add(1)
 		return func() { c.writing.Add(-1) }
 	}
-	c.home.charge(c, false, func(h *held) { h.writes += writeCost })
-	return func() { c.home.charge(c, false, func(h *held) { h.writes = 0 }) }
+	c.listener.charge(c, false, func(h *held) { h.writes += writeCost })
+	return func() { c.listener.charge(c, false, func(h *held) { h.writes = 0 }) }
 }
 
-// fallBack says that net/http serves the connection from here on.
+// fallBack charges the connection for being served by net/http from here on.
 func (c *Conn) fallBack() {
 	c.simple = false
-	c.home.charge(c, false, func(h *held) { h.cost = fallbackCost })
+	c.listener.charge(c, false, func(h *held) { h.cost = fallbackCost })
 }
 
-// ConnState learns from net/http when a connection over TLS has streams, when its
-// requests have been answered, and when it is idle: it is for the ConnState of a server
-// whose IdleTimeout is negative.
+// ConnState is for http.Server.ConnState, of a server whose IdleTimeout is negative: it
+// closes idle connections with TLS. It charges a connection of HTTP/2 without a valid
+// key for its streams, and ends that, and a drain, once all of its requests have been
+// answered.
 func ConnState(conn net.Conn, state http.ConnState) {
 	secure, ok := conn.(*tls.Conn)
 	if !ok {
@@ -308,60 +314,62 @@ func ConnState(conn net.Conn, state http.ConnState) {
 	if !ok {
 		return
 	}
-	c.idle.note(state, secure, c.home.idleTimeout)
+	c.idle.note(state, secure, c.listener.idleTimeout)
 	switch {
-	case c.known.Load():
+	case c.authenticated.Load():
 	case state == http.StateActive && secure.ConnectionState().NegotiatedProtocol == "h2":
 		c.beginStreams()
 	case state == http.StateIdle:
-		c.home.charge(c, false, func(*held) { c.home.endStreams(c) })
-		if c.writing.Load() == 0 { // otherwise answers may queue up in net/http
-			c.letGo()
+		c.listener.charge(c, false, func(*held) { c.listener.endStreams(c) })
+		if c.writing.Load() == 0 { // otherwise answers may still be queued in net/http
+			c.releaseRequests()
 		}
 	}
 }
 
-// beginStreams says that a client of HTTP/2 has streams.
+// beginStreams charges the connection for its first stream of HTTP/2, and later for
+// MaxStreams.
 func (c *Conn) beginStreams() {
-	c.home.charge(c, false, func(h *held) {
+	c.listener.charge(c, false, func(h *held) {
 		h.streams = 1
-		var late *time.Timer
-		late = time.AfterFunc(cmp.Or(c.home.firstStreams, firstStreams), func() {
-			c.home.charge(c, false, func(h *held) {
-				if h.late == late {
-					c.home.endDrain(c)
+		var all *time.Timer
+		all = time.AfterFunc(cmp.Or(c.listener.firstStreams, firstStreams), func() {
+			c.listener.charge(c, false, func(h *held) {
+				if h.all == all {
+					c.listener.endDrain(c)
 					h.streams = MaxStreams
 				}
 			})
 		})
-		h.late = late
+		h.all = all
 	})
 }
 
-// countRefused says that a request over HTTP/2 has been refused. Its answer may be in
-// memory for long, and of those that are read before the connection drains, too.
+// countRefused charges the connection for a refused request on a stream of HTTP/2, and
+// for those that are read before it drains. It drains at the maxRefused-th.
 func (c *Conn) countRefused() {
-	c.home.charge(c, false, func(h *held) {
-		h.requests = min(h.requests+1, MaxStreams)
-		h.streams = max(h.streams, h.requests, maxRequests)
-		if h.requests == maxRequests && h.streams < MaxStreams && h.late != nil {
+	c.listener.charge(c, false, func(h *held) {
+		h.refused = min(h.refused+1, MaxStreams)
+		h.streams = max(h.streams, h.refused, maxRefused)
+		if h.refused == maxRefused && h.streams < MaxStreams && h.all != nil {
 			h.drains = true
-			h.late.Reset(cmp.Or(c.home.drainTime, drainTime))
+			h.all.Reset(cmp.Or(c.listener.drainTime, drainTime))
 		}
 	})
 }
 
-// endStreams says that a client of HTTP/2 has no stream left, with the lock held.
+// endStreams takes off the streams of a connection, of which none is left; with the lock
+// held.
 func (s *Listener) endStreams(c *Conn) {
-	if c.held.late != nil {
-		c.held.late.Stop()
-		c.held.late = nil
+	if c.held.all != nil {
+		c.held.all.Stop()
+		c.held.all = nil
 	}
-	c.held.streams, c.held.requests = 0, 0
+	c.held.streams, c.held.refused = 0, 0
 	s.endDrain(c)
 }
 
-// endDrain reads on from a connection, with the lock held.
+// endDrain resumes reading from a connection, if it drains; with the lock held.
 func (s *Listener) endDrain(c *Conn) {
 	if c.held.drains {
 		c.held.drains = false
@@ -369,25 +377,26 @@ func (s *Listener) endDrain(c *Conn) {
 	}
 }
 
-// DropRequests lets go of each request once it is answered. Left to itself
-// net/http keeps all of its headers until the client has taken in the answer.
+// DropRequests is a middleware that drops all references to a request's head once it is
+// answered, so that its memory can be freed. net/http itself keeps them until the client
+// has read the answer.
 func DropRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
-		c := ClientOf(r.Context())
+		c := ConnOf(r.Context())
 		if r.ProtoMajor == 2 {
-			r.Body.Close() // what has come of it
-			if c != nil && !c.known.Load() {
+			r.Body.Close() // frees what has been read of it
+			if c != nil && !c.authenticated.Load() {
 				c.countRefused()
 			}
 		}
 		r.URL, r.Header, r.Trailer, r.Host, r.RequestURI = nil, nil, nil, "", ""
 		if c == nil || r.ProtoMajor == 2 {
-			return // others may be on their way: see connState
+			return // other streams may be open: ConnState reports when none is
 		}
 		if close := w.Header()["Connection"]; len(close) == 1 && close[0] == "close" {
-			c.last.Store(true)
+			c.noMoreHeads.Store(true)
 		}
-		c.letGo()
+		c.releaseRequests()
 	})
 }

@@ -13,108 +13,109 @@ import (
 	"time"
 )
 
-// newHolders are the connections of a listener, without any network.
-func newHolders(max int) *Listener {
+// newTestListener returns a Listener whose connections need no network.
+func newTestListener(max int) *Listener {
 	s := &Listener{Max: max, maxBusy: max, log: slog.New(slog.DiscardHandler)}
 	s.freed.L = &s.mu
 	return s
 }
 
-func (s *Listener) join() *Conn {
-	c := &Conn{TCPConn: &net.TCPConn{}, home: s}
+// connect adds a new connection.
+func (s *Listener) connect() *Conn {
+	c := &Conn{TCPConn: &net.TCPConn{}, listener: s}
 	s.add(c)
 	return c
 }
 
-// streams returns how many it counts as having.
+// streams returns for how many streams of HTTP/2 the connection is charged.
 func (c *Conn) streams() int64 {
-	c.home.mu.Lock()
-	defer c.home.mu.Unlock()
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
 	return c.held.streams
 }
 
-// isThere reports whether a connection has not had to make way.
-func (c *Conn) isThere() bool { return c.place != nil }
+// isOpen reports whether a connection has not been closed or evicted.
+func (c *Conn) isOpen() bool { return c.element != nil }
 
-// TestWhoHoldsMuchForLongMakesWay: neither those who hold much for a moment, nor
-// those who hold little for long, nor those who hold no more than their share.
-func TestWhoHoldsMuchForLongMakesWay(t *testing.T) {
+// TestEvictsConnectionThatHoldsMuchForLong, and none that holds much for a moment, or
+// little for long, or no more than its share.
+func TestEvictsConnectionThatHoldsMuchForLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newHolders(100)
+		s := newTestListener(100)
 		const share = maxHeld / 100 / headFactor
-		idle, small, large := s.join(), s.join(), s.join()
-		idle.count(share / 2)
-		small.count(2 * share)
-		large.count(20 * share)
+		idle, small, large := s.connect(), s.connect(), s.connect()
+		idle.countHead(share / 2)
+		small.countHead(2 * share)
+		large.countHead(20 * share)
 		time.Sleep(time.Second)
 		var brief []*Conn
 		for range 3 {
-			c := s.join()
-			c.count(24 * share)
+			c := s.connect()
+			c.countHead(24 * share)
 			brief = append(brief, c)
 			time.Sleep(time.Millisecond)
 		}
-		last := s.join()
-		go last.count(20 * share) // it waits until the large one has ended
+		last := s.connect()
+		go last.countHead(20 * share) // blocks until the large one has ended
 		synctest.Wait()
-		if large.isThere() {
-			t.Error("whoever has held much for a second is still there")
+		if large.isOpen() {
+			t.Error("the connection that has held much for a second is still open")
 		}
 		for i, c := range append(brief, idle, small) {
-			if !c.isThere() {
-				t.Errorf("connection %d had to make way", i)
+			if !c.isOpen() {
+				t.Errorf("connection %d was evicted", i)
 			}
 		}
-		if s.held > maxHeld || s.ending == 0 {
-			t.Errorf("%d bytes are held, and %d by those that end", s.held, s.ending)
+		if s.held > maxHeld || s.evicted == 0 {
+			t.Errorf("%d bytes are held, and %d by evicted connections", s.held, s.evicted)
 		}
 		large.Close()
-		if s.ending != 0 {
-			t.Errorf("%d bytes are held by those that have ended", s.ending)
+		if s.evicted != 0 {
+			t.Errorf("%d bytes are held by evicted connections that have ended", s.evicted)
 		}
 	})
 }
 
-// TestConnectionsAloneHoldSomething, too: over TLS there may be fewer that show no
-// key than there may be in all.
-func TestConnectionsAloneHoldSomething(t *testing.T) {
+// TestIdleConnectionsHoldMemory: so over TLS, there can be fewer connections without a
+// key than connections in all.
+func TestIdleConnectionsHoldMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newHolders(MaxConnections)
-		s.secure = true
-		first := s.join()
-		for range maxHeld / secureCost {
-			if !first.isThere() {
-				t.Fatal("the first makes way too early")
+		s := newTestListener(MaxConnections)
+		s.tls = true
+		first := s.connect()
+		for range maxHeld / tlsCost {
+			if !first.isOpen() {
+				t.Fatal("the first connection is evicted too early")
 			}
 			time.Sleep(time.Millisecond)
-			s.join()
+			s.connect()
 		}
-		if first.isThere() {
-			t.Error("the first does not make way")
+		if first.isOpen() {
+			t.Error("the first connection is not evicted")
 		}
 	})
 }
 
-// TestReadingWaitsForThoseWhoEnd: until they have, more must not be read. Those who
-// hold little need not wait.
-func TestReadingWaitsForThoseWhoEnd(t *testing.T) {
+// TestReadsWaitForEvictedConnections: a connection that holds much reads on only when
+// the evicted one has ended. One that holds little does not wait.
+func TestReadsWaitForEvictedConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newHolders(100)
-		large, next, modest := s.join(), s.join(), s.join()
-		large.count(maxHeld / headFactor / 2)
+		s := newTestListener(100)
+		large, next, modest := s.connect(), s.connect(), s.connect()
+		large.countHead(maxHeld / headFactor / 2)
 		time.Sleep(time.Second)
 		read := make(chan bool, 1)
 		go func() {
-			next.count(maxHeld / headFactor / 10 * 9)
+			next.countHead(maxHeld / headFactor / 10 * 9)
 			read <- true
 		}()
 		synctest.Wait()
-		modest.count(100)
-		if large.isThere() || len(read) != 0 {
-			t.Errorf("the large one is there: %t, and the next one reads on: %t", large.isThere(), len(read) != 0)
+		modest.countHead(100)
+		if large.isOpen() || len(read) != 0 {
+			t.Errorf("the large one is open: %t, and the next one reads on: %t", large.isOpen(), len(read) != 0)
 		}
 		large.Close()
 		synctest.Wait()
@@ -124,45 +125,45 @@ func TestReadingWaitsForThoseWhoEnd(t *testing.T) {
 	})
 }
 
-// TestRequestsAreAnsweredFirst: once many have come over HTTP/2, none with a valid key,
-// no more are read until no stream is left; but not for ever.
-func TestRequestsAreAnsweredFirst(t *testing.T) {
+// TestHTTP2ConnectionDrainsAfterRefusals: nothing more is read until no stream is left,
+// but not for ever.
+func TestHTTP2ConnectionDrainsAfterRefusals(t *testing.T) {
 	t.Parallel()
-	for name, way := range map[string]struct {
+	for name, row := range map[string]struct {
 		end  func(*Conn)
 		left int64 // streams
 	}{
-		"answered":        {func(c *Conn) { c.home.charge(c, false, func(*held) { c.home.endStreams(c) }) }, 0},
-		"a valid key":     {func(c *Conn) { c.Enter() }, 0},
-		"never answered":  {func(*Conn) { time.Sleep(drainTime) }, MaxStreams},
-		"the client left": {func(c *Conn) { c.Close() }, 0},
+		"answered":          {func(c *Conn) { c.listener.charge(c, false, func(*held) { c.listener.endStreams(c) }) }, 0},
+		"a valid key":       {func(c *Conn) { c.Enter() }, 0},
+		"never answered":    {func(*Conn) { time.Sleep(drainTime) }, MaxStreams},
+		"the client leaves": {func(c *Conn) { c.Close() }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newHolders(100)
-				c := s.join()
+				s := newTestListener(100)
+				c := s.connect()
 				c.beginStreams()
-				for i := range maxRequests {
-					c.count(1)
+				for i := range maxRefused {
+					c.countHead(1)
 					c.countRefused()
-					if got := c.streams(); got != maxRequests {
-						t.Fatalf("after %d requests it has %d streams", i+1, got)
+					if got := c.streams(); got != maxRefused {
+						t.Fatalf("after %d requests it is charged for %d streams", i+1, got)
 					}
 				}
 				time.Sleep(firstStreams)
 				read := make(chan bool)
-				go func() { c.count(1); close(read) }()
+				go func() { c.countHead(1); close(read) }()
 				synctest.Wait()
 				select {
 				case <-read:
 					t.Error("more is read before they are answered")
 				default:
 				}
-				way.end(c)
+				row.end(c)
 				<-read
-				if got := c.streams(); got != way.left {
-					t.Errorf("it has %d streams, not %d", got, way.left)
+				if got := c.streams(); got != row.left {
+					t.Errorf("it is charged for %d streams, not %d", got, row.left)
 				}
 				c.Close()
 				time.Sleep(time.Minute)
@@ -174,106 +175,104 @@ func TestRequestsAreAnsweredFirst(t *testing.T) {
 	}
 }
 
-// TestStreamsThatComeToNoHandler count after a moment: a client may have all that it
-// may have.
-func TestStreamsThatComeToNoHandler(t *testing.T) {
+// TestStreamsThatReachNoHandlerAreCharged after a moment: a client may have MaxStreams
+// of them.
+func TestStreamsThatReachNoHandlerAreCharged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newHolders(100).join()
+		c := newTestListener(100).connect()
 		c.beginStreams()
-		c.home.charge(c, false, func(*held) { c.home.endStreams(c) })
+		c.listener.charge(c, false, func(*held) { c.listener.endStreams(c) })
 		time.Sleep(firstStreams)
 		c.beginStreams()
 		time.Sleep(firstStreams - 1)
 		if got := c.streams(); got != 1 {
-			t.Errorf("at first it has %d streams", got)
+			t.Errorf("at first it is charged for %d streams", got)
 		}
 		time.Sleep(1)
 		synctest.Wait()
 		if got := c.streams(); got != MaxStreams {
-			t.Errorf("later it has %d streams", got)
+			t.Errorf("later it is charged for %d streams", got)
 		}
 		c.Close()
 	})
 }
 
-// TestWhatIsHeldIsGivenBack, in each of the ways in which that comes about.
-func TestWhatIsHeldIsGivenBack(t *testing.T) {
+// TestHeldBytesAreReleased: by an answer, by a valid key, and by the connection's end.
+func TestHeldBytesAreReleased(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]struct {
-		give func(*Conn)
-		left int64
+		release func(*Conn)
+		left    int64
 	}{
-		"answered":    {(*Conn).letGo, simpleCost + aheadBytes*headFactor},
+		"answered":    {(*Conn).releaseRequests, simpleCost + aheadBytes*headFactor},
 		"a valid key": {func(c *Conn) { c.Enter() }, 0},
 		"the end":     {func(c *Conn) { c.Close() }, 0},
 	} {
-		s := newHolders(100)
-		c := s.join()
-		c.count(40 << 10)
+		s := newTestListener(100)
+		c := s.connect()
+		c.countHead(40 << 10)
 		if want := int64(simpleCost + 40<<10*headFactor); s.held != want {
 			t.Errorf("%s: a head of 40 KiB holds %d, not %d", name, s.held, want)
 		}
-		way.give(c)
+		way.release(c)
 		if s.held != way.left || s.held != c.held.sum() {
-			t.Errorf("%s: %d is left, and %d of the connection", name, s.held, c.held.sum())
+			t.Errorf("%s: %d bytes are held, %d by the connection, not %d", name, s.held, c.held.sum(), way.left)
 		}
 		c.Close()
-		c.count(10 << 10) // it may still be reading
+		c.countHead(10 << 10) // a read may still be under way
 		if s.held != 0 {
-			t.Errorf("%s: %d is left in the end", name, s.held)
+			t.Errorf("%s: %d bytes are held in the end", name, s.held)
 		}
 	}
 }
 
-// TestAnOrdinaryGreetingHoldsNothing of its own once it is complete: many clients
-// may come back at once.
-func TestAnOrdinaryGreetingHoldsNothing(t *testing.T) {
+// TestCompleteClientHelloOfOrdinarySizeHoldsNothing: many clients may reconnect at once.
+func TestCompleteClientHelloOfOrdinarySizeHoldsNothing(t *testing.T) {
 	t.Parallel()
 	for read, left := range map[int]int64{1800: 0, 60 << 10: (60<<10 - smallHead) * headFactor} {
-		s := newHolders(100)
-		s.secure = true
-		c := s.join()
-		c.count(read)
-		if _, err := NoteGreeting(&tls.ClientHelloInfo{Conn: c}); err != nil {
+		s := newTestListener(100)
+		s.tls = true
+		c := s.connect()
+		c.countHead(read)
+		if _, err := OnClientHello(&tls.ClientHelloInfo{Conn: c}); err != nil {
 			t.Error(err)
 		}
-		if got := s.held - secureCost; got != left {
-			t.Errorf("a greeting of %d bytes holds %d, not %d", read, got, left)
+		if got := s.held - tlsCost; got != left {
+			t.Errorf("a ClientHello of %d bytes holds %d, not %d", read, got, left)
 		}
 	}
 }
 
-// TestOfTheKnownOnlyLongHeadsCount, until they are complete.
-func TestOfTheKnownOnlyLongHeadsCount(t *testing.T) {
+// TestAuthenticatedConnectionHoldsLongHeadsOnly, until they are complete.
+func TestAuthenticatedConnectionHoldsLongHeadsOnly(t *testing.T) {
 	t.Parallel()
-	s := newHolders(100)
-	c := s.join()
+	s := newTestListener(100)
+	c := s.connect()
 	c.Enter()
-	c.count(1 << 20) // the body of a request with a valid key
+	c.countHead(1 << 20) // the body of a request with a valid key
 	c.Leave()
-	c.count(smallHead)
+	c.countHead(smallHead)
 	if s.held != 0 {
 		t.Errorf("a short head holds %d", s.held)
 	}
-	c.count(10 << 10)
+	c.countHead(10 << 10)
 	if s.held != 10<<10*headFactor {
-		t.Errorf("a long one holds %d", s.held)
+		t.Errorf("a long head holds %d", s.held)
 	}
-	c.letGo()
+	c.releaseRequests()
 	if s.held != 0 {
-		t.Errorf("a long one that is answered holds %d", s.held)
+		t.Errorf("a long head whose request is answered holds %d", s.held)
 	}
-	c.count(smallHead + 1)
+	c.countHead(smallHead + 1)
 	c.Enter()
 	if s.held != 0 {
-		t.Errorf("a long one with a valid key holds %d", s.held)
+		t.Errorf("a long head with a valid key holds %d", s.held)
 	}
 }
 
-// TestNothingIsLeftOfARefusedRequest but its answer, for as long as net/http keeps
-// it.
-func TestNothingIsLeftOfARefusedRequest(t *testing.T) {
+// TestDropRequestsDropsTheHead: net/http may keep the request until its answer is read.
+func TestDropRequestsDropsTheHead(t *testing.T) {
 	t.Parallel()
 	h := DropRequests(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(401) }))
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("POST /" + strings.Repeat("a", 1<<10) + " HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("b", 1<<10) + "\r\nTrailer: Y\r\nTransfer-Encoding: chunked\r\n\r\n")))
@@ -282,6 +281,6 @@ func TestNothingIsLeftOfARefusedRequest(t *testing.T) {
 	}
 	h.ServeHTTP(httptest.NewRecorder(), r)
 	if r.URL != nil || r.Header != nil || r.Trailer != nil || r.Host != "" || r.RequestURI != "" {
-		t.Errorf("left is %+v", r)
+		t.Errorf("the request still holds %+v", r)
 	}
 }

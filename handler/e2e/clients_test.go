@@ -136,7 +136,7 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 		}
 	}
 	useKey(s, t, s.Dial(t))
-	if text, _ := s.Log.Look(); strings.Count(text, "as many connections as there may be") != 1 {
+	if text, _ := s.Log.Look(); strings.Count(text, "connection limit reached") != 1 {
 		t.Error("the log does not say once that there are too many connections")
 	}
 }
@@ -179,7 +179,7 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 	if reasons := s.Spy.Texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("%d were turned away, and recorded as %q", turnedAway, reasons)
 	}
-	if text, _ := s.Log.Look(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"msg":"as many connections carry requests as may: further ones get 503","connections":21`) {
+	if text, _ := s.Log.Look(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"msg":"limit of connections that carry requests reached: further requests get 503","connections":21`) {
 		t.Errorf("the log does not say once that there is no room: %s", text)
 	}
 }

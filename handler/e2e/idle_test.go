@@ -99,7 +99,7 @@ func TestNothingIsKeptOfAConnectionThatHasEnded(t *testing.T) {
 		s.CORS = func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				mu.Lock()
-				conns = append(conns, weak.Make(downstream.ClientOf(r.Context())))
+				conns = append(conns, weak.Make(downstream.ConnOf(r.Context())))
 				mu.Unlock()
 				next.ServeHTTP(w, r)
 			})

@@ -111,17 +111,17 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer stop()
 	back := s.server(s.operations(watching))
 	failed := make(chan error, 3)
-	plain := &downstream.SimpleServer{Handler: h, Log: front.ErrorLog, HeadTime: front.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout, Departures: downstream.NewHangups(), Rest: downstream.NewFallback(public.Addr())}
-	defer plain.Departures.Close()
+	plain := &downstream.SimpleServer{Handler: h, Log: front.ErrorLog, HeadTimeout: front.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout, Hangups: downstream.NewHangups(), Fallback: downstream.NewFallback(public.Addr())}
+	defer plain.Hangups.Close()
 	defer plain.Close()
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.Config()
-			front.TLSConfig.GetConfigForClient = downstream.NoteGreeting
+			front.TLSConfig.GetConfigForClient = downstream.OnClientHello
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
-		go func() { failed <- front.Serve(plain.Rest) }()
+		go func() { failed <- front.Serve(plain.Fallback) }()
 		failed <- plain.Serve(public)
 	}()
 	go func() { failed <- back.Serve(private) }()
@@ -162,8 +162,8 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 func (s *Server) bounded(public net.Listener, descriptors int) *downstream.Listener {
 	b := downstream.BoundsFor(descriptors, cmp.Or(s.MaxConnections, downstream.MaxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.Requests, b.Upstream)
-	return downstream.NewClients(public, downstream.ClientOptions{
-		Connections: b.Connections, Stalled: s.Proxy.StallTimeout, Secure: s.Certificates != nil, IdleTimeout: s.IdleTimeout, Log: s.Proxy.Log, FirstStreams: s.FirstStreams, DrainTime: s.DrainTime,
+	return downstream.NewListener(public, downstream.ListenerOptions{
+		MaxConns: b.Connections, StallTimeout: s.Proxy.StallTimeout, TLS: s.Certificates != nil, IdleTimeout: s.IdleTimeout, Log: s.Proxy.Log, FirstStreams: s.FirstStreams, DrainTime: s.DrainTime,
 	})
 }
 

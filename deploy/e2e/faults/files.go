@@ -44,7 +44,7 @@ func checkOpenFiles() {
 		kit.Must(err, "a stranger's connection")
 		crowd = append(crowd, c)
 	}
-	kit.Await("the log to tell of the crowd", func() bool { return strings.Contains(p.Logged(), "as many connections as there may be") })
+	kit.Await("the log to tell of the crowd", func() bool { return strings.Contains(p.Logged(), "connection limit reached") })
 	from, spent := time.Now(), p.CPU()
 	for _, c := range guests {
 		ask(c, key, http.StatusOK)
@@ -63,7 +63,7 @@ func checkOpenFiles() {
 	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
 	p.counts(`ollama_proxy_requests_total{code="200",method="GET",route="/api/version"}`, 1+8+8+1)
 	p.tells(0, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
-	p.tells(0, 1, `level=WARN msg="as many connections as there may be: those not in use make way"`, "connections=")
+	p.tells(0, 1, `level=WARN msg="connection limit reached: closing connections not in use for new ones"`, "connections=")
 	p.tells(0, 0, "level=ERROR")
 	if took := time.Since(from); used > took/4 {
 		kit.Fatal("amid a crowd of strangers it takes %s of %s on the processor", kit.Seconds(used), kit.Seconds(took))

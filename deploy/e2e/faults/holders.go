@@ -149,7 +149,7 @@ func checkHolders() {
 	p.counts(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+ollama+`"}`, 0)
 	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
 	p.Stop()
-	p.tells(said, 1, `level=WARN msg="as many connections carry requests as may: further ones get 503"`, fmt.Sprint("connections=", holders))
+	p.tells(said, 1, `level=WARN msg="limit of connections that carry requests reached: further requests get 503"`, fmt.Sprint("connections=", holders))
 	p.tells(0, 1, "level=WARN")
 	p.tells(0, 0, "level=ERROR")
 	p.tells(0, 0, "open files")
