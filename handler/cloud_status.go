@@ -8,16 +8,16 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
-// statusRoute is where the ollama command asks whether there are models of
-// ollama.com for it to offer.
-var statusRoute = api.Routes.Literal["/api/status"]
+// cloudStatusRoute is the route on which the ollama command asks whether it may offer
+// models that run at ollama.com.
+var cloudStatusRoute = api.Routes.Literal["/api/status"]
 
-// cloudDisabled is Ollama's own answer where such models are switched off.
+// cloudDisabled is the answer of an Ollama in which these models are switched off.
 const cloudDisabled = `{"cloud":{"disabled":true,"source":"config"}}`
 
-// answerStatus says in Ollama's place that there are none: here they are refused,
-// whatever Ollama would do.
-func (p *Proxy) answerStatus(x *exchange) {
+// answerCloudStatus answers for Ollama that models of ollama.com are switched off: the
+// proxy refuses them, even if Ollama would run them.
+func (p *Proxy) answerCloudStatus(x *exchange) {
 	h := x.w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(cloudDisabled)))

@@ -11,53 +11,54 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// keysThatChange are good for one look.
-type keysThatChange struct {
-	looks int
-	after func() // called when the first look has found the key good
+// keysRevokedMeanwhile is a KeyVerifier for which every key is valid once, and revoked
+// afterwards.
+type keysRevokedMeanwhile struct {
+	calls      int
+	afterFirst func() // called by the first Verify
 }
 
-func (k *keysThatChange) Verify(string, time.Time) (signer.Key, error) {
-	if k.looks++; k.looks > 1 {
+func (k *keysRevokedMeanwhile) Verify(string, time.Time) (signer.Key, error) {
+	if k.calls++; k.calls > 1 {
 		return signer.Key{}, signer.ErrRevoked
 	}
-	k.after()
+	k.afterFirst()
 	return signer.Key{}, nil
 }
 
-// quiet is a Recorder for a request that is refused.
-type quiet struct{ Recorder }
+// quietRecorder ignores the events of a request that is refused.
+type quietRecorder struct{ Recorder }
 
-func (quiet) RequestStarted(int) {}
+func (quietRecorder) RequestStarted(int) {}
 
-func (quiet) Refused(string) {}
+func (quietRecorder) Refused(string) {}
 
-func (quiet) KeySeen([16]byte, []byte) int { return 0 }
+func (quietRecorder) KeySeen([16]byte, []byte) int { return 0 }
 
-func (quiet) UpstreamJoined(string) int { return 0 }
+func (quietRecorder) UpstreamJoined(string) int { return 0 }
 
-func (quiet) RequestEnded(int, string, int, time.Duration) {}
+func (quietRecorder) RequestEnded(int, string, int, time.Duration) {}
 
-// upstreamFunc is an Ollama.
+// upstreamFunc is a function as a RoundTripper to Ollama.
 type upstreamFunc func(*http.Request) (*http.Response, error)
 
 func (f upstreamFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestAKeyRevokedWhileItIsVerified: the request has not joined those that run
-// when revoked keys are cut, and must not get by.
-func TestAKeyRevokedWhileItIsVerified(t *testing.T) {
-	keys := &keysThatChange{}
+// TestKeyRevokedWhileItIsVerified: the request is not in the running set yet when
+// CutRevoked runs, and must be refused all the same.
+func TestKeyRevokedWhileItIsVerified(t *testing.T) {
+	keys := &keysRevokedMeanwhile{}
 	p := New(Options{
 		Upstream: &url.URL{Scheme: "http", Host: "ollama"},
 		Keys:     keys,
-		Recorder: quiet{},
+		Recorder: quietRecorder{},
 		Log:      slog.New(slog.DiscardHandler),
 		Transport: upstreamFunc(func(*http.Request) (*http.Response, error) {
-			t.Error("it reached Ollama")
+			t.Error("the request reached Ollama")
 			return nil, http.ErrServerClosed
 		}),
 	})
-	keys.after = p.CutRevoked
+	keys.afterFirst = p.CutRevoked
 	r := httptest.NewRequest(http.MethodGet, "/api/tags", nil)
 	r.Header.Set("Authorization", "Bearer key")
 	w := httptest.NewRecorder()

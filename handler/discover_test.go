@@ -15,7 +15,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-// nodes runs boxes on addresses of their own with the same port.
+// nodes starts a box on each address, all on the same port.
 func nodes(t *testing.T, addresses ...string) (all []*handlertest.Box, port string) {
 	t.Helper()
 	for _, a := range addresses {
@@ -31,9 +31,9 @@ func nodes(t *testing.T, addresses ...string) (all []*handlertest.Box, port stri
 	return all, port
 }
 
-// TestANameOfSeveralAddressesIsFollowed: each is an Ollama, they come and go, and
-// what is known of those that stay is kept.
-func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
+// TestDiscoveryFollowsDNS: each address of the name is an Ollama. When the addresses change,
+// Ollamas are added and removed, and those that stay keep their state.
+func TestDiscoveryFollowsDNS(t *testing.T) {
 	t.Parallel()
 	boxes, port := nodes(t, "127.0.0.2", "127.0.0.3", "127.0.0.4")
 	boxes[1].Load("tiny")
@@ -82,8 +82,9 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	}
 }
 
-// TestANameThatIsNotThereYet keeps nothing from starting.
-func TestANameThatIsNotThereYet(t *testing.T) {
+// TestDiscoveryOfANameThatDoesNotExistYet: the proxy starts, answers 502, and uses the
+// address once the name has one.
+func TestDiscoveryOfANameThatDoesNotExistYet(t *testing.T) {
 	t.Parallel()
 	boxes, port := nodes(t, "127.0.0.5")
 	n := &handlertest.Names{}

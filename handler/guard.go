@@ -12,19 +12,21 @@ import (
 )
 
 var (
-	errCloud = &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models of ollama.com are not open here"}
+	errCloud = &refusal{status: http.StatusForbidden, reason: reasonModel, message: "models that run at ollama.com are not allowed here"}
 
 	errWebSearch = &refusal{status: http.StatusForbidden, reason: reasonModel,
-		message: "web search is not open here: Ollama would search with the ollama.com account of its host; serve --allow-cloud lets it"}
+		message: "web search is not allowed here: Ollama would search with the ollama.com account of its host; serve --allow-cloud allows that"}
 
 	errNoName = &refusal{status: http.StatusBadRequest, reason: reasonModel,
-		message: "the request names a model in a form that Ollama does not take: write it like llama3.2, qwen3:8b or namespace/model:tag"}
+		message: "the request names a model in a form that Ollama does not accept: write it like llama3.2, qwen3:8b or namespace/model:tag"}
 )
 
-// guard refuses a request for a model that the key, or the proxy, does not
-// allow, and one whose name can be no model's. If the models cannot be told,
-// unreadable is set; then a key for some models only is refused. guard returns a
-// *refusal, errUnreadable, why Ollama's list could not be had, or nil.
+// guard decides whether a request may use the models that it names. Unreadable is set if
+// the request may name others that could not be read: then a key that is limited to some
+// models is refused. guard returns nil if the request is allowed; a *refusal if the key
+// or the proxy does not allow a model, or if no model can have the name;
+// models.ErrUnreadable for a name that is too long; or the error for which Ollama's lists
+// could not be read.
 func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 	limited := x.key.Limits.LimitsModels()
 	unlisted := false
@@ -32,7 +34,7 @@ func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 		switch {
 		case one.Name == models.TooLong:
 			return models.ErrUnreadable
-		case one.Name == "": // of no model; Ollama says so
+		case one.Name == "": // no model has this name, as Ollama will answer
 			unreadable = true
 			continue
 		case !p.AllowCloud && signer.IsCloudModel(one.Name):
@@ -57,9 +59,9 @@ func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 		switch l := x.key.Limits; {
 		case !limited:
 		case !l.AllowsModel(canonical):
-			return notFor(canonical)
+			return modelForbidden(canonical)
 		case one.Use == models.ToDerive && other != "" && !l.AllowsModel(other):
-			return notFor(other)
+			return modelForbidden(other)
 		}
 	}
 	if limited && unreadable {
@@ -71,15 +73,16 @@ func (p *Proxy) guard(x *exchange, m models.Mentions, unreadable bool) error {
 	return nil
 }
 
-func notFor(canonical string) *refusal {
+// modelForbidden refuses a model that the key does not allow.
+func modelForbidden(canonical string) *refusal {
 	return &refusal{status: http.StatusForbidden, reason: reasonModel, message: fmt.Sprintf("this key is not for the model %q", canonical)}
 }
 
-// guardUnlisted has a request that names models which no list has wait until the
-// lists have been read anew. What is still in none of them, Ollama does not have
-// either, and says so.
+// guardUnlisted reads Ollama's lists again, for a request for models that are not listed,
+// and refuses models that run at ollama.com. A model that is still not listed is passed
+// on: Ollama answers that it does not exist.
 func (p *Proxy) guardUnlisted(x *exchange, m models.Mentions) error {
-	if err := p.pool.ReadLists(&x.life, &x.Request); err != nil {
+	if err := p.pool.ReadLists(&x.ctx, &x.Request); err != nil {
 		return err
 	}
 	for _, one := range m.All[:m.N] {
@@ -91,14 +94,15 @@ func (p *Proxy) guardUnlisted(x *exchange, m models.Mentions) error {
 	return nil
 }
 
-// guardOne is guard for one model to run.
+// guardOne calls guard for a single model that is to run.
 func (p *Proxy) guardOne(x *exchange, name string) error {
 	var m models.Mentions
 	m.Add(name, models.ToRun)
 	return p.guard(x, m, false)
 }
 
-// guardNames is guard for a JSON body.
+// guardNames calls guard for the names in a JSON body, and refuses web search where that
+// is not allowed.
 func (p *Proxy) guardNames(x *exchange, n models.Names) error {
 	if !p.AllowCloud {
 		switch {
@@ -118,12 +122,12 @@ func (p *Proxy) guardNames(x *exchange, n models.Names) error {
 	if err := p.guard(x, m, n.Unreadable); err != nil {
 		return err
 	}
-	x.asksStream.Store(n.Stream)
+	x.wantsStream.Store(n.Stream)
 	return nil
 }
 
-// checkSmall reads the models of a request whose body is in memory, or does not
-// name them.
+// checkSmall checks the models of a request whose body is in memory, or whose body names
+// no models.
 func (p *Proxy) checkSmall(x *exchange) error {
 	switch source := x.Route.Models; source {
 	case models.NoModel, models.InAnswer:
@@ -134,7 +138,7 @@ func (p *Proxy) checkSmall(x *exchange) error {
 		return p.guardOne(x, x.Segment)
 	case models.InForm:
 		if x.r.Header.Get("Content-Encoding") != "" {
-			// Some version of Ollama might decode it, and find another form.
+			// Another version of Ollama might decode it, and find another model.
 			return models.ErrUnreadable
 		}
 		model, err := models.ReadForm(x.r.Header.Get("Content-Type"), models.NewPacedReader(body.NewReader(x.Body.Small)))
@@ -150,7 +154,8 @@ func (p *Proxy) checkSmall(x *exchange) error {
 	return p.guardNames(x, n)
 }
 
-// bodyNames reads a JSON body, through its coding where Ollama would do so.
+// bodyNames reads the names in a JSON body in memory, and decodes the body first where
+// Ollama would.
 func bodyNames(x *exchange) (models.Names, error) {
 	r := models.Scanner{Buffer: make([]byte, 0, models.UsualNameLen)}
 	if !x.zstd() {
@@ -172,7 +177,7 @@ func bodyNames(x *exchange) (models.Names, error) {
 		}
 		return r.Names, nil
 	}
-	decoder, err := models.BorrowDecoder(&x.life, x.key.ID, body.NewReader(x.Body.Small))
+	decoder, err := models.BorrowDecoder(&x.ctx, x.key.ID, body.NewReader(x.Body.Small))
 	if err != nil {
 		return models.Names{}, err
 	}

@@ -7,14 +7,14 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// InFlight is a request in flight, for those who look. What it gives is of the
-// moment; some of it changes while one looks.
+// InFlight describes a request in flight, for the status page. Model, LastActivity, Sent
+// and State return values of the moment, also after the request has ended.
 type InFlight struct {
 	proxy *Proxy
 	x     *exchange
 }
 
-// InFlight lists the requests in flight, the newest first.
+// InFlight returns the requests in flight, the newest first.
 func (p *Proxy) InFlight() []InFlight {
 	all := p.running.all()
 	list := make([]InFlight, len(all))
@@ -24,16 +24,18 @@ func (p *Proxy) InFlight() []InFlight {
 	return list
 }
 
-// Number is the request's own since the start, in the order in which they came.
+// Number returns the number of the request: they are counted from 1 since the start, in
+// the order in which they were admitted.
 func (f InFlight) Number() uint64 { return f.x.number }
 
-// Key is its key, which was valid when it came.
+// Key returns the key of the request, which was valid when it arrived.
 func (f InFlight) Key() *signer.Key { return &f.x.key }
 
-// Route is the name of its route.
+// Route returns the name of the request's route.
 func (f InFlight) Route() string { return api.NameOf(f.x.Route) }
 
-// Model is what it is about, in canonical spelling; empty: that is not known.
+// Model returns the model that the request names, in canonical spelling, or "" if it
+// names none or has not been read so far.
 func (f InFlight) Model() string {
 	if model := f.x.Model.Load(); model != nil {
 		return *model
@@ -41,28 +43,29 @@ func (f InFlight) Model() string {
 	return ""
 }
 
-// Arrived is when it came.
+// Arrived returns when the request arrived.
 func (f InFlight) Arrived() time.Time { return f.x.arrived }
 
-// Moved is when something moved last, since it came.
-func (f InFlight) Moved() time.Duration { return time.Duration(f.x.dog.last.Load()) }
+// LastActivity returns when data was last transferred, as the time since the request
+// arrived.
+func (f InFlight) LastActivity() time.Duration { return time.Duration(f.x.watchdog.last.Load()) }
 
-// Sent is how many bytes of the answer have been passed on.
+// Sent returns how many bytes of the answer's body have been sent to the client.
 func (f InFlight) Sent() int64 { return f.x.sent.Load() }
 
-// What a request in flight is doing.
+// The states of a request in flight.
 const (
 	StateArriving  = "arriving"  // its body is being read
-	StateWaiting   = "waiting"   // for Ollama's answer to begin
-	StateAnswering = "answering" // in one piece
-	StateStreaming = "streaming"
-	StateEnding    = "ending"
+	StateWaiting   = "waiting"   // Ollama's answer has not begun
+	StateAnswering = "answering" // Ollama's answer, which is not a stream, is being relayed
+	StateStreaming = "streaming" // Ollama's answer, a stream, is being relayed
+	StateEnding    = "ending"    // it has been answered or refused, and is not over yet
 )
 
-// State is one of those constants.
+// State returns the state of the request: one of the constants.
 func (f InFlight) State() string {
 	p := f.proxy
-	switch f.x.dog.phase.Load() {
+	switch f.x.watchdog.phase.Load() {
 	case &p.uploading:
 		return StateArriving
 	case &p.waiting:

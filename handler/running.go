@@ -7,36 +7,35 @@ import (
 	"time"
 )
 
-var (
-	ErrDraining = errors.New("shutting down")
-	errOverload = errors.New("too many requests in flight")
-)
+// ErrDraining is why new requests are refused once [Proxy.Drain] has been called.
+var ErrDraining = errors.New("shutting down")
 
-// running is the set of exchanges in flight. The zero running is empty and
-// lets everything in.
+var errOverload = errors.New("too many requests in flight")
+
+// running is the set of exchanges in flight. The zero running is empty and has no limit.
 type running struct {
-	max     int           // 0: no bound
-	look    time.Duration // how often to look for those that are overdue; 0: never
-	leaving atomic.Bool   // the proxy is about to drain
+	max           int           // 0: no limit
+	checkInterval time.Duration // of the watchdogs; 0: they are never checked
+	leaving       atomic.Bool   // the proxy is about to drain
 
 	mu       sync.Mutex
-	first    *exchange // of a list through next and previous
+	first    *exchange // of a list linked by next and previous
 	count    int
-	entered  uint64 // since the start
-	looking  bool   // a timer runs
+	entered  uint64 // exchanges since the start
+	checking bool   // a timer will call endOverdue
 	draining bool
-	empty    chan struct{} // closed when draining and none is left
+	empty    chan struct{} // closed once draining is true and count is 0
 }
 
-// enter adds x. If the proxy is draining it returns errDraining, if there are
-// max exchanges already, or x is on one connection too many, errOverload.
+// enter adds x. It returns ErrDraining if the proxy is draining, and errOverload if max
+// exchanges are in flight already or too many connections carry requests.
 func (s *running) enter(x *exchange) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.draining:
 		return ErrDraining
-	case x.crowded, s.max > 0 && s.count >= s.max:
+	case x.overConnLimit, s.max > 0 && s.count >= s.max:
 		return errOverload
 	}
 	if x.next = s.first; x.next != nil {
@@ -46,20 +45,21 @@ func (s *running) enter(x *exchange) error {
 	s.count++
 	s.entered++
 	x.number = s.entered
-	if !s.looking && s.look > 0 {
-		s.looking = true
-		time.AfterFunc(s.look, s.endOverdue)
+	if !s.checking && s.checkInterval > 0 {
+		s.checking = true
+		time.AfterFunc(s.checkInterval, s.endOverdue)
 	}
 	return nil
 }
 
-// len is how many exchanges are in flight.
+// len returns how many exchanges are in flight.
 func (s *running) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
 }
 
+// leave removes x.
 func (s *running) leave(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +77,8 @@ func (s *running) leave(x *exchange) {
 	}
 }
 
-// drain lets nothing more in, and returns a channel that is closed once
-// everything in flight is over.
+// drain makes enter refuse every exchange from now on, and returns a channel that is
+// closed once no exchange is in flight.
 func (s *running) drain() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,41 +91,41 @@ func (s *running) drain() <-chan struct{} {
 	return s.empty
 }
 
-// endOverdue ends those in which nothing has happened for too long, and looks
-// again later if there are others.
+// endOverdue cuts the exchanges that have made no progress for too long, and calls itself
+// again after an interval while any are in flight.
 func (s *running) endOverdue() {
 	now := time.Now()
-	for _, x := range s.those(func(x *exchange) bool { return x.dog.overdue(now.Sub(x.arrived)) != nil }) {
-		if cause := x.dog.overdue(time.Since(x.arrived)); cause != nil {
-			x.end(cause)
+	for _, x := range s.matching(func(x *exchange) bool { return x.watchdog.overdue(now.Sub(x.arrived)) != nil }) {
+		if cause := x.watchdog.overdue(time.Since(x.arrived)); cause != nil {
+			x.cut(cause)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.looking = s.count > 0; s.looking {
-		time.AfterFunc(s.look, s.endOverdue)
+	if s.checking = s.count > 0; s.checking {
+		time.AfterFunc(s.checkInterval, s.endOverdue)
 	}
 }
 
 // cut ends every exchange in flight.
 func (s *running) cut(cause error) {
 	for _, x := range s.all() {
-		x.end(cause)
+		x.cut(cause)
 	}
 }
 
-// all lists the exchanges in flight. Those that are over in the meantime cannot
-// be cut any more.
+// all returns the exchanges in flight, the newest first. Cutting one that has ended in
+// the meantime has no effect.
 func (s *running) all() []*exchange {
-	return s.those(func(*exchange) bool { return true })
+	return s.matching(func(*exchange) bool { return true })
 }
 
-// those lists the exchanges in flight that are so.
-func (s *running) those(so func(*exchange) bool) (found []*exchange) {
+// matching returns the exchanges in flight for which match returns true.
+func (s *running) matching(match func(*exchange) bool) (found []*exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for x := s.first; x != nil; x = x.next {
-		if so(x) {
+		if match(x) {
 			found = append(found, x)
 		}
 	}

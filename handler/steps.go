@@ -10,9 +10,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// authenticate lets requests with a genuine key pass. All others get the same
-// 401, wherever they knock: an outsider learns nothing, neither why a key is
-// refused nor which paths there are.
+// authenticate passes on requests with a valid key. All others get the same 401, on
+// every path, so that a client without a key learns neither why its key is refused nor
+// which paths exist.
 func (p *Proxy) authenticate(next step) step {
 	return func(x *exchange) {
 		text, err := access.Credential(x.r.Header)
@@ -22,7 +22,7 @@ func (p *Proxy) authenticate(next step) step {
 		}
 		if err == nil {
 			x.verified = true
-			x.crowded = !x.client.Enter()
+			x.overConnLimit = !x.client.Enter()
 			defer x.client.Leave()
 			x.keyID = p.keySeen(&x.key)
 			next(x)
@@ -36,17 +36,17 @@ func (p *Proxy) authenticate(next step) step {
 	}
 }
 
-// keySeen tells the recorder of a good key. A Recorder is an interface, and so
-// what it is given would be on the heap; the room for a label is used again.
+// keySeen reports a valid key to the recorder. The buffer for the label is pooled: what is
+// passed to a method of an interface is allocated on the heap.
 func (p *Proxy) keySeen(key *signer.Key) int {
-	room := labels.Get().(*[signer.MaxLabel]byte)
-	defer labels.Put(room)
-	return p.Recorder.KeySeen(key.ID, key.Limits.AppendLabel(room[:0]))
+	buf := labelBuffers.Get().(*[signer.MaxLabel]byte)
+	defer labelBuffers.Put(buf)
+	return p.Recorder.KeySeen(key.ID, key.Limits.AppendLabel(buf[:0]))
 }
 
-var labels = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}
+var labelBuffers = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}
 
-// unauthorized answers those who have no valid key.
+// unauthorized answers 401 to a request without a valid key.
 func (x *exchange) unauthorized(err error) {
 	if errors.Is(err, signer.ErrExpired) || errors.Is(err, signer.ErrRevoked) {
 		if former, err := signer.Inspect(x.keyText); err == nil { // its tag is genuine
@@ -57,6 +57,7 @@ func (x *exchange) unauthorized(err error) {
 	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), "missing or invalid API key", 0})
 }
 
+// reasonOf returns the reason for Recorder.Refused for a key that is missing or not valid.
 func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, access.ErrNoKey):
@@ -71,7 +72,8 @@ func reasonOf(err error) string {
 	return reasonMalformed
 }
 
-// authorize lets requests pass that the table names and the key allows.
+// authorize passes on requests on a route of the table, with a method, a class and a
+// client address that the key allows.
 func (p *Proxy) authorize(next step) step {
 	return func(x *exchange) {
 		switch route := x.Route; {
@@ -92,20 +94,20 @@ func (p *Proxy) authorize(next step) step {
 	}
 }
 
-// addressOf is the client's address, for keys that ask for one.
+// addressOf returns the client's address.
 func (p *Proxy) addressOf(x *exchange) netip.Addr { return access.ClientAddress(x.r, p.TrustedProxies) }
 
-// admit lets requests pass while there is room, and none once the proxy is
-// shutting down. From here on the exchange can be cut.
+// admit adds the exchange to the running set, where it can be cut, and passes it on. It
+// answers 503 if the running set is full or draining.
 func (p *Proxy) admit(next step) step {
 	return func(x *exchange) {
-		x.life.Begin(x.r.Context())
-		defer x.life.Finish()
-		x.beCuttable()
-		defer x.beDone()
+		x.ctx.Begin(x.r.Context())
+		defer x.ctx.Finish()
+		x.allowCut()
+		defer x.forbidCut()
 		err := p.running.enter(x)
 		if p.running.leaving.Load() {
-			// The next request is to go elsewhere, to another replica.
+			// The client's next request is to go to another replica.
 			x.w.Header().Set("Connection", "close")
 		}
 		if err != nil {
@@ -114,8 +116,8 @@ func (p *Proxy) admit(next step) step {
 		}
 		defer p.running.leave(x)
 		if p.cuts.Load() != x.cuts {
-			// Keys were revoked since, and whoever looked for what runs under
-			// them may not have seen this one.
+			// CutRevoked ran after the key was verified, maybe before this exchange
+			// was in the running set.
 			if _, err := p.Keys.Verify(x.keyText, x.arrived); err != nil {
 				x.unauthorized(err)
 				return
@@ -125,7 +127,8 @@ func (p *Proxy) admit(next step) step {
 	}
 }
 
-// spend lets requests pass as far as the key's rpm and streams reach.
+// spend passes on requests within the rate limits of their keys (caveats rpm and
+// streams), and answers 429 beyond.
 func (p *Proxy) spend(next step) step {
 	return func(x *exchange) {
 		if !x.key.Limits.HasBudgets() {
@@ -135,10 +138,10 @@ func (p *Proxy) spend(next step) step {
 		done, reason, wait := p.budgets.Spend(x.key.Limits, x.arrived)
 		switch reason {
 		case access.ReasonRPM:
-			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has no requests left for now", access.InSeconds(wait)})
+			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has used up its requests per minute", access.InSeconds(wait)})
 			return
 		case access.ReasonStreams:
-			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has as many requests running as it may", 1})
+			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has as many requests in flight as it allows", 1})
 			return
 		}
 		defer done()

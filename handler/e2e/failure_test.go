@@ -136,7 +136,7 @@ func TestFailuresMidway(t *testing.T) {
 		{"dies-between", handlertest.Config{}, "Ollama broke off its answer", broke},
 		{"dies-mid-line", handlertest.Config{}, "", broke},
 		{"short", handlertest.Config{}, "Ollama broke off its answer", broke},
-		{"hang-mid", quick, "nothing moved for 200ms", stalled},
+		{"hang-mid", quick, "no data was transferred for 200ms", stalled},
 	} {
 		t.Run(c.model, func(t *testing.T) {
 			handlertest.EachChat(t, func(t *testing.T, chat handlertest.Chat, stream bool) {
@@ -349,7 +349,7 @@ func TestAClientThatStopsSending(t *testing.T) {
 				if got.Status != 504 || got.Err != nil {
 					t.Error(got)
 				}
-				if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "nothing moved for 200ms" {
+				if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "no data was transferred for 200ms" {
 					t.Errorf("the client reads %q", message)
 				}
 				w.Closed()
@@ -535,7 +535,7 @@ func TestTheLimitsUnlessOthersAreSet(t *testing.T) {
 		after  time.Duration
 	}{
 		"no first byte": {silent, 504, `{"error":"Ollama sent nothing within 15m0s"}`, nil, 15 * time.Minute},
-		"no second":     {begins, 200, "{}\n" + `{"error":"nothing moved for 5m0s"}` + "\n", http.ErrAbortHandler, 5 * time.Minute},
+		"no second":     {begins, 200, "{}\n" + `{"error":"no data was transferred for 5m0s"}` + "\n", http.ErrAbortHandler, 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -572,7 +572,7 @@ func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
 		if took := time.Since(began).Round(time.Minute); took != 5*time.Minute {
 			t.Errorf("cut after %v: the stream stood still for 5m0s", took)
 		}
-		if !strings.Contains(got.Body, "nothing moved") {
+		if !strings.Contains(got.Body, "no data was transferred") {
 			t.Errorf("the client reads %q", got.Body)
 		}
 		if kinds := spy.Texts("UpstreamFailed"); len(kinds) != 0 {

@@ -53,7 +53,7 @@ const (
 	brokeOff   = "Ollama broke off its answer"
 	nonsense   = "Ollama's answer cannot be understood"
 	notInTime  = "Ollama sent nothing within 200ms"
-	nothingNew = "nothing moved for 200ms"
+	nothingNew = "no data was transferred for 200ms"
 	interim    = "HTTP/1.1 103 Early Hints\r\nX: planted\r\n\r\n"
 )
 

@@ -83,7 +83,7 @@ func TestTooMany(t *testing.T) {
 		if got.Status != http.StatusTooManyRequests || err != nil || after < 50 || after > 60 {
 			t.Errorf("%s: the second: %s, Retry-After %q", c.Path, got, got.Header.Get("Retry-After"))
 		}
-		if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "this key has no requests left for now" {
+		if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "this key has used up its requests per minute" {
 			t.Errorf("%s: %s", c.Path, got.Body)
 		}
 		if n := len(s.Ollama.Seen()); n != 1 {

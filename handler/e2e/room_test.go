@@ -57,6 +57,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 			t.Errorf("%s: %s %v %q", c.path, got, got.Header, got.Body)
 		}
 	}
+	s.Spy.Await(t, "Refused", 3)
 	if reasons := s.Spy.Texts("Refused"); strings.Join(reasons, " ") != "overload overload overload" {
 		t.Errorf("recorded as %q", reasons)
 	}

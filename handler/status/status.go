@@ -220,7 +220,7 @@ func (w *Watcher) lookAtRunning(st *Status, since time.Duration) {
 		}
 		r := Running{
 			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().ID.String(), Route: x.Route(), Model: x.Model(), State: state,
-			Age: age.Seconds(), Quiet: max(0, age-x.Moved()).Seconds(),
+			Age: age.Seconds(), Quiet: max(0, age-x.LastActivity()).Seconds(),
 			Bytes: bytes, Rate: float64(bytes-before) / max(over, time.Millisecond).Seconds(),
 		}
 		st.Running = append(st.Running, r)
