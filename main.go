@@ -568,7 +568,7 @@ func runTop(c *cli.Context) error {
 	if d := c.Duration("interval"); d <= 0 {
 		return fmt.Errorf("--interval: %v is not more than 0s", d)
 	}
-	return top.Top(untilSignal(c.Context), top.TopOptions{
+	return top.Run(untilSignal(c.Context), top.Options{
 		Address: c.String("metrics-listen"), Interval: c.Duration("interval"), Once: c.Bool("once"), Out: c.App.Writer, In: c.App.Reader,
 	})
 }

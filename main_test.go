@@ -31,6 +31,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
@@ -871,16 +872,7 @@ func TestCaveatFlags(t *testing.T) {
 // stream opens a stream and reads its first line; the stand-in sends no third.
 func stream(t *testing.T, s *process, key string) *bufio.Reader {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodPost, s.address+"/api/generate", strings.NewReader(`{"model":"hang-mid","prompt":"x"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+key)
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { res.Body.Close() })
+	res := handlertest.Do(t.Context(), t, http.MethodPost, s.address+"/api/generate", key, `{"model":"hang-mid","prompt":"x"}`)
 	lines := bufio.NewReader(res.Body)
 	if line, err := lines.ReadString('\n'); err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("status %d, %s, %v", res.StatusCode, line, err)

@@ -78,7 +78,7 @@ func benchmarkRelay(b *testing.B, caveats ...string) {
 		b.Fatal(err)
 	}
 	proxy := handler.New(handler.Options{
-		Upstream: fixedOllama(b, answer), Keys: signer.NewVerifier(secret), Recorder: handlertest.Deaf{}, Log: slog.New(slog.DiscardHandler),
+		Upstream: fixedOllama(b, answer), Keys: signer.NewVerifier(secret), Recorder: handlertest.NopRecorder{}, Log: slog.New(slog.DiscardHandler),
 	})
 	b.Cleanup(proxy.Transport.(interface{ CloseIdleConnections() }).CloseIdleConnections)
 	server := &server.Server{Proxy: proxy, Metrics: http.NotFoundHandler()}

@@ -53,7 +53,7 @@ func TestSeveralOllamasShareTheConnectionLimit(t *testing.T) {
 	if taken := handler.UpstreamConnsInUse(s.Proxy); taken > 3 {
 		t.Errorf("%d connections, and the limit is 3", taken)
 	}
-	if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") {
+	if text, _ := s.Log.Text(); strings.Contains(text, "cannot be reached") {
 		t.Errorf("the log says %s", text)
 	}
 }
@@ -72,7 +72,7 @@ func TestConnectionLimitReached(t *testing.T) {
 	for range 2 {
 		w := s.Dial(t)
 		w.Send("POST", "/api/chat", strings.Replace(handlertest.ForModel("a"), `"stream":false`, `"stream":true`, 1), handlertest.Bearer(s.Key))
-		running = append(running, w.Begun("POST"))
+		running = append(running, w.ReadHead("POST"))
 	}
 	for _, c := range []struct{ method, path, body string }{
 		{"POST", "/api/chat", handlertest.ForModel("b")},
@@ -94,7 +94,7 @@ func TestConnectionLimitReached(t *testing.T) {
 	if reasons := s.Spy.Texts("Refused"); len(reasons) != 3 || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("recorded as %q", reasons)
 	}
-	if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
+	if text, _ := s.Log.Text(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
 		t.Errorf("an Ollama is blamed: %s", text)
 	}
 }
@@ -114,7 +114,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 				t.Errorf("%v: %s: %s %s", errno, c.Path, got, got.Body)
 			}
 		}
-		if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
+		if text, _ := s.Log.Text(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
 			t.Errorf("%v: Ollama is blamed: %s", errno, text)
 		}
 	}

@@ -74,7 +74,7 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	t.Cleanup(func() {
 		c.stop()
 		handlertest.Await(t, over, "ServeConnector to return")
-		if text, _ := c.log.Look(); strings.Contains(text, key) {
+		if text, _ := c.log.Text(); strings.Contains(text, key) {
 			t.Errorf("the log shows the key: %s", text)
 		}
 	})
@@ -104,7 +104,7 @@ func (c *connected) ask(t *testing.T, method, target, body string, headers ...st
 }
 
 func (c *connected) logged(what string) int {
-	text, _ := c.log.Look()
+	text, _ := c.log.Text()
 	return strings.Count(text, what)
 }
 
@@ -156,31 +156,16 @@ func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 			eachConnectRemote(t, true, func(t *testing.T, _ *handlertest.Site, c *connected, step chan<- struct{}) {
 				w := handlertest.Dial(t, c.address)
 				connectSend(w, "POST", chat.Path, chat.Ask("tiny", true))
-				res := w.Begun("POST")
+				res := w.ReadHead("POST")
 				if res.StatusCode != 200 || !slices.Equal(res.TransferEncoding, []string{"chunked"}) {
 					t.Errorf("%s, %v", res.Status, res.TransferEncoding)
 				}
-				var text strings.Builder
-				buffer := make([]byte, 64<<10)
-				chunks := 0
-				for {
-					n, err := res.Body.Read(buffer)
-					text.Write(buffer[:n])
-					if err != nil || strings.Contains(text.String(), chat.End) {
-						break
-					}
-					chunks++
-					select {
-					case step <- struct{}{}:
-					case <-time.After(handlertest.Patience):
-						t.Fatalf("after %d chunks Ollama does not go on", chunks)
-					}
-				}
+				text, chunks := handlertest.ReadStepwise(t, res.Body, step, chat.End)
 				if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
 					t.Errorf("after the end %q, %v", rest, err)
 				}
-				if chunks < 20 || !strings.Contains(text.String(), chat.End) {
-					t.Errorf("%d chunks, %d bytes", chunks, text.Len())
+				if chunks < 20 || !strings.Contains(text, chat.End) {
+					t.Errorf("%d chunks, %d bytes", chunks, len(text))
 				}
 			})
 		})
@@ -205,9 +190,9 @@ func TestConnectCancels(t *testing.T) {
 			eachConnectRemote(t, false, func(t *testing.T, s *handlertest.Site, c *connected, _ chan<- struct{}) {
 				w := handlertest.Dial(t, c.address)
 				connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask(tt.model, tt.stream))
-				seen := s.Arrival(t, 1)
+				seen := s.AwaitRequest(t, 1)
 				if tt.begun {
-					if _, err := w.Begun("POST").Body.Read(make([]byte, 1)); err != nil {
+					if _, err := w.ReadHead("POST").Body.Read(make([]byte, 1)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -243,7 +228,7 @@ func TestConnectUploads(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			seen := s.Arrival(t, 1)
+			seen := s.AwaitRequest(t, 1)
 			if res.StatusCode != http.StatusCreated || seen.BodyLen != int64(len(blob)) || seen.BodySum != sum {
 				t.Errorf("%s; %d bytes arrived, the same: %t", res.Status, seen.BodyLen, seen.BodySum == sum)
 			}
@@ -432,7 +417,7 @@ func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
 		if a := c.ask(t, "GET", "/api/status", ""); a.Status != 200 || a.Body != `{"cloud":{"disabled":true,"source":"config"}}` {
 			t.Errorf("%d %s", a.Status, a.Body)
 		}
-		s.NothingArrived(t)
+		s.ExpectNoRequest(t)
 	})
 }
 
@@ -478,7 +463,7 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 	if a := c.ask(t, "GET", "http://evil.example/api/tags", ""); a.Status != http.StatusForbidden {
 		t.Error(a)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 
 	for _, headers := range [][]string{
 		{"Host: localhost"},
@@ -516,7 +501,7 @@ func TestConnectRemoteDown(t *testing.T) {
 		fmt.Fprintf(c, "%s\r\n\r\n", r.Header.Get("Authorization"))
 	})
 	for _, tt := range []struct{ name, remote, message string }{
-		{"nobody listens", handlertest.Nobody, " cannot be reached"},
+		{"nobody listens", handlertest.ClosedAddress, " cannot be reached"},
 		{"no answer", silent, "no proper answer from "},
 		{"no HTTP", garbled, "no proper answer from "},
 	} {
@@ -552,7 +537,7 @@ func TestConnectAKeyThatTheRemoteRefuses(t *testing.T) {
 	if n := c.logged("the remote refuses the key"); n != 1 || c.logged("\n") != 1 {
 		t.Errorf("logged %d times", n)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestConnectAnswersThatBreakOff must not look whole to anyone.
@@ -569,7 +554,7 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 				w := handlertest.Dial(t, c.address)
 				body := handlertest.Chats[0].Ask(model, true)
 				w.Writef("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-				if err := w.End(); !errors.Is(err, syscall.ECONNRESET) {
+				if err := w.ReadToEnd(); !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("to a client of HTTP/1.0: %v", err)
 				}
 			})
@@ -585,7 +570,7 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 		c := connectTo(t, "http://"+remote, connectKey(t), 0, nil)
 		w := handlertest.Dial(t, c.address)
 		connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true))
-		res := w.Begun("POST")
+		res := w.ReadHead("POST")
 		if _, err := io.ReadFull(res.Body, make([]byte, 3)); err != nil {
 			t.Error(err)
 		}
@@ -622,7 +607,7 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 		t.Error(err)
 	}
 	if n := c.logged("\n"); n != 0 {
-		text, _ := c.log.Look()
+		text, _ := c.log.Text()
 		t.Errorf("%d lines in the log: %s", n, text)
 	}
 }
@@ -647,10 +632,10 @@ func TestConnectStops(t *testing.T) {
 		t.Parallel()
 		step := make(chan struct{})
 		s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})
-		c := connectTo(t, "http://"+s.Public, s.Key, handlertest.Patience, nil)
+		c := connectTo(t, "http://"+s.Public, s.Key, handlertest.Timeout, nil)
 		w := handlertest.Dial(t, c.address)
 		connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true))
-		res := w.Begun("POST")
+		res := w.ReadHead("POST")
 		c.stop()
 		for {
 			// The port closes as soon as the drain begins.
@@ -676,7 +661,7 @@ func TestConnectStops(t *testing.T) {
 		newer, older := handlertest.Dial(t, c.address), handlertest.Dial(t, c.address)
 		connectSend(newer, "POST", "/api/chat", body)
 		older.Writef("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		first, second := newer.Begun("POST"), older.Begun("POST")
+		first, second := newer.ReadHead("POST"), older.ReadHead("POST")
 		c.stop()
 		if _, err := io.ReadAll(first.Body); err == nil {
 			t.Error("the stream ends properly")
@@ -685,7 +670,7 @@ func TestConnectStops(t *testing.T) {
 			t.Errorf("to a client of HTTP/1.0: %v", err)
 		}
 		for n := range 2 {
-			handlertest.Await(t, s.Arrival(t, n+1).Gone, "Ollama to see the client leave")
+			handlertest.Await(t, s.AwaitRequest(t, n+1).Gone, "Ollama to see the client leave")
 		}
 		if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
 			t.Error(err)

@@ -228,7 +228,7 @@ func TestFallbackKeepsTheHeadDeadline(t *testing.T) {
 		}
 		go server.Serve(&one{Listener: l, conn: downstream.Rewound(accepted, c.read, c.deadline)})
 		if c.want == 0 {
-			w.Closed()
+			w.ExpectClosed()
 			continue
 		}
 		for i := range c.want {

@@ -48,7 +48,7 @@ func TestTheLongestBody(t *testing.T) {
 						code := s.Spy.Ended(t, requests)
 						if size <= limit {
 							arrived++
-							if seen := s.Arrival(t, arrived); got.Status == 413 || seen.BodySum != sha256.Sum256(body) {
+							if seen := s.AwaitRequest(t, arrived); got.Status == 413 || seen.BodySum != sha256.Sum256(body) {
 								t.Errorf("%s: %s, %d bytes arrived", what, got, seen.BodyLen)
 							}
 							continue
@@ -66,7 +66,7 @@ func TestTheLongestBody(t *testing.T) {
 						}
 						if chunked && limit > 1<<20 { // found out when Ollama has some of it
 							arrived++
-							seen := s.Arrival(t, arrived)
+							seen := s.AwaitRequest(t, arrived)
 							handlertest.Await(t, seen.Gone, "Ollama to be let go")
 							if seen.BodyLen > int64(limit) {
 								t.Errorf("%s: %d bytes arrived", what, seen.BodyLen)
@@ -101,7 +101,7 @@ func TestBlobsHaveNoBound(t *testing.T) {
 		if got := w.Answer("POST"); got.Status != 200 {
 			t.Errorf("%d bytes in a chunk: %s %s", size, got, got.Body)
 		}
-		if seen := s.Arrival(t, 2*i+2); seen.BodySum != sha256.Sum256(blob) || seen.URI != path {
+		if seen := s.AwaitRequest(t, 2*i+2); seen.BodySum != sha256.Sum256(blob) || seen.URI != path {
 			t.Errorf("%d bytes arrived at %s", seen.BodyLen, seen.URI)
 		}
 	}
@@ -126,7 +126,7 @@ func TestBlobsHaveNoBound(t *testing.T) {
 // before and after the upload to Ollama has begun.
 func TestBodiesThatAreNone(t *testing.T) {
 	t.Parallel()
-	megabytes := fmt.Sprintf("%x\r\n%s\r\n", 2<<20, handlertest.Text(2<<20))
+	megabytes := fmt.Sprintf("%x\r\n%s\r\n", 2<<20, handlertest.BodyOfSize(2<<20))
 	for name, body := range map[string]string{
 		"no number":      "xyz\r\n{}\r\n0\r\n\r\n",
 		"negative":       "-1\r\n{}\r\n0\r\n\r\n",
@@ -147,7 +147,7 @@ func TestBodiesThatAreNone(t *testing.T) {
 			if message, kind := handlertest.ErrorIn(t, "/v1/messages", got.Body); got.Status != 400 || message != "the request body cannot be read" || kind != "invalid_request_error" {
 				t.Errorf("%s %q", got, got.Body)
 			}
-			w.Closed()
+			w.ExpectClosed()
 			if code := s.Spy.Ended(t, 1); code != 400 {
 				t.Errorf("recorded as %d", code)
 			}
@@ -158,9 +158,9 @@ func TestBodiesThatAreNone(t *testing.T) {
 				t.Errorf("put down to Ollama: %q", got)
 			}
 			if len(body) > 1<<20 {
-				handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to be let go")
+				handlertest.Await(t, s.AwaitRequest(t, 1).Gone, "Ollama to be let go")
 			} else {
-				s.NothingArrived(t)
+				s.ExpectNoRequest(t)
 			}
 		})
 	}
@@ -263,10 +263,10 @@ func TestAStreamThatIsTooSoon(t *testing.T) {
 				Proxy: func(o *handler.Options) { o.MaxBody = 3 << 20 },
 			})
 			w := s.Dial(t)
-			w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), 5<<19, handlertest.Text(5<<19))
+			w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), 5<<19, handlertest.BodyOfSize(5<<19))
 			s.Spy.Await(t, "StreamStarted", 1)
 			io.WriteString(w, end)
-			brokenOff(t, w, handlertest.Chats[0], w.Begun("POST"))
+			brokenOff(t, w, handlertest.Chats[0], w.ReadHead("POST"))
 			if code := s.Spy.Ended(t, 1); code == 200 {
 				t.Error("recorded as 200")
 			}

@@ -65,7 +65,7 @@ func TestAlmostAKey(t *testing.T) {
 			t.Errorf("%q: %d", requests[i], got)
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestAKeyInAFoldedLine is one: RFC 9112 section 5.2 lets a line go on in the
@@ -149,7 +149,7 @@ func TestAnOrdinaryKeyIsNoAdmins(t *testing.T) {
 			}
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 	// What a holder may chain takes rights away, and gives none.
 	if got := s.Ask(t, "POST", "/api/pull", tiny); got.Status != 403 {
 		t.Errorf("the key itself: %s", got)
@@ -161,7 +161,7 @@ func TestAnOrdinaryKeyIsNoAdmins(t *testing.T) {
 			t.Errorf("with %s: %s", caveat, got)
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestAnAddressInAHeader: a key for one network is not for all who say that they
@@ -181,5 +181,5 @@ func TestAnAddressInAHeader(t *testing.T) {
 			t.Errorf("%q: %d", requests[i], got)
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }

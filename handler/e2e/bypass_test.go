@@ -21,9 +21,9 @@ func knock(s *handlertest.Site, t *testing.T, method string, requests []string) 
 		if w == nil {
 			w = s.Dial(t)
 		}
-		w.SetDeadline(time.Now().Add(handlertest.Patience))
+		w.SetDeadline(time.Now().Add(handlertest.Timeout))
 		w.Writef("%s", request)
-		res := w.Begun(method)
+		res := w.ReadHead(method)
 		if _, err := io.Copy(io.Discard, res.Body); err != nil {
 			t.Errorf("%.200q: %v", request, err)
 		}
@@ -72,7 +72,7 @@ func TestOtherMethods(t *testing.T) {
 			}
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestMethodsAndRoutesInHeaders: some servers let a client say again what it
@@ -86,7 +86,7 @@ func TestMethodsAndRoutesInHeaders(t *testing.T) {
 		"X-Forwarded-Uri: /api/delete", "X-Forwarded-Prefix: /api/delete?", "Destination: /api/delete", "Content-Location: /api/delete", "Referer: /api/delete",
 	} {
 		got := s.Ask(t, "GET", "/api/tags?_method=DELETE&path=/api/delete", "", h)
-		if seen := s.Arrival(t, i+1); got.Status != 200 || seen.Method != "GET" || seen.URI != "/api/tags?_method=DELETE&path=/api/delete" {
+		if seen := s.AwaitRequest(t, i+1); got.Status != 200 || seen.Method != "GET" || seen.URI != "/api/tags?_method=DELETE&path=/api/delete" {
 			t.Errorf("%s: %s, arrived as %s %s", h, got, seen.Method, seen.URI)
 		}
 	}
@@ -143,7 +143,7 @@ func TestAlmostAPath(t *testing.T) {
 					}
 				}
 			}
-			s.NothingArrived(t)
+			s.ExpectNoRequest(t)
 		})
 	}
 }

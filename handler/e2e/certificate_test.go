@@ -146,7 +146,7 @@ func TestLeavingOverHTTP2(t *testing.T) {
 		_, err := client.Do(r)
 		failed <- err
 	}()
-	seen := s.Arrival(t, 1)
+	seen := s.AwaitRequest(t, 1)
 	leave()
 	handlertest.Await(t, seen.Gone, "Ollama to be let go")
 	if err := handlertest.Await(t, failed, "the client to fail"); err == nil {
@@ -199,7 +199,7 @@ func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(handlertest.Patience))
+		c.SetDeadline(time.Now().Add(handlertest.Timeout))
 		io.WriteString(c, http2.ClientPreface)
 		frames := http2.NewFramer(c, c)
 		frames.WriteSettings()
@@ -241,7 +241,7 @@ func TestASpaceInAQuery(t *testing.T) {
 	if res.ProtoMajor != 2 || res.StatusCode != 200 {
 		t.Fatalf("HTTP/%d, %s", res.ProtoMajor, res.Status)
 	}
-	if got := s.Arrival(t, 1).URI; got != "/api/version?a%20HTTP/1.1%20b" {
+	if got := s.AwaitRequest(t, 1).URI; got != "/api/version?a%20HTTP/1.1%20b" {
 		t.Errorf("Ollama saw %s", got)
 	}
 }

@@ -141,7 +141,7 @@ func TestAKeyInAnotherPlaceIsNone(t *testing.T) {
 	if got := w.Answer("GET"); got.Status != 401 {
 		t.Errorf("in the target: %s", got)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestRefusalsSpeakTheDialect of the path, so that the clients' own libraries
@@ -203,7 +203,7 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 	if message, _ := handlertest.ErrorIn(t, "/api/pull", got.Body); got.Status != 403 || message != "this route needs an OLLAMA-ADMIN- key" {
 		t.Errorf("%s, %q", got, message)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestARefusalReachesWhoSends: most clients read nothing before they have sent
@@ -228,7 +228,7 @@ func TestARefusalReachesWhoSends(t *testing.T) {
 			}
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestARefusalDoesNotWaitForTheBody: whoever has no key must not be able to
@@ -245,9 +245,9 @@ func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
 		if got := w.Answer("POST"); got.Status != 401 || got.Err != nil {
 			t.Errorf("%s: %s", framing, got)
 		}
-		if raw := w.Raw.String(); strings.Contains(raw, "100 Continue") {
+		if raw := w.Received.String(); strings.Contains(raw, "100 Continue") {
 			t.Errorf("%s: the client was asked for its body: %q", framing, raw)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 }

@@ -181,8 +181,8 @@ func (r *recorded) audit(t *testing.T, s *handlertest.Site) {
 	if kinds := slices.Sorted(slices.Values(s.Spy.Texts("UpstreamFailed"))); !slices.Equal(kinds, want) {
 		t.Errorf("%s %s: after %d deaths the recorder knows of %d: %q", r.path, r.name, broken, len(kinds), kinds)
 	}
-	s.Lines(t, len(s.Spy.All("RequestEnded")))
-	log, _ := s.Log.Look()
+	s.AccessLog(t, len(s.Spy.All("RequestEnded")))
+	log, _ := s.Log.Text()
 	if n := strings.Count(log, `"outcome":"upstream_error"`); n != broken || strings.Contains(log, "planted") {
 		t.Errorf("%s %s: after %d deaths the log tells of %d; it quotes Ollama: %t", r.path, r.name, broken, n, strings.Contains(log, "planted"))
 	}
@@ -214,7 +214,7 @@ func (r *recorded) ask(proxy, key string, cut int, reset bool) error {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(handlertest.Patience))
+	conn.SetDeadline(time.Now().Add(handlertest.Timeout))
 	var raw strings.Builder
 	in := bufio.NewReader(io.TeeReader(conn, &raw))
 	method := "POST"

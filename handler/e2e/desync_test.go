@@ -98,7 +98,7 @@ func (h *hostile) talk(c net.Conn) {
 			h.mistakes = append(h.mistakes, fmt.Sprintf("%s: the connection carries %s", last.name, request.RequestURI))
 			h.mu.Unlock()
 		}
-		if handlertest.IsWatch(request) {
+		if handlertest.IsProbe(request) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 			continue
 		}
@@ -156,7 +156,7 @@ func TestEachGetsItsOwnAnswer(t *testing.T) {
 				}
 				w.CloseWrite()
 			}
-			w.Closed()
+			w.ExpectClosed()
 			if !b.again {
 				handlertest.Await(t, h.ended[b.query()], "the connection to Ollama to end")
 			}
@@ -280,7 +280,7 @@ func TestLeftoversUnderLoad(t *testing.T) {
 // asksFor asks for an answer by its name, and fails the test if it gets another
 // one that has a body.
 func asksFor(w *handlertest.Wire, name, key string) {
-	w.SetDeadline(time.Now().Add(handlertest.Patience))
+	w.SetDeadline(time.Now().Add(handlertest.Timeout))
 	fmt.Fprintf(w, "%s\r\n", handlertest.Head("GET", "/api/version?"+name, handlertest.Bearer(key)))
 	res, err := http.ReadResponse(w.R, nil)
 	if err != nil {

@@ -35,10 +35,10 @@ func TestAPullGoesToAll(t *testing.T) {
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny", "fresh"}})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"fresh"}`); a.Status != 200 {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"fresh"}`); a.Status != 200 {
 		t.Fatalf("%v %s", a, a.Body)
 	}
-	a := handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`)
+	a := handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"fresh"}`)
 	if a.Status != 200 || a.Err != nil || a.Header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%v %v", a, a.Header)
 	}
@@ -56,7 +56,7 @@ func TestAPullGoesToAll(t *testing.T) {
 			t.Errorf("%s has not pulled it", b.Name)
 		}
 	}
-	if a := handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`); a.Status != 200 || a.Body != `{"status":"success"}` {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`); a.Status != 200 || a.Body != `{"status":"success"}` {
 		t.Errorf("%v %s", a, a.Body)
 	}
 }
@@ -80,20 +80,20 @@ func TestAPullThatFailsSomewhere(t *testing.T) {
 			t.Errorf("the end is %q", last)
 		}
 	}
-	check(handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "pull model manifest: file does not exist")
-	a := handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`)
+	check(handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "pull model manifest: file does not exist")
+	a := handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"fresh","stream":false}`)
 	if a.Status != 500 || !strings.Contains(a.Body, "done on one") {
 		t.Errorf("%v %s", a, a.Body)
 	}
-	two.Fails(handlertest.Breaks)
-	check(handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
-	two.Fails(func(w http.ResponseWriter, r *http.Request) {
+	two.AnswerWith(handlertest.ResetConnection)
+	check(handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
+	two.AnswerWith(func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte(`{"status":"pulling manifest"}` + "\n"))
 	})
-	check(handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "broke off")
+	check(handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "broke off")
 	two.Close()
 	s.Ask(t, "GET", "/api/tags", "")
-	check(handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
+	check(handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"fresh"}`), "cannot be reached")
 	two.Reopen()
 }
 
@@ -105,7 +105,7 @@ func TestWhoLeavesAPullEndsIt(t *testing.T) {
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	w := s.Dial(t)
 	w.Send("POST", "/api/pull", `{"model":"tiny"}`, handlertest.Bearer(s.Admin))
-	w.Begun("POST")
+	w.ReadHead("POST")
 	w.R.ReadString('\n')
 	<-one.Asked
 	<-two.Asked
@@ -123,33 +123,33 @@ func TestACopyAndADeleteGoToAll(t *testing.T) {
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b", "shared"}})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	both := `{"status":"one: done","upstream":"one"}` + "\n" + `{"status":"two: done","upstream":"two"}` + "\n" + `{"status":"success"}` + "\n"
-	if a := handlertest.AsManager(s, t, "POST", "/api/copy", `{"source":"shared","destination":"again"}`); a.Status != 200 || a.Body != both {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/copy", `{"source":"shared","destination":"again"}`); a.Status != 200 || a.Body != both {
 		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"again"}`); a.Status != 200 || a.Body != both {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"again"}`); a.Status != 200 || a.Body != both {
 		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.Status != 200 || strings.Contains(a.Body, "two") {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.Status != 200 || strings.Contains(a.Body, "two") {
 		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.Status != 404 || a.Body != `{"error":"model 'tiny' not found"}` {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`); a.Status != 404 || a.Body != `{"error":"model 'tiny' not found"}` {
 		t.Errorf("%v %s", a, a.Body)
 	}
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`, handlertest.Naming+": two"); a.Status != 200 || a.Body != "" {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"shared"}`, handlertest.UpstreamHeader+": two"); a.Status != 200 || a.Body != "" {
 		t.Errorf("%v %s", a, a.Body)
 	}
 	if !slices.Equal(hasModel(one, t), []string{"shared:latest"}) || !slices.Equal(hasModel(two, t), []string{"other:1b"}) {
 		t.Errorf("left are %v and %v", hasModel(one, t), hasModel(two, t))
 	}
-	two.Fails(func(w http.ResponseWriter, r *http.Request) {
+	two.AnswerWith(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(500)
 		w.Write([]byte(`{"error":"read-only file system"}`))
 	})
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.Status != 500 || a.Body != `{"error":"two: read-only file system; done on one"}` {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.Status != 500 || a.Body != `{"error":"two: read-only file system; done on one"}` {
 		t.Errorf("%v %s", a, a.Body)
 	}
 	two.Close()
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.Status != 502 || a.Body != `{"error":"two: cannot be reached"}` {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"shared"}`); a.Status != 502 || a.Body != `{"error":"two: cannot be reached"}` {
 		t.Errorf("%v %s", a, a.Body)
 	}
 	two.Reopen()

@@ -56,7 +56,7 @@ func blames(s *handlertest.Site, t *testing.T, want blame, streamed bool) {
 	if got := s.Spy.Texts("StreamEnded"); !slices.Equal(got, outcomes) {
 		t.Errorf("StreamEnded %q, not %q", got, outcomes)
 	}
-	line := s.Lines(t, 1)[0]
+	line := s.AccessLog(t, 1)[0]
 	if line["outcome"] != want.outcome || line["status"] != float64(want.code) {
 		t.Errorf("the access log says status %v, outcome %v; not %d, %s", line["status"], line["outcome"], want.code, want.outcome)
 	}
@@ -73,7 +73,7 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 		message     string
 		blame       blame
 	}{
-		{"refused", "tiny", handlertest.Config{Address: handlertest.Nobody}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
+		{"refused", "tiny", handlertest.Config{Address: handlertest.ClosedAddress}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
 		{"silent", "hang", handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = brief }}, 504, "Ollama sent nothing within 30ms", blame{504, "stalled", "timeout"}},
 		{"reset", "reset", handlertest.Config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
 		{"close", "close", handlertest.Config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
@@ -93,7 +93,7 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 				}
 				blames(s, t, c.blame, false)
 				if c.config.Address == "" && c.blame.kind != "timeout" {
-					s.Arrival(t, 1) // where time ran out, it may have done so before
+					s.AwaitRequest(t, 1) // where time ran out, it may have done so before
 				}
 				for _, seen := range s.Ollama.Seen() {
 					handlertest.Await(t, seen.Done, "Ollama to be let go")
@@ -111,8 +111,8 @@ func brokenOff(t *testing.T, w *handlertest.Wire, c handlertest.Chat, res *http.
 	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client read %q, %v: no broken answer", tailOf(string(b)), err)
 	}
-	w.Closed()
-	raw := w.Raw.String()
+	w.ExpectClosed()
+	raw := w.Received.String()
 	if strings.HasSuffix(raw, "\r\n0\r\n\r\n") || res.ContentLength < 0 && strings.Contains(raw, c.End) {
 		t.Errorf("it looks whole: %q", tailOf(raw))
 	}
@@ -146,7 +146,7 @@ func TestFailuresMidway(t *testing.T) {
 				s := handlertest.Start(t, c.config)
 				w := s.Dial(t)
 				w.Send("POST", chat.Path, chat.Ask(c.model, stream), handlertest.Bearer(s.Key))
-				res := w.Begun("POST")
+				res := w.ReadHead("POST")
 				if res.StatusCode != 200 {
 					t.Fatal(res.Status)
 				}
@@ -166,7 +166,7 @@ func TestFailuresMidway(t *testing.T) {
 					}
 				}
 				blames(s, t, c.blame, stream)
-				handlertest.Await(t, s.Arrival(t, 1).Done, "Ollama to be let go")
+				handlertest.Await(t, s.AwaitRequest(t, 1).Done, "Ollama to be let go")
 			})
 		})
 	}
@@ -251,7 +251,7 @@ func TestWhereTheErrorEventGoes(t *testing.T) {
 			})})
 			w := s.Dial(t)
 			w.Send("POST", "/v1/chat/completions", "{}", handlertest.Bearer(s.Key))
-			if got := brokenOff(t, w, handlertest.Chats[2], w.Begun("POST")); got != c.want {
+			if got := brokenOff(t, w, handlertest.Chats[2], w.ReadHead("POST")); got != c.want {
 				t.Errorf("the client got %q, not %q", got, c.want)
 			}
 		})
@@ -267,7 +267,7 @@ func TestABrokenChunk(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	brokenOff(t, w, handlertest.Chats[0], w.Begun("POST"))
+	brokenOff(t, w, handlertest.Chats[0], w.ReadHead("POST"))
 	blames(s, t, blame{502, "upstream_error", "other"}, true)
 }
 
@@ -294,10 +294,10 @@ func TestABrokenAnswerToAnOldClient(t *testing.T) {
 				}
 				// A reset may overtake all that was sent before it.
 				if _, err := io.Copy(io.Discard, w.R); !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("after %q the connection ended with %v", tailOf(w.Raw.String()), err)
+					t.Errorf("after %q the connection ended with %v", tailOf(w.Received.String()), err)
 				}
-				if strings.Contains(w.Raw.String(), c.End) {
-					t.Errorf("it looks whole: %q", w.Raw)
+				if strings.Contains(w.Received.String(), c.End) {
+					t.Errorf("it looks whole: %q", w.Received)
 				}
 			})
 		}
@@ -322,7 +322,7 @@ func TestAClientThatStopsReading(t *testing.T) {
 	})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	handlertest.Await(t, gone, "Ollama to be let go")
 	blames(s, t, blame{504, "stalled", ""}, true)
 	brokenOff(t, w, handlertest.Chats[0], res)
@@ -340,7 +340,7 @@ func TestAClientThatStopsSending(t *testing.T) {
 				w := s.Dial(t)
 				w.Writef("%s\r\n", handlertest.Head("POST", c.Path, handlertest.Bearer(s.Key), framing))
 				chunked := strings.HasSuffix(framing, "chunked")
-				part := handlertest.Text(size)
+				part := handlertest.BodyOfSize(size)
 				if chunked && size > 0 {
 					part = fmt.Sprintf("%x\r\n%s\r\n", size, part)
 				}
@@ -352,12 +352,12 @@ func TestAClientThatStopsSending(t *testing.T) {
 				if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "no data was transferred for 200ms" {
 					t.Errorf("the client reads %q", message)
 				}
-				w.Closed()
+				w.ExpectClosed()
 				blames(s, t, blame{504, "stalled", ""}, false)
 				if !chunked || size > 1<<20 {
-					handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to be let go")
+					handlertest.Await(t, s.AwaitRequest(t, 1).Gone, "Ollama to be let go")
 				} else {
-					s.NothingArrived(t)
+					s.ExpectNoRequest(t)
 				}
 			})
 		}
@@ -375,7 +375,7 @@ func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Re
 func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	return bubbleOver(t, path, heartbeat, body, func(r *http.Request) (*http.Response, error) {
-		if handlertest.IsWatch(r) {
+		if handlertest.IsProbe(r) {
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"models":[]}`))}, nil
 		}
 		return ollama(r)
@@ -604,8 +604,8 @@ func TestErrorsDoNotQuoteOllama(t *testing.T) {
 		io.WriteString(conn, "a-secret-prompt and no HTTP\r\n\r\n")
 	})})
 	got := s.Ask(t, "POST", "/api/chat", "{}")
-	s.Lines(t, 1)
-	if log, _ := s.Log.Look(); got.Status != 502 || strings.Contains(got.Body+log, "a-secret-prompt") {
+	s.AccessLog(t, 1)
+	if log, _ := s.Log.Text(); got.Status != 502 || strings.Contains(got.Body+log, "a-secret-prompt") {
 		t.Errorf("%s %q, %s", got, got.Body, log)
 	}
 }

@@ -143,7 +143,7 @@ func TestFaultsMidway(t *testing.T) {
 	}
 	for _, f := range faultsMidway {
 		f.inEachDialect(t, begin, func(t *testing.T, c handlertest.Chat, s *handlertest.Site, w *handlertest.Wire) {
-			body := brokenOff(t, w, c, w.Begun("POST"))
+			body := brokenOff(t, w, c, w.ReadHead("POST"))
 			if message := errorEvent(t, c.Path, body); message != f.message || !strings.HasPrefix(body, first(c)) {
 				t.Errorf("%s: the client reads %q", c.Path, body)
 			}
@@ -186,11 +186,11 @@ func (f fault) inEachDialect(t *testing.T, begin func(handlertest.Chat) string, 
 
 func (f fault) isLogged(t *testing.T, s *handlertest.Site) {
 	t.Helper()
-	said, _ := s.Lines(t, 1)[0]["error"].(string)
+	said, _ := s.AccessLog(t, 1)[0]["error"].(string)
 	if !strings.HasSuffix(said, f.log) {
 		t.Errorf("the log says %q, not %q", said, f.log)
 	}
-	log, _ := s.Log.Look()
+	log, _ := s.Log.Text()
 	if n := strings.Count(log, "planted"); n > 1 || n == 1 && !strings.Contains(log, `"model":"planted:latest"`) {
 		t.Errorf("the log quotes what was sent: %s", log)
 	}

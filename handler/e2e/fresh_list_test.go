@@ -52,7 +52,7 @@ func TestWhatARequestHasChanged(t *testing.T) {
 	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
 		t.Fatal(a)
 	}
-	if a := handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"other:1b"}`); a.Status != 200 {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"other:1b"}`); a.Status != 200 {
 		t.Fatal(a)
 	}
 	s.Spy.Await(t, "RequestEnded", 2)
@@ -115,7 +115,7 @@ func TestOllamaThatCannotBeAskedGetsNothing(t *testing.T) {
 	} {
 		var passed atomic.Int32
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if handlertest.IsWatch(r) {
+			if handlertest.IsProbe(r) {
 				w.WriteHeader(row.status)
 				io.WriteString(w, row.list)
 				return
@@ -153,7 +153,7 @@ func (h heldLists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/api/ps":
 		io.WriteString(w, `{}`)
-	case handlertest.IsWatch(r):
+	case handlertest.IsProbe(r):
 		h.asked <- struct{}{}
 		select {
 		case text := <-h.reply:
@@ -204,7 +204,7 @@ func TestOneLookForAllWhoWait(t *testing.T) {
 			if n++; a.Status != 403 {
 				t.Errorf("what has come to be at ollama.com meanwhile: %d %s", a.Status, a.Body)
 			}
-		case <-time.After(handlertest.Patience):
+		case <-time.After(handlertest.Timeout):
 			t.Fatal("they wait in vain")
 		}
 	}
@@ -227,7 +227,7 @@ func TestAListThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		a, _ := bubbleBefore(t, strings.NewReader(`{"model":"tiny"}`), func(r *http.Request) (*http.Response, error) {
-			if !handlertest.IsWatch(r) {
+			if !handlertest.IsProbe(r) {
 				t.Error("it passes")
 			}
 			<-r.Context().Done()
@@ -247,7 +247,7 @@ func TestALargeBodyIsAllowedAtItsEnd(t *testing.T) {
 		ended, checked := make(chan error, 1), make(chan struct{}, 10)
 		ollama := standin.New(standin.Options{Models: []string{"tiny"}})
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if handlertest.IsWatch(r) {
+			if handlertest.IsProbe(r) {
 				ollama.ServeHTTP(w, r)
 				checked <- struct{}{}
 				return

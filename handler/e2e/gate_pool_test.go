@@ -50,12 +50,12 @@ func TestSeveralOllamasAreAskedForWhatNoneHas(t *testing.T) {
 		t.Errorf("what is at ollama.com: %d %s", a.Status, a.Body)
 	}
 	for _, name := range []string{"one", "two"} {
-		if a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("mine"), handlertest.Naming+": "+name); a.Status != 403 {
+		if a := handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("mine"), handlertest.UpstreamHeader+": "+name); a.Status != 403 {
 			t.Errorf("the same, of %s: %d %s", name, a.Status, a.Body)
 		}
 	}
 	two.Ollama.Install("more", true)
-	if a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("more"), handlertest.Naming+": two"); a.Status != 403 {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("more"), handlertest.UpstreamHeader+": two"); a.Status != 403 {
 		t.Errorf("what is at ollama.com since a moment ago, of the one that has it: %d %s", a.Status, a.Body)
 	}
 
@@ -66,7 +66,7 @@ func TestSeveralOllamasAreAskedForWhatNoneHas(t *testing.T) {
 			t.Errorf("what the other one does not have: %d %s", a.Status, a.Body)
 		}
 	}
-	if a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("nobody"), handlertest.Naming+": two"); a.Status != 502 {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("nobody"), handlertest.UpstreamHeader+": two"); a.Status != 502 {
 		t.Errorf("of one that is not there: %d %s", a.Status, a.Body)
 	}
 	one.Close()

@@ -234,7 +234,7 @@ func TestCloudModelsAreRefusedToEveryone(t *testing.T) {
 			}
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestModelsByOtherNamesOfTheCloud: Ollama says which they are, and who makes one
@@ -265,7 +265,7 @@ func TestModelsByOtherNamesOfTheCloud(t *testing.T) {
 			t.Errorf("allowed, yet %s %.80s: %s", row.path, row.body, a.Body)
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 	w := s.Dial(t)
 	w.Send("POST", "/api/generate", `{"model":"llama3.2","remote_host":"x","prompt":"x","stream":false}`, handlertest.Bearer(s.Key))
 	if a := w.Answer("POST"); a.Status != http.StatusOK {

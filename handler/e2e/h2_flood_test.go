@@ -126,7 +126,7 @@ func TestShutWindows(t *testing.T) {
 				return open
 			}
 			open := count()
-			for until := time.Now().Add(handlertest.Patience); open > mostOpen && time.Now().Before(until); {
+			for until := time.Now().Add(handlertest.Timeout); open > mostOpen && time.Now().Before(until); {
 				open = count() // the closing may be on its way
 			}
 			if open > mostOpen || open < 1 {
@@ -182,7 +182,7 @@ func TestRapidReset(t *testing.T) {
 	if got := h.end(stream - 2); got != "refused" {
 		t.Errorf("the last of too many: %q", got)
 	}
-	s.Arrival(t, atOnce)
+	s.AwaitRequest(t, atOnce)
 	for reset := uint32(1); reset < stream; reset += 2 {
 		h.try(h.WriteRSTStream(reset, http2.ErrCodeCancel))
 	}

@@ -50,7 +50,7 @@ func dialH2(s *handlertest.Site, t *testing.T) *h2 {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(handlertest.Patience))
+	c.SetDeadline(time.Now().Add(handlertest.Timeout))
 	h := newH2(t, c)
 	h.conn = c
 	return h
@@ -230,7 +230,7 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 		w.CloseWrite()
-		w.End()
+		w.ReadToEnd()
 		s.Spy.Idle(t)
 		for _, sent := range tap.take(t, s.Upstream) {
 			if sent.target != "/api/version" {

@@ -61,7 +61,7 @@ func TestWhatOllamaSees(t *testing.T) {
 			}
 			want := want.Clone()
 			want.Set("Content-Length", fmt.Sprint(len(body)))
-			seen := s.Arrival(t, 1)
+			seen := s.AwaitRequest(t, 1)
 			if !maps.EqualFunc(seen.Header, want, slices.Equal) {
 				t.Errorf("Ollama saw\n%v, not\n%v", seen.Header, want)
 			}
@@ -85,7 +85,7 @@ func TestNothingIsAddedToARequest(t *testing.T) {
 		w := s.Dial(t)
 		w.Writef("%s\r\n", request)
 		w.Answer(strings.Fields(request)[0])
-		if got := s.Arrival(t, i+1).Header; len(got) != 0 {
+		if got := s.AwaitRequest(t, i+1).Header; len(got) != 0 {
 			t.Errorf("%q arrived with %v", request, got)
 		}
 	}
@@ -113,7 +113,7 @@ func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
 			if !strings.Contains(listed, "X-Foo") {
 				want.Set("X-Foo", "1")
 			}
-			seen := s.Arrival(t, 1)
+			seen := s.AwaitRequest(t, 1)
 			if !maps.EqualFunc(seen.Header, want, slices.Equal) || string(seen.Body) != body || seen.Host != s.Upstream {
 				t.Errorf("Ollama saw %v, %q", seen.Header, seen.Body)
 			}
@@ -125,7 +125,7 @@ func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
 	if got := w.Answer("GET"); got.Status != 401 {
 		t.Errorf("a bad key that is called hop-by-hop: %s", got)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestTheHostIsTheProxysOwn: Ollama refuses strange ones.
@@ -143,7 +143,7 @@ func TestTheHostIsTheProxysOwn(t *testing.T) {
 		if got := w.Answer("GET"); got.Status != 200 {
 			t.Errorf("%q: %s", request, got)
 		}
-		if seen := s.Arrival(t, i+1); seen.Host != s.Upstream || seen.URI != "/api/version" {
+		if seen := s.AwaitRequest(t, i+1); seen.Host != s.Upstream || seen.URI != "/api/version" {
 			t.Errorf("%q arrived for %s, asking %s", request, seen.Host, seen.URI)
 		}
 	}

@@ -177,7 +177,7 @@ func TestHeartbeatsOverASocket(t *testing.T) {
 			s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Proxy: func(o *handler.Options) { o.Heartbeat = time.Millisecond }})
 			w := s.Dial(t)
 			w.Send("POST", c.Path, c.Ask("slow", true), handlertest.Bearer(s.Key), "Accept-Encoding: gzip")
-			res := w.Begun("POST")
+			res := w.ReadHead("POST")
 			body := bufio.NewReader(res.Body)
 			for range 3 {
 				if line, err := body.ReadString('\n'); line+"\n" != beat || err != nil {
@@ -194,7 +194,7 @@ func TestHeartbeatsOverASocket(t *testing.T) {
 			if n := s.Spy.Sum("Passed"); n != len(text) {
 				t.Errorf("Ollama sent %d bytes, %d arrived", n, len(text))
 			}
-			if coding := s.Arrival(t, 1).Header.Get("Accept-Encoding"); coding != "" {
+			if coding := s.AwaitRequest(t, 1).Header.Get("Accept-Encoding"); coding != "" {
 				t.Errorf("Ollama may answer in %s", coding)
 			}
 		})
@@ -207,8 +207,8 @@ func TestLeavingWhileHearingHeartbeats(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.Heartbeat = time.Millisecond }})
 	w := s.Dial(t)
 	w.Send("POST", handlertest.Chats[2].Path, handlertest.Chats[2].Ask("hang", true), handlertest.Bearer(s.Key))
-	w.Begun("POST")
-	asked := s.Arrival(t, 1) // the first beat may come before that
+	w.ReadHead("POST")
+	asked := s.AwaitRequest(t, 1) // the first beat may come before that
 	w.Close()
 	handlertest.Await(t, asked.Gone, "Ollama to be let go")
 	if code := s.Spy.Ended(t, 1); code != 499 {

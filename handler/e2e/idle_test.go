@@ -45,7 +45,7 @@ func TestAnIdleConnectionIsClosed(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(handlertest.Patience))
+			conn.SetDeadline(time.Now().Add(handlertest.Timeout))
 			if row.secure {
 				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 			}
@@ -120,7 +120,7 @@ func TestNothingIsKeptOfAConnectionThatHasEnded(t *testing.T) {
 		h.conn.NetConn().Close()
 	}
 	kept := func(c weak.Pointer[downstream.Conn]) bool { return c.Value() != nil }
-	for until := time.Now().Add(handlertest.Patience); ; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(handlertest.Timeout); ; time.Sleep(10 * time.Millisecond) {
 		runtime.GC()
 		mu.Lock()
 		none := len(conns) == many && !slices.ContainsFunc(conns, kept)

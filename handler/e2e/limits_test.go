@@ -98,7 +98,7 @@ func TestTooManyAtOnce(t *testing.T) {
 	key := s.Mint(false, "streams=1")
 	first := s.Dial(t)
 	first.Send("POST", "/api/generate", `{"model":"hang","prompt":"x"}`, handlertest.Bearer(key))
-	s.Arrival(t, 1)
+	s.AwaitRequest(t, 1)
 	second := s.Dial(t)
 	second.Send("GET", "/api/tags", "", handlertest.Bearer(key))
 	if got := second.Answer("GET"); got.Status != http.StatusTooManyRequests || got.Header.Get("Retry-After") != "1" {

@@ -54,7 +54,7 @@ func TestEachEventOnce(t *testing.T) {
 			key := map[string]string{"": "X-No: key", "ordinary": handlertest.Bearer(s.Key), "admin": handlertest.Bearer(s.Admin), "bad": handlertest.Bearer(s.Key[1:])}[c.key]
 			w := s.Dial(t)
 			w.Send(c.method, c.path, c.body, key)
-			res := w.Begun(c.method)
+			res := w.ReadHead(c.method)
 			body, _ := io.ReadAll(res.Body)
 			if code := s.Spy.Ended(t, 1); code != c.code {
 				t.Errorf("recorded as %d", code)
@@ -119,7 +119,7 @@ func TestEachEventOnce(t *testing.T) {
 				}
 			}
 
-			lines := s.Lines(t, 1)
+			lines := s.AccessLog(t, 1)
 			if len(lines) != 1 || lines[0]["status"] != float64(c.code) || lines[0]["outcome"] != c.outcome {
 				t.Errorf("the access log: %v", lines)
 			}
@@ -149,7 +149,7 @@ func TestLabelsAreOurs(t *testing.T) {
 			if e := s.Spy.Await(t, "RequestEnded", n); e.Route != c.route || e.Text != c.label {
 				t.Errorf("%s %s is recorded as %s %s", c.method, c.path, e.Text, e.Route)
 			}
-			if line := s.Lines(t, n)[n-1]; line["route"] != c.route || line["method"] != c.label {
+			if line := s.AccessLog(t, n)[n-1]; line["route"] != c.route || line["method"] != c.label {
 				t.Errorf("%s %s is logged as %s %s", c.method, c.path, line["method"], line["route"])
 			}
 		}
@@ -164,7 +164,7 @@ func TestTheAccessLog(t *testing.T) {
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(key))
 	got := w.Answer("POST")
-	line := s.Lines(t, 1)[0]
+	line := s.AccessLog(t, 1)[0]
 	u, err := signer.Inspect(key)
 	if err != nil {
 		t.Fatal(err)
@@ -179,20 +179,20 @@ func TestTheAccessLog(t *testing.T) {
 	}
 	duration, _ := line["duration"].(float64)
 	first, _ := line["first_byte"].(float64)
-	if id, _ := line["request"].(string); id == "" || first <= 0 || duration < first || duration > float64(handlertest.Patience) {
+	if id, _ := line["request"].(string); id == "" || first <= 0 || duration < first || duration > float64(handlertest.Timeout) {
 		t.Errorf("%v", line)
 	}
 
 	w.Send("POST", "/api/pull", "{}", handlertest.Bearer(key))
 	got = w.Answer("POST")
-	line = s.Lines(t, 2)[1]
+	line = s.AccessLog(t, 2)[1]
 	if line["request"] != got.Header.Get("X-Request-Id") || line["reason"] != "route" || line["label"] != "alice" {
 		t.Errorf("%v, the client was told %s", line, got.Header.Get("X-Request-Id"))
 	}
 	w = s.Dial(t)
 	w.Send("GET", "/api/tags", "", handlertest.Bearer(strings.Replace(key, "-", "-ADMIN-", 1)))
 	w.Answer("GET")
-	if line = s.Lines(t, 3)[2]; line["key"] != nil || line["label"] != nil || line["reason"] != "bad_signature" {
+	if line = s.AccessLog(t, 3)[2]; line["key"] != nil || line["label"] != nil || line["reason"] != "bad_signature" {
 		t.Errorf("of a forged key: %v", line)
 	}
 }
@@ -235,7 +235,7 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 					for _, path := range []string{"/api/chat", "/" + planted, "/api/delete"} {
 						w := s.Dial(t)
 						w.Send("POST", path+"?"+planted+"="+which, `{"prompt":"`+planted+`"}`, auth, "User-Agent: "+planted, "Referer: http://"+planted, "X-Pl4nted: 1", "Origin: http://"+planted)
-						io.Copy(io.Discard, http.MaxBytesReader(nil, w.Begun("POST").Body, 1<<20))
+						io.Copy(io.Discard, http.MaxBytesReader(nil, w.ReadHead("POST").Body, 1<<20))
 						w.Close()
 						requests++
 					}
@@ -249,7 +249,7 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 				w := s.Dial(t)
 				w.Writef("%s", broken)
 				w.CloseWrite()
-				w.End()
+				w.ReadToEnd()
 			}
 			w := s.Dial(t)
 			w.Writef("%s\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), planted)
@@ -262,7 +262,7 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 			s.Stop()
 			serveReturned(s, t)
 
-			log, _ := s.Log.Look()
+			log, _ := s.Log.Text()
 			secrets := []string{planted, strings.ToUpper(planted), s.Key, s.Admin, s.Key[len(s.Key)-43:], s.Admin[len(s.Admin)-43:]}
 			for line := range strings.Lines(log) {
 				for _, secret := range secrets {
@@ -297,18 +297,18 @@ func TestABugIsReported(t *testing.T) {
 	w := s.Dial(t)
 	w.Send("GET", "/api/tags", "", handlertest.Bearer(s.Key))
 	if _, err := w.R.ReadByte(); !errors.Is(err, io.EOF) {
-		t.Errorf("the client got %q, %v", w.Raw, err)
+		t.Errorf("the client got %q, %v", w.Received, err)
 	}
 	if code := s.Spy.Ended(t, 1); code != 500 {
 		t.Errorf("recorded as %d", code)
 	}
 	s.Stop()
 	serveReturned(s, t)
-	log, _ := s.Log.Look()
+	log, _ := s.Log.Text()
 	if !strings.Contains(log, "a bug") || !strings.Contains(log, `"level":"ERROR"`) || strings.Contains(log, s.Key) {
 		t.Errorf("the log: %s", log)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestAQuietLog: without a log that listens, requests are served and
@@ -324,7 +324,7 @@ func TestAQuietLog(t *testing.T) {
 		}
 		s.Spy.Ended(t, i+1)
 	}
-	if log, _ := s.Log.Look(); log != "" {
+	if log, _ := s.Log.Text(); log != "" {
 		t.Errorf("the log: %s", log)
 	}
 }
@@ -394,7 +394,7 @@ func TestTheLogNamesKeysThatHoldNoMore(t *testing.T) {
 		w := s.Dial(t)
 		w.Send("GET", "/api/tags", "", handlertest.Bearer(row.key))
 		w.Answer("GET")
-		if line := s.Lines(t, n+1)[n]; line["key"] != row.id || line["label"] != row.label {
+		if line := s.AccessLog(t, n+1)[n]; line["key"] != row.id || line["label"] != row.label {
 			t.Errorf("logged: %v", line)
 		}
 	}

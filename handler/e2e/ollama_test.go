@@ -43,17 +43,7 @@ func TestARealOllama(t *testing.T) {
 	t.Cleanup(proxy.Close)
 	do := func(ctx context.Context, method, path, body string) *http.Response {
 		t.Helper()
-		r, err := http.NewRequestWithContext(ctx, method, proxy.URL+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+key)
-		res, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { res.Body.Close() })
-		return res
+		return handlertest.Do(ctx, t, method, proxy.URL+path, key, body)
 	}
 
 	var tags struct {

@@ -19,14 +19,14 @@ func TestWhereARequestWentIsTold(t *testing.T) {
 		s.Ask(t, "POST", "/api/chat", body)
 	}
 	s.Ask(t, "POST", "/api/generate", `{"model":"tiny"}`)
-	handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": one")
+	handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.UpstreamHeader+": one")
 	s.Spy.Await(t, "UpstreamDone", 5)
 	one.Close()
 	s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	one.Reopen()
 
 	var places []any
-	for _, line := range s.Lines(t, 6) {
+	for _, line := range s.AccessLog(t, 6) {
 		places = append(places, line["upstream"])
 	}
 	if want := []any{"one", "two", "two", "one", "one", nil}; !slices.Equal(places, want) {

@@ -164,7 +164,7 @@ func TestANewModelIsFound(t *testing.T) {
 			one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 			two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
 			s := handlertest.StartPool(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = open }}, one, two)
-			r, _ := http.NewRequest("POST", "http://"+two.At+"/api/copy", strings.NewReader(`{"source":"tiny","destination":"fresh"}`))
+			r, _ := http.NewRequest("POST", "http://"+two.Address+"/api/copy", strings.NewReader(`{"source":"tiny","destination":"fresh"}`))
 			res, err := http.DefaultTransport.RoundTrip(r)
 			if err != nil || res.StatusCode != 200 {
 				t.Fatal(res, err)
@@ -173,7 +173,7 @@ func TestANewModelIsFound(t *testing.T) {
 			if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("fresh")); a.Status != 200 {
 				t.Errorf("%v %s", a, a.Body)
 			}
-			began, before := time.Now(), one.Looks.Load()
+			began, before := time.Now(), one.Probes.Load()
 			var all sync.WaitGroup
 			for i := range 100 {
 				all.Go(func() { s.Ask(t, "POST", "/api/chat", handlertest.ForModel(fmt.Sprint("nope", i))) })
@@ -181,13 +181,13 @@ func TestANewModelIsFound(t *testing.T) {
 			all.Wait()
 			// Beside the one that requests wait for there may be the one that
 			// each box gets every now and then.
-			if n := one.Peak.Load(); n > 2 {
+			if n := one.PeakListProbes.Load(); n > 2 {
 				t.Errorf("%d looks at once", n)
 			}
 			// A look is two requests. Where nothing depends on it for safety,
 			// there is one at most every 2 seconds because of unknown models,
 			// and every 1.5 without.
-			if n, most := int(one.Looks.Load()-before), 4+4*int(time.Since(began)/time.Second); open && n > most {
+			if n, most := int(one.Probes.Load()-before), 4+4*int(time.Since(began)/time.Second); open && n > most {
 				t.Errorf("%d looks because of 100 requests for unknown models, in %v", n, time.Since(began))
 			}
 		})
@@ -230,7 +230,7 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 		}
 		return n
 	}
-	boxes[0].Fails(handlertest.Breaks)
+	boxes[0].AnswerWith(handlertest.ResetConnection)
 	for range 30 {
 		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
 			t.Fatalf("%v %s", a, a.Body)
@@ -239,8 +239,8 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 	if n := len(s.Spy.All("UpstreamRetried")); n != boxes[0].Requests() || n == 0 {
 		t.Errorf("%d requests came back from one, and %d tried another", boxes[0].Requests(), n)
 	}
-	boxes[1].Fails(handlertest.Breaks)
-	boxes[2].Fails(handlertest.Breaks)
+	boxes[1].AnswerWith(handlertest.ResetConnection)
+	boxes[2].AnswerWith(handlertest.ResetConnection)
 	before := got()
 	a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	if n := got() - before; a.Status != 502 || n != 2 {
@@ -271,13 +271,13 @@ func TestABusyBoxSendsToTheNext(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
-	one.Fails(handlertest.IsBusy)
+	one.AnswerWith(handlertest.AnswerBusy)
 	for range 10 {
 		if a := s.Ask(t, "POST", "/v1/chat/completions", handlertest.ForModel("tiny")); a.Status != 200 {
 			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	two.Fails(handlertest.IsBusy)
+	two.AnswerWith(handlertest.AnswerBusy)
 	a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	if a.Status != 503 || a.Err != nil || a.Body != `{"error":"server busy, please try again.  maximum pending requests exceeded"}` {
 		t.Errorf("%v %q", a, a.Body)
@@ -297,8 +297,8 @@ func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	one.Fails(half)
-	two.Fails(half)
+	one.AnswerWith(half)
+	two.AnswerWith(half)
 	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status == 503 && a.Err == nil {
 		t.Errorf("%v %q", a, a.Body)
 	}
@@ -317,7 +317,7 @@ func TestADownBoxMayStillAnswer(t *testing.T) {
 	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	begun, over := make(chan struct{}), make(chan struct{})
-	one.Fails(func(w http.ResponseWriter, _ *http.Request) {
+	one.AnswerWith(func(w http.ResponseWriter, _ *http.Request) {
 		c, _, _ := w.(http.Hijacker).Hijack() // outlives the server
 		close(begun)
 		go func() {

@@ -15,7 +15,7 @@ import (
 // has lists the models of a box.
 func hasModel(b *handlertest.Box, t *testing.T) []string {
 	t.Helper()
-	res, err := http.Get("http://" + b.At + "/v1/models")
+	res, err := http.Get("http://" + b.Address + "/v1/models")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,9 +49,9 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 				if path == "/api/chat" {
 					method, body = "POST", handlertest.ForModel("tiny")
 				}
-				a := handlertest.AsManager(s, t, method, path, body, handlertest.Naming+": "+b.Name)
-				if a.Status != 200 || a.Header.Get(handlertest.Naming) != b.Name {
-					t.Errorf("%s on %s: %v %s, from %q", path, b.Name, a, a.Body, a.Header.Get(handlertest.Naming))
+				a := handlertest.AskAdmin(s, t, method, path, body, handlertest.UpstreamHeader+": "+b.Name)
+				if a.Status != 200 || a.Header.Get(handlertest.UpstreamHeader) != b.Name {
+					t.Errorf("%s on %s: %v %s, from %q", path, b.Name, a, a.Body, a.Header.Get(handlertest.UpstreamHeader))
 				}
 			}
 			if n := b.Requests() - before; n != 4 {
@@ -60,7 +60,7 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"three", "ONE", "one,two", "127.0.0.1"} {
-		a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": "+name)
+		a := handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.UpstreamHeader+": "+name)
 		if a.Status != 400 || !strings.Contains(a.Body, "one, two") {
 			t.Errorf("%s: %v %s", name, a, a.Body)
 		}
@@ -68,11 +68,11 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 
 	before := one.Requests() + two.Requests()
 	for _, name := range []string{"one", "two", "three"} {
-		a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": "+name)
-		if a.Status != 200 || a.Header.Get(handlertest.Naming) != "" {
-			t.Errorf("with an ordinary key: %v %s, from %q", a, a.Body, a.Header.Get(handlertest.Naming))
+		a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.UpstreamHeader+": "+name)
+		if a.Status != 200 || a.Header.Get(handlertest.UpstreamHeader) != "" {
+			t.Errorf("with an ordinary key: %v %s, from %q", a, a.Body, a.Header.Get(handlertest.UpstreamHeader))
 		}
-		if a := s.Ask(t, "GET", "/v1/models", "", handlertest.Naming+": "+name); strings.Contains(a.Body, "three") || a.Status != 200 {
+		if a := s.Ask(t, "GET", "/v1/models", "", handlertest.UpstreamHeader+": "+name); strings.Contains(a.Body, "three") || a.Status != 200 {
 			t.Errorf("with an ordinary key: %v %s", a, a.Body)
 		}
 	}
@@ -81,7 +81,7 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 	}
 	for _, b := range []*handlertest.Box{one, two} {
 		for _, seen := range b.Ollama.Seen() {
-			if seen.Header.Get(handlertest.Naming) != "" {
+			if seen.Header.Get(handlertest.UpstreamHeader) != "" {
 				t.Errorf("%s has seen the header", b.Name)
 			}
 		}
@@ -93,16 +93,16 @@ func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	for _, b := range []*handlertest.Box{one, two} {
-		b.Fails(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set(handlertest.Naming, "evil")
+		b.AnswerWith(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set(handlertest.UpstreamHeader, "evil")
 			fmt.Fprint(w, `{}`)
 		})
 	}
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
-	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(handlertest.Naming) != "" {
+	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(handlertest.UpstreamHeader) != "" {
 		t.Errorf("%v", a.Header)
 	}
-	if a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(handlertest.Naming) == "evil" {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Header.Get(handlertest.UpstreamHeader) == "evil" {
 		t.Errorf("%v", a.Header)
 	}
 }
@@ -111,11 +111,11 @@ func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
 func TestTheOneOllamaHasANameToo(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, handlertest.Naming+": gpu2"); a.Status != 400 || !strings.Contains(a.Body, s.Upstream) {
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, handlertest.UpstreamHeader+": gpu2"); a.Status != 400 || !strings.Contains(a.Body, s.Upstream) {
 		t.Errorf("%v %s", a, a.Body)
 	}
-	s.NothingArrived(t)
-	if a := handlertest.AsManager(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, handlertest.Naming+": "+s.Upstream); a.Status != 200 {
+	s.ExpectNoRequest(t)
+	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, handlertest.UpstreamHeader+": "+s.Upstream); a.Status != 200 {
 		t.Errorf("%v %s", a, a.Body)
 	}
 }
@@ -130,21 +130,21 @@ func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
 		{"POST", "/api/create", `{"model":"made","from":"tiny"}`},
 		{"POST", blob, "blob"},
 	} {
-		a := handlertest.AsManager(s, t, c.method, c.path, c.body)
-		if a.Status != 400 || !strings.Contains(a.Body, handlertest.Naming) || !strings.Contains(a.Body, "one, two") {
+		a := handlertest.AskAdmin(s, t, c.method, c.path, c.body)
+		if a.Status != 400 || !strings.Contains(a.Body, handlertest.UpstreamHeader) || !strings.Contains(a.Body, "one, two") {
 			t.Errorf("%s: %v %s", c.path, a, a.Body)
 		}
 	}
 	if n := one.Requests() + two.Requests(); n != 0 {
 		t.Errorf("%d requests reached them", n)
 	}
-	if a := handlertest.AsManager(s, t, "POST", "/api/create", `{"model":"made","from":"tiny"}`, handlertest.Naming+": two"); a.Status != 200 {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/create", `{"model":"made","from":"tiny"}`, handlertest.UpstreamHeader+": two"); a.Status != 200 {
 		t.Errorf("%v %s", a, a.Body)
 	}
 	if slices.Contains(hasModel(one, t), "made:latest") || !slices.Contains(hasModel(two, t), "made:latest") {
 		t.Error("the model was made elsewhere")
 	}
-	if a := handlertest.AsManager(s, t, "POST", "/api/push", `{"model":"made"}`); a.Status != 200 || !strings.Contains(a.Body, `"success"`) || a.Header.Get(handlertest.Naming) != "two" {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/push", `{"model":"made"}`); a.Status != 200 || !strings.Contains(a.Body, `"success"`) || a.Header.Get(handlertest.UpstreamHeader) != "two" {
 		t.Errorf("push: %v %s", a, a.Body)
 	}
 }
@@ -158,13 +158,13 @@ func TestABlobThatIsForNobodyIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		site    *handlertest.Site
 		headers []string
-	}{{several, nil}, {several, []string{handlertest.Naming + ": three"}}, {alone, []string{handlertest.Naming + ": three"}}} {
+	}{{several, nil}, {several, []string{handlertest.UpstreamHeader + ": three"}}, {alone, []string{handlertest.UpstreamHeader + ": three"}}} {
 		w := c.site.Dial(t)
 		headers := append(c.headers, handlertest.Bearer(c.site.Admin), "Content-Length: 2000000")
 		w.Writef("%s\r\n", handlertest.Head("POST", "/api/blobs/sha256:"+strings.Repeat("a", 64), headers...))
 		if a := w.Answer("POST"); a.Status != 400 || !strings.Contains(a.Body, "Ollama") {
 			t.Errorf("%q: %v %s", c.headers, a, a.Body)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 }

@@ -34,32 +34,17 @@ func TestEachChunkPassesAtOnce(t *testing.T) {
 			s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})
 			w := s.Dial(t)
 			w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key))
-			res := w.Begun("POST")
+			res := w.ReadHead("POST")
 			if res.StatusCode != 200 || !slices.Equal(res.TransferEncoding, []string{"chunked"}) || res.Header.Get("X-Accel-Buffering") != "no" {
 				t.Errorf("%s, %v, %v", res.Status, res.TransferEncoding, res.Header)
 			}
-			var text strings.Builder
-			chunks := 0
-			buffer := make([]byte, 64<<10)
-			for {
-				n, err := res.Body.Read(buffer)
-				text.Write(buffer[:n])
-				if err != nil || strings.Contains(text.String(), c.End) {
-					break
-				}
-				chunks++
-				select {
-				case step <- struct{}{}:
-				case <-time.After(handlertest.Patience):
-					t.Fatalf("after %d chunks Ollama does not go on", chunks)
-				}
-			}
+			text, chunks := handlertest.ReadStepwise(t, res.Body, step, c.End)
 			close(step)
 			if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
 				t.Errorf("after the end %q, %v", rest, err)
 			}
-			if chunks < 20 || !strings.Contains(text.String(), c.End) {
-				t.Errorf("%d chunks, ending with %q", chunks, tailOf(text.String()))
+			if chunks < 20 || !strings.Contains(text, c.End) {
+				t.Errorf("%d chunks, ending with %q", chunks, tailOf(text))
 			}
 			if code := s.Spy.Ended(t, 1); code != 200 {
 				t.Errorf("recorded as %d", code)
@@ -86,7 +71,7 @@ func TestTheHeadPassesAtOnce(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/v1/chat/completions", "{}", handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	close(send)
 	if body, err := io.ReadAll(res.Body); string(body) != "data: [DONE]\n\n" || err != nil {
 		t.Errorf("%q, %v", body, err)
@@ -187,7 +172,7 @@ func TestTheAnswerIsOllamas(t *testing.T) {
 				w := handlertest.Dial(t, address)
 				defer w.Close()
 				w.Send(method, path+"?"+name, "", append(headers, "Connection: close")...)
-				res := w.Begun(method)
+				res := w.ReadHead(method)
 				body, err := io.ReadAll(res.Body)
 				return res, handlertest.Answer{Body: string(body), Err: err}
 			}
@@ -263,7 +248,7 @@ func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 				got := w.Answer(method)
 				w.Close()
 				requests++
-				seen := s.Arrival(t, requests)
+				seen := s.AwaitRequest(t, requests)
 				if seen.BodyLen != int64(size) || seen.BodySum != sha256.Sum256(body) {
 					t.Errorf("%s of %d bytes in chunks of %d: %d bytes arrived, or others; %s", method, size, chunk, seen.BodyLen, got)
 				}
@@ -283,7 +268,7 @@ func TestASmallBodyIsAnnouncedByItsLength(t *testing.T) {
 	w := s.Dial(t)
 	w.Writef("%s\r\n2\r\n{}\r\n0\r\n\r\n", handlertest.Head("POST", "/api/show", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"))
 	w.Answer("POST")
-	if got := s.Arrival(t, 1).Header.Get("Content-Length"); got != "2" {
+	if got := s.AwaitRequest(t, 1).Header.Get("Content-Length"); got != "2" {
 		t.Errorf("Content-Length %q", got)
 	}
 }
@@ -301,7 +286,7 @@ func TestExpectContinueIsAnsweredHere(t *testing.T) {
 	if got := w.Answer("POST"); got.Status != 200 {
 		t.Error(got)
 	}
-	if seen := s.Arrival(t, 1); seen.Header.Get("Expect") != "" || string(seen.Body) != `{"model":"tiny"}` {
+	if seen := s.AwaitRequest(t, 1); seen.Header.Get("Expect") != "" || string(seen.Body) != `{"model":"tiny"}` {
 		t.Errorf("%v, %q", seen.Header, seen.Body)
 	}
 }
@@ -320,7 +305,7 @@ func TestOneConnectionServesManyRequests(t *testing.T) {
 		}
 		if status < 500 && status != 405 {
 			n++
-			s.Arrival(t, n)
+			s.AwaitRequest(t, n)
 		}
 	}
 	for range 3 {
@@ -374,7 +359,7 @@ func TestAnOldClient(t *testing.T) {
 			if got.Status != 200 || got.Err != nil || got.Header.Get("Transfer-Encoding") != "" || stream != strings.Contains(got.Body, c.End) && c.Path[:4] == "/v1/" {
 				t.Errorf("%s: %s %v", c.Path, got, got.Header)
 			}
-			if err := w.End(); err != nil {
+			if err := w.ReadToEnd(); err != nil {
 				t.Errorf("%s: the connection ended with %v", c.Path, err)
 			}
 		}
@@ -408,9 +393,9 @@ func TestLeavingStopsOllama(t *testing.T) {
 				for i, chat := range handlertest.Chats {
 					w := s.Dial(t)
 					w.Send("POST", chat.Path, chat.Ask(c.model, c.stream), handlertest.Bearer(s.Key))
-					seen := s.Arrival(t, i+1)
+					seen := s.AwaitRequest(t, i+1)
 					if c.begun {
-						w.Begun("POST")
+						w.ReadHead("POST")
 					}
 					left := time.Now()
 					leave(w)
@@ -421,7 +406,7 @@ func TestLeavingStopsOllama(t *testing.T) {
 					}
 					if how == "half" {
 						io.Copy(io.Discard, w.R)
-						if raw := w.Raw.String(); strings.HasSuffix(raw, "0\r\n\r\n") || strings.Contains(raw, "broke off") || !c.begun && raw != "" {
+						if raw := w.Received.String(); strings.HasSuffix(raw, "0\r\n\r\n") || strings.Contains(raw, "broke off") || !c.begun && raw != "" {
 							t.Errorf("%s: a client that has closed its half got %q", chat.Path, raw)
 						}
 					}
@@ -454,7 +439,7 @@ func TestLeavingAnEndlessStream(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	w.Begun("POST")
+	w.ReadHead("POST")
 	w.Close()
 	handlertest.Await(t, gone, "Ollama to notice")
 	if code := s.Spy.Ended(t, 1); code != 499 {
@@ -474,7 +459,7 @@ func TestLeavingUnseen(t *testing.T) {
 		s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = ample }})
 		w := s.Dial(t)
 		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Key))
-		seen := s.Arrival(t, 1)
+		seen := s.AwaitRequest(t, 1)
 		w.Writef("%s", surplus)
 		w.Close()
 		handlertest.Await(t, seen.Gone, "Ollama to be let go")
@@ -494,7 +479,7 @@ func TestLeavingAmidTheUpload(t *testing.T) {
 				t.Parallel()
 				s := handlertest.Start(t, handlertest.Config{})
 				w := s.Dial(t)
-				half := handlertest.Text(size / 2)
+				half := handlertest.BodyOfSize(size / 2)
 				if chunked {
 					w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), len(half), half)
 				} else {
@@ -508,9 +493,9 @@ func TestLeavingAmidTheUpload(t *testing.T) {
 					t.Errorf("recorded as %d", code)
 				}
 				if len(half) > 1<<20 {
-					handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to notice")
+					handlertest.Await(t, s.AwaitRequest(t, 1).Gone, "Ollama to notice")
 				} else {
-					s.NothingArrived(t)
+					s.ExpectNoRequest(t)
 				}
 			})
 		}
@@ -524,7 +509,7 @@ func TestOllamaComesBack(t *testing.T) {
 	l := handlertest.Listen(t)
 	address := l.Addr().String()
 	serve := func() *httptest.Server {
-		o := httptest.NewUnstartedServer(handlertest.Unwatched(standin.New(standin.Options{})))
+		o := httptest.NewUnstartedServer(handlertest.AnswerProbes(standin.New(standin.Options{})))
 		o.Listener.Close()
 		o.Listener = l
 		o.Start()

@@ -32,7 +32,7 @@ func beginRequest(s *handlertest.Site, t *testing.T, path, body string, headers 
 // they may try again.
 func TestBodiesHaveTheirRoom(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Bodies: 1 << 20})
+	s := handlertest.Start(t, handlertest.Config{MaxBodyMemory: 1 << 20})
 	body := func(size int) string {
 		const start, end = `{"model":"tiny","messages":[{"role":"user","content":"`, `"}]}`
 		return start + strings.Repeat("a", size-len(start+end)) + end
@@ -41,7 +41,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	rand.NewChaCha8([32]byte{}).Read(random)
 	form := "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n" + string(random) + "\r\n--x--\r\n"
 	const formType = "Content-Type: multipart/form-data; boundary=x"
-	packed := handlertest.FarReaching(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
+	packed := handlertest.CompressWideWindow(t, body(1<<10)+string(random)) // what comes behind the JSON is no matter
 
 	first := beginRequest(s, t, "/v1/chat/completions", body(1<<20))
 	if took := s.Proxy.BodyMemory(); took < 1<<20-16<<10 || took > 1<<20 {
@@ -70,7 +70,7 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 		if got := c.Answer("POST"); got.Status != 200 || got.Err != nil {
 			t.Errorf("%d bytes: %s %s", c.size, got, got.Body)
 		}
-		if seen := s.Arrival(t, i+1); seen.BodySum != sha256.Sum256([]byte(body(c.size))) {
+		if seen := s.AwaitRequest(t, i+1); seen.BodySum != sha256.Sum256([]byte(body(c.size))) {
 			t.Errorf("%d bytes arrived as %d", c.size, seen.BodyLen)
 		}
 	}
@@ -96,8 +96,8 @@ func TestABodyIsNotKept(t *testing.T) {
 		body := handlertest.Chats[0].Ask("tiny", true)
 		body += strings.Repeat(" ", size-len(body))
 		w.Writef("%s\r\n%x\r\n%s\r\n0\r\n\r\n", handlertest.Head("POST", handlertest.Chats[0].Path, handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), size, body)
-		res := w.Begun("POST")
-		for until := time.Now().Add(handlertest.Patience); s.Proxy.BodyMemory() != 0 && time.Now().Before(until); {
+		res := w.ReadHead("POST")
+		for until := time.Now().Add(handlertest.Timeout); s.Proxy.BodyMemory() != 0 && time.Now().Before(until); {
 			runtime.Gosched() // Ollama may have it before the proxy has noticed
 		}
 		if took := s.Proxy.BodyMemory(); took != 0 {

@@ -87,7 +87,7 @@ func TestThePolicy(t *testing.T) {
 				}
 				if want == 0 {
 					arrived++
-					seen := s.Arrival(t, arrived)
+					seen := s.AwaitRequest(t, arrived)
 					if seen.Method != method || seen.URI != p.path {
 						t.Errorf("%s arrived as %s %s", what, seen.Method, seen.URI)
 					}
@@ -196,7 +196,7 @@ func TestOtherPaths(t *testing.T) {
 			w.Close()
 			if c.arrives != "" && key == handlertest.Bearer(s.Admin) {
 				arrived++
-				if seen := s.Arrival(t, arrived); seen.URI != c.arrives || seen.Method != c.method {
+				if seen := s.AwaitRequest(t, arrived); seen.URI != c.arrives || seen.Method != c.method {
 					t.Errorf("%s %q arrived as %s %q, not %q", c.method, c.target, seen.Method, seen.URI, c.arrives)
 				}
 				continue
@@ -242,7 +242,7 @@ func TestAnOutsiderLearnsNothing(t *testing.T) {
 		}
 		handlertest.ErrorIn(t, dialect[0], first.Body)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // anonymous takes out of an error answer what names the request.

@@ -29,7 +29,7 @@ func operate(s *handlertest.Site, t *testing.T, method, path string) handlertest
 func drainSite(s *handlertest.Site, t *testing.T) {
 	t.Helper()
 	s.Stop()
-	for until := time.Now().Add(handlertest.Patience); operate(s, t, "GET", "/readyz").Status != 503; {
+	for until := time.Now().Add(handlertest.Timeout); operate(s, t, "GET", "/readyz").Status != 503; {
 		if time.Now().After(until) {
 			t.Fatal("the drain does not begin")
 		}
@@ -66,7 +66,7 @@ func TestDrain(t *testing.T) {
 	for _, c := range handlertest.Chats {
 		w := s.Dial(t)
 		w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key))
-		begun = append(begun, w.Begun("POST"))
+		begun = append(begun, w.ReadHead("POST"))
 	}
 	if got := operate(s, t, "GET", "/readyz"); got.Status != 200 {
 		t.Errorf("ready: %s", got)
@@ -82,7 +82,7 @@ func TestDrain(t *testing.T) {
 		if message, kind := handlertest.ErrorIn(t, "/v1/messages", got.Body); message != "shutting down, try again" || kind != "overloaded_error" {
 			t.Errorf("on %s connection: %q, %q", name, message, kind)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 	for path, status := range map[string]int{"/readyz": 503, "/healthz": 200, "/metrics": 200} {
 		if got := operate(s, t, "GET", path); got.Status != status {
@@ -115,7 +115,7 @@ func TestDrain(t *testing.T) {
 // asked to go elsewhere.
 func TestTheDelayOfADrain(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Delay: time.Hour})
+	s := handlertest.Start(t, handlertest.Config{DrainDelay: time.Hour})
 	kept := s.Dial(t)
 	useKey(s, t, kept)
 	drainSite(s, t)
@@ -125,7 +125,7 @@ func TestTheDelayOfADrain(t *testing.T) {
 		if got.Status != 200 || got.Err != nil || !strings.Contains(got.Body, handlertest.Chats[0].End) {
 			t.Errorf("on %s connection: %s %v", name, got, got.Header)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 	if got := operate(s, t, "GET", "/healthz"); got.Status != 200 {
 		t.Errorf("alive: %s", got)
@@ -139,12 +139,12 @@ func TestTheDelayOfADrain(t *testing.T) {
 // TestTheEndOfTheDelay: it is one.
 func TestTheEndOfTheDelay(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Delay: brief, Grace: time.Hour})
+	s := handlertest.Start(t, handlertest.Config{DrainDelay: brief, Grace: time.Hour})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang-mid", true), handlertest.Bearer(s.Key))
-	w.Begun("POST")
+	w.ReadHead("POST")
 	s.Stop()
-	for until := time.Now().Add(handlertest.Patience); s.Ask(t, "GET", "/api/version", "").Status != 503; {
+	for until := time.Now().Add(handlertest.Timeout); s.Ask(t, "GET", "/api/version", "").Status != 503; {
 		if time.Now().After(until) {
 			t.Fatal("the delay does not end")
 		}
@@ -162,7 +162,7 @@ func TestDrainOfNothing(t *testing.T) {
 	w.Answer("GET")
 	s.Stop()
 	serveReturned(s, t)
-	w.Closed()
+	w.ExpectClosed()
 }
 
 // TestTheEndOfTheGrace: what still runs is cut, and each client can tell.
@@ -177,13 +177,13 @@ func TestTheEndOfTheGrace(t *testing.T) {
 	for _, c := range handlertest.Chats {
 		w := s.Dial(t)
 		w.Send("POST", c.Path, c.Ask("hang-mid", true), handlertest.Bearer(s.Key))
-		streaming[c.Path], begun[c.Path] = w, w.Begun("POST")
+		streaming[c.Path], begun[c.Path] = w, w.ReadHead("POST")
 		n++
-		s.Arrival(t, n)
+		s.AwaitRequest(t, n)
 	}
 	waiting := s.Dial(t)
 	waiting.Send("POST", "/v1/messages", handlertest.Chats[5].Ask("hang", true), handlertest.Bearer(s.Key))
-	s.Arrival(t, n+1)
+	s.AwaitRequest(t, n+1)
 	uploading := s.Dial(t)
 	uploading.Writef("%s\r\n{", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Content-Length: 100"))
 	s.Spy.Await(t, "Uploaded", n+2)
@@ -200,7 +200,7 @@ func TestTheEndOfTheGrace(t *testing.T) {
 		if said, _ := handlertest.ErrorIn(t, path, got.Body); got.Status != 503 || got.Header.Get("Retry-After") != "1" || said != message {
 			t.Errorf("%s: %s %q", path, got, got.Body)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 	serveReturned(s, t)
 	for i := range n + 2 {
@@ -215,7 +215,7 @@ func TestTheEndOfTheGrace(t *testing.T) {
 		t.Errorf("put down to Ollama: %q", failed)
 	}
 	for i := range n + 1 {
-		handlertest.Await(t, s.Arrival(t, i+1).Gone, "Ollama to be let go")
+		handlertest.Await(t, s.AwaitRequest(t, i+1).Gone, "Ollama to be let go")
 	}
 }
 
@@ -235,7 +235,7 @@ func TestTheGraceOfAClientThatDoesNotRead(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	handlertest.Await(t, full, "Ollama to send 6 MiB")
 	s.Stop()
 	serveReturned(s, t)
@@ -254,7 +254,7 @@ func TestTheMostInFlight(t *testing.T) {
 		w := s.Dial(t)
 		w.Send("POST", c.Path, c.Ask("hang", true), handlertest.Bearer(s.Key))
 		held = append(held, w)
-		s.Arrival(t, i+1)
+		s.AwaitRequest(t, i+1)
 	}
 	for _, c := range handlertest.Chats {
 		got := s.Ask(t, "POST", c.Path, c.Ask("tiny", true))
@@ -308,7 +308,7 @@ func TestThePrivateListener(t *testing.T) {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestALostListener ends Serve with the reason, and whatever runs.
@@ -322,12 +322,12 @@ func TestALostListener(t *testing.T) {
 		idle, running := s.Dial(t), s.Dial(t)
 		useKey(s, t, idle)
 		running.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
-		res := running.Begun("POST")
+		res := running.ReadHead("POST")
 		lose(s).Close()
 		if err := handlertest.Await(t, s.Served, "Serve to return"); err == nil {
 			t.Error("Serve returned nil")
 		}
-		idle.Closed()
+		idle.ExpectClosed()
 		if text, err := io.ReadAll(res.Body); err != io.ErrUnexpectedEOF {
 			t.Errorf("%q, %v", text, err)
 		}
@@ -362,7 +362,7 @@ func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := handlertest.Start(t, handlertest.Config{Cors: allow})
+	s := handlertest.Start(t, handlertest.Config{CORS: allow})
 	const preflight = "OPTIONS /api/show HTTP/1.1\r\nHost: x\r\nOrigin: https://chat.example.com\r\nAccess-Control-Request-Method: POST\r\n"
 	for _, key := range []string{handlertest.Bearer(s.Key), "X-No: key"} {
 		for name, request := range map[string]string{
@@ -377,7 +377,7 @@ func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
 			if got := w.Answer("POST"); got.Err != nil {
 				t.Errorf("%s: %s", name, got)
 			}
-			w.Closed()
+			w.ExpectClosed()
 		}
 	}
 	for _, seen := range s.Ollama.Seen() {
@@ -390,7 +390,7 @@ func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
 // TestOllamaIsLookedAfter from the start.
 func TestOllamaIsLookedAfter(t *testing.T) {
 	t.Parallel()
-	for address, want := range map[string]string{"": "true", handlertest.Nobody: "false"} {
+	for address, want := range map[string]string{"": "true", handlertest.ClosedAddress: "false"} {
 		s := handlertest.Start(t, handlertest.Config{Address: address})
 		if got := s.Spy.Await(t, "UpstreamUp", 1).Text; got != want {
 			t.Errorf("UpstreamUp(%s)", got)

@@ -37,7 +37,7 @@ var (
 	show   = post("Content-Length: 16\r\n", tiny)
 	hidden = "POST /api/pull HTTP/1.1\r\nHost: x\r\n" + I + "\r\nContent-Length: 31\r\n\r\n" + `{"model":"tiny","stream":false}`
 	chunks = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(tiny), tiny)
-	large  = handlertest.Text(smallBody + 1<<10)
+	large  = handlertest.BodyOfSize(smallBody + 1<<10)
 )
 
 const (
@@ -191,7 +191,7 @@ func launch(s *handlertest.Site, t *testing.T, tap *tap, raw string, wait int) (
 	l.handled = len(s.Spy.All("RequestStarted")) - handled
 	l.arrived = tap.take(t, s.Upstream)
 	for i, request := range l.arrived {
-		got := s.Arrival(t, seen+i+1)
+		got := s.AwaitRequest(t, seen+i+1)
 		if got.Method != request.method || got.URI != request.target || request.whole && got.BodySum != sha256.Sum256([]byte(request.body)) {
 			t.Errorf("Ollama reads %s as %s %s with %d bytes", request, got.Method, got.URI, got.BodyLen)
 		}

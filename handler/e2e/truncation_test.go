@@ -67,7 +67,7 @@ func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
 
 				w := s.Dial(t)
 				w.Send("POST", c.Path, c.Ask(model, true), handlertest.Bearer(s.Admin))
-				res := w.Begun("POST")
+				res := w.ReadHead("POST")
 				if says(c.Path) {
 					body, err := io.ReadAll(res.Body)
 					if sameButTimes(string(body)) != sameButTimes(string(sent)) || err != nil || res.StatusCode != 200 {
@@ -85,7 +85,7 @@ func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
 					}
 					blames(s, t, truncated, true)
 				}
-				line := s.Lines(t, 1)[0]
+				line := s.AccessLog(t, 1)[0]
 				if reason, _ := line["error"].(string); !strings.HasPrefix(reason, "the stream ended with") {
 					t.Errorf("the log says %q", reason)
 				}
@@ -269,7 +269,7 @@ func TestPullsFromSeveral(t *testing.T) {
 		{`{"model":"repeat"}`, "upstream_error", 502},
 		{`{"model":"runner-killed"}`, "upstream_error", 502},
 	} {
-		a := handlertest.AsManager(s, t, "POST", "/api/pull", c.ask)
+		a := handlertest.AskAdmin(s, t, "POST", "/api/pull", c.ask)
 		if a.Status != 200 || a.Err != nil || strings.Contains(a.Body, endedEarly) || strings.HasSuffix(a.Body, `{"status":"success"}`+"\n") != (c.code == 200) {
 			t.Errorf("%s: %s %q", c.ask, a, tailOf(a.Body))
 		}
@@ -280,7 +280,7 @@ func TestPullsFromSeveral(t *testing.T) {
 			t.Errorf("%s is recorded as %s", c.ask, got)
 		}
 	}
-	a := handlertest.AsManager(s, t, "POST", "/api/create", `{"model":"repeat","from":"tiny"}`, handlertest.Naming+": two")
+	a := handlertest.AskAdmin(s, t, "POST", "/api/create", `{"model":"repeat","from":"tiny"}`, handlertest.UpstreamHeader+": two")
 	if a.Err == nil || errorEvent(t, "/api/create", a.Body) != endedEarly {
 		t.Errorf("%s %q", a, tailOf(a.Body))
 	}
@@ -311,7 +311,7 @@ func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 			w := s.Dial(t)
 			for fault, want := range map[string]string{"error": "model runner has crashed", "reset": "Ollama broke off its answer"} {
 				w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key), "X-Fault: "+fault)
-				res := w.Begun("POST") // with the first beat
+				res := w.ReadHead("POST") // with the first beat
 				step <- struct{}{}
 				body, err := io.ReadAll(res.Body)
 				if message := errorEvent(t, c.Path, string(body)); message != want || err != nil {
@@ -319,7 +319,7 @@ func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 				}
 			}
 			w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key), "X-Fault: truncated")
-			res := w.Begun("POST")
+			res := w.ReadHead("POST")
 			step <- struct{}{}
 			if message := errorEvent(t, c.Path, brokenOff(t, w, c, res)); message != endedEarly {
 				t.Errorf("%q", message)
@@ -346,7 +346,7 @@ func TestWhoLeavesBecauseOfOllamasError(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/v1/chat/completions", `{"model":"tiny","stream":true,"messages":[]}`, handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	if _, err := io.ReadFull(res.Body, make([]byte, len(event))); err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func TestAListWithoutThoseThatFail(t *testing.T) {
 	three := handlertest.NewBox(t, "three", standin.Options{Models: []string{"third"}})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two, three)
 	two.Close()
-	three.Fails(func(w http.ResponseWriter, r *http.Request) {
+	three.AnswerWith(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(500)
 		fmt.Fprint(w, `{"error":"no disk"}`)
 	})

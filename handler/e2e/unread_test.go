@@ -46,7 +46,7 @@ func TestClientsThatNeverRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := handlertest.Start(t, handlertest.Config{Cors: cors, Upstream: short, Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
+			s := handlertest.Start(t, handlertest.Config{CORS: cors, Upstream: short, Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
 			w := narrowKey(s, t)
 			for {
 				_, err := io.WriteString(w, request(s)+"\r\n")
@@ -78,7 +78,7 @@ func narrowKey(s *handlertest.Site, t *testing.T) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(handlertest.Patience))
+	c.SetDeadline(time.Now().Add(handlertest.Timeout))
 	return c
 }
 

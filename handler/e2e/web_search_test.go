@@ -91,7 +91,7 @@ func TestTheCommandIsToldThatThereIsNoCloud(t *testing.T) {
 	t.Parallel()
 	const disabled, enabled = `{"cloud":{"disabled":true,"source":"config"}}`, `{"cloud":{"disabled":false,"source":"none"}}`
 	s := handlertest.Start(t, handlertest.Config{})
-	down := handlertest.Start(t, handlertest.Config{Address: handlertest.Nobody})
+	down := handlertest.Start(t, handlertest.Config{Address: handlertest.ClosedAddress})
 	open := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }})
 	for _, row := range []struct {
 		site        *handlertest.Site
@@ -119,8 +119,8 @@ func TestTheCommandIsToldThatThereIsNoCloud(t *testing.T) {
 			t.Errorf("it is %q", a.Header.Get("Content-Type"))
 		}
 	}
-	s.NothingArrived(t)
-	line := s.Lines(t, 1)[0]
+	s.ExpectNoRequest(t)
+	line := s.AccessLog(t, 1)[0]
 	if line["route"] != "/api/status" || line["outcome"] != "complete" || line["status"] != 200.0 || line["bytes"] != float64(len(disabled)) {
 		t.Errorf("the log says %v", line)
 	}

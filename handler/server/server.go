@@ -228,7 +228,7 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 	if s.Totals != nil {
 		w := status.NewWatcher(s.Watched())
 		w.Serve(mux)
-		go w.Remember(ctx)
+		go w.RecordHistory(ctx)
 	}
 	mux.Handle("GET /metrics", local.AllowedHosts(s.MetricsHosts).Protect(s.Metrics.ServeHTTP))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

@@ -78,7 +78,7 @@ func TestReloadAddsAndRemovesOllamas(t *testing.T) {
 	reload := s.Proxy.ReloadUpstreams(file)
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
-	stream := w.Begun("POST")
+	stream := w.ReadHead("POST")
 
 	list(one, two)
 	if changed, err := reload(context.Background(), true); !changed || err != nil {
@@ -97,14 +97,14 @@ func TestReloadAddsAndRemovesOllamas(t *testing.T) {
 	if changed, err := reload(context.Background(), false); changed || err != nil {
 		t.Error(changed, err)
 	}
-	before := one.Looks.Load()
+	before := one.Probes.Load()
 	for range 10 {
 		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
 			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	if one.Requests() != 1 || one.Looks.Load() > before+2 {
-		t.Errorf("the removed Ollama got %d requests, and %d probes", one.Requests(), one.Looks.Load()-before)
+	if one.Requests() != 1 || one.Probes.Load() > before+2 {
+		t.Errorf("the removed Ollama got %d requests, and %d probes", one.Requests(), one.Probes.Load()-before)
 	}
 	close(step)
 	var whole strings.Builder
