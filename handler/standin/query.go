@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// ask is what a body asks for. The model is decoded by encoding/json into a struct, since that is how Ollama does it:
-// the last of several keys that fold to "model" wins, null changes nothing, and what follows the first value is
-// ignored. Fields that some routes have and others ignore are any, so that a value of another type is no error.
-type ask struct {
+// query holds the fields of a request's body. Like Ollama, it decodes the model by encoding/json into a struct: of
+// several keys that fold to "model" the last counts, null changes nothing, and what follows the first value is ignored.
+// Fields that only some routes have are of type any, so that a value of another type is not an error on the others.
+type query struct {
 	Model         string         `json:"model"`
 	Stream        *bool          `json:"stream"`
 	Prompt        any            `json:"prompt"`
@@ -28,13 +28,13 @@ type ask struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
 
-	messages    []message // of the routes that have them
-	tools       []tool    // of the routes where some of them are Ollama's own
-	nothing     bool      // to create a model from
-	remote      bool      // the model to create is to run at ollama.com
+	messages    []message // on the routes that have them
+	tools       []tool    // on the routes where Ollama has tools of its own
+	noSource    bool      // nothing is given to create a model from
+	remote      bool      // the model to create runs at ollama.com
 	destination string    // of a copy
 	format      string    // of a transcription
-	audio       io.Reader // likewise
+	audio       io.Reader // of a transcription
 }
 
 type tool struct {
@@ -46,15 +46,15 @@ type message struct {
 	Content any    `json:"content"`
 }
 
-// readAsk reads the body as the route does, and then knows whether the answer is to be a misbehaving one.
-func (x *exchange) readAsk() {
+// readQuery decodes the body as the route does, and sets x.fault.
+func (x *exchange) readQuery() {
 	if x.route.read != nil {
-		x.ask, x.unread = x.route.read(x)
+		x.query, x.bodyErr = x.route.read(x)
 	}
-	if x.unread != nil {
-		x.ask = ask{} // a body that is half right runs nothing
+	if x.bodyErr != nil {
+		x.query = query{} // a body that is only partly valid names no model
 	}
-	for _, name := range []string{x.r.Header.Get(faultHeader), bare(x.ask.Model)} {
+	for _, name := range []string{x.r.Header.Get(faultHeader), withoutTag(x.query.Model)} {
 		if faults[name] {
 			x.fault = name
 			return
@@ -71,7 +71,7 @@ func (x *exchange) decode(into any) error {
 }
 
 // readModel reads a body that names its model in "model" alone.
-func readModel(x *exchange) (a ask, err error) {
+func readModel(x *exchange) (a query, err error) {
 	if x.route.dialect != native && x.r.Header.Get("Content-Encoding") == "zstd" {
 		return a, errors.New("failed to decompress zstd body")
 	}
@@ -102,31 +102,31 @@ func readModel(x *exchange) (a ask, err error) {
 	return a, err
 }
 
-// cloudModel is the model at ollama.com that a body names, "" if none. Under /v1 Ollama looks for it first, in a map:
-// only "model" in just these letters counts, and only if nothing follows the body's first value.
+// cloudModel returns the model at ollama.com that a body names, or "". Under /v1 Ollama looks for one first, in a map:
+// there only a key spelled exactly "model" counts, and only if nothing follows the first value of the body.
 func cloudModel(body []byte) (model string) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil || json.Unmarshal(fields["model"], &model) != nil {
 		return ""
 	}
-	if !isCloud(model) {
+	if !namesCloud(model) {
 		return ""
 	}
 	return model
 }
 
-// readName reads a body of the routes that take the older "name" where "model" is empty.
-func readName(x *exchange) (ask, error) {
+// readName reads a body of the routes on which the older key "name" counts if "model" is empty.
+func readName(x *exchange) (query, error) {
 	var body struct {
-		ask
+		query
 		Name string `json:"name"`
 	}
 	err := x.decode(&body)
 	body.Model = cmp.Or(body.Model, body.Name)
-	return body.ask, err
+	return body.query, err
 }
 
-func readCreate(x *exchange) (ask, error) {
+func readCreate(x *exchange) (query, error) {
 	a, err := readName(x)
 	var body struct {
 		From       string
@@ -136,26 +136,26 @@ func readCreate(x *exchange) (ask, error) {
 	if err == nil {
 		err = x.decode(&body)
 	}
-	a.nothing = body.From == "" && len(body.Files) == 0
-	a.remote = body.From != "" && (body.RemoteHost != "" || isCloud(body.From))
+	a.noSource = body.From == "" && len(body.Files) == 0
+	a.remote = body.From != "" && (body.RemoteHost != "" || namesCloud(body.From))
 	return a, err
 }
 
-func readCopy(x *exchange) (ask, error) {
+func readCopy(x *exchange) (query, error) {
 	var body struct{ Source, Destination string }
 	err := x.decode(&body)
-	return ask{Model: body.Source, destination: body.Destination}, err
+	return query{Model: body.Source, destination: body.Destination}, err
 }
 
-func readPath(x *exchange) (ask, error) {
+func readPath(x *exchange) (query, error) {
 	_, model, _ := cutLast(x.r.URL.Path, "/")
-	return ask{Model: model}, nil
+	return query{Model: model}, nil
 }
 
-// readForm reads a multipart form as Ollama does, with FormValue: a model in the URL's query comes before the form's.
-func readForm(x *exchange) (a ask, err error) {
+// readForm reads a multipart form as Ollama does, with FormValue: a model in the URL's query overrides the form's.
+func readForm(x *exchange) (a query, err error) {
 	x.r.Body = io.NopCloser(bytes.NewReader(x.body))
-	// All of the body is in memory already; a limit below its size would put it on disk as well.
+	// With a limit below the size of the body, which is in memory anyway, net/http would write it to disk.
 	if err := x.r.ParseMultipartForm(int64(len(x.body)) + 1); err != nil {
 		return a, errors.New("failed to parse multipart form: " + err.Error())
 	}
@@ -171,36 +171,36 @@ func openFile(form *multipart.Form) (io.Reader, error) {
 	return nil, errors.New("file is required: http: no such file")
 }
 
-// text is all that the model is asked to read.
-func (a *ask) text() string {
+// text returns the whole prompt.
+func (a *query) text() string {
 	var b strings.Builder
-	gather(&b, a.System)
+	appendText(&b, a.System)
 	for _, m := range a.messages {
-		gather(&b, m.Content)
+		appendText(&b, m.Content)
 	}
-	gather(&b, a.Prompt)
-	gather(&b, a.Input)
+	appendText(&b, a.Prompt)
+	appendText(&b, a.Input)
 	return b.String()
 }
 
-// gather collects the texts of a prompt, which each dialect nests in its own way.
-func gather(b *strings.Builder, v any) {
+// appendText appends the texts in a part of a prompt, which each dialect nests differently.
+func appendText(b *strings.Builder, v any) {
 	switch v := v.(type) {
 	case string:
 		b.WriteString(v)
 		b.WriteByte(' ')
 	case []any:
 		for _, e := range v {
-			gather(b, e)
+			appendText(b, e)
 		}
 	case map[string]any:
-		gather(b, v["text"])
-		gather(b, v["content"])
+		appendText(b, v["text"])
+		appendText(b, v["content"])
 	}
 }
 
-// limit is how many tokens the answer may have, 0 if that is left open.
-func (a *ask) limit() int {
+// limit returns the most tokens that the answer may have, or 0: no limit.
+func (a *query) limit() int {
 	for _, v := range []any{a.Options["num_predict"], a.MaxTokens, a.MaxOutput} {
 		if n, ok := v.(float64); ok && n > 0 {
 			return int(min(n, maxTokens))

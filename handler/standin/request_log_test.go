@@ -7,7 +7,7 @@ import (
 
 func TestBodiesAreForgottenBySize(t *testing.T) {
 	t.Parallel()
-	var l ledger
+	var l requestLog
 	body := make([]byte, keepBody)
 	pending := l.arrive(httptest.NewRequest("POST", "/", nil))
 	for range 70 {
