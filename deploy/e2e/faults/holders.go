@@ -26,22 +26,22 @@ const (
 
 // A held is a connection on which somebody with a key has begun something that
 // does not end.
-type held struct {
+type heldRequest struct {
 	net.Conn
 	r *bufio.Reader
 }
 
 // hold begins a request: the head, of a body that is longer by some.
-func (p *proxy) hold(key, path, body string, missing int) held {
+func (p *proxy) beginRequest(key, path, body string, missing int) heldRequest {
 	c, err := net.Dial("tcp", p.Address)
 	kit.Must(err, "a connection")
-	c.SetDeadline(time.Now().Add(3 * kit.Patience))
+	c.SetDeadline(time.Now().Add(3 * kit.Timeout))
 	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", path, key, len(body)+missing, body)
-	return held{c, bufio.NewReader(c)}
+	return heldRequest{c, bufio.NewReader(c)}
 }
 
 // answer is what comes back.
-func (h held) answer(when string) (status int, header http.Header, body string) {
+func (h heldRequest) answer(when string) (status int, header http.Header, body string) {
 	res, err := http.ReadResponse(h.r, nil)
 	kit.Must(err, "the answer to %s", when)
 	text, err := io.ReadAll(res.Body)
@@ -67,8 +67,8 @@ func nested(body []byte) string {
 }
 
 // turnsAway fails unless a newcomer is told to come back. Its connection stays.
-func (p *proxy) turnsAway(key, path string) held {
-	h := p.hold(key, path, `{"model":"tiny","messages":[]}`, 0)
+func (p *proxy) expectOverload(key, path string) heldRequest {
+	h := p.beginRequest(key, path, `{"model":"tiny","messages":[]}`, 0)
 	status, header, body := h.answer("a newcomer")
 	if status != http.StatusServiceUnavailable || header.Get("Retry-After") != "1" || messages[path]([]byte(body)) != "too many requests in flight, try again" {
 		kit.Fatal("a newcomer on %s: status %d, %v, %s", path, status, header, body)
@@ -81,7 +81,7 @@ func (p *proxy) turnsAway(key, path string) held {
 func checkHolders() {
 	list := filepath.Join(kit.Dir, "holders.list")
 	kit.WriteFile(list, "")
-	p := launch("holders", within(fmt.Sprint("-n ", holdersFiles)), "--revocations", list)
+	p := launch("holders", withLimit(fmt.Sprint("-n ", holdersFiles)), "--revocations", list)
 	greedy, other, victim := p.mint(), p.mint(), p.mint()
 	for _, s := range p.streams(other, 10) {
 		if !s.whole() {
@@ -91,12 +91,12 @@ func checkHolders() {
 	goroutines, files := p.settled()
 
 	waiting, uploading := `ollama_proxy_in_flight_requests{route="/api/chat"}`, `ollama_proxy_in_flight_requests{route="/v1/chat/completions"}`
-	var all []held
+	var all []heldRequest
 	for i := range holders {
 		if i%2 == 0 {
-			all = append(all, p.hold(greedy, "/api/chat", `{"model":"hang"}`, 0))
+			all = append(all, p.beginRequest(greedy, "/api/chat", `{"model":"hang"}`, 0))
 		} else {
-			all = append(all, p.hold(greedy, "/v1/chat/completions", `{"model":"tiny","messages":[`, 1<<20))
+			all = append(all, p.beginRequest(greedy, "/v1/chat/completions", `{"model":"tiny","messages":[`, 1<<20))
 		}
 	}
 	kit.Await("the holders to be in", func() bool { return p.Metric(waiting) == holders/2 && p.Metric(uploading) == holders/2 })
@@ -105,16 +105,16 @@ func checkHolders() {
 	// Others are told, however many come, one by one or at once.
 	from := time.Now()
 	for i := range newcomers {
-		all = append(all, p.turnsAway(other, []string{"/api/chat", "/v1/chat/completions", "/v1/messages"}[i%3])) // which stays
+		all = append(all, p.expectOverload(other, []string{"/api/chat", "/v1/chat/completions", "/v1/messages"}[i%3])) // which stays
 	}
 	var some sync.WaitGroup
 	for range 8 {
-		some.Go(func() { p.turnsAway(other, "/api/chat").Close() })
+		some.Go(func() { p.expectOverload(other, "/api/chat").Close() })
 	}
 	some.Wait()
 	took := time.Since(from)
-	p.counts(`ollama_proxy_refusals_total{reason="overload"}`, newcomers+8)
-	p.tells(said, newcomers+8, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
+	p.expectMetric(`ollama_proxy_refusals_total{reason="overload"}`, newcomers+8)
+	p.expectLog(said, newcomers+8, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
 	if status, _, err := get("http://"+p.Metrics+"/readyz", ""); err != nil || status != http.StatusOK {
 		kit.Fatal("amid the holders /readyz gives status %d, %v", status, err)
 	}
@@ -128,9 +128,9 @@ func checkHolders() {
 	if !doomed.broken() || !strings.Contains(string(doomed.body), "has been revoked") {
 		kit.Fatal("the stream of a key that was revoked amid the holders: %s", doomed)
 	}
-	p.counts(`ollama_proxy_streams_total{outcome="revoked",route="/api/chat"}`, 1)
-	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=revoked")
-	p.tells(said, 1, "level=INFO msg=request", "status=499", "outcome=client_gone")
+	p.expectMetric(`ollama_proxy_streams_total{outcome="revoked",route="/api/chat"}`, 1)
+	p.expectLog(said, 1, "level=INFO msg=request", "status=401", "outcome=revoked")
+	p.expectLog(said, 1, "level=INFO msg=request", "status=499", "outcome=client_gone")
 
 	// All is as it was once they have left.
 	for _, h := range all[1:] {
@@ -145,14 +145,14 @@ func checkHolders() {
 			kit.Fatal("a stream after the holders have left: %s", s)
 		}
 	}
-	p.tells(said, holders, "level=INFO msg=request", "status=499", "outcome=client_gone")
-	p.counts(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+ollama+`"}`, 0)
-	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
+	p.expectLog(said, holders, "level=INFO msg=request", "status=499", "outcome=client_gone")
+	p.expectMetric(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+ollama+`"}`, 0)
+	p.expectMetric(`ollama_proxy_reload_success{source="revocations"}`, 1)
 	p.Stop()
-	p.tells(said, 1, `level=WARN msg="limit of connections that carry requests reached: further requests get 503"`, fmt.Sprint("connections=", holders))
-	p.tells(0, 1, "level=WARN")
-	p.tells(0, 0, "level=ERROR")
-	p.tells(0, 0, "open files")
+	p.expectLog(said, 1, `level=WARN msg="limit of connections that carry requests reached: further requests get 503"`, fmt.Sprint("connections=", holders))
+	p.expectLog(0, 1, "level=WARN")
+	p.expectLog(0, 0, "level=ERROR")
+	p.expectLog(0, 0, "open files")
 	kit.Pass("%d holders of keys, where the process may have %d files: %d newcomers get 503 within %s, a free place is taken, a revoked stream cut, %.0f files open, and all is as before once they have left",
 		holders, holdersFiles, newcomers+8, kit.Seconds(took), open)
 }
@@ -171,7 +171,7 @@ func checkLists() {
 		names = append(names, fmt.Sprint("box", i))
 		args = append(args, "--upstream", names[i]+"=http://"+address)
 	}
-	p := launch("lists", within(fmt.Sprint("-n ", openFiles)), args...)
+	p := launch("lists", withLimit(fmt.Sprint("-n ", openFiles)), args...)
 	key := p.mint()
 	kit.Await("all to be looked at", func() bool { return strings.Count(p.Logged(), `msg="Ollama answers"`) == boxes+1 })
 	goroutines, _ := p.settled()
@@ -189,15 +189,15 @@ func checkLists() {
 	all.Wait()
 	open := p.Metric("process_open_fds")
 	for _, name := range names {
-		p.counts(`ollama_proxy_upstream_up{upstream="`+name+`"}`, 1)
-		p.counts(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+name+`"}`, 0)
+		p.expectMetric(`ollama_proxy_upstream_up{upstream="`+name+`"}`, 1)
+		p.expectMetric(`ollama_proxy_upstream_errors_total{kind="dial",upstream="`+name+`"}`, 0)
 	}
 	if g, _ := p.settled(); g > goroutines+2 {
 		kit.Fatal("after the lists there are %v goroutines where there were %v", g, goroutines)
 	}
-	p.tells(0, clients*each, "level=INFO msg=request", "route=/api/tags", "status=200", "outcome=complete")
+	p.expectLog(0, clients*each, "level=INFO msg=request", "route=/api/tags", "status=200", "outcome=complete")
 	p.Stop()
-	p.tells(0, 0, "level=WARN")
-	p.tells(0, 0, "level=ERROR")
+	p.expectLog(0, 0, "level=WARN")
+	p.expectLog(0, 0, "level=ERROR")
 	kit.Pass("%d lists of %d Ollamas, where the process may have %d files: all whole, none taken to be down, %.0f files open", clients*each, boxes+1, openFiles, open)
 }

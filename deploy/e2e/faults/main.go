@@ -28,9 +28,9 @@ import (
 const pace = 40 * time.Millisecond // between two tokens of the stand-in's, of which there are 67
 
 var (
-	ollama string   // its address
-	left   []string // out
-	minted []string // keys
+	ollama  string   // its address
+	skipped []string // out
+	minted  []string // keys
 )
 
 func main() {
@@ -50,8 +50,8 @@ func main() {
 	checkClock()
 
 	words := ""
-	if left != nil {
-		words = "; NOT checked here: " + strings.Join(left, ", ")
+	if skipped != nil {
+		words = "; NOT checked here: " + strings.Join(skipped, ", ")
 	}
 	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files, their holders and the clock: all held, after %s%s\n", kit.Seconds(time.Since(kit.Began)), words)
 }
@@ -79,7 +79,7 @@ func (p *proxy) mint(args ...string) string {
 
 // tells fails unless the log has n lines since then with all the words. A line is
 // written when its request is over, which a client may know before.
-func (p *proxy) tells(since, n int, words ...string) {
+func (p *proxy) expectLog(since, n int, words ...string) {
 	count := func() (lines int) {
 		for line := range strings.Lines(p.Logged()[since:]) {
 			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
@@ -95,7 +95,7 @@ func (p *proxy) tells(since, n int, words ...string) {
 }
 
 // counts fails unless a series comes to be n.
-func (p *proxy) counts(series string, n float64) {
+func (p *proxy) expectMetric(series string, n float64) {
 	kit.Await(fmt.Sprintf("%s of %s to be %v", series, p.Name, n), func() bool { return p.Metric(series) >= n })
 	if got := p.Metric(series); got != n {
 		kit.Fatal("%s of %s is %v, not %v", series, p.Name, got, n)
@@ -103,7 +103,7 @@ func (p *proxy) counts(series string, n float64) {
 }
 
 // keepsQuiet fails if what nobody may read stands in the log.
-func (p *proxy) keepsQuiet() {
+func (p *proxy) expectNoSecrets() {
 	hidden := append(strings.Fields(kit.ReadFile(secretOf(p.Name))), "planted") // as URLs have it
 	for _, key := range minted {
 		hidden = append(hidden, key[strings.LastIndex(key, ".")+1:])
@@ -119,18 +119,18 @@ func (p *proxy) keepsQuiet() {
 // Stop ends it by SIGTERM, gives how long that took, and looks at the log.
 func (p *proxy) Stop() time.Duration {
 	took := p.Proxy.Stop()
-	p.keepsQuiet()
+	p.expectNoSecrets()
 	return took
 }
 
 // allows fails unless the key gets the status for what costs Ollama nothing.
-func (p *proxy) allows(key string, want int, when string) {
+func (p *proxy) expectStatus(key string, want int, when string) {
 	if status, body, err := get("http://"+p.Address+"/api/version", key); err != nil || status != want {
 		kit.Fatal("%s: status %d, not %d, %q, %v", when, status, want, body, err)
 	}
 }
 
-var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: kit.Patience}
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: kit.Timeout}
 
 func get(url, key string) (status int, body string, err error) {
 	r, err := http.NewRequest(http.MethodGet, url, nil)
@@ -219,8 +219,8 @@ func (s *stream) String() string {
 }
 
 // outcome runs ollama-proxy to its end, after a change to how.
-func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int) {
-	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
+func runCommand(change func(*exec.Cmd), args ...string) (out, talk string, code int) {
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Timeout)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(kit.Dir, "ollama-proxy"), args...)
 	var stdout, stderr bytes.Buffer
@@ -236,15 +236,15 @@ func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int
 }
 
 // fails runs ollama-proxy, which is to fail with one line that has words.
-func fails(change func(*exec.Cmd), words string, args ...string) {
-	out, talk, code := outcome(change, args...)
+func expectFailure(change func(*exec.Cmd), words string, args ...string) {
+	out, talk, code := runCommand(change, args...)
 	if code != 1 || out != "" || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, words) {
 		kit.Fatal("ollama-proxy %s: exit %d, %q, and not one line with %q but %q", strings.Join(args, " "), code, out, words, talk)
 	}
 }
 
 // within runs a command with one of the shell's limits.
-func within(limit string) func(*exec.Cmd) {
+func withLimit(limit string) func(*exec.Cmd) {
 	return func(c *exec.Cmd) {
 		c.Args = append([]string{"bash", "-c", "ulimit " + limit + `; exec "$@"`, "bash", c.Path}, c.Args[1:]...)
 		bash, err := exec.LookPath("bash")

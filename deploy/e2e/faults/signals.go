@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	streams = 40
-	hangups = 5000
-	visible = 500 * time.Millisecond // a pause in a stream that somebody would see
+	streams     = 40
+	signalCount = 5000
+	maxPause    = 500 * time.Millisecond // a pause in a stream that somebody would see
 )
 
 // checkSignals: none harms what runs, but SIGKILL, and that shows.
@@ -29,9 +29,9 @@ func checkSignals() {
 	kit.WriteFile(list, "")
 	p := launch("signals", nil, "--revocations", list)
 	key, victim := p.mint(), p.mint()
-	for attempt := 1; checkHangups(p, key, victim, list) > visible; attempt++ {
+	for attempt := 1; checkHangups(p, key, victim, list) > maxPause; attempt++ {
 		if attempt == 3 {
-			kit.Fatal("amid %d SIGHUP, a stream stood still for more than %s, three times", hangups, kit.Seconds(visible))
+			kit.Fatal("amid %d SIGHUP, a stream stood still for more than %s, three times", signalCount, kit.Seconds(maxPause))
 		}
 		victim = p.mint() // the machine itself may have stood still
 	}
@@ -53,12 +53,12 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	if math.IsNaN(cut) {
 		cut = 0 // before the first there is no series
 	}
-	running, stop := p.streams(key, streams), p.ask(key)
+	running, stop := p.streams(key, streams), p.sendRequests(key)
 	var doomed *stream
 	from := time.Now()
-	for n := range hangups {
+	for n := range signalCount {
 		kit.Must(p.Process.Signal(syscall.SIGHUP), "SIGHUP")
-		if n == hangups/2 {
+		if n == signalCount/2 {
 			doomed = p.streams(victim, 1)[0]
 			kit.Command("revoke", "--revocations", list, "--reason", "amid a storm", victim)
 		}
@@ -68,35 +68,35 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	asked := stop()
 	for _, s := range running {
 		if !s.whole() {
-			kit.Fatal("a stream amid %d SIGHUP: %s", hangups, s)
+			kit.Fatal("a stream amid %d SIGHUP: %s", signalCount, s)
 		}
 		pause = max(pause, s.pause)
 	}
 	if !doomed.broken() || !strings.Contains(string(doomed.body), "has been revoked") {
-		kit.Fatal("the stream of a key that was revoked amid %d SIGHUP: %s", hangups, doomed)
+		kit.Fatal("the stream of a key that was revoked amid %d SIGHUP: %s", signalCount, doomed)
 	}
-	p.allows(victim, http.StatusUnauthorized, "a key revoked amid SIGHUP")
+	p.expectStatus(victim, http.StatusUnauthorized, "a key revoked amid SIGHUP")
 	if g, f := p.settled(); g > goroutines+2 || f > files+2 {
-		kit.Fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", hangups, g, goroutines, f, files)
+		kit.Fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", signalCount, g, goroutines, f, files)
 	}
-	p.counts(cutStreams, cut+1)
-	p.counts(refusals, refused+1)
-	p.tells(said, 1, "level=INFO msg=request", "route=/api/chat", "status=401", "outcome=revoked")
-	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
-	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
-	p.tells(said, 0, "level=WARN")
-	p.tells(said, 0, "level=ERROR")
+	p.expectMetric(cutStreams, cut+1)
+	p.expectMetric(refusals, refused+1)
+	p.expectLog(said, 1, "level=INFO msg=request", "route=/api/chat", "status=401", "outcome=revoked")
+	p.expectLog(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
+	p.expectLog(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
+	p.expectLog(said, 0, "level=WARN")
+	p.expectLog(said, 0, "level=ERROR")
 	reloads := strings.Count(p.Logged()[said:], "msg=reloaded")
-	if reloads > 2*hangups+10 {
-		kit.Fatal("%d SIGHUP, and %d lines of reloads", hangups, reloads)
+	if reloads > 2*signalCount+10 {
+		kit.Fatal("%d SIGHUP, and %d lines of reloads", signalCount, reloads)
 	}
 	kit.Pass("%d SIGHUP within %s: %d streams whole, none stood still for more than %s, %d requests answered, a revocation heeded, nothing leaked; %d reloads in the log",
-		hangups, kit.Seconds(storm), streams, kit.Seconds(pause), asked, reloads)
+		signalCount, kit.Seconds(storm), streams, kit.Seconds(pause), asked, reloads)
 	return pause
 }
 
 // ask asks all the time, until it is stopped, and counts the answers.
-func (p *proxy) ask(key string) (stop func() int64) {
+func (p *proxy) sendRequests(key string) (stop func() int64) {
 	var all sync.WaitGroup
 	var n atomic.Int64
 	over := make(chan struct{})
@@ -108,7 +108,7 @@ func (p *proxy) ask(key string) (stop func() int64) {
 					return
 				default:
 				}
-				p.allows(key, http.StatusOK, "a request amid signals")
+				p.expectStatus(key, http.StatusOK, "a request amid signals")
 				n.Add(1)
 				time.Sleep(time.Millisecond)
 			}
@@ -161,7 +161,7 @@ func checkStop(p *proxy, key string) {
 		}
 	}
 	p.AwaitEnd()
-	p.keepsQuiet()
+	p.expectNoSecrets()
 	for _, s := range running {
 		if !s.whole() {
 			kit.Fatal("a stream that ran at SIGTERM: %s", s)
@@ -170,11 +170,11 @@ func checkStop(p *proxy, key string) {
 	if turned == 0 || !counted {
 		kit.Fatal("after SIGTERM %d were turned away, of which the metrics tell: %t", turned, counted)
 	}
-	p.tells(said, 1, `level=INFO msg="shutting down: running requests may finish" grace=1m0s`)
-	p.tells(said, turned, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
-	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
-	p.tells(said, 0, "level=WARN")
-	p.tells(said, 0, "level=ERROR")
+	p.expectLog(said, 1, `level=INFO msg="shutting down: running requests may finish" grace=1m0s`)
+	p.expectLog(said, turned, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
+	p.expectLog(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
+	p.expectLog(said, 0, "level=WARN")
+	p.expectLog(said, 0, "level=ERROR")
 	kit.Pass("SIGTERM: %d streams whole, %d requests turned away with 503, exit 0", streams, turned)
 }
 
@@ -193,8 +193,8 @@ func checkKill(key string) {
 			kit.Fatal("a stream whose proxy was killed looks whole: %s", s)
 		}
 	}
-	p.keepsQuiet()
-	again.allows(key, http.StatusOK, "a new proxy in the place of one that was killed")
+	p.expectNoSecrets()
+	again.expectStatus(key, http.StatusOK, "a new proxy in the place of one that was killed")
 	again.Stop()
 	kit.Pass("SIGKILL: %d streams visibly broken, a new proxy on the same port after %s", streams, kit.Seconds(took))
 }

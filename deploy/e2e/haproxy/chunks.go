@@ -29,7 +29,7 @@ func checkChunks() {
 		{"HTTP/2.0", "https://" + frontTLS, over},
 	} {
 		for _, path := range []string{"/v1/chat/completions", "/api/chat", "/v1/messages"} {
-			ctx, leave := context.WithTimeout(context.Background(), kit.Patience)
+			ctx, leave := context.WithTimeout(context.Background(), kit.Timeout)
 			ollama.written.Store(0)
 			res := ask(ctx, way.client, way.url+path, key, func(r *http.Request) { r.Header.Set(stepHeader, "yes") })
 			if res.StatusCode != http.StatusOK || res.Proto != way.name {

@@ -39,7 +39,7 @@ func checkLeaving() {
 // comes goes to the others.
 func checkDrain() {
 	key := mint()
-	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Timeout)
 	defer cancel()
 	res := ask(ctx, plain, "http://"+front+"/api/chat", key, nil)
 	stream := bufio.NewReader(res.Body)

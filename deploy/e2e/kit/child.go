@@ -73,7 +73,7 @@ func (p *Child) Terminate() {
 func (p *Child) AwaitEnd() {
 	select {
 	case <-p.Gone:
-	case <-time.After(Patience):
+	case <-time.After(Timeout):
 		Fatal("%s does not end", p.Name)
 	}
 	if !p.ProcessState.Success() {

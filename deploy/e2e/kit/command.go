@@ -16,7 +16,7 @@ import (
 // prints on standard output, without white space around it. If it does not exit
 // with status 0, the program ends by [Fatal], with what stands on standard error.
 func Command(args ...string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(Dir, "ollama-proxy"), args...)
 	var talk bytes.Buffer

@@ -36,7 +36,7 @@ func FreeAddress() string {
 // Fetch gets a URL within [Patience] and returns the status and the body. If there
 // is no whole answer, the status is 0: a server that is down is no failure.
 func Fetch(url string) (status int, body string) {
-	res, err := (&http.Client{Timeout: Patience}).Get(url)
+	res, err := (&http.Client{Timeout: Timeout}).Get(url)
 	if err != nil {
 		return 0, ""
 	}

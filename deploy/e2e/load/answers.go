@@ -169,7 +169,7 @@ func (c *caller) call(q ask) (status int, body io.Reader, err error) {
 // dial connects, unless the client is connected.
 func (c *caller) dial() (err error) {
 	if c.conn == nil {
-		if c.conn, err = net.DialTimeout("tcp", c.address, kit.Patience); err != nil {
+		if c.conn, err = net.DialTimeout("tcp", c.address, kit.Timeout); err != nil {
 			c.conn = nil
 			return err
 		}

@@ -99,7 +99,7 @@ func attack(args []string) {
 				if begin.Wait(attacking) != nil {
 					return
 				}
-				c, err := net.DialTimeout("tcp", address, kit.Patience)
+				c, err := net.DialTimeout("tcp", address, kit.Timeout)
 				if err != nil {
 					time.Sleep(100 * time.Millisecond)
 					continue
@@ -155,7 +155,7 @@ func attack(args []string) {
 
 // status reads an answer; 0: there is none.
 func (c *attackConn) status() int {
-	c.SetReadDeadline(time.Now().Add(kit.Patience))
+	c.SetReadDeadline(time.Now().Add(kit.Timeout))
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return 0

@@ -57,7 +57,7 @@ func greedy(rounds int) {
 			var running []*running
 			for _, k := range attacks {
 				if kind.name == k.name || kind.run == nil && k.name != "idle" {
-					running = append(running, loose(k, p.Address, key))
+					running = append(running, startAttack(k, p.Address, key))
 				}
 			}
 			for _, r := range running {
@@ -92,7 +92,7 @@ func greedy(rounds int) {
 // quiet waits until streams stand still that nobody reads: what fills their
 // buffers is Ollama's load, and not an attack.
 func (p *proxy) quiet() {
-	for last, end := -1.0, time.Now().Add(kit.Patience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+	for last, end := -1.0, time.Now().Add(kit.Timeout); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		now := p.Metric("ollama_proxy_stream_bytes_total")
 		if now == last {
 			return
@@ -173,7 +173,7 @@ type running struct {
 
 // loose starts an attack, which has a processor only while nobody else wants it,
 // and gives it up at once: attackers have machines of their own.
-func loose(kind attacker, address, key string) *running {
+func startAttack(kind attacker, address, key string) *running {
 	self, err := os.Executable()
 	kit.Must(err, "this program")
 	in, hold, err := os.Pipe()

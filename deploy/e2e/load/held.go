@@ -21,7 +21,7 @@ import (
 const (
 	// mostHeld is what all clients without a valid key may make the proxy hold:
 	// what it takes more of memory than before they came.
-	mostHeld = 256 << 20
+	maxHeld = 256 << 20
 
 	// heldFor is how long each attack goes on.
 	heldFor = 4 * time.Second
@@ -47,7 +47,7 @@ func held() {
 		}
 		calm := calls.measure(time.Second)
 		before := p.settled()
-		r := loose(kind, p.Address, key)
+		r := startAttack(kind, p.Address, key)
 		r.await("ready")
 		hit := calls.measure(heldFor)
 		took := p.Peak() - before.resident
@@ -55,12 +55,12 @@ func held() {
 		said := r.end()
 		calls.hangUp()
 		kit.Pass("%-24s %s at most, %s at the end; p50 %s > %s, p99 %s > %s; %s", kind.name, mega(took), mega(at-before.resident), milli(calm.p50), milli(hit.p50), milli(calm.p99), milli(hit.p99), said)
-		if took > mostHeld {
+		if took > maxHeld {
 			kit.Fatal("clients without a key make the proxy hold %s", mega(took))
 		}
 		p.Stop()
 	}
-	inTurn(upstream)
+	checkBombs(upstream)
 }
 
 // selfSigned makes a certificate, and gives its files.

@@ -64,7 +64,7 @@ func endlessHeaders(c *attackConn) error {
 // secured makes the connection one of TLS.
 func (c *attackConn) secured(protocol string) (*tls.Conn, error) {
 	t := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}, CurvePreferences: []tls.CurveID{tls.X25519}})
-	t.SetDeadline(time.Now().Add(kit.Patience))
+	t.SetDeadline(time.Now().Add(kit.Timeout))
 	err := t.HandshakeContext(c.over)
 	t.SetDeadline(time.Time{})
 	return t, err

@@ -22,7 +22,7 @@ func main() {
 	if len(os.Args) < 3 {
 		kit.Fatal("run .ci/load instead")
 	}
-	kit.Dir, kit.Patience = os.Args[1], 30*time.Second
+	kit.Dir, kit.Timeout = os.Args[1], 30*time.Second
 	os.WriteFile("/proc/self/autogroup", []byte("-15"), 0) // where the scheduler has groups, nice values count within them
 	debug.SetGCPercent(400)                                // what measures should not be busy with itself
 	amount := func(otherwise int) int {

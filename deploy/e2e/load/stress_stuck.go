@@ -74,7 +74,7 @@ func (w *watch) stuck(q ask) {
 	w.proxy.Process.Signal(syscall.SIGQUIT)
 	select {
 	case <-w.proxy.Gone:
-	case <-time.After(kit.Patience):
+	case <-time.After(kit.Timeout):
 	}
 	own := make([]byte, 4<<20)
 	own = own[:runtime.Stack(own, true)]

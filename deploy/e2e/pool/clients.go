@@ -83,7 +83,7 @@ func put(clients int, address, key string, models []string) *load {
 
 func (l *load) begin(clients int, models []string) *load {
 	l.stop = make(chan struct{})
-	l.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}, Timeout: kit.Patience}
+	l.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}, Timeout: kit.Timeout}
 	for i := range clients {
 		l.wait.Go(func() {
 			for n := 0; ; n++ {

@@ -40,7 +40,7 @@ func (a *answer) receive(address string) {
 	defer func() { a.ended = time.Now() }()
 	head := sync.OnceFunc(func() { close(a.headed) })
 	defer head()
-	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+a.q.path, strings.NewReader(a.q.body))
 	if err != nil {
