@@ -14,9 +14,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// TestTheLongestBody is bound by MaxBody and not by one byte less. Of what is
-// longer Ollama never sees a whole.
-func TestTheLongestBody(t *testing.T) {
+// TestMaxBody: a body of exactly MaxBody bytes passes. Of a longer one Ollama never gets
+// the end.
+func TestMaxBody(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{100, 1 << 20, 2 << 20} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -85,8 +85,8 @@ func TestTheLongestBody(t *testing.T) {
 	}
 }
 
-// TestBlobsHaveNoBound: a model's files stream to Ollama's disk.
-func TestBlobsHaveNoBound(t *testing.T) {
+// TestBlobsHaveNoLimit: an upload of a model's file may be larger than MaxBody.
+func TestBlobsHaveNoLimit(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxBody = 100 }})
 	for i, size := range []int{101, 4 << 20} {
@@ -122,9 +122,9 @@ func TestBlobsHaveNoBound(t *testing.T) {
 	}
 }
 
-// TestBodiesThatAreNone: framing that cannot be read is the client's mistake,
-// before and after the upload to Ollama has begun.
-func TestBodiesThatAreNone(t *testing.T) {
+// TestInvalidFraming: framing that cannot be read is answered 400, before and after the
+// upload to Ollama has begun.
+func TestInvalidFraming(t *testing.T) {
 	t.Parallel()
 	megabytes := fmt.Sprintf("%x\r\n%s\r\n", 2<<20, handlertest.BodyOfSize(2<<20))
 	for name, body := range map[string]string{
@@ -207,9 +207,9 @@ func TestNoRequestHidesInAnother(t *testing.T) {
 	}
 }
 
-// TestAnEarlyAnswer: Ollama may refuse a request before it has read the body.
-// The client gets that answer, also if it waits for it with the rest of the body.
-func TestAnEarlyAnswer(t *testing.T) {
+// TestAnswerBeforeTheBodyEnds: Ollama may refuse a request before it has read the body.
+// The client gets that answer, also if it only reads once it has sent the whole body.
+func TestAnswerBeforeTheBodyEnds(t *testing.T) {
 	t.Parallel()
 	const first = `{"model":"early","prompt":"`
 	for name, framing := range map[string]string{"length": "Content-Length: 3000000", "chunked": "Transfer-Encoding: chunked"} {
@@ -240,9 +240,9 @@ func TestAnEarlyAnswer(t *testing.T) {
 	}
 }
 
-// TestAStreamThatIsTooSoon: an upload that turns out too long, or broken, when
-// Ollama has begun to answer ends a stream, and in one of the known ways.
-func TestAStreamThatIsTooSoon(t *testing.T) {
+// TestUploadFailsAfterTheStreamHasBegun: if an upload turns out to be too long or broken
+// once Ollama has begun to answer, the stream ends with one of the known outcomes.
+func TestUploadFailsAfterTheStreamHasBegun(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]string{
 		"too long": fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 1<<20, strings.Repeat(" ", 1<<20)),

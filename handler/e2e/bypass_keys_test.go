@@ -10,8 +10,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// TestAlmostAKey: what is not a key byte for byte is none, however much it looks
-// like one, and wherever it stands.
+// TestAlmostAKey: a credential that differs from the key in any byte, or stands in
+// another place, is refused.
 func TestAlmostAKey(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -68,9 +68,9 @@ func TestAlmostAKey(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestAKeyInAFoldedLine is one: RFC 9112 section 5.2 lets a line go on in the
-// next, and to net/http both together are "Bearer", a space, and the key.
-func TestAKeyInAFoldedLine(t *testing.T) {
+// TestKeyInAFoldedLine: RFC 9112 section 5.2 lets a header continue on the next line.
+// net/http joins the two lines to "Bearer", a space and the key, which is accepted.
+func TestKeyInAFoldedLine(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for line, want := range map[string]int{
@@ -92,10 +92,10 @@ func TestAKeyInAFoldedLine(t *testing.T) {
 	}
 }
 
-// TestAnOrdinaryKeyIsNoAdmins: neither the tag of an ordinary key, nor anything
-// that can be made from it, opens an admin's route; and an admin's tag makes no
-// ordinary key.
-func TestAnOrdinaryKeyIsNoAdmins(t *testing.T) {
+// TestOrdinaryKeyIsNotAnAdminKey: neither an ordinary key nor anything that can be made
+// from it opens an admin route, and the tag of an ADMIN key does not make an ordinary
+// key.
+func TestOrdinaryKeyIsNotAnAdminKey(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	type parts struct{ uuid, tag string }
@@ -164,9 +164,9 @@ func TestAnOrdinaryKeyIsNoAdmins(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestAnAddressInAHeader: a key for one network is not for all who say that they
-// are there.
-func TestAnAddressInAHeader(t *testing.T) {
+// TestAddressInAHeaderIsNotBelieved: a key for one network cannot be used by a client
+// that only claims an address there.
+func TestAddressInAHeaderIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	key := handlertest.Bearer(s.Mint(false, "from=10.0.0.0/8"))

@@ -42,8 +42,9 @@ var otherMethods = []string{
 	"post", "Post", "pOST", "POSTS", "POS", "XPOST", "DELETE_", "-", "*", "POST.", "G3T", "!",
 }
 
-// TestOtherMethods do not get in anywhere, whatever key they bring.
-func TestOtherMethods(t *testing.T) {
+// TestOtherMethodsAreRefused: a method that a route does not have is refused with every
+// key.
+func TestOtherMethodsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	paths := []string{"/nowhere", "/api/me"}
@@ -75,9 +76,9 @@ func TestOtherMethods(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestMethodsAndRoutesInHeaders: some servers let a client say again what it
-// wants. It is what the request line says that is checked, and what is sent.
-func TestMethodsAndRoutesInHeaders(t *testing.T) {
+// TestMethodsAndPathsInHeaders: some servers let headers override the method and the
+// path. The proxy checks, and sends, those of the request line.
+func TestMethodsAndPathsInHeaders(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for i, h := range []string{
@@ -122,8 +123,8 @@ func almost(path string) (all []string) {
 	return slices.DeleteFunc(all, func(p string) bool { return slices.Contains(same, p) || strings.HasPrefix(p, "/?") })
 }
 
-// TestAlmostAPath: what is not a path of the table byte for byte reaches nothing,
-// not even with an admin's key, whatever another server would make of it.
+// TestAlmostAPath: a path that differs from those of the table in any byte does not
+// reach Ollama, even with an ADMIN key, whatever another server would make of it.
 func TestAlmostAPath(t *testing.T) {
 	t.Parallel()
 	for _, p := range []struct{ method, path string }{
@@ -148,9 +149,9 @@ func TestAlmostAPath(t *testing.T) {
 	}
 }
 
-// TestTheSegmentOfAPath: whatever stands for {model}, it leaves as one segment, and
-// nothing in it can be taken for more, also once it is decoded.
-func TestTheSegmentOfAPath(t *testing.T) {
+// TestModelSegmentOfAPath: the text for {model} reaches Ollama as one segment, and
+// cannot be read as several, also once it is decoded.
+func TestModelSegmentOfAPath(t *testing.T) {
 	t.Parallel()
 	s, tap := startTapped(t, handlertest.Config{})
 	var requests []string

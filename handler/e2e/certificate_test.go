@@ -157,7 +157,7 @@ func TestLeavingOverHTTP2(t *testing.T) {
 	}
 }
 
-func TestABadCertificateIsNotTaken(t *testing.T) {
+func TestBadCertificateIsNotLoaded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	certFile, keyFile := issue(t, dir, 1)
@@ -220,9 +220,9 @@ func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 	}
 }
 
-// TestASpaceInAQuery: HTTP/2 can send one, and HTTP/1.1 would take it for the
-// query's end.
-func TestASpaceInAQuery(t *testing.T) {
+// TestSpaceInAQuery: HTTP/2 can send a space in a query, which HTTP/1.1 would read as
+// its end.
+func TestSpaceInAQuery(t *testing.T) {
 	t.Parallel()
 	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {

@@ -37,9 +37,9 @@ func isOpen(w *handlertest.Wire) bool {
 	return errors.As(err, &late) && late.Timeout()
 }
 
-// TestStrangersMakeWay: however many come without a key, who has one gets in, and
-// those whom they push out are the oldest of themselves.
-func TestStrangersMakeWay(t *testing.T) {
+// TestUnauthenticatedConnectionsAreEvicted: clients with a key get connections however
+// many there are without one, and the oldest of those without a key are closed.
+func TestUnauthenticatedConnectionsAreEvicted(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{MaxConnections: 6})
 	known := []*handlertest.Wire{s.Dial(t)}
@@ -74,9 +74,10 @@ func TestStrangersMakeWay(t *testing.T) {
 	}
 }
 
-// TestTheFewStrangersDoNotMakeWay while those who are known have nothing to do:
-// whoever has just come could never show a key.
-func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
+// TestFewUnauthenticatedConnectionsAreKept: while clients with a key have idle
+// connections, a few without a key are not closed: otherwise a new client could never
+// show its key.
+func TestFewUnauthenticatedConnectionsAreKept(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{MaxConnections: 16})
 	var known []*handlertest.Wire
@@ -105,9 +106,9 @@ func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
 	}
 }
 
-// TestWhatRunsNeverMakesWay, and what idles under a key does when nothing else
-// can.
-func TestWhatRunsNeverMakesWay(t *testing.T) {
+// TestBusyConnectionsAreNotEvicted: an idle connection with a key is closed only if
+// there is no other.
+func TestBusyConnectionsAreNotEvicted(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{MaxConnections: 3, Ollama: standin.Options{Step: step}})
@@ -141,9 +142,9 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 	}
 }
 
-// TestWhereAllConnectionsAreInUse whoever comes with a key is told so, in the
-// words of the route.
-func TestWhereAllConnectionsAreInUse(t *testing.T) {
+// TestAllConnectionsInUse: a further client with a key gets 503 in the dialect of the
+// route.
+func TestAllConnectionsInUse(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{MaxConnections: 24, Ollama: standin.Options{Step: step}})
@@ -184,9 +185,9 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 	}
 }
 
-// TestLongHeadsHaveABound, all together: short ones do not suffer from it, and
-// neither do long ones once those that came to nothing are over.
-func TestLongHeadsHaveABound(t *testing.T) {
+// TestLongHeadsAreLimitedTogether: the limit does not affect short heads, nor long heads
+// once those that never became complete have ended.
+func TestLongHeadsAreLimitedTogether(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Server: func(s *server.Server) { s.HeadTimeout = time.Hour }})
 	long := handlertest.Head("GET", "/api/version", handlertest.Bearer(s.Key), "X-Long: "+strings.Repeat("a", 60<<10))
@@ -257,8 +258,8 @@ func TestLongHeadsHaveABound(t *testing.T) {
 	}
 }
 
-// TestPreflightsAreNoHeadsThatGoOn, however many come on a connection.
-func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
+// TestPreflightsDoNotCountAsIncompleteHeads: however many are sent on one connection.
+func TestPreflightsDoNotCountAsIncompleteHeads(t *testing.T) {
 	t.Parallel()
 	cors, err := server.AllowOrigins([]string{"https://chat.example.com"})
 	if err != nil {

@@ -156,7 +156,7 @@ func TestWebSocketsOfPages(t *testing.T) {
 	}
 }
 
-func TestOriginsThatMakeNoSense(t *testing.T) {
+func TestInvalidOrigins(t *testing.T) {
 	t.Parallel()
 	for _, origin := range []string{"", "chat.example.com", "https://chat.example.com/", "https://*", "null"} {
 		if _, err := server.AllowOrigins([]string{origin}); err == nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// TestCredentials is who gets in, with what, and what the operator hears of
-// the others.
+// TestCredentials: which credentials are accepted, and which reason is recorded for the
+// others.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -115,8 +115,9 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestAKeyInAnotherPlaceIsNone: where keys end up in logs, they do not count.
-func TestAKeyInAnotherPlaceIsNone(t *testing.T) {
+// TestKeyInAnotherPlaceIsRefused: a key in a place that is often logged, such as the
+// URL, does not count.
+func TestKeyInAnotherPlaceIsRefused(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, target := range []string{"/api/tags?key=", "/api/tags?api_key=", "/api/tags?access_token=", "/api/tags?Authorization=Bearer+", "/api/tags/"} {
@@ -144,9 +145,10 @@ func TestAKeyInAnotherPlaceIsNone(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestRefusalsSpeakTheDialect of the path, so that the clients' own libraries
-// show our message. All 401s of one are the same, whatever the reason.
-func TestRefusalsSpeakTheDialect(t *testing.T) {
+// TestRefusalsInEachDialect: a refusal has the form of the path's dialect, so that
+// clients' libraries show its message. All 401s of a dialect are equal, whatever the
+// reason.
+func TestRefusalsInEachDialect(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	expired := s.Mint(false, "exp=1")
@@ -206,9 +208,9 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestARefusalReachesWhoSends: most clients read nothing before they have sent
-// all of their body, and a connection that is reset meanwhile loses the answer.
-func TestARefusalReachesWhoSends(t *testing.T) {
+// TestRefusalReachesAClientThatStillSends: most clients read only after they have sent
+// their whole body, and would lose the answer if the connection were reset before.
+func TestRefusalReachesAClientThatStillSends(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, size := range []int{1, 5_000, 200_000, 2 << 20} {
@@ -231,9 +233,9 @@ func TestARefusalReachesWhoSends(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestARefusalDoesNotWaitForTheBody: whoever has no key must not be able to
-// hold a connection by announcing a body and never sending it.
-func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
+// TestRefusalDoesNotWaitForTheBody: a client without a key must not be able to hold a
+// connection by announcing a body that it never sends.
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	waiting := map[string]*handlertest.Wire{}

@@ -96,10 +96,10 @@ func trickle(c net.Conn) {
 	}
 }
 
-// TestSlowReadersCannotOutstayACut: what is cut ends soon, with all that it has
-// taken, whatever its client reads. Left alone it might go on for the five minutes
-// of the stall timeout, and anew with each byte.
-func TestSlowReadersCannotOutstayACut(t *testing.T) {
+// TestCutEndsSlowReaders: a request that is cut ends soon, with all its resources,
+// however slowly its client reads. Otherwise each byte that it reads would extend the
+// stall timeout.
+func TestCutEndsSlowReaders(t *testing.T) {
 	t.Parallel()
 	certificate := loadCertificate(t)
 	for _, reader := range slowReaders {

@@ -109,9 +109,10 @@ func toBeRead(r *recorded) *recorded {
 	return r
 }
 
-// TestOllamaDiesAtEveryByte of its answer, in good order and with a reset. The
-// client gets a whole answer where Ollama sent one, and else an error or an
-// answer that is visibly broken off. Its connection serves on after an error.
+// TestOllamaDiesAtEveryByte: Ollama closes or resets the connection after each byte of
+// its answer. The client gets a complete answer where Ollama sent one, and otherwise an
+// error or an answer that is visibly broken off. After an error, its connection can be
+// used again.
 func TestOllamaDiesAtEveryByte(t *testing.T) {
 	t.Parallel()
 	room := make(chan struct{}, 200) // bounds how many sockets are in use

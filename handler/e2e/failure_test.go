@@ -62,8 +62,8 @@ func blames(s *handlertest.Site, t *testing.T, want blame, streamed bool) {
 	}
 }
 
-// TestFailuresBeforeTheAnswer: whatever Ollama does instead of answering, the
-// client gets a status and an error in its own dialect.
+// TestFailuresBeforeTheAnswer: whatever Ollama does instead of answering, the client
+// gets a status and an error in its dialect.
 func TestFailuresBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -119,9 +119,9 @@ func brokenOff(t *testing.T, w *handlertest.Wire, c handlertest.Chat, res *http.
 	return string(b)
 }
 
-// TestFailuresMidway: an answer that breaks off never looks like one that is
-// finished. Where a line was complete the client is told why, in the stream's
-// own terms, and always its connection breaks.
+// TestFailuresMidway: an answer that breaks off never looks complete: the connection
+// breaks off, and if the last line of a stream was complete, an error event comes
+// before.
 func TestFailuresMidway(t *testing.T) {
 	t.Parallel()
 	broke := blame{502, "upstream_error", "reset"}
@@ -222,8 +222,9 @@ func errorEvent(t *testing.T, path, body string) (message string) {
 	return message
 }
 
-// TestWhereTheErrorEventGoes: it never ends up inside of what Ollama sent.
-func TestWhereTheErrorEventGoes(t *testing.T) {
+// TestErrorEventIsNotInsideAnEvent: the error event is never sent in the middle of a
+// line or event of Ollama's.
+func TestErrorEventIsNotInsideAnEvent(t *testing.T) {
 	t.Parallel()
 	const oops = `{"error":{"message":"Ollama broke off its answer","type":"api_error","param":null,"code":null}}`
 	const line = `{"error":"Ollama broke off its answer"}` + "\n"
@@ -258,9 +259,9 @@ func TestWhereTheErrorEventGoes(t *testing.T) {
 	}
 }
 
-// TestABrokenChunk: an Ollama that loses its way in its own framing has broken
-// off.
-func TestABrokenChunk(t *testing.T) {
+// TestBrokenChunkFraming: an invalid chunk from Ollama is treated as an answer that
+// broke off.
+func TestBrokenChunkFraming(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\nno number\r\n")
@@ -271,9 +272,9 @@ func TestABrokenChunk(t *testing.T) {
 	blames(s, t, blame{502, "upstream_error", "other"}, true)
 }
 
-// TestABrokenAnswerToAnOldClient, who speaks HTTP/1.0: an orderly close would
-// be the proper end of the answer, so there must be none.
-func TestABrokenAnswerToAnOldClient(t *testing.T) {
+// TestBrokenAnswerOverHTTP10: an orderly close would be the proper end of an answer in
+// HTTP/1.0, so the connection is reset.
+func TestBrokenAnswerOverHTTP10(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats {
 		for _, model := range []string{"dies-between", "dies-mid-line", "reset", "hang-mid"} {
@@ -304,9 +305,8 @@ func TestABrokenAnswerToAnOldClient(t *testing.T) {
 	}
 }
 
-// TestAClientThatStopsReading holds a GPU for as long as the stall timeout, and
-// no longer.
-func TestAClientThatStopsReading(t *testing.T) {
+// TestClientStopsReading: it can hold a GPU for the stall timeout, and no longer.
+func TestClientStopsReading(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{
@@ -328,9 +328,9 @@ func TestAClientThatStopsReading(t *testing.T) {
 	brokenOff(t, w, handlertest.Chats[0], res)
 }
 
-// TestAClientThatStopsSending is not waited for either; what it sent never
-// reaches Ollama as a whole request.
-func TestAClientThatStopsSending(t *testing.T) {
+// TestClientStopsSending: it is given up after the stall timeout, and Ollama never gets
+// a whole request.
+func TestClientStopsSending(t *testing.T) {
 	t.Parallel()
 	for framing, c := range map[string]handlertest.Chat{"Content-Length: 3000000": handlertest.Chats[0], "Transfer-Encoding: chunked": handlertest.Chats[5]} {
 		for _, size := range []int{0, 1000, 1_200_000} {
@@ -465,8 +465,8 @@ func untilCut(ctx context.Context, text string) io.Reader {
 	return r
 }
 
-// TestASlowUploadIsNoStall: each byte gives a client the whole time again.
-func TestASlowUploadIsNoStall(t *testing.T) {
+// TestSlowUploadIsNotStalled: each byte restarts the stall timeout.
+func TestSlowUploadIsNotStalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ask := `{"model":"tiny","prompt":"slow"}`
@@ -484,9 +484,9 @@ func TestASlowUploadIsNoStall(t *testing.T) {
 	})
 }
 
-// TestASlowStreamIsNoStall: what counts is the pause between two chunks, not
-// the length of the whole.
-func TestASlowStreamIsNoStall(t *testing.T) {
+// TestSlowStreamIsNotStalled: the stall timeout limits the pause between two chunks, not
+// the whole stream.
+func TestSlowStreamIsNotStalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const text = `{"response":"takes hours","done":true}` + "\n"
@@ -499,9 +499,9 @@ func TestASlowStreamIsNoStall(t *testing.T) {
 	})
 }
 
-// TestALoadingModelIsNoStall: until the first byte only the limit for the first
-// byte counts, and it is counted from the end of the upload.
-func TestALoadingModelIsNoStall(t *testing.T) {
+// TestLoadingModelIsNotStalled: before the first byte only FirstByteTimeout counts, from
+// the end of the upload.
+func TestLoadingModelIsNotStalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		got, _ := bubble(t, drip(`{"model":"tiny"}`, time.Minute), func(r *http.Request) (*http.Response, error) {
@@ -515,8 +515,8 @@ func TestALoadingModelIsNoStall(t *testing.T) {
 	})
 }
 
-// TestTheLimitsUnlessOthersAreSet: 15 minutes for the first byte, 5 without one.
-func TestTheLimitsUnlessOthersAreSet(t *testing.T) {
+// TestDefaultTimeouts: 15 minutes for the first byte, and 5 minutes without a byte.
+func TestDefaultTimeouts(t *testing.T) {
 	t.Parallel()
 	silent := func(r *http.Request) (*http.Response, error) {
 		consume(r)
@@ -556,10 +556,9 @@ func TestTheLimitsUnlessOthersAreSet(t *testing.T) {
 	}
 }
 
-// TestAnEarlyAnswerIsWatchedLikeAnyOther: when Ollama answers before it has
-// read the body, the end of the upload must not put the clock for the first
-// byte in place of the one for the stream.
-func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
+// TestStallTimeoutOfAnEarlyAnswer: if Ollama answers before it has read the body, the
+// end of the upload must not replace the stall timeout by FirstByteTimeout.
+func TestStallTimeoutOfAnEarlyAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -581,9 +580,9 @@ func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
 	})
 }
 
-// TestAFailureEndsNothingElse: the client's connection goes on after errors that
-// came before the answer, and the next request gets through.
-func TestAFailureEndsNothingElse(t *testing.T) {
+// TestConnectionOutlivesAFailure: after an error that came before the answer, the
+// client's next request on the connection is served.
+func TestConnectionOutlivesAFailure(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -597,7 +596,8 @@ func TestAFailureEndsNothingElse(t *testing.T) {
 	}
 }
 
-// TestErrorsDoNotQuoteOllama: what it sent instead of HTTP may hold anything.
+// TestErrorsDoNotQuoteOllama: bytes that Ollama sends instead of HTTP may contain
+// anything, and appear in no log and no error.
 func TestErrorsDoNotQuoteOllama(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
@@ -610,7 +610,7 @@ func TestErrorsDoNotQuoteOllama(t *testing.T) {
 	}
 }
 
-// TestOutcomesAreListed keeps the words of these tests in step with the code.
+// TestOutcomesAreListed: the outcomes in these tests are those of StreamOutcomes.
 func TestOutcomesAreListed(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []string{"complete", "client_gone", "upstream_error", "stalled", "shutdown"} {

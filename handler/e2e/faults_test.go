@@ -106,9 +106,9 @@ var faultsMidway = []fault{
 	{"silence before the last line", say("0\r\n"), nothingNew, stalled, ""},
 }
 
-// TestFaultsBeforeTheAnswer: the client hears of it in its dialect, the recorder
-// and the log know whose fault it was, and nothing of what Ollama or the client
-// sent is in the log. Ollama's connection is given up.
+// TestFaultsBeforeTheAnswer: the client gets an error in its dialect, the recorder and
+// the log say who was at fault, and no byte from Ollama or the client is in the log. The
+// connection to Ollama is closed.
 func TestFaultsBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, f := range faultsBeforeTheAnswer {
@@ -125,7 +125,8 @@ func TestFaultsBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-// TestFaultsMidway: the stream's last event says so, and its connection breaks.
+// TestFaultsMidway: the last event of the stream is an error, and the connection breaks
+// off.
 func TestFaultsMidway(t *testing.T) {
 	t.Parallel()
 	first := func(c handlertest.Chat) string {

@@ -172,8 +172,8 @@ func (r request2) fields(key string) []string {
 	return slices.DeleteFunc(fields, func(f string) bool { return strings.HasSuffix(f, ":") })
 }
 
-// TestNoRequestIsSmuggledOverHTTP2: what HTTP/2 can say and HTTP/1.1 cannot is
-// refused, or left behind, when it is put into the one from the other.
+// TestNoRequestIsSmuggledOverHTTP2: what HTTP/2 can express and HTTP/1.1 cannot is
+// refused, or left out of the request to Ollama.
 func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 	t.Parallel()
 	s, tap := startSecure(t, handlertest.Config{})
@@ -208,8 +208,8 @@ func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestHTTP2WithoutTLS is not spoken, neither at once nor after an upgrade: what
-// comes is read as HTTP/1.1, and that ends it.
+// TestHTTP2WithoutTLS: it is not supported, neither at once nor by an upgrade: the bytes
+// are read as HTTP/1.1, and the connection ends.
 func TestHTTP2WithoutTLS(t *testing.T) {
 	t.Parallel()
 	s, tap := startTapped(t, handlertest.Config{})

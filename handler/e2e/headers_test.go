@@ -34,9 +34,9 @@ var passes = []string{
 	"X-Empty:", "X_under_score: 1", "X-Latin: caf\xe9", "Cache-Control: no-store", "Via: 1.1 a-proxy",
 }
 
-// TestWhatOllamaSees is the whole of it: no header is missing, and none is
-// there that the client did not send.
-func TestWhatOllamaSees(t *testing.T) {
+// TestHeadersThatOllamaGets: the exact list: no header is missing, and none is there
+// that the client did not send.
+func TestHeadersThatOllamaGets(t *testing.T) {
 	t.Parallel()
 	want := http.Header{}
 	for _, line := range passes {
@@ -72,8 +72,8 @@ func TestWhatOllamaSees(t *testing.T) {
 	}
 }
 
-// TestNothingIsAddedToARequest of a client that sends no more than it must.
-func TestNothingIsAddedToARequest(t *testing.T) {
+// TestNoHeaderIsAddedToARequest: also if the client sends only the headers that it must.
+func TestNoHeaderIsAddedToARequest(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for i, request := range []string{
@@ -91,10 +91,10 @@ func TestNothingIsAddedToARequest(t *testing.T) {
 	}
 }
 
-// TestConnectionTakesNothingFromTheProxy: a client may call any header
-// hop-by-hop. It then does not pass, but what the proxy itself goes by, and what it
-// sets, is not the client's to take away.
-func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
+// TestConnectionHeaderCannotRemoveTheProxysHeaders: a client may list any header in
+// Connection, and it is then not relayed. But headers that the proxy reads or sets
+// itself cannot be removed in this way.
+func TestConnectionHeaderCannotRemoveTheProxysHeaders(t *testing.T) {
 	t.Parallel()
 	for _, listed := range []string{"Authorization", "authorization, x-api-key", "Content-Type", "Content-Length", "Host", "Transfer-Encoding", "close, Authorization, X-Foo", "keep-alive,X-Foo,content-type"} {
 		t.Run(listed, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestTheHostIsTheProxysOwn: Ollama refuses strange ones.
-func TestTheHostIsTheProxysOwn(t *testing.T) {
+// TestHostIsThatOfOllama: Ollama refuses unknown hosts.
+func TestHostIsThatOfOllama(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for i, request := range []string{
@@ -149,8 +149,8 @@ func TestTheHostIsTheProxysOwn(t *testing.T) {
 	}
 }
 
-// TestAnAnswersHopByHopHeadersStay behind, and so do those that it lists.
-func TestAnAnswersHopByHopHeadersStay(t *testing.T) {
+// TestHopByHopHeadersOfAnswersAreRemoved: also those that Connection lists.
+func TestHopByHopHeadersOfAnswersAreRemoved(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Passes: 1\r\nX-Passes: 2\r\n"+
@@ -165,8 +165,8 @@ func TestAnAnswersHopByHopHeadersStay(t *testing.T) {
 	}
 }
 
-// TestOnlyStreamsAskNotToBeBuffered, by an nginx in front.
-func TestOnlyStreamsAskNotToBeBuffered(t *testing.T) {
+// TestOnlyStreamsSwitchBufferingOff: by the header X-Accel-Buffering, for nginx.
+func TestOnlyStreamsSwitchBufferingOff(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, c := range handlertest.Chats {

@@ -11,8 +11,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// TestWhatAKeyIsFor lets keys with one caveat each try what it forbids.
-func TestWhatAKeyIsFor(t *testing.T) {
+// TestCaveats: a key with one caveat tries what the caveat forbids.
+func TestCaveats(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, row := range []struct {
@@ -64,9 +64,9 @@ func TestTheAddressBehindATrustedProxy(t *testing.T) {
 	}
 }
 
-// TestTooMany: who asks too often hears when to come back, in the words of the
-// route's own clients, and Ollama hears nothing.
-func TestTooMany(t *testing.T) {
+// TestRequestsPerMinute: a request beyond the limit gets 429 with Retry-After in the
+// dialect of the route, and does not reach Ollama.
+func TestRequestsPerMinute(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats {
 		s := handlertest.Start(t, handlertest.Config{})

@@ -18,8 +18,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// TestEachEventOnce is what the recorder hears of one request, in whatever way
-// it ends.
+// TestEachEventOnce: the recorder gets the same events for each request, once each,
+// however it ends.
 func TestEachEventOnce(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -127,8 +127,7 @@ func TestEachEventOnce(t *testing.T) {
 	}
 }
 
-// TestLabelsAreOurs: a client cannot make up values for them.
-func TestLabelsAreOurs(t *testing.T) {
+func TestClientsCannotChooseLabels(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	n := 0
@@ -156,8 +155,8 @@ func TestLabelsAreOurs(t *testing.T) {
 	}
 }
 
-// TestTheAccessLog is what it says of a request.
-func TestTheAccessLog(t *testing.T) {
+// TestAccessLog: the fields of the line for a request.
+func TestAccessLog(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	key := s.Mint(false, "label=alice")
@@ -197,9 +196,9 @@ func TestTheAccessLog(t *testing.T) {
 	}
 }
 
-// TestTheLogsKeepSecrets plants a word wherever a client or Ollama can put
-// one, makes everything happen that can happen, and looks for it.
-func TestTheLogsKeepSecrets(t *testing.T) {
+// TestLogsContainNoSecrets: a word is planted wherever a client or Ollama can put one,
+// every kind of request is made, and the word must not be in the log.
+func TestLogsContainNoSecrets(t *testing.T) {
 	t.Parallel()
 	for name, format := range map[string]func(io.Writer) slog.Handler{
 		"json": func(w io.Writer) slog.Handler {
@@ -289,9 +288,9 @@ type faulty struct{}
 
 func (faulty) Verify(text string, _ time.Time) (signer.Key, error) { panic("a bug") }
 
-// TestABugIsReported as a request like any other, and by name in the log; the
-// client is not shown it.
-func TestABugIsReported(t *testing.T) {
+// TestPanicIsReported: a request whose handler panics is counted like any other, and
+// logged with the panic, which the client does not get.
+func TestPanicIsReported(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.Keys = faulty{} }})
 	w := s.Dial(t)
@@ -311,9 +310,8 @@ func TestABugIsReported(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestAQuietLog: without a log that listens, requests are served and
-// recorded all the same.
-func TestAQuietLog(t *testing.T) {
+// TestWithoutALog: requests are served and recorded if the log discards everything.
+func TestWithoutALog(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Log: func(w io.Writer) slog.Handler {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelError})
@@ -329,8 +327,8 @@ func TestAQuietLog(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce is for the race detector, and for what is counted twice or not
-// at all when much happens at the same time.
+// TestManyAtOnce: for the race detector, and for events that are counted twice or not at
+// all under concurrency.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -380,9 +378,9 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestTheLogNamesKeysThatHoldNoMore: the operator wants to know whose key it
-// is that still knocks. Of a forged one nothing is to be believed.
-func TestTheLogNamesKeysThatHoldNoMore(t *testing.T) {
+// TestLogNamesExpiredAndRevokedKeys: the operator wants to know whose key is still used.
+// A forged key is not named: nothing in it can be believed.
+func TestLogNamesExpiredAndRevokedKeys(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	expired := s.Mint(false, "label=alice", "exp=1")
@@ -400,8 +398,8 @@ func TestTheLogNamesKeysThatHoldNoMore(t *testing.T) {
 	}
 }
 
-// TestKeysIntroduceThemselves: a request without a valid key is nobody's.
-func TestKeysIntroduceThemselves(t *testing.T) {
+// TestKeySeen: it is called for requests with a valid key only.
+func TestKeySeen(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	labelled := s.Mint(false, "label=alice")

@@ -18,9 +18,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// TestARealOllama tries the main job on the Ollama at OLLAMA_HOST, with the
-// smallest model it has.
-func TestARealOllama(t *testing.T) {
+// TestRealOllama tries the main routes on the Ollama at OLLAMA_HOST, with the smallest
+// model it has.
+func TestRealOllama(t *testing.T) {
 	host := os.Getenv("OLLAMA_HOST")
 	if host == "" {
 		t.Skip("OLLAMA_HOST is not set: nothing was tried against a real Ollama")

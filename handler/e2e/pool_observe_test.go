@@ -8,8 +8,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestWhereARequestWentIsTold to the log and the recorder, with the reason.
-func TestWhereARequestWentIsTold(t *testing.T) {
+// TestSelectedOllamaIsReported: to the log and to the recorder, with the reason.
+func TestSelectedOllamaIsReported(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})

@@ -14,8 +14,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestRequestsGoWhereTheModelIs on every route that names one, wherever in a body
-// of whatever size.
+// TestRequestsGoWhereTheModelIs: on every route that names a model, wherever it stands
+// in a body of any size.
 func TestRequestsGoWhereTheModelIs(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
@@ -59,9 +59,9 @@ func TestRequestsGoWhereTheModelIs(t *testing.T) {
 	}
 }
 
-// TestOneLoadIsEnough: requests for a model that several have go where it is
-// loaded, and those that come together before it is load it once.
-func TestOneLoadIsEnough(t *testing.T) {
+// TestModelIsLoadedOnce: requests for a model that several Ollamas have go to the one
+// that has it loaded. Those that arrive together before load it on one Ollama only.
+func TestModelIsLoadedOnce(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
 	var boxes []*handlertest.Box
@@ -90,9 +90,9 @@ func TestOneLoadIsEnough(t *testing.T) {
 	}
 }
 
-// TestAModelThatOthersHaveLoadedIsUsed: what a box was made to load by others is
-// known after a look.
-func TestAModelThatOthersHaveLoadedIsUsed(t *testing.T) {
+// TestModelLoadedByOthersIsUsed: the next probe finds a model that another client has
+// made an Ollama load.
+func TestModelLoadedByOthersIsUsed(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -106,9 +106,9 @@ func TestAModelThatOthersHaveLoadedIsUsed(t *testing.T) {
 	}
 }
 
-// TestAConversationStays where it began, though another box could have it as
-// well.
-func TestAConversationStays(t *testing.T) {
+// TestConversationAffinity: a conversation stays on the Ollama on which it began, also
+// if another one has the model loaded.
+func TestConversationAffinity(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -140,8 +140,8 @@ func TestAConversationStays(t *testing.T) {
 	}
 }
 
-// TestNobodyHasTheModel: the client hears so from an Ollama, in its own words.
-func TestNobodyHasTheModel(t *testing.T) {
+// TestNoOllamaHasTheModel: the client gets the answer of an Ollama.
+func TestNoOllamaHasTheModel(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
@@ -154,9 +154,9 @@ func TestNobodyHasTheModel(t *testing.T) {
 	}
 }
 
-// TestANewModelIsFound at the first request for it, and however many ask for what
-// does not exist, they share the looks at the boxes' lists.
-func TestANewModelIsFound(t *testing.T) {
+// TestNewModelIsFound: at the first request for it. Requests for models that do not
+// exist share the reads of the lists, however many there are.
+func TestNewModelIsFound(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]bool{"default": false, "allow-cloud": true} {
 		t.Run(name, func(t *testing.T) {
@@ -194,9 +194,9 @@ func TestANewModelIsFound(t *testing.T) {
 	}
 }
 
-// TestARefusedRequestGoesElsewhere, to whoever is left, and the box that is gone
-// is not asked again until it is back.
-func TestARefusedRequestGoesElsewhere(t *testing.T) {
+// TestRefusedConnectionIsRetried: on one of the other Ollamas, and the one that refuses
+// gets no request until it is back.
+func TestRefusedConnectionIsRetried(t *testing.T) {
 	t.Parallel()
 	boxes := []*handlertest.Box{handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}), handlertest.NewBox(t, "three", standin.Options{})}
 	s := handlertest.StartPool(t, handlertest.Config{}, boxes...)
@@ -218,8 +218,9 @@ func TestARefusedRequestGoesElsewhere(t *testing.T) {
 	boxes[2].Reopen()
 }
 
-// TestABrokenRequestIsTriedOnceMore and no more: it may be what breaks them.
-func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
+// TestBrokenRequestIsRetriedOnce: and no more, since the request itself may crash an
+// Ollama.
+func TestBrokenRequestIsRetriedOnce(t *testing.T) {
 	t.Parallel()
 	boxes := []*handlertest.Box{handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}), handlertest.NewBox(t, "three", standin.Options{})}
 	boxes[0].Load("tiny")
@@ -248,9 +249,9 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 	}
 }
 
-// TestABegunAnswerIsNeverBegunAgain: not when it breaks off, and not when it has
-// an error's status.
-func TestABegunAnswerIsNeverBegunAgain(t *testing.T) {
+// TestBegunAnswerIsNotRetried: neither if it breaks off, nor if it has the status of an
+// error.
+func TestBegunAnswerIsNotRetried(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
@@ -266,8 +267,8 @@ func TestABegunAnswerIsNeverBegunAgain(t *testing.T) {
 	}
 }
 
-// TestABusyBoxSendsToTheNext, and when all are, the client gets to hear it.
-func TestABusyBoxSendsToTheNext(t *testing.T) {
+// TestBusyOllamaIsRetriedElsewhere: if all are busy, the client gets that answer.
+func TestBusyOllamaIsRetriedElsewhere(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
@@ -284,8 +285,8 @@ func TestABusyBoxSendsToTheNext(t *testing.T) {
 	}
 }
 
-// TestABusyBoxThatBreaksOffIsNoAnswer: half of what it says never looks whole.
-func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
+// TestBusyAnswerThatBreaksOff: half of it never looks complete.
+func TestBusyAnswerThatBreaksOff(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -310,9 +311,9 @@ func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
 	}
 }
 
-// TestADownBoxMayStillAnswer what it had before: it is looked after none the less
-// until it takes something new.
-func TestADownBoxMayStillAnswer(t *testing.T) {
+// TestDownOllamaFinishesItsAnswers: an Ollama that is marked down finishes the answers
+// it has begun, while it is probed.
+func TestDownOllamaFinishesItsAnswers(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
@@ -352,8 +353,8 @@ func TestADownBoxMayStillAnswer(t *testing.T) {
 	handlertest.Eventually(s, t, func() bool { return s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")).Status == 200 })
 }
 
-// TestAllAreDown: the client is told at once.
-func TestAllAreDown(t *testing.T) {
+// TestAllOllamasAreDown: the client gets an error at once.
+func TestAllOllamasAreDown(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = time.Hour }}, one, two)
@@ -378,8 +379,8 @@ func TestAllAreDown(t *testing.T) {
 	one.Reopen()
 }
 
-// TestWhatIsKnownOfEachOllama is what the page for the operator shows.
-func TestWhatIsKnownOfEachOllama(t *testing.T) {
+// TestUpstreamStates: the state of each Ollama, as the status page shows it.
+func TestUpstreamStates(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "other:1b"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"shared"}})

@@ -23,9 +23,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestEachChunkPassesAtOnce lets Ollama send a chunk only after the client has
-// got the one before: a proxy that held one back would wait for ever.
-func TestEachChunkPassesAtOnce(t *testing.T) {
+// TestEachChunkIsRelayedAtOnce: Ollama sends a chunk only after the client has got the
+// one before. A proxy that held a chunk back would wait forever.
+func TestEachChunkIsRelayedAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats {
 		t.Run(c.Path, func(t *testing.T) {
@@ -58,9 +58,8 @@ func TestEachChunkPassesAtOnce(t *testing.T) {
 
 func tailOf(text string) string { return text[max(0, len(text)-200):] }
 
-// TestTheHeadPassesAtOnce is for a stream that begins long before its first
-// chunk.
-func TestTheHeadPassesAtOnce(t *testing.T) {
+// TestHeadIsRelayedAtOnce: a stream may begin long before its first chunk.
+func TestHeadIsRelayedAtOnce(t *testing.T) {
 	t.Parallel()
 	send := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -153,9 +152,9 @@ var answers = func() map[string]http.HandlerFunc {
 	return all
 }()
 
-// TestTheAnswerIsOllamas compares each answer with the one that a client gets
-// who asks Ollama itself.
-func TestTheAnswerIsOllamas(t *testing.T) {
+// TestAnswersEqualOllamas: each answer is compared with the one that Ollama gives to the
+// same request directly.
+func TestAnswersEqualOllamas(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answers[r.URL.RawQuery](w, r)
@@ -202,9 +201,8 @@ func TestTheAnswerIsOllamas(t *testing.T) {
 	}
 }
 
-// TestNoHeaderIsInvented: what Ollama does not say of its answer, the proxy
-// does not guess. A Date is what RFC 9110 asks it to add.
-func TestNoHeaderIsInvented(t *testing.T) {
+// TestNoHeaderIsAddedToAnAnswer: except Date, which RFC 9110 requires.
+func TestNoHeaderIsAddedToAnAnswer(t *testing.T) {
 	t.Parallel()
 	address := handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n<html>not html</html>")
@@ -217,9 +215,9 @@ func TestNoHeaderIsInvented(t *testing.T) {
 	}
 }
 
-// TestTheBodyArrivesAsItWasSent at the sizes where something changes: what is
-// small is read into memory, what is large streams.
-func TestTheBodyArrivesAsItWasSent(t *testing.T) {
+// TestBodyIsRelayedUnchanged: at the sizes at which small bodies, which are read into
+// memory, become large ones, which are streamed.
+func TestBodyIsRelayedUnchanged(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxBody = 8 << 20 }})
 	requests := 0
@@ -260,9 +258,9 @@ func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 	}
 }
 
-// TestASmallBodyIsAnnouncedByItsLength, also one that came in chunks: it leaves
-// in one piece.
-func TestASmallBodyIsAnnouncedByItsLength(t *testing.T) {
+// TestSmallBodyHasAContentLength: also one that arrives in chunks: it is sent to Ollama
+// in one write.
+func TestSmallBodyHasAContentLength(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -273,7 +271,7 @@ func TestASmallBodyIsAnnouncedByItsLength(t *testing.T) {
 	}
 }
 
-func TestExpectContinueIsAnsweredHere(t *testing.T) {
+func TestExpectContinueIsAnsweredByTheProxy(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -330,8 +328,8 @@ func TestOneConnectionServesManyRequests(t *testing.T) {
 	}
 }
 
-// TestRequestsInOneGo is pipelining: legal, and answered in order.
-func TestRequestsInOneGo(t *testing.T) {
+// TestPipelining: several requests sent at once are answered in order.
+func TestPipelining(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -345,9 +343,8 @@ func TestRequestsInOneGo(t *testing.T) {
 	}
 }
 
-// TestAnOldClient speaks HTTP/1.0, and gets no chunks but the text, and a
-// close.
-func TestAnOldClient(t *testing.T) {
+// TestHTTP10: a client gets the body without chunks, and the connection closes.
+func TestHTTP10(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, c := range handlertest.Chats {
@@ -366,9 +363,9 @@ func TestAnOldClient(t *testing.T) {
 	}
 }
 
-// TestLeavingStopsOllama: a client that goes away, in whatever way and at
-// whatever time, ends the request at Ollama, so that the GPU stops.
-func TestLeavingStopsOllama(t *testing.T) {
+// TestLeavingCancelsTheRequest: a client that leaves, in any way and at any time, ends
+// the request at Ollama, so that the GPU stops.
+func TestLeavingCancelsTheRequest(t *testing.T) {
 	t.Parallel()
 	ways := map[string]func(w *handlertest.Wire){
 		"FIN":  func(w *handlertest.Wire) { w.Close() },
@@ -424,8 +421,7 @@ func TestLeavingStopsOllama(t *testing.T) {
 	}
 }
 
-// TestLeavingAnEndlessStream: bytes that are on their way all the time do not
-// hide that the client has left.
+// TestLeavingAnEndlessStream: it is noticed although bytes are being sent all the time.
 func TestLeavingAnEndlessStream(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
@@ -450,10 +446,10 @@ func TestLeavingAnEndlessStream(t *testing.T) {
 	}
 }
 
-// TestLeavingUnseen: net/http watches a connection by reading one byte ahead.
-// A client that has sent more than its request hides its leaving behind that
-// byte; then it is the time limits that end the request at Ollama.
-func TestLeavingUnseen(t *testing.T) {
+// TestLeavingUnnoticed: net/http notices that a client leaves by reading one byte ahead.
+// If the client has sent more than its request, it does not notice, and a time limit
+// ends the request at Ollama.
+func TestLeavingUnnoticed(t *testing.T) {
 	t.Parallel()
 	for _, surplus := range []string{"\r\n", handlertest.Head("GET", "/") + "\r\n"} {
 		s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = ample }})
@@ -469,9 +465,9 @@ func TestLeavingUnseen(t *testing.T) {
 	}
 }
 
-// TestLeavingAmidTheUpload: Ollama must never take the part of a body that
-// came for the whole.
-func TestLeavingAmidTheUpload(t *testing.T) {
+// TestLeavingDuringTheUpload: Ollama must not take the part of the body that arrived for
+// a whole body.
+func TestLeavingDuringTheUpload(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1000, 3 << 20} {
 		for _, chunked := range []bool{false, true} {
@@ -502,9 +498,9 @@ func TestLeavingAmidTheUpload(t *testing.T) {
 	}
 }
 
-// TestOllamaComesBack: connections that died with an old Ollama do not fail
-// the first requests to the new one.
-func TestOllamaComesBack(t *testing.T) {
+// TestOllamaRestarts: connections that died with the old process do not fail the first
+// requests to the new one.
+func TestOllamaRestarts(t *testing.T) {
 	t.Parallel()
 	l := handlertest.Listen(t)
 	address := l.Addr().String()
@@ -531,7 +527,7 @@ func TestOllamaComesBack(t *testing.T) {
 	}
 }
 
-// TestLinesOfAnySize pass as they are.
+// TestLinesOfAnySize: they are relayed unchanged.
 func TestLinesOfAnySize(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -555,8 +551,8 @@ func TestLinesOfAnySize(t *testing.T) {
 	}
 }
 
-// TestOllamasOwnErrorsPass, status and body, and are not ours to rewrite.
-func TestOllamasOwnErrorsPass(t *testing.T) {
+// TestOllamasErrorsAreRelayed: with their status and body.
+func TestOllamasErrorsAreRelayed(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, c := range handlertest.Chats {

@@ -23,9 +23,9 @@ func serveOn(t *testing.T, l net.Listener) (stop func()) {
 	return func() { server.Close() }
 }
 
-// TestNamesThatDoNotResolve are Ollama's fault, at once, and none from the moment
-// on when they do.
-func TestNamesThatDoNotResolve(t *testing.T) {
+// TestHostThatDoesNotResolve: a request fails at once and counts as Ollama's failure,
+// until the name resolves.
+func TestHostThatDoesNotResolve(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*handlertest.NameServer){
 		"no such name":       func(n *handlertest.NameServer) { n.Set(dnsmessage.RCodeNameError) },
@@ -78,8 +78,8 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 	}
 }
 
-// TestNamesOfSeveralAddresses: one where Ollama listens is enough.
-func TestNamesOfSeveralAddresses(t *testing.T) {
+// TestHostWithSeveralAddresses: it is enough that Ollama listens on one of them.
+func TestHostWithSeveralAddresses(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
 		l, err := net.Listen("tcp", at)

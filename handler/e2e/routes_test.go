@@ -54,9 +54,9 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE
 // that decides.
 const form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--b--\r\n"
 
-// TestThePolicy tries every method on every path with no key, an ordinary one
-// and an admin one, and looks at what reached Ollama.
-func TestThePolicy(t *testing.T) {
+// TestPolicy tries every method on every path without a key, with an ordinary key and
+// with an ADMIN key, and checks what reaches Ollama.
+func TestPolicy(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	arrived := 0
@@ -112,8 +112,8 @@ func TestThePolicy(t *testing.T) {
 	}
 }
 
-// TestThePolicyIsTheTable: no route was added to the one without the other.
-func TestThePolicyIsTheTable(t *testing.T) {
+// TestPolicyListsAllRoutes: the table of this test has the same routes as package api.
+func TestPolicyListsAllRoutes(t *testing.T) {
 	t.Parallel()
 	var named []string
 	for _, p := range policy {
@@ -133,8 +133,8 @@ func TestThePolicyIsTheTable(t *testing.T) {
 	}
 }
 
-// TestOtherPaths is where a path reaches Ollama that is not in the table byte
-// for byte: "" stands for nowhere. Targets go out as they stand here.
+// TestOtherPaths: where a path that is not in the table byte for byte reaches Ollama; ""
+// stands for nowhere. Targets are sent as they stand here.
 func TestOtherPaths(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -216,9 +216,9 @@ func TestOtherPaths(t *testing.T) {
 	}
 }
 
-// TestAnOutsiderLearnsNothing: without a key all paths and methods look alike,
-// those that there are and those that there are not.
-func TestAnOutsiderLearnsNothing(t *testing.T) {
+// TestAnswersWithoutAKeyAreEqual: on all paths and with all methods, whether they exist
+// or not.
+func TestAnswersWithoutAKeyAreEqual(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, dialect := range [][]string{
@@ -255,8 +255,7 @@ func anonymous(a handlertest.Answer) handlertest.Answer {
 	return a
 }
 
-// TestRedirectsAreNotFollowed: where Ollama points to is for the client to
-// decide.
+// TestRedirectsAreNotFollowed: the client decides whether to follow one.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -50,7 +50,7 @@ func serveReturned(s *handlertest.Site, t *testing.T) {
 	}
 }
 
-// TestDrain: what runs may finish, what is new is sent elsewhere.
+// TestDrain: requests in flight finish, and new ones are refused.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
@@ -111,9 +111,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestTheDelayOfADrain: nothing is refused until it is over, but clients are
-// asked to go elsewhere.
-func TestTheDelayOfADrain(t *testing.T) {
+// TestDrainDelay: until it is over, requests are served, but the connections close.
+func TestDrainDelay(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{DrainDelay: time.Hour})
 	kept := s.Dial(t)
@@ -136,8 +135,8 @@ func TestTheDelayOfADrain(t *testing.T) {
 	}
 }
 
-// TestTheEndOfTheDelay: it is one.
-func TestTheEndOfTheDelay(t *testing.T) {
+// TestEndOfTheDrainDelay: the drain begins when it is over.
+func TestEndOfTheDrainDelay(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{DrainDelay: brief, Grace: time.Hour})
 	w := s.Dial(t)
@@ -153,8 +152,8 @@ func TestTheEndOfTheDelay(t *testing.T) {
 	serveReturned(s, t)
 }
 
-// TestDrainOfNothing takes no time.
-func TestDrainOfNothing(t *testing.T) {
+// TestDrainWithoutRequests: it takes no time.
+func TestDrainWithoutRequests(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Grace: time.Hour})
 	w := s.Dial(t)
@@ -165,8 +164,9 @@ func TestDrainOfNothing(t *testing.T) {
 	w.ExpectClosed()
 }
 
-// TestTheEndOfTheGrace: what still runs is cut, and each client can tell.
-func TestTheEndOfTheGrace(t *testing.T) {
+// TestEndOfTheGrace: requests still in flight are cut, and each client can see that its
+// answer is incomplete.
+func TestEndOfTheGrace(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Grace: brief})
 	const message = "the proxy is shutting down"
@@ -219,8 +219,8 @@ func TestTheEndOfTheGrace(t *testing.T) {
 	}
 }
 
-// TestTheGraceOfAClientThatDoesNotRead ends all the same.
-func TestTheGraceOfAClientThatDoesNotRead(t *testing.T) {
+// TestGraceOfAClientThatDoesNotRead: it ends on time.
+func TestGraceOfAClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	full := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{Grace: brief, Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -245,8 +245,8 @@ func TestTheGraceOfAClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// TestTheMostInFlight: no more are let in, and those refused may come again.
-func TestTheMostInFlight(t *testing.T) {
+// TestMaxInFlight: further requests get 503 with Retry-After.
+func TestMaxInFlight(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxInFlight = 2 }})
 	var held []*handlertest.Wire
@@ -287,9 +287,8 @@ func TestTheMostInFlight(t *testing.T) {
 	}
 }
 
-// TestThePrivateListener has what the public one must not have, and nothing
-// else.
-func TestThePrivateListener(t *testing.T) {
+// TestPrivateListener: it serves what the public one must not serve, and nothing else.
+func TestPrivateListener(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for path, body := range map[string]string{"/metrics": "the metrics\n", "/healthz": "ok\n", "/readyz": "ok\n"} {
@@ -311,8 +310,8 @@ func TestThePrivateListener(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestALostListener ends Serve with the reason, and whatever runs.
-func TestALostListener(t *testing.T) {
+// TestListenerFails: Serve ends all requests and returns the error.
+func TestListenerFails(t *testing.T) {
 	t.Parallel()
 	for _, lose := range []func(s *handlertest.Site) net.Listener{
 		func(s *handlertest.Site) net.Listener { return s.Listeners[0] },
@@ -335,8 +334,8 @@ func TestALostListener(t *testing.T) {
 	}
 }
 
-// TestHeadsThatAreTooLong never get as far as Ollama.
-func TestHeadsThatAreTooLong(t *testing.T) {
+// TestTooLongHeads: they do not reach Ollama.
+func TestTooLongHeads(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -354,9 +353,9 @@ func TestHeadsThatAreTooLong(t *testing.T) {
 	}
 }
 
-// TestTheConnectionEndsAfterAnUnclearRequest: whatever follows one that can be
-// read in two ways is not answered, with a key or without.
-func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
+// TestConnectionEndsAfterAnAmbiguousRequest: what follows a request that can be read in
+// two ways is not answered, with a key or without.
+func TestConnectionEndsAfterAnAmbiguousRequest(t *testing.T) {
 	t.Parallel()
 	allow, err := server.AllowOrigins([]string{"https://chat.example.com"})
 	if err != nil {
@@ -387,8 +386,8 @@ func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
 	}
 }
 
-// TestOllamaIsLookedAfter from the start.
-func TestOllamaIsLookedAfter(t *testing.T) {
+// TestOllamaIsProbed: from the start.
+func TestOllamaIsProbed(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{"": "true", handlertest.ClosedAddress: "false"} {
 		s := handlertest.Start(t, handlertest.Config{Address: address})

@@ -86,10 +86,10 @@ func with(raw, mark, line string) string {
 
 var brokenOffAt = regexp.MustCompile(`\d+ bytes…$`)
 
-// TestNoRequestIsSmuggled writes each attack with and without keys, and looks at
-// the very bytes that Ollama gets. Whatever was sent: without a valid key that
-// is nothing at all; no more requests are read than RFC 9112 says there are; each
-// arrives well formed; and the connection ends when the client has no more to say.
+// TestNoRequestIsSmuggled sends each attack with and without keys, and checks the bytes
+// that Ollama gets. Without a valid key, Ollama gets nothing. No more requests are read
+// than RFC 9112 says there are, each arrives well formed, and the connection ends when
+// the client sends no more.
 func TestNoRequestIsSmuggled(t *testing.T) {
 	t.Parallel()
 	for name, attacks := range map[string][]attack{

@@ -41,7 +41,7 @@ func watched(t *testing.T, now *status.Totals, f func(look func() status.Status)
 	})
 }
 
-func TestTheHourIsMinutesOfWhatWasCounted(t *testing.T) {
+func TestHourCountsEachMinute(t *testing.T) {
 	t.Parallel()
 	chat := 0 // the place of a route of chats
 	firstBytes := func(all ...uint64) [][]uint64 {
@@ -102,7 +102,7 @@ func TestTheHourIsMinutesOfWhatWasCounted(t *testing.T) {
 	})
 }
 
-func TestTotalsAreInOrder(t *testing.T) {
+func TestTotalsAreSorted(t *testing.T) {
 	t.Parallel()
 	now := &status.Totals{
 		FirstByteBounds: []float64{1},

@@ -28,7 +28,7 @@ func lookAt(s *handlertest.Site, t *testing.T, target, host string, headers ...s
 	return handlertest.Answer{Status: res.StatusCode, Header: res.Header}
 }
 
-func TestThePageIsItsOwn(t *testing.T) {
+func TestPageLoadsNothingElse(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	a := lookAt(s, t, "/", "127.0.0.1:9464")
@@ -186,7 +186,7 @@ func nextEvent(w *handlertest.Wire, t *testing.T) (st status.Status) {
 	}
 }
 
-func TestEventsComeAtOnceAndGoOn(t *testing.T) {
+func TestEventsComeAtOnceAndRepeat(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	w := openViewer(s, t)
@@ -243,7 +243,7 @@ func TestAViewerThatDoesNotRead(t *testing.T) {
 	}
 }
 
-func TestThereAreNotManyViewers(t *testing.T) {
+func TestViewersAreLimited(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	var all []*handlertest.Wire
@@ -271,7 +271,7 @@ func TestThereAreNotManyViewers(t *testing.T) {
 	}
 }
 
-func TestHostsAreNames(t *testing.T) {
+func TestParseHosts(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"gpu", "gpu.example.com", "gpu.example.com.", "10.0.0.1", "xn--bcher-kva.example"} {
 		if got, err := local.ParseHosts([]string{"localhost", good}); err != nil || len(got) != 2 {

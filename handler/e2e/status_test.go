@@ -42,7 +42,7 @@ func private200(s *handlertest.Site, t *testing.T, path string) string {
 	return a.Body
 }
 
-func TestStatusTellsWhatRuns(t *testing.T) {
+func TestStatusShowsRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	s, key, finish := handlertest.StartStreaming(t)
 	st := statusOf(s, t)
@@ -65,7 +65,7 @@ func TestStatusTellsWhatRuns(t *testing.T) {
 	finish()
 }
 
-func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
+func TestStatusShowsTheStateOfARequest(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	waits := s.Dial(t)
@@ -85,7 +85,7 @@ func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
 	}
 }
 
-func TestStatusShowsTheOldestOfMany(t *testing.T) {
+func TestStatusShowsTheOldestRequests(t *testing.T) {
 	t.Parallel()
 	const n = 103
 	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
@@ -140,7 +140,7 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	}
 }
 
-func TestNothingIsReadWhileNobodyLooks(t *testing.T) {
+func TestCountersAreReadOnDemand(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reads atomic.Int32

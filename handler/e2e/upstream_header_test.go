@@ -31,9 +31,9 @@ func hasModel(b *handlertest.Box, t *testing.T) []string {
 	return names
 }
 
-// TestANameInAHeaderChoosesTheOllama for ADMIN keys, whatever the route, and
-// for them alone an answer says which one it came from.
-func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
+// TestUpstreamHeaderSelectsTheOllama: for ADMIN keys on any route. Only they get the
+// header in answers.
+func TestUpstreamHeaderSelectsTheOllama(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -88,8 +88,7 @@ func TestANameInAHeaderChoosesTheOllama(t *testing.T) {
 	}
 }
 
-// TestAnOllamasOwnHeaderIsNotBelieved.
-func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
+func TestUpstreamHeaderFromOllamaIsDropped(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	for _, b := range []*handlertest.Box{one, two} {
@@ -107,8 +106,9 @@ func TestAnOllamasOwnHeaderIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestTheOneOllamaHasANameToo: who means another one is not to change this one.
-func TestTheOneOllamaHasANameToo(t *testing.T) {
+// TestUpstreamHeaderWithOneOllama: a request that names another Ollama must not reach
+// this one.
+func TestUpstreamHeaderWithOneOllama(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	if a := handlertest.AskAdmin(s, t, "DELETE", "/api/delete", `{"model":"tiny"}`, handlertest.UpstreamHeader+": gpu2"); a.Status != 400 || !strings.Contains(a.Body, s.Upstream) {
@@ -120,8 +120,9 @@ func TestTheOneOllamaHasANameToo(t *testing.T) {
 	}
 }
 
-// TestWhatIsForOneOllamaNamesIt: a model is made where its blobs were sent.
-func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
+// TestRoutesThatNeedTheUpstreamHeader: a model must be created on the Ollama to which
+// its blobs were sent.
+func TestRoutesThatNeedTheUpstreamHeader(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
@@ -149,9 +150,9 @@ func TestWhatIsForOneOllamaNamesIt(t *testing.T) {
 	}
 }
 
-// TestABlobThatIsForNobodyIsRefused at once, also where it is so large that it
-// would be passed on as it comes.
-func TestABlobThatIsForNobodyIsRefused(t *testing.T) {
+// TestBlobWithoutUpstreamHeaderIsRefused: at once, also if it is so large that it would
+// be relayed as it arrives.
+func TestBlobWithoutUpstreamHeaderIsRefused(t *testing.T) {
 	t.Parallel()
 	several := handlertest.StartPool(t, handlertest.Config{}, handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}))
 	alone := handlertest.Start(t, handlertest.Config{})

@@ -77,12 +77,11 @@ func spellings(model string) []string {
 	}
 }
 
-// TestTheGateReadsNamesAsOllamaDoes sends each spelling of the name of a model at
-// ollama.com, and of one that is here, over each route, with a key for everything
-// and with one for some models. What reaches Ollama acts with nobody's account, is
-// for a model that the key is for, and has a name; and who is for a model of
-// Ollama's own gets it in every spelling.
-func TestTheGateReadsNamesAsOllamaDoes(t *testing.T) {
+// TestGuardReadsNamesAsOllamaDoes sends each spelling of the name of a model at
+// ollama.com, and of a local one, on each route, with a key for all models and with one
+// for some. What reaches Ollama uses no ollama.com account, is for a model that the key
+// allows, and names one. A key for a local model can use it in every spelling.
+func TestGuardReadsNamesAsOllamaDoes(t *testing.T) {
 	t.Parallel()
 	for _, model := range []string{"mine", "tiny"} {
 		for _, name := range spellings(model) {
@@ -146,9 +145,9 @@ func tryName(s *handlertest.Site, t *testing.T, ollama *standin.Ollama, n namer,
 	}
 }
 
-// TestAFormInACodingIsRefused: it may be a form as it stands, and another one once it
-// is decoded.
-func TestAFormInACodingIsRefused(t *testing.T) {
+// TestEncodedFormIsRefused: another form, with another model, could be in it once it is
+// decoded.
+func TestEncodedFormIsRefused(t *testing.T) {
 	t.Parallel()
 	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny"}})
 	body, contentType := modelForm("tiny")
@@ -171,8 +170,9 @@ func modelForm(model string) (body, contentType string) {
 	return b.String(), w.FormDataContentType()
 }
 
-// TestLocalIsATagWhereOllamaStoresNames: a key for tiny is none for tiny:local.
-func TestLocalIsATagWhereOllamaStoresNames(t *testing.T) {
+// TestLocalIsATagOfStoredNames: a key for tiny is not for tiny:local, where Ollama
+// stores names.
+func TestLocalIsATagOfStoredNames(t *testing.T) {
 	t.Parallel()
 	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny", "tiny:local"}})
 	plain, local := s.Mint(true, "models=tiny"), s.Mint(true, "models=tiny:local")
@@ -211,8 +211,8 @@ func TestLocalIsATagWhereOllamaStoresNames(t *testing.T) {
 	}
 }
 
-// TestWhoNamesNoModelHearsFromOllama: there is nothing to check.
-func TestWhoNamesNoModelHearsFromOllama(t *testing.T) {
+// TestRequestWithoutAModelIsAnsweredByOllama: there is nothing to check.
+func TestRequestWithoutAModelIsAnsweredByOllama(t *testing.T) {
 	t.Parallel()
 	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{})
 	for i, r := range namers {

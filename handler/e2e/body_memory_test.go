@@ -27,10 +27,9 @@ func beginRequest(s *handlertest.Site, t *testing.T, path, body string, headers 
 	return w
 }
 
-// TestBodiesHaveTheirRoom: those who fill it, and do not come to an end, keep
-// nobody out with a body that can be passed on as it comes; and others hear that
-// they may try again.
-func TestBodiesHaveTheirRoom(t *testing.T) {
+// TestMemoryOfBodiesIsLimited: bodies that take all the memory, and never end, keep out
+// no body that can be relayed as it arrives. Other requests get 503 with Retry-After.
+func TestMemoryOfBodiesIsLimited(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{MaxBodyMemory: 1 << 20})
 	body := func(size int) string {
@@ -86,8 +85,8 @@ func TestBodiesHaveTheirRoom(t *testing.T) {
 	}
 }
 
-// TestABodyIsNotKept once Ollama has it: the answer may take long.
-func TestABodyIsNotKept(t *testing.T) {
+// TestBodyIsReleased: once Ollama has it, since the answer may take long.
+func TestBodyIsReleased(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})

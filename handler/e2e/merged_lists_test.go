@@ -31,9 +31,9 @@ func modelsIn(t *testing.T, body string) (names []string) {
 	return names
 }
 
-// TestListsAreUnions of what all have, in order and without doubles, and what the
-// key is not for is left out.
-func TestListsAreUnions(t *testing.T) {
+// TestListsAreMerged: in order and without duplicates, and without the models that the
+// key does not allow.
+func TestListsAreMerged(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b", "shared", "a"}})
@@ -72,8 +72,7 @@ func TestListsAreUnions(t *testing.T) {
 	}
 }
 
-// TestAListWithoutThoseThatFail is better than none.
-func TestAListWithoutThoseThatFail(t *testing.T) {
+func TestMergedListWithoutFailedOllamas(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})

@@ -28,9 +28,9 @@ func progressIn(t *testing.T, body string) (all []progress) {
 	return all
 }
 
-// TestAPullGoesToAll, and what each of them reports is told apart, by whatever a
-// client goes by.
-func TestAPullGoesToAll(t *testing.T) {
+// TestPullGoesToAllOllamas: the merged progress says which Ollama each line is from, in
+// each field that a client may look at.
+func TestPullGoesToAllOllamas(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny", "fresh"}})
@@ -61,9 +61,9 @@ func TestAPullGoesToAll(t *testing.T) {
 	}
 }
 
-// TestAPullThatFailsSomewhere goes on elsewhere, and ends with an error that says
-// where it failed, and where not.
-func TestAPullThatFailsSomewhere(t *testing.T) {
+// TestPullThatFailsOnOneOllama: the pull goes on at the others, and ends with an error
+// that names those that failed and those that did not.
+func TestPullThatFailsOnOneOllama(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -97,8 +97,7 @@ func TestAPullThatFailsSomewhere(t *testing.T) {
 	two.Reopen()
 }
 
-// TestWhoLeavesAPullEndsIt everywhere.
-func TestWhoLeavesAPullEndsIt(t *testing.T) {
+func TestLeavingAPullEndsItEverywhere(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}, Step: make(chan struct{})})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}, Step: make(chan struct{})})
@@ -116,8 +115,8 @@ func TestWhoLeavesAPullEndsIt(t *testing.T) {
 	}
 }
 
-// TestACopyAndADeleteGoToAll that have the model.
-func TestACopyAndADeleteGoToAll(t *testing.T) {
+// TestCopyAndDeleteGoToAllOllamas: to all that have the model.
+func TestCopyAndDeleteGoToAllOllamas(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b", "shared"}})

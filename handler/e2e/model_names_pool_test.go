@@ -10,8 +10,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestANameInAnySpellingReachesTheOllamaThatHasIt, and one of ollama.com's none.
-func TestANameInAnySpellingReachesTheOllamaThatHasIt(t *testing.T) {
+// TestNameInAnySpellingSelectsTheOllama: an Ollama that has the model gets the request,
+// and none gets one for a model of ollama.com.
+func TestNameInAnySpellingSelectsTheOllama(t *testing.T) {
 	t.Parallel()
 	for _, name := range spellings("tiny") {
 		if standin.Canonical(name) != "tiny:latest" {
@@ -35,9 +36,9 @@ func TestANameInAnySpellingReachesTheOllamaThatHasIt(t *testing.T) {
 	}
 }
 
-// TestSeveralOllamasAreAskedForWhatNoneHas, and whoever cannot be asked gets no
-// request for it.
-func TestSeveralOllamasAreAskedForWhatNoneHas(t *testing.T) {
+// TestSeveralOllamasAreAskedForAnUnlistedModel: an Ollama whose list cannot be read gets
+// no request for it.
+func TestSeveralOllamasAreAskedForAnUnlistedModel(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
