@@ -26,14 +26,14 @@ const (
 type steppedProxy struct {
 	*proxy
 	list  string   // of revoked keys
-	clock *os.File // which it reads: see .ci/faults
+	clock *os.File // holds the step that its clock reads, see .ci/faults
 }
 
-// steps are what the clock is ahead by, in seconds, one after the other.
+// steps lists by how many seconds the clock is ahead, one after the other.
 var steps = []int64{hour, -hour, 0, year, -year, 40 * year, 1, -1, 0}
 
-// checkClock steps the wall clock while requests run. What is measured in time
-// that passes takes no notice; what is a moment, such as the end of a key, does.
+// checkClock steps the wall clock during requests. Durations must not change with it; what
+// depends on the date, such as the expiry of a key, must.
 func checkClock() {
 	p := launchStepped()
 	defer p.clock.Close()
@@ -60,14 +60,13 @@ func launchStepped() *steppedProxy {
 	return p
 }
 
-// step has the wall clock be ahead by so many seconds.
+// step sets by how many seconds the wall clock is ahead.
 func (p *steppedProxy) step(seconds int64) {
 	_, err := p.clock.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(seconds)), 0)
 	kit.Must(err, "the clock")
 }
 
-// streamsGoOn: what runs goes on, whatever the clock says, and takes the time it
-// takes.
+// checkStreams: requests in flight go on, and their durations in the metrics are right.
 func (p *steppedProxy) checkStreams(key string) {
 	running := p.streams(key, 10)
 	for _, by := range steps {
@@ -92,7 +91,7 @@ func (p *steppedProxy) checkStreams(key string) {
 	kit.Pass("%d steps of the wall clock, of up to 40 years: %d streams whole, no time in the metrics longer than it was", len(steps), len(running))
 }
 
-// silenceEnds: a silent Ollama is given up in due time.
+// checkTimeout: the time limit for the first byte is kept.
 func (p *steppedProxy) checkTimeout(key string) {
 	p.step(0)
 	from := time.Now()
@@ -119,7 +118,7 @@ func (p *steppedProxy) checkTimeout(key string) {
 	kit.Pass("a limit of 3s for the first byte runs out after %s", kit.Seconds(time.Since(from)))
 }
 
-// budgetStays: a budget fills up as time passes.
+// checkRateLimit: a rate limit refills with the time that passes, not with the clock.
 func (p *steppedProxy) checkRateLimit() {
 	p.step(0)
 	frugal := p.mint("--rpm", "2")
@@ -135,7 +134,7 @@ func (p *steppedProxy) checkRateLimit() {
 	kit.Pass("a step refills no budget of requests")
 }
 
-// keyEnds: a key ends when the clock says so.
+// checkExpiry: a key expires when the clock reaches its date.
 func (p *steppedProxy) checkExpiry() {
 	p.step(0)
 	brief := p.mint("--expires-in", "30m")
@@ -154,8 +153,8 @@ func (p *steppedProxy) checkExpiry() {
 	kit.Pass("a key ends when the clock says so, and begins again when it was stepped too far")
 }
 
-// newsAreSeen: a revocation counts by the next look, and although files seem to be
-// of the future or long ago.
+// checkRevocations: a revocation is read at the next reload, also if the file's time is in the
+// future or long ago.
 func (p *steppedProxy) checkRevocations() {
 	for _, by := range steps {
 		p.step(by)
@@ -174,7 +173,8 @@ func (p *steppedProxy) checkRevocations() {
 	kit.Pass("%d revocations seen, each after a step", len(steps))
 }
 
-// logsNoLongTimes fails if the log tells of a duration that no request has had.
+// checkLoggedDurations ends the program if the log has a duration that no request can have
+// had.
 func (p *steppedProxy) checkLoggedDurations() {
 	for line := range strings.Lines(p.Logged()) {
 		var entry struct {
@@ -187,7 +187,7 @@ func (p *steppedProxy) checkLoggedDurations() {
 		}
 		kit.Must(json.Unmarshal([]byte(line), &entry), "a line of the log")
 		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > kit.Timeout || entry.First < 0 || entry.First > entry.Duration) {
-			kit.Fatal("while the clock was stepped, the log tells of %s", line)
+			kit.Fatal("while the clock was stepped, the log has a wrong duration: %s", line)
 		}
 	}
 }

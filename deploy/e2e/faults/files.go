@@ -20,9 +20,9 @@ const (
 	idleClients = 4 * openFiles
 )
 
-// checkOpenFiles: strangers who only open connections, more than the process may
-// have files, keep those who are in from nothing, and the others only while they
-// are there.
+// checkOpenFiles has clients without a key open more connections than the process may have
+// files. Connections with a key are still served, and new ones are as soon as the others
+// have left.
 func checkOpenFiles() {
 	list := filepath.Join(kit.Dir, "files.list")
 	kit.WriteFile(list, "")
@@ -30,7 +30,7 @@ func checkOpenFiles() {
 	key, victim := p.mint(), p.mint()
 	p.expectStatus(key, http.StatusOK, "before any stranger")
 	client.CloseIdleConnections()
-	// Those who are in: their connections outlive what follows.
+	// These connections have carried a key, so they are not evicted for the others.
 	var guests []net.Conn
 	for range 8 {
 		c, err := net.Dial("tcp", p.Address)
@@ -44,7 +44,7 @@ func checkOpenFiles() {
 		kit.Must(err, "a stranger's connection")
 		crowd = append(crowd, c)
 	}
-	kit.Await("the log to tell of the crowd", func() bool { return strings.Contains(p.Logged(), "connection limit reached") })
+	kit.Await("the log to report the connection limit", func() bool { return strings.Contains(p.Logged(), "connection limit reached") })
 	from, spent := time.Now(), p.CPU()
 	for _, c := range guests {
 		ask(c, key, http.StatusOK)
@@ -56,7 +56,7 @@ func checkOpenFiles() {
 	if status, _, err := get("http://"+p.Metrics+"/readyz", ""); err != nil || status != http.StatusOK {
 		kit.Fatal("amid a crowd of strangers /readyz gives status %d, %v", status, err)
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // the span over which the processor time is measured
 	used, open := p.CPU()-spent, p.Metric("process_open_fds")
 	p.expectMetric("process_max_fds", openFiles)
 	p.expectMetric(`ollama_proxy_refusals_total{reason="revoked"}`, 1)
@@ -85,7 +85,7 @@ func checkOpenFiles() {
 		idleClients, openFiles, open, kit.Seconds(used))
 }
 
-// ask sends a request on a connection of its own.
+// ask sends a request on the connection, and expects the status.
 func ask(c net.Conn, key string, want int) {
 	c.SetDeadline(time.Now().Add(kit.Timeout))
 	fmt.Fprintf(c, "GET /api/version HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\n\r\n", key)

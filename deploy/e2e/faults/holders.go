@@ -20,18 +20,17 @@ import (
 
 const (
 	holdersFiles = 256
-	holders      = 84 // as many connections as may carry requests then
+	holders      = 84 // the connections that may carry requests with so few files
 	newcomers    = 200
 )
 
-// A held is a connection on which somebody with a key has begun something that
-// does not end.
+// A heldRequest is a connection with a request that does not end.
 type heldRequest struct {
 	net.Conn
 	r *bufio.Reader
 }
 
-// hold begins a request: the head, of a body that is longer by some.
+// beginRequest sends a request whose body is missing some bytes at its end.
 func (p *proxy) beginRequest(key, path, body string, missing int) heldRequest {
 	c, err := net.Dial("tcp", p.Address)
 	kit.Must(err, "a connection")
@@ -40,7 +39,7 @@ func (p *proxy) beginRequest(key, path, body string, missing int) heldRequest {
 	return heldRequest{c, bufio.NewReader(c)}
 }
 
-// answer is what comes back.
+// answer reads the answer.
 func (h heldRequest) answer(when string) (status int, header http.Header, body string) {
 	res, err := http.ReadResponse(h.r, nil)
 	kit.Must(err, "the answer to %s", when)
@@ -49,7 +48,7 @@ func (h heldRequest) answer(when string) (status int, header http.Header, body s
 	return res.StatusCode, res.Header, string(text)
 }
 
-// messages find the message in each dialect's errors.
+// messages holds a function for each route that returns the message in an error answer.
 var messages = map[string]func(body []byte) string{
 	"/api/chat": func(body []byte) string {
 		var e struct{ Error string }
@@ -66,7 +65,8 @@ func nested(body []byte) string {
 	return e.Error.Message
 }
 
-// turnsAway fails unless a newcomer is told to come back. Its connection stays.
+// expectOverload ends the program unless a new request gets 503 with Retry-After. Its
+// connection stays open.
 func (p *proxy) expectOverload(key, path string) heldRequest {
 	h := p.beginRequest(key, path, `{"model":"tiny","messages":[]}`, 0)
 	status, header, body := h.answer("a newcomer")
@@ -76,8 +76,8 @@ func (p *proxy) expectOverload(key, path string) heldRequest {
 	return h
 }
 
-// checkHolders: those with a key who use up what the process may have of files get
-// in the way of others only as far as these are told when to come back.
+// checkHolders has a key hold as many connections as the open files allow. Other keys then
+// get 503 with Retry-After, revocations still work, and all is as before in the end.
 func checkHolders() {
 	list := filepath.Join(kit.Dir, "holders.list")
 	kit.WriteFile(list, "")
@@ -102,7 +102,7 @@ func checkHolders() {
 	kit.Await("the holders to be in", func() bool { return p.Metric(waiting) == holders/2 && p.Metric(uploading) == holders/2 })
 	said := len(p.Logged())
 
-	// Others are told, however many come, one by one or at once.
+	// All others get 503, one after the other and several at once.
 	from := time.Now()
 	for i := range newcomers {
 		all = append(all, p.expectOverload(other, []string{"/api/chat", "/v1/chat/completions", "/v1/messages"}[i%3])) // which stays
@@ -120,7 +120,7 @@ func checkHolders() {
 	}
 	open := p.Metric("process_open_fds")
 
-	// A place that is free is taken, and a key's streams are cut as always.
+	// A connection that becomes free can be used, and a revoked key's stream is cut.
 	all[0].Close()
 	kit.Await("a holder to have left", func() bool { return p.Metric(waiting) == holders/2-1 })
 	doomed := p.streams(victim, 1)[0]
@@ -132,7 +132,7 @@ func checkHolders() {
 	p.expectLog(said, 1, "level=INFO msg=request", "status=401", "outcome=revoked")
 	p.expectLog(said, 1, "level=INFO msg=request", "status=499", "outcome=client_gone")
 
-	// All is as it was once they have left.
+	// All is as before once the holders have left.
 	for _, h := range all[1:] {
 		h.Close()
 	}
@@ -157,15 +157,15 @@ func checkHolders() {
 		holders, holdersFiles, newcomers+8, kit.Seconds(took), open)
 }
 
-// checkLists: lists, for which all of several Ollamas are asked, are whole and
-// have none taken to be down, though there are more to ask than may be open files.
+// checkLists requests merged lists from more Ollamas at once than the open files allow. Each
+// list is complete, and no Ollama is marked down.
 func checkLists() {
 	const boxes, clients, each = 8, 20, 3
 	var args, names []string
 	for i := range boxes {
 		ollama := standin.New(standin.Options{Models: []string{fmt.Sprint("model", i)}})
 		address := kit.Listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(pace) // so that many are asked at once
+			time.Sleep(pace) // so that many requests overlap
 			ollama.ServeHTTP(w, r)
 		}))
 		names = append(names, fmt.Sprint("box", i))

@@ -18,24 +18,24 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// prompt is what does not wait for the 30 s that a list may take.
+// promptly bounds what must not wait for the 30 s that reading a list may take.
 const promptly = 5 * time.Second
 
-// The metrics that tell of the list.
+// Metrics of the list.
 const (
 	listGauge       = `ollama_proxy_reload_success{source="revocations"}`
 	listTimestamp   = `ollama_proxy_reload_timestamp_seconds{source="revocations"}`
 	revokedRefusals = `ollama_proxy_refusals_total{reason="revoked"}`
 )
 
-// A disorder is a way in which the list's server fails.
+// A serverFault is a way in which the list's server fails.
 type serverFault struct {
 	name string
-	do   http.HandlerFunc // nil: nobody listens
-	log  string           // what the log says of it
+	do   http.HandlerFunc // nil: the server is down
+	log  string           // a part of the line that is logged
 }
 
-// disorders are those that come to an end by themselves. The list is the good one,
+// serverFaults returns the faults in which the server's answer ends. List is the valid list,
 // and revoked the key on it.
 func serverFaults(s *listServer, list, revoked string) []serverFault {
 	var zipped bytes.Buffer
@@ -70,8 +70,8 @@ func serverFaults(s *listServer, list, revoked string) []serverFault {
 	}
 }
 
-// checkList: whatever the server of the list does, the last good one stays in
-// force, the gauge and one line of the log say so, and nothing else waits.
+// checkList: whatever the list's server does, the last valid list stays in force, the gauge
+// and one line of the log report the fault, and nothing else waits for the server.
 func checkList() {
 	s := newListServer()
 	s.handleWith(answerText(""))
@@ -96,7 +96,7 @@ func checkList() {
 	checkStart(s)
 }
 
-// outlives puts the list's server in disorder, and in order again.
+// checkServerFault makes the list's server fail, and repairs it again.
 func (p *proxy) checkServerFault(s *listServer, f serverFault, good http.HandlerFunc, revoked, other string) {
 	said, asked := len(p.Logged()), s.requests.Load()
 	refused, hash, fresh := p.Metric(revokedRefusals), p.Metric("ollama_proxy_revocations_hash"), p.Metric(listTimestamp)
@@ -107,7 +107,7 @@ func (p *proxy) checkServerFault(s *listServer, f serverFault, good http.Handler
 	}
 	kit.Await("the gauge to show the list's server, "+f.name, func() bool { return p.Metric(listGauge) == 0 })
 	if f.do != nil {
-		kit.Await("five more looks", func() bool { return s.requests.Load() > asked+5 })
+		kit.Await("five more requests for the list", func() bool { return s.requests.Load() > asked+5 })
 	}
 	p.expectStatus(revoked, http.StatusUnauthorized, "a revoked key, the list's server "+f.name)
 	p.expectStatus(other, http.StatusOK, "another key, the list's server "+f.name)
@@ -138,11 +138,11 @@ func (p *proxy) checkServerFault(s *listServer, f serverFault, good http.Handler
 	}
 }
 
-// waitsForNothing: while the list's server never comes to an end, new secrets
-// count, and SIGTERM ends the proxy.
+// checkEndlessAnswer: while the answer of the list's server does not end, new secrets are
+// loaded, and SIGTERM ends the proxy.
 func (p *proxy) checkEndlessAnswer(s *listServer, name string, never http.HandlerFunc, revoked string) {
-	// One look follows the other: once this one has begun, no earlier one is
-	// still to bring a list.
+	// The list is not read twice at once: when this request has begun, no earlier one can
+	// bring a list.
 	var looked atomic.Bool
 	s.handleWith(func(w http.ResponseWriter, r *http.Request) {
 		looked.Store(true)
@@ -172,8 +172,8 @@ func (p *proxy) checkEndlessAnswer(s *listServer, name string, never http.Handle
 	kit.Pass("the list's server %s: a new secret counts after %s, SIGTERM after %s", name, kit.Seconds(took), kit.Seconds(stopped))
 }
 
-// checkStart: without a list there is no start, and a start that waits for one
-// heeds signals.
+// checkStart: the proxy does not start without a list, and SIGTERM ends a start that waits
+// for one.
 func checkStart(s *listServer) {
 	args := []string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--demo", "--revocations", s.url()}
 	refuse := func(words string) {

@@ -12,7 +12,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// A listServer serves the list of revoked keys, well or badly.
+// A listServer serves the list of revoked keys, with the faults of a test.
 type listServer struct {
 	address  string
 	http     *http.Server
@@ -41,7 +41,7 @@ func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *listServer) handleWith(h http.HandlerFunc) { s.handler.Store(&h) }
 
-// url hides words that must not come out.
+// url returns the URL of the list, with passwords that must not be logged.
 func (s *listServer) url() string { return "http://user:planted@" + s.address + "/list?token=planted" }
 
 func answerText(text string) http.HandlerFunc {
@@ -63,7 +63,7 @@ func redirectTo(to string) http.HandlerFunc {
 
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// drips sends a byte now and then, and never comes to an end.
+// drip sends a byte at intervals, without end.
 func drip(w http.ResponseWriter, r *http.Request) {
 	for tick := time.NewTicker(50 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
 		io.WriteString(w, "#")

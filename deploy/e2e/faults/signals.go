@@ -20,10 +20,11 @@ import (
 const (
 	streams     = 40
 	signalCount = 5000
-	maxPause    = 500 * time.Millisecond // a pause in a stream that somebody would see
+	maxPause    = 500 * time.Millisecond // the longest pause in a stream that a user would not notice
 )
 
-// checkSignals: none harms what runs, but SIGKILL, and that shows.
+// checkSignals: no signal harms requests in flight but SIGKILL, and then clients can see that
+// their answers are incomplete.
 func checkSignals() {
 	list := filepath.Join(kit.Dir, "signals.list")
 	kit.WriteFile(list, "")
@@ -39,10 +40,10 @@ func checkSignals() {
 	checkKill(key)
 }
 
-// checkHangups sends thousands of SIGHUP while streams run and others ask, and
-// revokes a key amid that. It gives the longest pause in a stream.
+// checkHangups sends thousands of SIGHUP during streams and other requests, and revokes a key
+// meanwhile. It returns the longest pause in a stream.
 func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
-	for _, s := range p.streams(key, streams+10) { // so that there are connections to Ollama, which stay
+	for _, s := range p.streams(key, streams+10) { // so that idle connections to Ollama are counted below
 		if !s.whole() {
 			kit.Fatal("a stream before any signal: %s", s)
 		}
@@ -95,7 +96,7 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	return pause
 }
 
-// ask asks all the time, until it is stopped, and counts the answers.
+// sendRequests sends requests until stop is called, which returns how many were answered.
 func (p *proxy) sendRequests(key string) (stop func() int64) {
 	var all sync.WaitGroup
 	var n atomic.Int64
@@ -121,8 +122,8 @@ func (p *proxy) sendRequests(key string) (stop func() int64) {
 	}
 }
 
-// settled is how many goroutines and open files there are once no request is in
-// flight and no client has a connection.
+// settled waits until the number of goroutines no longer changes, without connections of
+// clients, and returns it with the number of open files.
 func (p *proxy) settled() (goroutines, files float64) {
 	client.CloseIdleConnections()
 	var last float64
@@ -137,8 +138,7 @@ func (p *proxy) settled() (goroutines, files float64) {
 	return goroutines, files
 }
 
-// checkStop: at SIGTERM streams come to their end, and who asks hears to ask
-// elsewhere.
+// checkStop: after SIGTERM streams run to their end, and new requests get 503.
 func checkStop(p *proxy, key string) {
 	running, said := p.streams(key, streams), len(p.Logged())
 	p.Terminate()
@@ -154,7 +154,7 @@ func checkStop(p *proxy, key string) {
 		switch {
 		case err == nil && status == http.StatusServiceUnavailable:
 			turned++
-			_, page, _ := get("http://"+p.Metrics+"/metrics", "") // until the end it has to tell of that
+			_, page, _ := get("http://"+p.Metrics+"/metrics", "") // the metrics must be served until the end
 			counted = counted || strings.Contains(page, fmt.Sprintf("\nollama_proxy_refusals_total{reason=\"overload\"} %d\n", turned))
 		case err == nil && (status != http.StatusOK || turned > 0):
 			kit.Fatal("after SIGTERM a request got status %d", status)
@@ -178,8 +178,8 @@ func checkStop(p *proxy, key string) {
 	kit.Pass("SIGTERM: %d streams whole, %d requests turned away with 503, exit 0", streams, turned)
 }
 
-// checkKill: after SIGKILL no client takes what it has for whole, and a new
-// proxy serves at once on the same port.
+// checkKill: after SIGKILL each client sees that its stream is incomplete, and a new proxy
+// serves at once on the same port.
 func checkKill(key string) {
 	kit.Must(os.Rename(secretOf("signals"), secretOf("killed")), "the secret")
 	p := launch("killed", nil)
