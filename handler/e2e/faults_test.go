@@ -39,7 +39,8 @@ func sayAndHangUp(text string) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) { io.WriteString(conn, text) }
 }
 
-// goOn sends text, and then more over and over until the proxy has had enough.
+// goOn sends text, and then more after each pause, until the proxy closes the connection.
+// The pauses only bound how much is sent.
 func goOn(text, more string, pause time.Duration) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) {
 		io.WriteString(conn, text)

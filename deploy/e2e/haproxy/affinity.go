@@ -10,8 +10,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// checkAffinity: a key, however it is sent, and the keys made from it meet one
-// replica; others meet others. Nothing of a key is in HAProxy's log.
+// checkAffinity: requests with a key, in any header, and with keys made from it go to one
+// replica, and other keys to others. No part of a key is in HAProxy's log.
 func checkAffinity() {
 	keys := strings.Fields(mint("--count", "48"))
 	served := map[string]int{}
@@ -55,7 +55,7 @@ func checkAffinity() {
 	kit.Pass("a key and those made from it meet one replica, by either header: %d keys, %v", len(keys), served)
 }
 
-// checkAddress: the address of a client is where it is, not what it says.
+// checkAddress: the proxy sees the client's real address, not one that the client claims.
 func checkAddress() {
 	for from, want := range map[string]int{client: http.StatusOK, "127.0.0.1": http.StatusForbidden, "203.0.113.9": http.StatusForbidden} {
 		got := status(mint("--from", from), "/v1/models", func(r *http.Request) { r.Header.Set("X-Forwarded-For", "203.0.113.9") })

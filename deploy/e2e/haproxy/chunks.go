@@ -15,7 +15,7 @@ import (
 )
 
 // checkChunks: each chunk arrives before the next one is sent, and soon. Without
-// http-no-delay it waits 200 ms for more.
+// http-no-delay, HAProxy would hold it for 200 ms.
 func checkChunks() {
 	key := mint()
 	roots := x509.NewCertPool()

@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// mostHeld is what all clients without a valid key may make the proxy hold:
-	// what it takes more of memory than before they came.
+	// maxHeld is how much memory the proxy may take for all clients without a valid key,
+	// in addition to what it takes without them.
 	maxHeld = 256 << 20
 
-	// heldFor is how long each attack goes on.
+	// heldFor is how long each attack lasts.
 	heldFor = 4 * time.Second
 )
 
-// held lets each of them loose on a proxy that has just begun, which goes on
-// answering an ordinary client, and bounds what they make it hold.
+// held runs each attack of holders on a new proxy, and limits the memory that the proxy
+// takes. Meanwhile it measures the answers to ordinary clients.
 func held() {
 	key, upstream := mint(), startUpstream(-15)
 	certificate, private := selfSigned()
@@ -63,7 +63,7 @@ func held() {
 	checkBombs(upstream)
 }
 
-// selfSigned makes a certificate, and gives its files.
+// selfSigned makes a self-signed certificate, and returns the paths of its files.
 func selfSigned() (certificate, private string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	kit.Must(err, "a key")

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// bombers is how many connections send what takes long to decode, all under one
-	// key.
+	// bombClients is how many connections send bodies that take long to decode, all with
+	// one key.
 	bombClients = 200
 
-	// mostForATurn is how long another key's compressed request may take meanwhile, in
-	// the median: a few turns, on a machine that is busy.
+	// maxCompressedWait limits the median time of another key's compressed requests
+	// meanwhile: a few turns of the decoder, on a busy machine.
 	maxCompressedWait = 500 * time.Millisecond
 )
 
-// inTurn has one key send as many bombs as it can, and another one small compressed
-// requests, which must not wait for all of them.
+// checkBombs has one key send as many decompression bombs as it can. The small compressed
+// requests of another key must not wait for all of them.
 func checkBombs(upstream string) {
 	greedyKey, modest := mint(), mint()
 	p := launch(-15, "proxy", "--upstream", upstream)
@@ -44,7 +44,7 @@ func checkBombs(upstream string) {
 	p.Stop()
 }
 
-// packed sends small compressed requests, one after the other, and gives how long
+// timeCompressed sends small compressed requests, one after the other, and returns how long
 // each takes.
 func timeCompressed(address, key string) (took []time.Duration) {
 	var body bytes.Buffer
