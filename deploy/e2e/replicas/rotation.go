@@ -10,7 +10,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// checkRotation: a secret is replaced while the replicas run.
+// checkRotation replaces a secret while the replicas serve.
 func checkRotation() {
 	file, text := secretPath(), kit.ReadFile(secretPath())
 	next := kit.Command("secret")
@@ -28,7 +28,7 @@ func checkRotation() {
 	old := mint(file)
 	through := sse(0).slow().with(old).through()
 
-	// One replica gets a copy of its own in the place of a link to the file.
+	// One replica gets a copy of its own instead of a link to the file.
 	replace(filepath.Join(kit.Dir, "ahead"), both)
 	relink(ahead.secret, "ahead")
 	took := kit.AwaitWithin(bound, "one replica to take a new secret", func() bool { return ahead.fingerprint() != fingerprint })
