@@ -29,7 +29,7 @@ func (p *Proxy) authenticate(next step) step {
 			return
 		}
 		if errors.Is(err, access.ErrAmbiguous) {
-			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, in one header", 0})
+			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, not two", 0})
 			return
 		}
 		x.unauthorized(err)

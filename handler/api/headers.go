@@ -25,7 +25,7 @@ func isHopByHop(name string) bool {
 // in, what Ollama would refuse the client for, and what a client could forge.
 func isStripped(name string) bool {
 	switch name {
-	case "Authorization", "X-Api-Key", "Cookie", "Origin", UpstreamHeader, "Forwarded", "X-Real-Ip",
+	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Origin", UpstreamHeader, "Forwarded", "X-Real-Ip",
 		"Content-Length", // the transport frames the body anew
 		"Expect",         // answered here
 		"Host":           // HTTP/2 lets it stand among the others
