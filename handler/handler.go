@@ -59,8 +59,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// KeyVerifier tells genuine keys from others; [signer.Verifier] is one. An
-// error is one of the reasons that package signer names.
+// KeyVerifier tells genuine keys from others; [signer.Verifier] is one. An error is one
+// of the reasons that package signer names. The client is told of signer.ErrExpired and
+// signer.ErrRevoked, so they are only for keys whose tag is good.
 type KeyVerifier interface {
 	Verify(text string, now time.Time) (signer.Key, error)
 }

@@ -10,9 +10,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// authenticate lets requests with a genuine key pass. All others get the same
-// 401, wherever they knock: an outsider learns nothing, neither why a key is
-// refused nor which paths there are.
+// authenticate lets requests with a genuine key pass. All others get a 401 before
+// anything else is looked at, so that an outsider does not learn which paths there are.
 func (p *Proxy) authenticate(next step) step {
 	return func(x *exchange) {
 		text, err := access.Credential(x.r.Header)
@@ -46,15 +45,21 @@ func (p *Proxy) keySeen(key *signer.Key) int {
 
 var labels = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}
 
-// unauthorized answers those who have no valid key.
+// unauthorized answers those who have no valid key. All that were never genuine get
+// one text, and so an outsider does not learn why. Whoever holds a key that has expired
+// or was revoked is told so: the tag of such a key has been found good.
 func (x *exchange) unauthorized(err error) {
-	if errors.Is(err, signer.ErrExpired) || errors.Is(err, signer.ErrRevoked) {
-		if former, err := signer.Inspect(x.keyText); err == nil { // its tag is genuine
+	message := "missing or invalid API key"
+	if expired := errors.Is(err, signer.ErrExpired); expired || errors.Is(err, signer.ErrRevoked) {
+		message = errRevoked.Error()
+		if expired {
+			message = "the API key has expired"
+		}
+		if former, err := signer.Inspect(x.keyText); err == nil {
 			x.expiredClaims = &former
 		}
 	}
-	x.w.Header().Set("WWW-Authenticate", "Bearer")
-	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), "missing or invalid API key", 0})
+	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), message, 0})
 }
 
 func reasonOf(err error) string {

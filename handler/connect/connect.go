@@ -190,6 +190,9 @@ func writeError(w http.ResponseWriter, d api.Dialect, status int, message, id st
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Request-Id", id)
+	if api.IsFinal(status) {
+		h.Set(api.RetryHeader, "false")
+	}
 	w.WriteHeader(status)
 	w.Write(body)
 }

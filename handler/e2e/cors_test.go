@@ -95,7 +95,7 @@ func TestPreflightsOfClients(t *testing.T) {
 		w = s.Dial(t)
 		w.Send("POST", "/v1/messages", "{}", "Origin: "+origin)
 		got := w.Answer("POST")
-		if shown := got.Header.Get("Access-Control-Expose-Headers"); !permits(got.Header, origin, "", "") || !lists(shown, "x-request-id") || !lists(shown, "retry-after") {
+		if shown := got.Header.Get("Access-Control-Expose-Headers"); !permits(got.Header, origin, "", "") || !lists(shown, "x-request-id") || !lists(shown, "retry-after") || !lists(shown, "x-should-retry") {
 			t.Errorf("from %s: %s %v", allow, got, got.Header)
 		}
 		s.NothingArrived(t)

@@ -211,7 +211,8 @@ func TestAKeyInAnotherPlaceIsNone(t *testing.T) {
 }
 
 // TestRefusalsSpeakTheDialect of the path, so that the clients' own libraries
-// show our message. All 401s of one are the same, whatever the reason.
+// show our message. All 401s of one are the same, whatever the reason, but for keys that
+// were genuine.
 func TestRefusalsSpeakTheDialect(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -232,7 +233,7 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 			{"POST", path, 401, "missing or invalid API key", nil},
 			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer("OLLAMA-nonsense")}},
 			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(strings.Replace(s.Key, "-", "-ADMIN-", 1))}},
-			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(expired)}},
+			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(expired[:len(expired)-4] + "AAAA")}},
 			{"POST", path, 401, "missing or invalid API key", []string{"Authorization: Basic eDp5"}},
 			{"GET", path + "/x", 401, "missing or invalid API key", nil},
 			{"POST", path, 400, "send one API key, not two", []string{handlertest.Bearer(s.Key), handlertest.Bearer(s.Admin)}},
@@ -245,6 +246,9 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 			w.Close()
 			if got.Status != c.status || got.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s %s %.30q: %s, %v", c.method, c.path, c.headers, got, got.Header)
+			}
+			if again := got.Header.Get("X-Should-Retry"); again != "false" {
+				t.Errorf("%s %s: %d with X-Should-Retry %q", c.method, c.path, got.Status, again)
 			}
 			message, kind := handlertest.ErrorIn(t, path, got.Body)
 			if message != c.message || kind != kinds[c.status] {
