@@ -81,7 +81,7 @@ func (p *Proxy) authorize(next step) step {
 	return func(x *exchange) {
 		switch route := x.Route; {
 		case route == nil:
-			x.answer(refusal{http.StatusNotFound, reasonRoute, "no such route", 0})
+			x.answerOffTable()
 		case !route.Permits(x.r.Method):
 			x.w.Header().Set("Allow", route.Allow)
 			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.Allow + " on this route", 0})

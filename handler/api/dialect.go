@@ -92,7 +92,8 @@ func newOpenAIError(status int, message string) openAIError {
 		e.Type = "not_found_error"
 	case http.StatusTooManyRequests:
 		e.Type = "rate_limit_error"
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge:
+	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusBadRequest, http.StatusMethodNotAllowed,
+		http.StatusRequestEntityTooLarge, http.StatusUpgradeRequired:
 		e.Type = "invalid_request_error"
 	}
 	return e
@@ -137,7 +138,8 @@ func newAnthropicError(status int, message, requestID string) anthropicError {
 		e.Error.Type = "overloaded_error"
 	case http.StatusGatewayTimeout:
 		e.Error.Type = "timeout_error"
-	case http.StatusBadRequest, http.StatusMethodNotAllowed:
+	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusBadRequest, http.StatusMethodNotAllowed,
+		http.StatusUpgradeRequired:
 		e.Error.Type = "invalid_request_error"
 	default:
 		e.Error.Type = "api_error"

@@ -46,7 +46,7 @@ var requests2 = []request2{
 	{"a query with Latin-1", []string{":method: GET", ":path: /api/version?\xe9"}, "", nil, "200", "GET /api/version?\xe9"},
 	{"a path that is absolute", []string{":method: GET", ":path: http://127.0.0.1:11434/api/version"}, "", nil, "200", "GET /api/version"},
 	{"a path without a slash", []string{":method: GET", ":path: api/version"}, "", nil, "refused", ""},
-	{"a path of two slashes", []string{":method: GET", ":path: //api/version"}, "", nil, "404", ""},
+	{"a path of two slashes", []string{":method: GET", ":path: //api/version"}, "", nil, "307", ""},
 	{"a path with a fragment", []string{":method: GET", ":path: /api/version#x"}, "", nil, "404", ""},
 	{"an asterisk", []string{":method: OPTIONS", ":path: *"}, "", nil, "404", ""},
 	{"an asterisk, GET", []string{":method: GET", ":path: *"}, "", nil, "404", ""},
