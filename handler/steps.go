@@ -82,6 +82,8 @@ func (p *Proxy) authorize(next step) step {
 		switch route := x.Route; {
 		case route == nil:
 			x.answerOffTable()
+		case asksForWebSocket(x.r):
+			x.refuseWebSocket()
 		case !route.Permits(x.r.Method):
 			x.w.Header().Set("Allow", route.Allow)
 			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.Allow + " on this route", 0})

@@ -385,7 +385,7 @@ func DropRequests(next http.Handler) http.Handler {
 		if c == nil || r.ProtoMajor == 2 {
 			return // others may be on their way: see connState
 		}
-		if close := w.Header()["Connection"]; len(close) == 1 && close[0] == "close" {
+		if close := w.Header()["Connection"]; len(close) > 0 && close[0] == "close" {
 			c.last.Store(true)
 		}
 		c.letGo()
