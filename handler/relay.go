@@ -21,6 +21,10 @@ func (p *Proxy) relay(x *exchange) {
 		p.answerStatus(x)
 		return
 	}
+	if x.checksPull() {
+		p.answerPull(x)
+		return
+	}
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
 	if x.Route.Class == signer.Admin && !x.Route.Upload {

@@ -87,9 +87,9 @@ func (p *Proxy) authorize(next step) step {
 		case !route.Permits(x.r.Method):
 			x.w.Header().Set("Allow", route.Allow)
 			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.Allow + " on this route", 0})
-		case route.Class == signer.Admin && !x.key.Admin:
-			x.answer(refusal{http.StatusForbidden, reasonRoute, "this route needs an OLLAMA-ADMIN- key", 0})
-		case !x.key.Limits.AllowsClass(route.Class):
+		case route.Class == signer.Admin && !(x.key.Admin && x.key.Limits.AllowsClass(signer.Admin)) && !x.checksPull():
+			x.refuseManaging()
+		case route.Class != signer.Admin && !x.key.Limits.AllowsClass(route.Class):
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.Class) + " routes", 0})
 		case x.key.Limits.LimitsAddresses() && !x.key.Limits.AllowsAddress(p.addressOf(x)):
 			x.answer(refusal{http.StatusForbidden, reasonAddress, "this key is not for use from your address", 0})
