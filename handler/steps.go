@@ -10,8 +10,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// authenticate lets requests with a genuine key pass. All others get a 401 before
-// anything else is looked at, so that an outsider does not learn which paths there are.
+// authenticate lets requests with a genuine key pass. All others are answered before the
+// route is looked at, so that an outsider does not learn which paths there are.
 func (p *Proxy) authenticate(next step) step {
 	return func(x *exchange) {
 		text, err := access.Credential(x.r.Header)
@@ -31,7 +31,9 @@ func (p *Proxy) authenticate(next step) step {
 			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, not two", 0})
 			return
 		}
-		x.unauthorized(err)
+		if !x.answerCommand(err) {
+			x.unauthorized(err)
+		}
 	}
 }
 
