@@ -487,7 +487,7 @@ func revokeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			revocations(),
 			&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
-			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
+			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, a date, or now)"},
 		},
 		Action: revoke,
 	}
@@ -639,8 +639,8 @@ func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"}
 
 func caveatFlags(before ...cli.Flag) []cli.Flag {
 	return append(before,
-		cmdline.StringFlag("expires-in", "", "let it expire after `DURATION`, such as 720h"),
-		cmdline.StringFlag("expires-at", "", "let it expire at `TIME` (RFC 3339)"),
+		cmdline.StringFlag("expires-in", "", "let it expire after `DURATION`, such as 720h or 30d"),
+		cmdline.StringFlag("expires-at", "", "let it expire at `TIME` (RFC 3339, or a date: its first moment in UTC)"),
 		cmdline.StringFlag("models", "", "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"),
 		cmdline.StringFlag("routes", "", "only for these routes: `CLASS`,… of chat, embed, models and admin"),
 		cmdline.StringFlag("from", "", "only from these networks: `CIDR`,…"),
@@ -661,7 +661,7 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %s", name, strings.TrimPrefix(err.Error(), name+": "))
 		}
-		if at, err := time.Parse(time.RFC3339, c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
+		if at, err := signer.ParseMoment(c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
 			fmt.Fprintf(c.App.ErrWriter, "--expires-at: %s is past: the key has expired already\n", c.String(name))
 		}
 		all = append(all, made)
