@@ -239,7 +239,7 @@ func (u *upload) err() error {
 // for ever.
 func Serve(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
 	if c, ok := h.(*connector); ok {
-		if c.leadsTo(l.Addr()) {
+		if local.LeadsTo(c.Remote, l.Addr()) {
 			l.Close()
 			return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
 		}
@@ -278,14 +278,4 @@ func shutdown(s *http.Server, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	return s.Shutdown(ctx)
-}
-
-// leadsTo reports whether the remote is the given address.
-func (c *connector) leadsTo(a net.Addr) bool {
-	own, ok := a.(*net.TCPAddr)
-	if !ok || c.Remote.Port() != strconv.Itoa(own.Port) {
-		return false
-	}
-	host := c.Remote.Hostname()
-	return strings.EqualFold(host, "localhost") || own.IP.Equal(net.ParseIP(host))
 }

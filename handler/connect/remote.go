@@ -67,11 +67,12 @@ func hasKeyShape(text string) bool {
 // environment variable OLLAMA_PROXY_KEY. It reports whether others than the
 // owner may read the file, which deserves a warning; on Windows it cannot tell.
 //
+// A byte order mark, white space and a pair of quotes around the key are taken off.
 // If both are given, or neither, or what is there is not one line with the
 // shape of a key, ReadKey returns an error, which never shows the key. Whether
 // the key is genuine only the remote can tell.
 func ReadKey(path string) (key string, exposed bool, err error) {
-	key = strings.TrimSpace(os.Getenv(KeyVariable))
+	key = bareKey(os.Getenv(KeyVariable))
 	switch {
 	case path != "" && key != "":
 		return "", false, fmt.Errorf("a key file and %s are both set: which of the two?", KeyVariable)
@@ -89,6 +90,16 @@ func ReadKey(path string) (key string, exposed bool, err error) {
 	return key, false, nil
 }
 
+// bareKey takes off a text what editors and shells leave around a key: a byte order
+// mark, white space and a pair of quotes. None of them is ever part of one.
+func bareKey(text string) string {
+	text = strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+	if n := len(text); n >= 2 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
+		text = strings.TrimSpace(text[1 : n-1])
+	}
+	return text
+}
+
 func readKeyFile(path string) (key string, exposed bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -103,7 +114,7 @@ func readKeyFile(path string) (key string, exposed bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	key = strings.TrimSpace(string(data))
+	key = bareKey(string(data))
 	switch {
 	case len(data) > maxKeyFile:
 		return "", false, fmt.Errorf("%s has more than %d bytes", path, maxKeyFile)
