@@ -86,6 +86,15 @@ func Parse(parts []string) ([]Upstream, error) {
 	return all, nil
 }
 
+// FromHost returns the one Ollama that the variable OLLAMA_HOST names, see [ParseHost].
+func FromHost(value string) ([]Upstream, error) {
+	u, err := ParseHost(value)
+	if err != nil {
+		return nil, err
+	}
+	return []Upstream{{Name: u.Host, URL: u, Weight: 1}}, nil
+}
+
 // addUpstream appends u, unless its name or URL is taken.
 func addUpstream(all []Upstream, u Upstream) ([]Upstream, error) {
 	for _, other := range all {
