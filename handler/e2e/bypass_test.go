@@ -123,7 +123,8 @@ func almost(path string) (all []string) {
 }
 
 // TestAlmostAPath: what is not a path of the table byte for byte reaches nothing,
-// not even with an admin's key, whatever another server would make of it.
+// not even with an admin's key, whatever another server would make of it. Where there
+// are only slashes too many, a good key is told the path of the table.
 func TestAlmostAPath(t *testing.T) {
 	t.Parallel()
 	for _, p := range []struct{ method, path string }{
@@ -138,6 +139,10 @@ func TestAlmostAPath(t *testing.T) {
 					requests = append(requests, handlertest.Head(p.method, path, key)+"\r\n")
 				}
 				for i, got := range knock(s, t, p.method, requests) {
+					want := want
+					if key == handlertest.Bearer(s.Admin) && isButForSlashes(almost(p.path)[i], p.path) {
+						want = []int{301, 307}
+					}
 					if !slices.Contains(want, got) {
 						t.Errorf("%.100q: %d", requests[i], got)
 					}
@@ -146,6 +151,13 @@ func TestAlmostAPath(t *testing.T) {
 			s.NothingArrived(t)
 		})
 	}
+}
+
+// isButForSlashes reports whether the target is the path, with more slashes.
+func isButForSlashes(target, path string) bool {
+	target = strings.TrimPrefix(target, "http://x")
+	segments := strings.FieldsFunc(target, func(r rune) bool { return r == '/' })
+	return strings.HasPrefix(target, "/") && "/"+strings.Join(segments, "/") == path
 }
 
 // TestTheSegmentOfAPath: whatever stands for {model}, it leaves as one segment, and
