@@ -15,8 +15,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
-// NewLog returns the log that a Proxy writes to w. Format is text or json,
-// level is debug, info, warn or error; anything else is an error.
+// NewLog returns a logger that writes to w. Format is text or json, and level is debug,
+// info, warn or error. For anything else NewLog returns an error.
 func NewLog(w io.Writer, format, level string) (*slog.Logger, error) {
 	var from slog.Level
 	if err := from.UnmarshalText([]byte(level)); err != nil {
@@ -58,9 +58,9 @@ func ParseSize(text string) (int64, error) {
 	return n << shift, nil
 }
 
-// CheckReady asks the Server whose private listener is at the address whether
-// it is ready. If it is not, or does not answer within three seconds,
-// CheckReady returns an error.
+// CheckReady asks the Server whose private listener is at the address, a host and a port,
+// whether it is ready. If it is not, or does not answer within 3 seconds, CheckReady
+// returns an error.
 func CheckReady(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
