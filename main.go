@@ -90,7 +90,7 @@ func serveCommand() *cli.Command {
 			"Without a secret anywhere, serve creates one and prints a first key.",
 		Flags: []cli.Flag{
 			cmdline.StringFlag("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
-			&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of an Ollama, or NAME=URL,weight=N; with several, each request goes where its model is loaded and the queue is short"},
+			&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), Usage: "`URL` of an Ollama, or NAME=URL,weight=N; without it OLLAMA_HOST counts, if it is set; with several, each request goes where its model is loaded and the queue is short"},
 			cmdline.StringFlag("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
 			secretFile(),
 			revocations(),
@@ -145,7 +145,7 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	s, err := newServer(c, log, public.Addr())
+	s, err := newServer(c, log, public.Addr(), private.Addr())
 	if err != nil {
 		return err
 	}
@@ -177,8 +177,8 @@ func checkServe(c *cli.Context) error {
 	return nil
 }
 
-// newServer puts together what serves clients on the address.
-func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Server, error) {
+// newServer puts together what serves clients on the public address.
+func newServer(c *cli.Context, log *slog.Logger, address, private net.Addr) (*server.Server, error) {
 	hosts, err := local.ParseHosts(c.StringSlice("metrics-host"))
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-host: %w", err)
@@ -210,7 +210,7 @@ func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Serv
 	if o.TrustedProxies, err = access.ParseNetworks(c.StringSlice("trusted-proxy")); err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
-	keys, upstreams, err := prepare(c, log, publicURL(c, address), file)
+	keys, upstreams, err := prepare(c, log, publicURL(c, address), file, address, private)
 	if err != nil {
 		return nil, err
 	}
@@ -295,8 +295,7 @@ func upstreamsFile(c *cli.Context) (*upstream.File, error) {
 	if path == "" || c.Bool("demo") {
 		return nil, nil
 	}
-	// OLLAMA_HOST may be there for other programs.
-	if c.IsSet("upstream") && !slices.Equal(c.StringSlice("upstream"), []string{os.Getenv("OLLAMA_HOST")}) {
+	if c.IsSet("upstream") {
 		return nil, errors.New("--upstream and --upstreams-file are both set: which of the two?")
 	}
 	return upstream.NewFile(path), nil
@@ -304,11 +303,11 @@ func upstreamsFile(c *cli.Context) (*upstream.File, error) {
 
 // prepare opens the secrets and the list of revoked keys, and finds the Ollamas. Who
 // has no secret yet, or asks for a demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.File) (keys *signer.Keyring, ollamas []upstream.Upstream, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.File, own ...net.Addr) (keys *signer.Keyring, ollamas []upstream.Upstream, err error) {
 	var found signer.Found
 	if c.Bool("demo") {
 		found, ollamas, err = startDemo(c, address)
-	} else if ollamas, err = parseUpstreams(c, file); err == nil {
+	} else if ollamas, err = parseUpstreams(c, file, own); err == nil {
 		found, err = findSecrets(c, log, address)
 	}
 	if err != nil {
@@ -344,13 +343,25 @@ func startDemo(c *cli.Context, address string) (found signer.Found, ollamas []up
 		"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
 }
 
-func parseUpstreams(c *cli.Context, file *upstream.File) ([]upstream.Upstream, error) {
-	if file != nil {
-		return file.Load()
+// parseUpstreams refuses the addresses that are the proxy's own: each request would come
+// back to it.
+func parseUpstreams(c *cli.Context, file *upstream.File, own []net.Addr) (ollamas []upstream.Upstream, err error) {
+	switch {
+	case file != nil:
+		ollamas, err = file.Load()
+	case c.IsSet("upstream"):
+		if ollamas, err = upstream.Parse(c.StringSlice("upstream")); err != nil {
+			err = fmt.Errorf("--upstream: %w", err)
+		}
+	default:
+		if ollamas, err = upstream.FromHost(os.Getenv("OLLAMA_HOST")); err != nil {
+			err = fmt.Errorf("OLLAMA_HOST: %w", err)
+		}
 	}
-	ollamas, err := upstream.Parse(c.StringSlice("upstream"))
-	if err != nil {
-		err = fmt.Errorf("--upstream: %w", err)
+	for _, u := range ollamas {
+		if slices.ContainsFunc(own, func(a net.Addr) bool { return local.LeadsTo(u.URL, a) }) {
+			return nil, fmt.Errorf("%s is this proxy itself: say with --upstream where Ollama is", u.URL)
+		}
 	}
 	return ollamas, err
 }
@@ -487,7 +498,7 @@ func revokeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			revocations(),
 			&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
-			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
+			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, a date, or now)"},
 		},
 		Action: revoke,
 	}
@@ -639,8 +650,8 @@ func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"}
 
 func caveatFlags(before ...cli.Flag) []cli.Flag {
 	return append(before,
-		cmdline.StringFlag("expires-in", "", "let it expire after `DURATION`, such as 720h"),
-		cmdline.StringFlag("expires-at", "", "let it expire at `TIME` (RFC 3339)"),
+		cmdline.StringFlag("expires-in", "", "let it expire after `DURATION`, such as 720h or 30d"),
+		cmdline.StringFlag("expires-at", "", "let it expire at `TIME` (RFC 3339, or a date: its first moment in UTC)"),
 		cmdline.StringFlag("models", "", "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"),
 		cmdline.StringFlag("routes", "", "only for these routes: `CLASS`,… of chat, embed, models and admin"),
 		cmdline.StringFlag("from", "", "only from these networks: `CIDR`,…"),
@@ -661,7 +672,7 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %s", name, strings.TrimPrefix(err.Error(), name+": "))
 		}
-		if at, err := time.Parse(time.RFC3339, c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
+		if at, err := signer.ParseMoment(c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
 			fmt.Fprintf(c.App.ErrWriter, "--expires-at: %s is past: the key has expired already\n", c.String(name))
 		}
 		all = append(all, made)

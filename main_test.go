@@ -480,10 +480,10 @@ func TestBadVariablesAreNamed(t *testing.T) {
 		{"mint", "OLLAMA_PROXY_ADMIN=perhaps", "OLLAMA_PROXY_ADMIN: \"perhaps\" is not true or false"},
 		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=5", "OLLAMA_PROXY_STALL_TIMEOUT: \"5\" is not a duration such as 30s or 5m"},
 		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=-5s", "--stall-timeout: -5s is not more than 0s (set by OLLAMA_PROXY_STALL_TIMEOUT)"},
-		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB (set by OLLAMA_PROXY_MAX_BODY)"},
-		{"serve --max-body more", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"more\" is not a size such as 64MiB\n"},
-		{"serve", "OLLAMA_PROXY_LISTEN=", "--listen is empty: give it a value, or leave it out (set by OLLAMA_PROXY_LISTEN)"},
-		{"serve", "OLLAMA_PROXY_REVOCATIONS=", "--revocations is empty: give it a value, or leave it out (set by OLLAMA_PROXY_REVOCATIONS)"},
+		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB, in KiB, MiB or GiB (set by OLLAMA_PROXY_MAX_BODY)"},
+		{"serve --max-body more", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"more\" is not a size such as 64MiB, in KiB, MiB or GiB\n"},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0", "OLLAMA_HOST=http://127.0.0.1/ollama", "OLLAMA_HOST: it must end after host and port"},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0", "OLLAMA_HOST=:0", "OLLAMA_HOST: there is no such port"},
 	} {
 		cmd := command(t, t.TempDir(), strings.Fields(row.command)...)
 		cmd.Env = append(cmd.Env, row.variable)
@@ -491,6 +491,57 @@ func TestBadVariablesAreNamed(t *testing.T) {
 		if code != 1 || out != "" || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
 			t.Errorf("%s %s: exit %d, %q, %q on stderr", row.variable, row.command, code, out, talk)
 		}
+	}
+}
+
+// TestAnEmptyVariableIsAnUnsetOne, whichever flag it is of: compose files and shells make
+// an empty one of what they do not know.
+func TestAnEmptyVariableIsAnUnsetOne(t *testing.T) {
+	help, _, _ := run(t, command(t, t.TempDir(), "serve", "--help"))
+	variables := regexp.MustCompile(`\$(OLLAMA_PROXY_[A-Z_]+)`).FindAllStringSubmatch(help, -1)
+	if len(variables) < 20 {
+		t.Fatalf("%d variables in the help", len(variables))
+	}
+	cmd := command(t, t.TempDir(), "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
+	cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET=", "OLLAMA_HOST=ftp://a")
+	for _, v := range variables {
+		cmd.Env = append(cmd.Env, v[1]+"=")
+	}
+	// All is as it should be but the Ollama, which is looked at after the flags.
+	if out, talk, code := run(t, cmd); code != 1 || out != "" || !strings.Contains(talk, "OLLAMA_HOST: ftp is not a scheme") || strings.Count(talk, "\n") != 1 {
+		t.Errorf("exit %d, %q, %q on stderr", code, out, talk)
+	}
+	cmd = command(t, t.TempDir(), "mint", "--secret-file", makeSecret(t))
+	cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET=", "OLLAMA_PROXY_COUNT=", "OLLAMA_PROXY_ADMIN=", "OLLAMA_PROXY_MODELS=", "OLLAMA_PROXY_EXPIRES_IN=")
+	if out, talk, code := run(t, cmd); code != 0 || !strings.HasPrefix(out, "OLLAMA-0") || strings.Contains(out, "~") {
+		t.Errorf("exit %d, %q, %q on stderr", code, out, talk)
+	}
+}
+
+// TestAProxyIsNotItsOwnOllama: each request would come back to it.
+func TestAProxyIsNotItsOwnOllama(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	for _, row := range []string{
+		"--listen 127.0.0.1:P --metrics-listen 127.0.0.1:0 --upstream http://localhost:P",
+		"--listen 127.0.0.1:P --metrics-listen 127.0.0.1:0 --upstream a=http://10.0.0.1:P,b=http://127.0.0.1:P",
+		"--listen :P --metrics-listen 127.0.0.1:0 --upstream 127.0.0.1:P",
+		"--listen 127.0.0.1:0 --metrics-listen 127.0.0.1:P --upstream http://0.0.0.0:P",
+	} {
+		args := strings.Fields(strings.ReplaceAll(row, "P", port))
+		out, talk, code := run(t, command(t, t.TempDir(), append([]string{"serve"}, args...)...))
+		if code != 1 || out != "" || !strings.Contains(talk, ":"+port+" is this proxy itself: say with --upstream where Ollama is\n") || strings.Count(talk, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q, %q on stderr", row, code, out, talk)
+		}
+	}
+	cmd := command(t, t.TempDir(), "serve", "--listen", "127.0.0.1:"+port, "--metrics-listen", "127.0.0.1:0")
+	cmd.Env = append(cmd.Env, "OLLAMA_HOST=\" 0.0.0.0:"+port+" \"")
+	if _, talk, code := run(t, cmd); code != 1 || !strings.Contains(talk, "is this proxy itself") {
+		t.Errorf("exit %d, %q on stderr", code, talk)
 	}
 }
 

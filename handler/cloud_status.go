@@ -18,13 +18,18 @@ const cloudDisabled = `{"cloud":{"disabled":true,"source":"config"}}`
 // answerCloudStatus answers for Ollama that models of ollama.com are switched off: the
 // proxy refuses them, even if Ollama would run them.
 func (p *Proxy) answerCloudStatus(x *exchange) {
+	x.answerOK("application/json; charset=utf-8", cloudDisabled)
+}
+
+// answerOK sends a short answer in Ollama's place.
+func (x *exchange) answerOK(contentType, body string) {
 	h := x.w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(cloudDisabled)))
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	x.answerEarly()
 	x.status = http.StatusOK
 	x.w.WriteHeader(http.StatusOK)
-	n, _ := io.WriteString(x.w, cloudDisabled)
+	n, _ := io.WriteString(x.w, body)
 	x.sent.Add(int64(n))
 	x.outcome = outcomeComplete
 }

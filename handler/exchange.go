@@ -114,6 +114,12 @@ func (x *exchange) answer(f refusal) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Request-Id", x.requestID())
+	if f.status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if api.IsFinal(f.status) {
+		h.Set(api.RetryHeader, "false")
+	}
 	if f.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
 	}

@@ -69,7 +69,8 @@ import (
 
 // KeyVerifier verifies API keys; [signer.Verifier] implements it. Verify is called from
 // many goroutines at once. It returns an error of package signer if the text is not a
-// valid key at the given time.
+// valid key at the given time. The client is told of signer.ErrExpired and
+// signer.ErrRevoked, so Verify returns these only for keys whose tag is good.
 type KeyVerifier interface {
 	Verify(text string, now time.Time) (signer.Key, error)
 }

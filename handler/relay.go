@@ -21,6 +21,10 @@ func (p *Proxy) relay(x *exchange) {
 		p.answerCloudStatus(x)
 		return
 	}
+	if x.checksPull() {
+		p.answerPull(x)
+		return
+	}
 	out := p.outgoing(x)
 	p.Recorder.Forwarded(time.Since(x.arrived) - x.readTime)
 	if x.Route.Class == signer.Admin && !x.Route.Upload {

@@ -13,13 +13,13 @@ import (
 // rooms lists for each package below handler which packages of this module it may import.
 // If another import is needed, the code belongs in another package.
 var rooms = map[string][]string{
-	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {}, "cmdline": {},
+	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {}, "cmdline": {}, "endpoint": {},
 	"models":     {"signer"},
 	"access":     {"signer"},
 	"api":        {"models", "signer"},
 	"downstream": {"http1", "reqctx", "socket"},
 	"transport":  {"body", "http1", "reqctx", "socket"},
-	"upstream":   {"body", "models", "signer", "socket", "transport"},
+	"upstream":   {"body", "endpoint", "models", "signer", "socket", "transport"},
 	"":           {"access", "api", "body", "downstream", "models", "reqctx", "signer", "socket", "transport", "upstream"},
 	"status":     {"", "api", "local", "signer", "upstream"},
 	"top":        {"local", "status"},

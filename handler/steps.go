@@ -10,9 +10,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// authenticate passes on requests with a valid key. All others get the same 401, on
-// every path, so that a client without a key learns neither why its key is refused nor
-// which paths exist.
+// authenticate passes on requests with a valid key. All others are answered before the
+// route is looked at, so that a client without a key does not learn which paths exist.
 func (p *Proxy) authenticate(next step) step {
 	return func(x *exchange) {
 		text, err := access.Credential(x.r.Header)
@@ -29,10 +28,12 @@ func (p *Proxy) authenticate(next step) step {
 			return
 		}
 		if errors.Is(err, access.ErrAmbiguous) {
-			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, in one header", 0})
+			x.answer(refusal{http.StatusBadRequest, reasonAmbiguous, "send one API key, not two", 0})
 			return
 		}
-		x.unauthorized(err)
+		if !x.answerCommand(err) {
+			x.unauthorized(err)
+		}
 	}
 }
 
@@ -46,15 +47,21 @@ func (p *Proxy) keySeen(key *signer.Key) int {
 
 var labelBuffers = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}
 
-// unauthorized answers 401 to a request without a valid key.
+// unauthorized answers 401 to a request without a valid key. Keys that were never genuine
+// get one text, so that an outsider does not learn why. Whoever holds a key that has
+// expired or was revoked is told so: its tag was good.
 func (x *exchange) unauthorized(err error) {
-	if errors.Is(err, signer.ErrExpired) || errors.Is(err, signer.ErrRevoked) {
-		if former, err := signer.Inspect(x.keyText); err == nil { // its tag is genuine
+	message := "missing or invalid API key"
+	if expired := errors.Is(err, signer.ErrExpired); expired || errors.Is(err, signer.ErrRevoked) {
+		message = errRevoked.Error()
+		if expired {
+			message = "the API key has expired"
+		}
+		if former, err := signer.Inspect(x.keyText); err == nil {
 			x.expiredClaims = &former
 		}
 	}
-	x.w.Header().Set("WWW-Authenticate", "Bearer")
-	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), "missing or invalid API key", 0})
+	x.answer(refusal{http.StatusUnauthorized, reasonOf(err), message, 0})
 }
 
 // reasonOf returns the reason for Recorder.Refused for a key that is missing or not valid.
@@ -78,13 +85,15 @@ func (p *Proxy) authorize(next step) step {
 	return func(x *exchange) {
 		switch route := x.Route; {
 		case route == nil:
-			x.answer(refusal{http.StatusNotFound, reasonRoute, "no such route", 0})
+			x.answerOffTable()
+		case asksForWebSocket(x.r):
+			x.refuseWebSocket()
 		case !route.Permits(x.r.Method):
 			x.w.Header().Set("Allow", route.Allow)
 			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.Allow + " on this route", 0})
-		case route.Class == signer.Admin && !x.key.Admin:
-			x.answer(refusal{http.StatusForbidden, reasonRoute, "this route needs an OLLAMA-ADMIN- key", 0})
-		case !x.key.Limits.AllowsClass(route.Class):
+		case route.Class == signer.Admin && !(x.key.Admin && x.key.Limits.AllowsClass(signer.Admin)) && !x.checksPull():
+			x.refuseManaging()
+		case route.Class != signer.Admin && !x.key.Limits.AllowsClass(route.Class):
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.Class) + " routes", 0})
 		case x.key.Limits.LimitsAddresses() && !x.key.Limits.AllowsAddress(p.addressOf(x)):
 			x.answer(refusal{http.StatusForbidden, reasonAddress, "this key is not for use from your address", 0})

@@ -51,22 +51,22 @@ func NewCaveat(name, value string) (Caveat, error) {
 	return c, nil
 }
 
-// ParseCaveat reads a caveat as people write it: what NewCaveat takes, and
-// "expires-in", a duration from now such as 720h, and "expires-at", a moment
-// in RFC 3339, for exp.
+// ParseCaveat reads a caveat as people write it: what NewCaveat takes, and for exp also
+// "expires-in", a duration from now such as 720h or 30d, and "expires-at", a moment as
+// [ParseMoment] takes it.
 func ParseCaveat(name, value string, now time.Time) (Caveat, error) {
 	var moment time.Time
 	switch name {
 	case "expires-in":
-		d, err := time.ParseDuration(value)
-		if err != nil || d < time.Second {
-			return Caveat{}, fmt.Errorf("%q is no duration from now, such as 720h", value)
+		d, err := parsePeriod(value)
+		if err != nil {
+			return Caveat{}, err
 		}
 		moment = now.Add(d)
 	case "expires-at":
 		var err error
-		if moment, err = time.Parse(time.RFC3339, value); err != nil {
-			return Caveat{}, fmt.Errorf("%q is no moment such as 2027-01-31T12:00:00Z", value)
+		if moment, err = ParseMoment(value); err != nil {
+			return Caveat{}, err
 		}
 	default:
 		return NewCaveat(name, value)

@@ -28,7 +28,8 @@ type Found struct {
 // two of the first, it refuses to choose. If there is none at all, it returns
 // ErrNoSecret.
 func FindSecrets(path string) (found Found, err error) {
-	text, set := os.LookupEnv(SecretVariable)
+	text := os.Getenv(SecretVariable) // an empty variable is an unset one
+	set := text != ""
 	switch {
 	case path != "" && set:
 		return Found{}, errors.New("a secret file and " + SecretVariable + " are both set: which of the two?")

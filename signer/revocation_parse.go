@@ -29,6 +29,7 @@ const (
 var (
 	errLongLine = fmt.Errorf("has more than %d bytes", maxRevocationLine)
 	errWholeKey = errors.New("holds a whole key: write only its id")
+	errMark     = errors.New("begins with a byte order mark: save the list as UTF-8 without one")
 	errBadLine  = errors.New("is neither a lower-case UUID nor a time such as `before 2006-01-02T15:04:05Z`, each with white space before any text that follows")
 )
 
@@ -93,7 +94,10 @@ func (c *collection) addLine(line []byte) error {
 	} else {
 		line = bytes.TrimPrefix(line, []byte(userPrefix))
 	}
-	if len(line) < uuidLen {
+	switch {
+	case bytes.HasPrefix(line, []byte("\ufeff")), bytes.HasPrefix(line, []byte("\xff\xfe")), bytes.HasPrefix(line, []byte("\xfe\xff")):
+		return errMark
+	case len(line) < uuidLen:
 		return errBadLine
 	}
 	id, ok := parseUUID(string(line[:uuidLen]))

@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -38,8 +40,10 @@ type Secret struct {
 
 // ParseSecret takes a secret's text, trimmed of surrounding white space. If it
 // is shorter than 32 bytes, holds control characters, or is a placeholder such
-// as "change-me…" or one character over and over, ParseSecret says so; the
-// error never shows the text.
+// as "change-me…" or one character over and over, ParseSecret says so. It also refuses
+// what stands in quotes, or holds characters that nobody sees, such as a byte order
+// mark: other programs that sign with the secret might leave them out, or might not.
+// The error never shows the text.
 func ParseSecret(text string) (Secret, error) {
 	text = strings.TrimSpace(text)
 	switch {
@@ -49,11 +53,17 @@ func ParseSecret(text string) (Secret, error) {
 		return Secret{}, fmt.Errorf("the secret has %d bytes, at least %d are needed", len(text), minSecretLen)
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return Secret{}, errors.New("the secret holds control characters")
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.Cf, r) }):
+		return Secret{}, errors.New("the secret holds invisible characters, such as a byte order mark: save it as UTF-8 without one")
+	case isQuote(text[0]) || isQuote(text[len(text)-1]):
+		return Secret{}, errors.New("the secret stands in quotes: take them off")
 	case isPlaceholder(text):
 		return Secret{}, errors.New("the secret is a placeholder; make one with `ollama-proxy secret`")
 	}
 	return newSecret(text), nil
 }
+
+func isQuote(c byte) bool { return c == '"' || c == '\'' }
 
 // isPlaceholder tells what people copy from examples from what a generator
 // printed.
@@ -96,6 +106,9 @@ func ParseSecrets(r io.Reader) ([]Secret, error) {
 	}
 	if len(data) > maxSecretFile {
 		return nil, fmt.Errorf("more than %d bytes", maxSecretFile)
+	}
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, errors.New("it is UTF-16: save it as UTF-8")
 	}
 	var secrets []Secret
 	for i, line := range strings.Split(string(data), "\n") {

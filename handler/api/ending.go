@@ -5,14 +5,14 @@ import (
 	"errors"
 )
 
-// ending follows a stream, to tell at its end whether it is whole. It reads the
-// stream as clients do: line by line, and in events of one or more lines. What a
-// model wrote cannot pass for more than text: it stands in JSON strings, or
-// deeper than where the last word does.
+// ending is a parser that follows a stream and tells at its end whether the stream was
+// complete. It reads the stream as clients do: line by line, and in events of one or more
+// lines. A model cannot forge a last word: its text stands in JSON strings, or deeper in
+// the JSON than the last word does.
 //
-// Each chunk is looked at once, as it passes, and nothing is kept of it. A short
-// line that says that it is not the last word is not even read, unless nothing
-// follows it: then it may be an error. It still stands in the tail then.
+// Each chunk is read once, as it passes, and not kept. A short line that cannot be the
+// last word is skipped. If no line follows it, it may be an error after all, and is read
+// then, from the tail.
 type ending struct {
 	word LastWord
 
@@ -30,17 +30,18 @@ type ending struct {
 	fieldN  uint8
 	valueN  uint8 // more than there is room for: it is longer
 
-	unread  int    // how far from the tail's end the line begins that was not read; 0: none
-	waiting []byte // what begins with that line, while a chunk is being looked at
+	unread  int    // bytes from the start of the skipped line to the tail's end; 0: none
+	waiting []byte // the skipped line and what follows it, while a chunk is being read
 }
 
+// Expect starts a new stream, which is to end with the last word.
 func (e *ending) Expect(w LastWord) { *e = ending{word: w, object: object{word: w}} }
 
-// longestUnread is how long a line may be that is left for later: 512 bytes. With
-// what may follow it it fits into the tail.
+// longestUnread is the length up to which a line may be skipped: 512 bytes. Such a line,
+// and what may follow it, fits into the tail.
 const longestUnread = 512
 
-// add looks at what has been passed on. The tail is of what came before.
+// add reads a chunk of the stream. The tail holds the bytes before the chunk.
 func (e *ending) add(chunk []byte, before *Tail) {
 	if e.word == NoLastWord || len(chunk) == 0 {
 		return
@@ -90,8 +91,8 @@ func (e *ending) add(chunk []byte, before *Tail) {
 	e.waiting = nil
 }
 
-// cutAtCR cuts a line off b where CR or CRLF ends it. Up to LF it is line, and
-// after follows.
+// cutAtCR cuts the first line off b if a CR or CRLF ends it. Line and after are the parts
+// of b before and behind its first LF.
 func (e *ending) cutAtCR(b, line, after []byte, ended bool) ([]byte, []byte, bool) {
 	i := bytes.IndexByte(line, '\r')
 	switch {
@@ -105,8 +106,8 @@ func (e *ending) cutAtCR(b, line, after []byte, ended bool) ([]byte, []byte, boo
 	return line[:i], after, true
 }
 
-// canWait reports whether a line need not be read now: it holds data, is not the
-// last word, and the tail holds it if nothing follows.
+// canWait reports whether a line can be skipped: it has data, is not the last word, and
+// is short enough to be read from the tail later.
 func (e *ending) canWait(line []byte) bool {
 	if len(line) > longestUnread || len(line) == 0 || line[len(line)-1] != '}' {
 		return false
@@ -129,8 +130,8 @@ func (e *ending) canWait(line []byte) bool {
 	return e.event == ordinary
 }
 
-// hasNumber reports whether the data of an event has a number where it usually
-// stands: before the last member, or behind a type that is the first.
+// hasNumber reports whether the data of an event has a sequence_number where OpenAI and
+// Ollama put it: as the last member, or right after a type that comes first.
 func hasNumber(line []byte) bool {
 	if rest, ok := bytes.CutPrefix(line, typeFirst); ok {
 		return bytes.HasPrefix(rest[bytes.IndexByte(rest, '"')+1:], numberKey)
@@ -151,8 +152,8 @@ var (
 	numberKey  = []byte(`,"sequence_number":`)
 )
 
-// endData takes the data of an event. Some servers send [DONE] in each dialect;
-// it is the last word in one.
+// endData handles the end of an event's data. Some servers send [DONE] in every dialect;
+// in one of them it is the last word.
 func (e *ending) endData(isMark bool) {
 	switch {
 	case !isMark:
@@ -163,13 +164,13 @@ func (e *ending) endData(isMark bool) {
 	}
 }
 
-// endEvent takes an event, now that its data is there.
+// endEvent handles an event whose data is complete.
 func (e *ending) endEvent() {
 	e.settle()
 	e.conclude(e.event, &e.object)
 }
 
-// settle reads the line that was left, if there is one.
+// settle reads the line that was skipped, if there is one.
 func (e *ending) settle() {
 	if e.waiting == nil {
 		return
@@ -184,7 +185,8 @@ func (e *ending) settle() {
 	e.conclude(ordinary, &o)
 }
 
-// conclude draws the conclusions from an event.
+// conclude notes what an event says about the stream: its last word, an error, or the
+// number of the next event.
 func (e *ending) conclude(named eventKind, o *object) {
 	if o.isEmpty() && named == unnamed {
 		return // an empty line
@@ -206,7 +208,7 @@ func (e *ending) conclude(named eventKind, o *object) {
 	e.failed = failed
 }
 
-// left is what the tail holds from the line on that was left.
+// left returns the end of the tail, from the start of the skipped line on.
 func (e *ending) left(t *Tail) []byte {
 	if e.unread == 0 {
 		return nil
@@ -214,8 +216,10 @@ func (e *ending) left(t *Tail) []byte {
 	return t.bytes[t.N-e.unread : t.N]
 }
 
-// Verdict says how the stream has ended: well if the error is nil. Of JSON lines
-// the last one needs no end, as clients see it.
+// Verdict tells, once the body has ended, how the stream did. It returns nil if the stream
+// was complete, [ErrReported] if its last event was an error, and [ErrTruncated] if the
+// last word is missing. The last of several JSON lines needs no newline: clients read it
+// without one.
 func (e *ending) Verdict(t *Tail) error {
 	if e.word == NoLastWord {
 		return nil
@@ -235,13 +239,15 @@ func (e *ending) Verdict(t *Tail) error {
 	return nil
 }
 
-// Finish reads what was left when no more is to come.
+// Finish reads the line that was skipped, when no more is to come.
 func (e *ending) Finish(t *Tail) {
 	e.waiting = e.left(t)
 	e.unread = 0
 	e.settle()
 }
 
-var ErrTruncated = errors.New("the stream ended without its last word")
-
-var ErrReported = errors.New("the stream ended with an error of Ollama's own")
+// How a stream can end other than well, see Verdict.
+var (
+	ErrTruncated = errors.New("the stream ended without its last word")
+	ErrReported  = errors.New("the stream ended with an error of Ollama's own")
+)

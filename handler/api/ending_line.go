@@ -2,7 +2,7 @@ package api
 
 import "bytes"
 
-// line takes a whole line.
+// line reads a whole line.
 func (e *ending) line(b []byte) {
 	if !e.word.Lines() {
 		if len(b) == 0 {
@@ -20,7 +20,7 @@ func (e *ending) line(b []byte) {
 
 var eventField = []byte("event:")
 
-// read takes a part of a line.
+// read reads a part of a line.
 func (e *ending) read(b []byte) {
 	if len(b) == 0 {
 		return
@@ -50,7 +50,7 @@ func (e *ending) read(b []byte) {
 	}
 }
 
-// endLine ends the line.
+// endLine handles the end of a line that was read.
 func (e *ending) endLine() {
 	switch {
 	case e.word.Lines():
@@ -73,7 +73,7 @@ func (e *ending) endLine() {
 	e.inLine, e.fieldN, e.valueN = false, 0, 0
 }
 
-// endBlock takes the blank line that ends an event.
+// endBlock handles the blank line that ends an event.
 func (e *ending) endBlock() {
 	if !e.object.isEmpty() {
 		e.object = object{word: e.word}
@@ -81,7 +81,7 @@ func (e *ending) endBlock() {
 	e.event, e.hasData = unnamed, false
 }
 
-// name takes the name of an event. It may stand behind the data.
+// name handles the name of an event, which may come after its data.
 func (e *ending) name(name []byte) {
 	if len(name) > 0 && name[0] == ' ' {
 		name = name[1:]

@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// UpstreamHeader names an Ollama. In a request with an ADMIN key it says which
-// one is to have it; in the answer to one, which one it came from. Other keys'
-// requests and answers carry no such thing, and Ollama never sees it.
+// UpstreamHeader is the header that names one of several Ollamas. In a request with an
+// ADMIN key it chooses the Ollama, and in the answer to such a request it says which one
+// answered. With other keys it is ignored and never sent. Ollama never sees it.
 const UpstreamHeader = "X-Ollama-Proxy-Upstream"
 
-// isHopByHop tells the headers that are about one connection only.
+// isHopByHop reports whether a header, by its canonical name, is about one connection
+// only.
 func isHopByHop(name string) bool {
 	switch name {
 	case "Connection", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
@@ -21,11 +22,12 @@ func isHopByHop(name string) bool {
 	return false
 }
 
-// isStripped tells the headers of a request that stay here: what lets the client
-// in, what Ollama would refuse the client for, and what a client could forge.
+// isStripped reports whether a request header, by its canonical name, is kept from
+// Ollama: all that can carry a key, what Ollama would refuse a request for, and what a
+// client could forge.
 func isStripped(name string) bool {
 	switch name {
-	case "Authorization", "X-Api-Key", "Cookie", "Origin", UpstreamHeader, "Forwarded", "X-Real-Ip",
+	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Origin", UpstreamHeader, "Forwarded", "X-Real-Ip",
 		"Content-Length", // the transport frames the body anew
 		"Expect",         // answered here
 		"Host":           // HTTP/2 lets it stand among the others
@@ -34,8 +36,9 @@ func isStripped(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-")
 }
 
-// StripRequestHeaders takes out of a client's headers what Ollama is not to see: those that
-// are private, hop-by-hop, or named by Connection.
+// StripRequestHeaders deletes from a client's headers what Ollama must not see:
+// credentials, what a client could forge, hop-by-hop headers, and those that Connection
+// lists.
 func StripRequestHeaders(h http.Header) {
 	listed := connectionListed(h)
 	for name := range h {
@@ -48,8 +51,8 @@ func StripRequestHeaders(h http.Header) {
 	}
 }
 
-// CopyResponseHeaders gives the client Ollama's headers without the hop-by-hop
-// ones.
+// CopyResponseHeaders copies Ollama's headers to the client's answer, without the
+// hop-by-hop ones and those that Connection lists. The values are shared, not cloned.
 func CopyResponseHeaders(to, from http.Header) {
 	listed := connectionListed(from)
 	for name, values := range from {
@@ -62,7 +65,8 @@ func CopyResponseHeaders(to, from http.Header) {
 	}
 }
 
-// connectionListed are the headers that the sender calls hop-by-hop.
+// connectionListed returns the canonical names that Connection lists: the sender calls
+// those headers hop-by-hop. It may be nil.
 func connectionListed(h http.Header) map[string]bool {
 	var listed map[string]bool
 	for _, value := range h["Connection"] {

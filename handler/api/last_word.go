@@ -1,12 +1,12 @@
 package api
 
-// LastWord is what ends a stream that is whole. Whether the body came to a clean
-// end says nothing: when Ollama's runner dies, or repeats itself too often,
-// Ollama just ends it.
+// LastWord is the line or event with which a complete stream ends. A body that ends
+// cleanly is no proof of that: if Ollama's runner dies, or repeats itself too often,
+// Ollama ends the body as if all were well.
 type LastWord uint8
 
 const (
-	NoLastWord  LastWord = iota // none is known: the stream is taken as it is
+	NoLastWord  LastWord = iota // none is known: every end counts as complete
 	doneTrue                    // a line with "done":true
 	success                     // a line with "status":"success"
 	doneMark                    // data: [DONE]
@@ -14,22 +14,21 @@ const (
 	responseEnd                 // the event response.completed, or response.incomplete where a limit was reached
 )
 
-// Lines reports whether it ends a stream of JSON lines; else it ends one of
-// server-sent events.
+// Lines reports whether the last word belongs to a stream of JSON lines. Otherwise it
+// belongs to one of server-sent events.
 func (w LastWord) Lines() bool { return w == doneTrue || w == success }
 
-// eventKind is what an event is to the stream that it is in. A line of JSON is an
-// event too.
+// eventKind is what an event means for its stream. A line of JSON counts as an event.
 type eventKind uint8
 
 const (
-	unnamed  eventKind = iota // what it is stands in its data, if anywhere
+	unnamed  eventKind = iota // it has no name: its data may have a type
 	ordinary                  // more is to come
 	final                     // the last word
 	failing                   // an error: nothing more is to come
 )
 
-// kind tells an event by its name, or by the type in its data.
+// kind returns the kind of an event by its name, or by the type in its data.
 func (w LastWord) kind(name string) eventKind {
 	switch {
 	case name == "":

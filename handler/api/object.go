@@ -5,10 +5,9 @@ import (
 	"strconv"
 )
 
-// object reads one JSON object, in whatever pieces it comes, for the few members
-// of the outermost level that say what has become of a stream. It keeps nothing
-// else, and skips strings at the speed of memory. Of several members of one name
-// the last counts.
+// object is an incremental JSON parser for one object, in pieces of any size. It reads
+// the few members of the outermost level that tell how a stream is doing, and skips all
+// else without keeping it. Of several members of one name the last counts.
 type object struct {
 	word LastWord // of the stream
 
@@ -52,10 +51,10 @@ const (
 	sequenceKey
 )
 
-// isEmpty reports whether nothing of it has come.
+// isEmpty reports whether no byte of the object has come.
 func (o *object) isEmpty() bool { return o.depth == 0 && !o.closed && !o.broken }
 
-// isWhole reports whether all of it has come, and nothing else.
+// isWhole reports whether the object is complete, and nothing follows it.
 func (o *object) isWhole() bool { return o.closed && !o.broken }
 
 func (o *object) read(b []byte) {
@@ -74,8 +73,8 @@ func (o *object) read(b []byte) {
 	}
 }
 
-// skip passes over what is deeper than the outermost level, up to the next
-// string.
+// skip skips what is nested, up to the next string or the outermost level, and returns
+// the rest.
 func (o *object) skip(b []byte) []byte {
 	for i, c := range b {
 		switch c {
@@ -93,7 +92,7 @@ func (o *object) skip(b []byte) []byte {
 	return nil
 }
 
-// readString reads on in a string, and returns what follows it.
+// readString reads the rest of a string, as far as it has come, and returns what follows.
 func (o *object) readString(b []byte) []byte {
 	if o.escaped {
 		o.escaped = false
@@ -124,7 +123,7 @@ func (o *object) readString(b []byte) []byte {
 	return b[end+1:]
 }
 
-// keep keeps the beginning of a name, or of a value that matters.
+// keep stores the first bytes of a name, or of a value that counts.
 func (o *object) keep(b []byte) {
 	if o.depth > 1 || o.state == inText && o.key == otherKey || int(o.n) > len(o.text) {
 		return
@@ -136,7 +135,7 @@ func (o *object) keep(b []byte) {
 	}
 }
 
-// kept is the name or the value, "" if it is longer than any that matters.
+// kept returns the name or the value, and "" if it is longer than any that counts.
 func (o *object) kept() string {
 	if int(o.n) > len(o.text) {
 		return ""
@@ -171,8 +170,8 @@ func keyOf(name string) objectKey {
 	return otherKey
 }
 
-// step takes a byte that is outside of the object, or on its outermost level and
-// in no string.
+// step reads one byte outside of the object, or on its outermost level outside of
+// strings.
 func (o *object) step(c byte) {
 	switch {
 	case c == ' ' || c == '\t' || c == '\r' || c == '\n':
@@ -227,7 +226,7 @@ const (
 	asNested                  // an object or an array
 )
 
-// set takes the value of a member.
+// set stores the value of a member.
 func (o *object) set(form valueForm) {
 	value := o.kept()
 	switch o.key {
@@ -252,6 +251,6 @@ func (o *object) set(form valueForm) {
 	}
 }
 
-// maxSequence keeps a number one higher exact for clients that read it as a
-// float: 2^53 - 1.
+// maxSequence bounds the numbers of events: 2^53 - 1. JavaScript keeps the next number
+// exact, too.
 const maxSequence = 1<<53 - 1

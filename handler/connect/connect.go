@@ -23,32 +23,32 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// Options says what a connector works with. Remote, Key and Log are
-// needed.
+// Options configures a connector. Remote, Key and Log must be set.
 type Options struct {
-	Remote *url.URL // where the ollama-proxy is, see [ParseRemote]
-	Key    string
-	Log    *slog.Logger
+	Remote *url.URL     // the remote ollama-proxy, see [ParseRemote]
+	Key    string       // goes with each request, see [ReadKey]
+	Log    *slog.Logger // never gets the key
 
-	// Transport sends requests to the remote. Nil means one that speaks
-	// HTTP/2 where the remote does, and uses the proxy of the environment for
-	// https: there it sees nothing of the key.
+	// Transport sends requests to the remote. Nil means one that speaks HTTP/2 if the
+	// remote does. For https it uses the HTTP proxy that the environment names, which
+	// sees nothing of the key then.
 	Transport http.RoundTripper
 }
 
-// connector is an Ollama without keys for those on this machine: it adds the
-// key and forwards to a remote ollama-proxy.
+// connector is a reverse proxy for the programs of this machine, who need no key: it adds
+// the key and forwards to a remote ollama-proxy.
 type connector struct {
 	Options
 	refused sync.Once // the remote refuses the key, and the log says so
 }
 
-// New returns a handler that forwards requests to the remote with the
-// key. Whoever reaches it has the key's rights, so it belongs on a loopback
-// address, see [ListenLoopback]; there it refuses what a web page could send:
-// a Host that is not this machine, a foreign Origin, a cross-site fetch.
-// If there is no remote, or the key has not the shape of a key, NewConnector
-// returns an error, which never shows the key.
+// New returns a handler that adds the key to requests and forwards them to the remote.
+// Whoever reaches the handler has the key's rights, so serve it on a loopback address only,
+// see [local.ListenLoopback]. It refuses what a web page could send: a Host that is not
+// this machine, a foreign Origin, a cross-site fetch.
+//
+// If there is no remote, or the key has not the shape of a key, New returns an error,
+// which never shows the key.
 func New(o Options) (http.Handler, error) {
 	switch {
 	case o.Remote == nil || o.Remote.Host == "":
@@ -62,8 +62,8 @@ func New(o Options) (http.Handler, error) {
 	return &connector{Options: o}, nil
 }
 
-// newRemoteTransport is for one remote across a network, where connections die
-// unseen: when a laptop sleeps, or a load balancer forgets them.
+// newRemoteTransport returns the default transport. It pings idle connections: across a
+// network they die without notice, when a laptop sleeps or a load balancer forgets them.
 func newRemoteTransport() http.RoundTripper {
 	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -88,8 +88,8 @@ func newRemoteTransport() http.RoundTripper {
 	}
 }
 
-// tunnelFromEnvironment is the proxy that the environment names for an https URL,
-// and none for plain http: such a request would show a proxy all that is in it.
+// tunnelFromEnvironment returns the HTTP proxy that the environment names for an https
+// URL. For plain http it returns none: the proxy would see all that is in the request.
 func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme != "https" {
 		return nil, nil
@@ -97,7 +97,7 @@ func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(r)
 }
 
-// ServeHTTP serves one request.
+// ServeHTTP implements http.Handler.
 func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := local.CheckLoopback(r); err != nil {
 		writeError(w, api.Native, http.StatusForbidden, err.Error(), rand.Text())
@@ -130,9 +130,9 @@ func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	whole = true
 }
 
-// rewrite makes the request that the remote sees: the path and the query as
-// they came, its own Host, our key, and of the client's headers those that
-// are the remote's business.
+// rewrite makes the request that the remote sees: path and query as they came, the
+// remote's own Host, our key, and the client's headers without credentials and without
+// what a client could forge.
 func (c *connector) rewrite(p *httputil.ProxyRequest) {
 	in, out := p.In, p.Out
 	out.URL = &url.URL{
@@ -151,7 +151,7 @@ func (c *connector) rewrite(p *httputil.ProxyRequest) {
 	out.Header.Set("Authorization", "Bearer "+c.Key)
 }
 
-// look looks at the remote's answer, which passes as it is.
+// look inspects the remote's answer, which is passed on unchanged.
 func (c *connector) look(res *http.Response) error {
 	if res.StatusCode == http.StatusUnauthorized {
 		c.refused.Do(func() {
@@ -161,8 +161,8 @@ func (c *connector) look(res *http.Response) error {
 	return nil
 }
 
-// fail ends a request to which the remote gave no answer. The client's own
-// failure to send its body, if any, comes first: it is what made the rest fail.
+// fail answers a request for which there is no answer of the remote's. If the client
+// failed to send its body, that counts first: it made the rest fail.
 func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err error) {
 	switch {
 	case r.Context().Err() != nil, socket.IsDisconnect(clientErr):
@@ -190,14 +190,17 @@ func writeError(w http.ResponseWriter, d api.Dialect, status int, message, id st
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Request-Id", id)
+	if api.IsFinal(status) {
+		h.Set(api.RetryHeader, "false")
+	}
 	w.WriteHeader(status)
 	w.Write(body)
 }
 
-// upload is a request's body on its way to the remote. The server closes the
-// body under the transport's hands once the answer begins; to the transport a
-// read that fails then, even one after the end, would be reason to close the
-// connection on which that answer comes.
+// upload is a request's body that is being sent to the remote. When the answer begins, the
+// server closes the body although the transport may still read it. The transport would
+// take a failed read, even one after the end, as a reason to close the connection on which
+// the answer comes, so reads of a closed body wait until the answer is over.
 type upload struct {
 	io.ReadCloser
 	over   <-chan struct{} // closed when the answer has been passed on
@@ -228,15 +231,15 @@ func (u *upload) err() error {
 	return nil
 }
 
-// Serve serves h, which [NewConnector] made, on l until the context
-// ends. Then it takes no more requests, lets those that run finish, up to the
-// grace, and cuts what still runs. It closes l in any case, and returns nil
-// after a drain, otherwise why the listener failed. If the remote of h is l
-// itself, ServeConnector returns an error at once: each request would go round
-// for ever.
+// Serve serves h, which [New] made, on l until the context ends. Then it accepts no more
+// requests, lets running ones finish for as long as grace says, and cuts the rest.
+//
+// Serve always closes l. It returns nil after a drain, and otherwise the error with which
+// the listener failed. If the remote of h is l itself, Serve returns an error at once: each
+// request would go round for ever.
 func Serve(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
 	if c, ok := h.(*connector); ok {
-		if c.leadsTo(l.Addr()) {
+		if local.LeadsTo(c.Remote, l.Addr()) {
 			l.Close()
 			return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
 		}
@@ -275,14 +278,4 @@ func shutdown(s *http.Server, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	return s.Shutdown(ctx)
-}
-
-// leadsTo reports whether the remote is the given address.
-func (c *connector) leadsTo(a net.Addr) bool {
-	own, ok := a.(*net.TCPAddr)
-	if !ok || c.Remote.Port() != strconv.Itoa(own.Port) {
-		return false
-	}
-	host := c.Remote.Hostname()
-	return strings.EqualFold(host, "localhost") || own.IP.Equal(net.ParseIP(host))
 }

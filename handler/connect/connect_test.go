@@ -864,6 +864,9 @@ func TestConnectReadKey(t *testing.T) {
 	}{
 		{"file", write("plain", key, 0o600), "", false, ""},
 		{"file with white space around", write("spaces", "\n "+key+" \r\n\n", 0o640), "", false, ""},
+		{"file behind a byte order mark, with CRLF", write("mark", "\ufeff"+key+"\r\n", 0o600), "", false, ""},
+		{"file in quotes", write("quotes", `"`+key+"\"\n", 0o600), "", false, ""},
+		{"variable in quotes", "", "' " + key + " '", false, ""},
 		{"file for all", write("exposed", key+"\n", 0o644), "", true, ""},
 		{"variable", "", key, false, ""},
 		{"variable with white space around", "", " " + key + "\n", false, ""},
@@ -876,6 +879,8 @@ func TestConnectReadKey(t *testing.T) {
 		{"empty file", write("empty", " \n", 0o600), "", false, "empty"},
 		{"two keys", write("two", key+"\n"+key+"\n", 0o600), "", false, "more than one line"},
 		{"huge file", write("huge", key+strings.Repeat("\n", 1<<20), 0o600), "", false, "bytes"},
+		{"half a quote", write("quote", `"`+key, 0o600), "", false, "that is no key"},
+		{"UTF-16", write("wide", "\xff\xfe"+strings.Join(strings.Split(key, ""), "\x00")+"\x00", 0o600), "", false, "that is no key"},
 		{"half a key", write("half", key[:len(key)-1], 0o600), "", false, "that is no key"},
 		{"a header", write("header", "Bearer "+key, 0o600), "", false, "that is no key"},
 		{"half a key in the variable", "", key[:len(key)-1], false, "that is no key"},

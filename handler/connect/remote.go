@@ -15,22 +15,21 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// KeyVariable names the environment variable that may hold the key with which
-// to connect. No flag does: a command line can be read by everyone on the
-// machine.
+// KeyVariable is the environment variable that may hold the key. No flag does: everyone on
+// the machine can read a command line.
 const KeyVariable = "OLLAMA_PROXY_KEY"
 
 // maxKeyFile bounds what is read from a key file: 4 KiB, twice the longest key.
 const maxKeyFile = 4 << 10
 
-// ParseRemote reads the URL of a remote ollama-proxy. It may have a path, for
-// a proxy that is mounted below one; a slash at its end makes no difference.
+// ParseRemote reads the URL of a remote ollama-proxy. The URL may have a path, for a proxy
+// that is mounted below one. A slash at the end makes no difference.
 //
-//   - If it is no http or https URL with a host, or has a user, a query or a
-//     fragment, or dots or empty segments in its path, ParseRemote returns an
-//     error, which does not show the text: it might hold a password.
-//   - If it is plain http, and the host is not loopback, that is an error,
-//     too, unless insecure is set: the key would travel in the clear.
+//   - If the text is no http or https URL with a host, has a user, a query or a fragment,
+//     or its path has dots or empty segments, ParseRemote returns an error. It does not
+//     show the text, which might hold a password.
+//   - If the URL is plain http and its host is not loopback, ParseRemote returns an error
+//     unless insecure is set: the key would travel in the clear.
 func ParseRemote(text string, insecure bool) (*url.URL, error) {
 	text = strings.TrimRight(strings.TrimSpace(text), "/")
 	u, err := url.Parse(text)
@@ -50,7 +49,7 @@ func ParseRemote(text string, insecure bool) (*url.URL, error) {
 	return u, nil
 }
 
-// isPort takes none, which stands for the scheme's own.
+// isPort reports whether the text is a port, or empty, which means the scheme's own.
 func isPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return port == "" || err == nil && n > 0
@@ -63,15 +62,16 @@ func hasKeyShape(text string) bool {
 	return err == nil
 }
 
-// ReadKey reads a key from the file at path, or, if path is empty, from the
-// environment variable OLLAMA_PROXY_KEY. It reports whether others than the
-// owner may read the file, which deserves a warning; on Windows it cannot tell.
+// ReadKey reads a key from the file at path or, if path is empty, from [KeyVariable].
+// Exposed is set if others than the owner may read the file, which deserves a warning; on
+// Windows that is not known, and exposed is false.
 //
+// A byte order mark, white space and a pair of quotes around the key are taken off.
 // If both are given, or neither, or what is there is not one line with the
 // shape of a key, ReadKey returns an error, which never shows the key. Whether
 // the key is genuine only the remote can tell.
 func ReadKey(path string) (key string, exposed bool, err error) {
-	key = strings.TrimSpace(os.Getenv(KeyVariable))
+	key = bareKey(os.Getenv(KeyVariable))
 	switch {
 	case path != "" && key != "":
 		return "", false, fmt.Errorf("a key file and %s are both set: which of the two?", KeyVariable)
@@ -89,6 +89,16 @@ func ReadKey(path string) (key string, exposed bool, err error) {
 	return key, false, nil
 }
 
+// bareKey takes off a text what editors and shells leave around a key: a byte order
+// mark, white space and a pair of quotes. None of them is ever part of one.
+func bareKey(text string) string {
+	text = strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+	if n := len(text); n >= 2 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
+		text = strings.TrimSpace(text[1 : n-1])
+	}
+	return text
+}
+
 func readKeyFile(path string) (key string, exposed bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -103,7 +113,7 @@ func readKeyFile(path string) (key string, exposed bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	key = strings.TrimSpace(string(data))
+	key = bareKey(string(data))
 	switch {
 	case len(data) > maxKeyFile:
 		return "", false, fmt.Errorf("%s has more than %d bytes", path, maxKeyFile)

@@ -394,7 +394,7 @@ func DropRequests(next http.Handler) http.Handler {
 		if c == nil || r.ProtoMajor == 2 {
 			return // other streams may be open: ConnState reports when none is
 		}
-		if close := w.Header()["Connection"]; len(close) == 1 && close[0] == "close" {
+		if close := w.Header()["Connection"]; len(close) > 0 && close[0] == "close" {
 			c.noMoreHeads.Store(true)
 		}
 		c.releaseRequests()

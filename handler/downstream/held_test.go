@@ -185,11 +185,11 @@ func TestStreamsThatReachNoHandlerAreCharged(t *testing.T) {
 		c.listener.charge(c, false, func(*held) { c.listener.endStreams(c) })
 		time.Sleep(firstStreams)
 		c.beginStreams()
-		time.Sleep(firstStreams - 1)
+		time.Sleep(firstStreams - time.Nanosecond)
 		if got := c.streams(); got != 1 {
 			t.Errorf("at first it is charged for %d streams", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if got := c.streams(); got != MaxStreams {
 			t.Errorf("later it is charged for %d streams", got)

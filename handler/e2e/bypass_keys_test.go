@@ -11,7 +11,7 @@ import (
 )
 
 // TestAlmostAKey: a credential that differs from the key in any byte, or stands in
-// another place, is refused.
+// another place, is refused. TestCredentials has what may stand around a key.
 func TestAlmostAKey(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -28,7 +28,7 @@ func TestAlmostAKey(t *testing.T) {
 		strings.ToLower(key), "ollama-" + uuid + "." + tag, "Ollama-" + uuid + "." + tag, "OLLAMA-" + strings.ToUpper(uuid) + "." + tag, "OLLAMA-{" + uuid + "}." + tag, "OLLAMA-urn:uuid:" + uuid + "." + tag, "OLLAMA-" + strings.ReplaceAll(uuid, "-", "") + "." + tag,
 		key + "=", key + "==", "OLLAMA-" + uuid + "." + strings.NewReplacer("-", "+", "_", "/").Replace(tag) + "=", strings.Replace(key, ".", "%2e", 1), strings.Replace(key, "-", "%2d", 1), strings.Replace(key, ".", "..", 1), strings.Replace(key, ".", "~.", 1), strings.Replace(key, ".", ".~", 1), strings.Replace(key, ".", "~~.", 1), strings.Replace(key, "OLLAMA", "OLLAMA\\u002d", 1),
 		// A little more.
-		key + ",", key + ";", key + ", " + key, key + " " + key, key + ":", key + "/", key + "#x", key + "?x", key + "\t" + key, "'" + key + "'", `"` + key + `"`, "<" + key + ">", "(" + key + ")", key + "." + tag, key + key, "key=" + key, "token=" + key, "Bearer " + key,
+		key + ",", key + ";", key + ", " + key, key + " " + key, key + ":", key + "/", key + "#x", key + "?x", key + "\t" + key, "'" + key + `"`, `"` + key, key + "'", `"'` + key + `'"`, `""` + key + `""`, "`" + key + "`", "\u201c" + key + "\u201d", "<" + key + ">", "(" + key + ")", key + "." + tag, key + key, "key=" + key, "token=" + key, "Bearer Bearer " + key, "Bearer\t" + key, "Token " + key,
 		// Much less.
 		"OLLAMA-" + uuid, "OLLAMA-" + uuid + ".", tag, "." + tag, uuid, uuid + "." + tag, "-" + uuid + "." + tag, "*", "null", "undefined", "true", "Bearer", "''", "' OR 1=1 --", "OLLAMA-*", "OLLAMA-" + strings.Repeat("0", 36) + "." + strings.Repeat("A", 43),
 	} {
@@ -36,17 +36,21 @@ func TestAlmostAKey(t *testing.T) {
 	}
 	basic := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	for _, value := range []string{
-		"Basic " + basic(key), "Basic " + basic(key+":"), "Basic " + basic(":"+key), "Basic " + basic("user:"+key), "Basic " + basic(key+":"+key), "Bearer " + basic(key), "basic " + basic("x:Bearer "+key),
+		"Basic " + basic(key), "Basic " + basic("x:y:"+key), "Basic " + basic(key+"x:"), "Basic " + basic("x:"+key+"\x00"), "Basic " + basic("x:"+key+"\n"), "Basic " + basic("x:"+key) + "!", "Basic" + basic("x:"+key), "Basic\t" + basic("x:"+key), "Basic " + key, "Basic x:" + key,
+		"Basic Basic " + basic("x:"+key), `Basic "` + basic("x:"+key) + `"`, "Bearer " + basic(key), "Bearer " + basic("x:"+key), "basic " + basic("x:Bearer "+key), "Digest " + basic("x:"+key),
 		"Digest " + key, "Token " + key, "Key " + key, "ApiKey " + key, "Negotiate " + key, "OAuth " + key, "JWT " + key, "Bearer=" + key, "Bearer:" + key, "Bearer: " + key, "Bearer," + key, "BearerX " + key, "Bear er " + key, "Bearer" + key, "Bearer\u00a0" + key, "\u00a0Bearer " + key,
-		"Bearer\u2003" + key, "Bearer  " + key, "Bearer \t" + key, "\u0412earer " + key, "\uff22earer " + key, "Beare\u0159 " + key, "Bearer bearer " + key, "Basic x, Bearer " + key, "Bearer " + key + ", Basic x", `Bearer realm="x", ` + key, `Bearer token="` + key + `"`, key + " Bearer",
+		"Bearer\u2003" + key, "Bearer \t" + key, "\u0412earer " + key, "\uff22earer " + key, "Beare\u0159 " + key, "Bearer bearer bearer " + key, "Bearer Basic " + key, "Basic Bearer " + key, "Basic x, Bearer " + key, "Bearer " + key + ", Basic x", `Bearer realm="x", ` + key, `Bearer token="` + key + `"`, key + " Bearer",
 	} {
 		lines = append(lines, "Authorization: "+value)
 	}
 	for _, name := range []string{
-		"X_Api_Key", "X-Api_Key", "Api-Key", "Apikey", "X-Apikey", "X-Api-Keys", "X-Api-Key-", "X--Api-Key", "X-Auth", "X-Auth-Token", "X-Access-Token", "X-Authorization", "X-Original-Authorization", "X-Forwarded-Authorization", "Proxy-Authorization", "Www-Authenticate",
-		"Authorizations", "Authorization-", "Auth", "Token", "Bearer", "Ollama-Api-Key", "Openai-Api-Key", "Cookie", "Set-Cookie", "Sec-Websocket-Protocol", "Referer", "User-Agent", "From", "X-Goog-Api-Key", "X-Amz-Security-Token", "Http-Authorization", "Redirect-Http-Authorization",
+		"X_Api_Key", "X-Api_Key", "Api_Key", "Apikey", "X-Apikey", "X-Api-Keys", "X-Api-Key-", "X--Api-Key", "X-Auth", "X-Auth-Token", "X-Access-Token", "X-Authorization", "X-Original-Authorization", "X-Forwarded-Authorization", "Proxy-Authorization", "Www-Authenticate",
+		"Authorizations", "Authorization-", "Auth", "Token", "Bearer", "Ollama-Api-Key", "Openai-Api-Key", "Cookie", "Set-Cookie", "Sec-Websocket-Protocol", "Referer", "User-Agent", "From", "X-Goog-Api_Key", "Goog-Api-Key", "X-Amz-Security-Token", "Http-Authorization", "Redirect-Http-Authorization",
 	} {
 		lines = append(lines, name+": Bearer "+key, name+": "+key)
+	}
+	for _, name := range []string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"} { // they take a key and no scheme
+		lines = append(lines, name+": Bearer "+key, name+": Basic "+basic("x:"+key), name+": "+basic("x:"+key), name+": "+key+", "+key)
 	}
 	var requests []string
 	for _, line := range lines {

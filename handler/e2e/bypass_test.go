@@ -124,7 +124,8 @@ func almost(path string) (all []string) {
 }
 
 // TestAlmostAPath: a path that differs from those of the table in any byte does not
-// reach Ollama, even with an ADMIN key, whatever another server would make of it.
+// reach Ollama, even with an ADMIN key, whatever another server would make of it. Where
+// there are only slashes too many, a valid key gets a redirect to the path of the table.
 func TestAlmostAPath(t *testing.T) {
 	t.Parallel()
 	for _, p := range []struct{ method, path string }{
@@ -139,6 +140,10 @@ func TestAlmostAPath(t *testing.T) {
 					requests = append(requests, handlertest.Head(p.method, path, key)+"\r\n")
 				}
 				for i, got := range knock(s, t, p.method, requests) {
+					want := want
+					if key == handlertest.Bearer(s.Admin) && isButForSlashes(almost(p.path)[i], p.path) {
+						want = []int{301, 307}
+					}
 					if !slices.Contains(want, got) {
 						t.Errorf("%.100q: %d", requests[i], got)
 					}
@@ -147,6 +152,13 @@ func TestAlmostAPath(t *testing.T) {
 			s.ExpectNoRequest(t)
 		})
 	}
+}
+
+// isButForSlashes reports whether the target is the path, with more slashes.
+func isButForSlashes(target, path string) bool {
+	target = strings.TrimPrefix(target, "http://x")
+	segments := strings.FieldsFunc(target, func(r rune) bool { return r == '/' })
+	return strings.HasPrefix(target, "/") && "/"+strings.Join(segments, "/") == path
 }
 
 // TestModelSegmentOfAPath: the text for {model} reaches Ollama as one segment, and

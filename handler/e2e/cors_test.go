@@ -95,7 +95,7 @@ func TestPreflightsOfClients(t *testing.T) {
 		w = s.Dial(t)
 		w.Send("POST", "/v1/messages", "{}", "Origin: "+origin)
 		got := w.Answer("POST")
-		if shown := got.Header.Get("Access-Control-Expose-Headers"); !permits(got.Header, origin, "", "") || !lists(shown, "x-request-id") || !lists(shown, "retry-after") {
+		if shown := got.Header.Get("Access-Control-Expose-Headers"); !permits(got.Header, origin, "", "") || !lists(shown, "x-request-id") || !lists(shown, "retry-after") || !lists(shown, "x-should-retry") {
 			t.Errorf("from %s: %s %v", allow, got, got.Header)
 		}
 		s.ExpectNoRequest(t)
@@ -148,12 +148,13 @@ func TestWebSocketsOfPages(t *testing.T) {
 		}
 		s.ExpectNoRequest(t)
 	}
-	// With a key, which no page can send in this way, it is a request like others.
+	// With a key, which no page can send in this way, it learns that there are none.
 	w := s.Dial(t)
 	w.Send("GET", "/api/tags", "", "Origin: https://evil.example", "Connection: Upgrade", "Upgrade: websocket", handlertest.Bearer(s.Key))
-	if got := w.Answer("GET"); got.Status != http.StatusOK || got.Header.Get("Upgrade") != "" || s.AwaitRequest(t, 1).Header.Get("Upgrade") != "" {
+	if got := w.Answer("GET"); got.Status != http.StatusUpgradeRequired {
 		t.Errorf("with a key: %s", got)
 	}
+	s.ExpectNoRequest(t)
 }
 
 func TestInvalidOrigins(t *testing.T) {

@@ -49,6 +49,10 @@ func TestHeadersThatOllamaGets(t *testing.T) {
 		"both": func(s *handlertest.Site) []string {
 			return []string{"authorization: bearer " + s.Key, "X-API-KEY: " + s.Key}
 		},
+		"basic": func(s *handlertest.Site) []string { return []string{basic("x:" + s.Key)} },
+		"beside others' credentials": func(s *handlertest.Site) []string {
+			return []string{"Authorization: Basic eDp5", "Authorization: Negotiate YII=", "X-Api-Key: sk-ant-x", "X-Api-Key:", "api-key: " + s.Key, "Api-Key: x", "x-goog-api-key: AIza"}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -27,7 +27,7 @@ func TestCaveats(t *testing.T) {
 		{"routes=embed", "GET", "/nowhere", 404, "no such route"},
 		{"from=127.0.0.0/8", "GET", "/api/tags", 200, ""},
 		{"from=10.0.0.0/8,2001:db8::/32", "GET", "/api/tags", 403, "this key is not for use from your address"},
-		{"exp=1", "GET", "/api/tags", 401, "missing or invalid API key"},
+		{"exp=1", "GET", "/api/tags", 401, "the API key has expired"},
 		{"exp=4102444800", "GET", "/api/tags", 200, ""},
 		{"label=alice", "GET", "/api/tags", 200, ""},
 	} {

@@ -45,7 +45,8 @@ func TestEachEventOnce(t *testing.T) {
 		{"no route", "POST", "/api/me", "{}", "admin", 404, "Refused", "refused"},
 		{"no method", "GET", "/api/chat", "", "admin", 405, "Refused", "refused"},
 		{"an odd method", "PLANT", "/api/chat", "", "admin", 405, "Refused", "refused"},
-		{"no admin", "POST", "/api/pull", "{}", "ordinary", 403, "Refused", "refused"},
+		{"no admin", "POST", "/api/push", "{}", "ordinary", 403, "Refused", "refused"},
+		{"no admin, a pull", "POST", "/api/pull", "{}", "ordinary", 403, "Refused Uploaded+", "refused"},
 		{"too long", "POST", "/api/chat", strings.Repeat(" ", 5000), "ordinary", 413, "Refused", "refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/endpoint"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
-	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -25,7 +25,7 @@ func TestRealOllama(t *testing.T) {
 	if host == "" {
 		t.Skip("OLLAMA_HOST is not set: nothing was tried against a real Ollama")
 	}
-	upstream, err := upstream.ParseURL(host)
+	upstream, err := endpoint.ParseURL(host)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,9 @@ func TestFileLoad(t *testing.T) {
 		{strings.Repeat("#", 1<<20+1), "has more than 1048576 bytes"},
 		{"# ours\n\ngpu1=http://a,weight=2 # the large one\r\n  http://b weight=3\ndns+http://c:1", ""},
 		{"http://a", "a:80=http://a:80"},
+		{"\ufeff# ours\r\nhttp://a\r\nb=http://b\r\n", "a:80=http://a:80 b=http://b:80"},
+		{"\ufeffhttp://a", "a:80=http://a:80"},
+		{"\xff\xfeh\x00t\x00t\x00p\x00", "line 1: "},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)

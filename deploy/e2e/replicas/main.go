@@ -107,7 +107,7 @@ func checkMint() {
 	}
 	forged := key[:len(key)-43] + strings.Repeat("A", 43)
 	for _, address := range everywhere() {
-		refused(sse(4).with(forged), address, "a forged key")
+		refused(sse(4).with(forged), address, "a forged key", invalid)
 	}
 	kit.Pass("a key minted offline works at once on each replica, directly and through HAProxy")
 }

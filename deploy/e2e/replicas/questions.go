@@ -70,10 +70,16 @@ func (q question) through() (all []*answer) {
 	return all
 }
 
-// refused ends the program unless the request gets the 401 that gives no reason.
-func refused(q question, address, what string) {
+// What a 401 says: nothing to outsiders, and the reason to whose key was genuine.
+const (
+	invalid    = "missing or invalid API key"
+	wasRevoked = "the API key has been revoked"
+)
+
+// refused ends the program unless the request gets a 401 with the message.
+func refused(q question, address, what, message string) {
 	a := q.to(address).finished()
-	if a.err != nil || a.status != http.StatusUnauthorized || !bytes.Contains(a.body, []byte("missing or invalid API key")) {
+	if a.err != nil || a.status != http.StatusUnauthorized || !bytes.Contains(a.body, []byte(message)) {
 		kit.Fatal("%s at %s got %s", what, address, a)
 	}
 }

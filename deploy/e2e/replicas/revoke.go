@@ -59,13 +59,13 @@ func checkRevoke() {
 	}
 
 	for _, address := range everywhere() {
-		refused(sse(3).with(victim), address, "a revoked key")
+		refused(sse(3).with(victim), address, "a revoked key", wasRevoked)
 	}
 	kit.Pass("the revoked key gets 401 on each replica and through HAProxy")
 	late := restrict(victim)
 	for _, address := range everywhere() {
-		refused(sse(3).with(narrowed), address, "a key made from the revoked one before")
-		refused(sse(3).with(late), address, "a key made from the revoked one since")
+		refused(sse(3).with(narrowed), address, "a key made from the revoked one before", wasRevoked)
+		refused(sse(3).with(late), address, "a key made from the revoked one since", wasRevoked)
 	}
 	kit.Pass("so do keys narrowed from it, before and since")
 
