@@ -24,7 +24,7 @@ func Inspect(text string) (Unverified, error) {
 		return Unverified{}, ErrMalformed
 	}
 	u := Unverified{ID: p.id, Admin: p.admin}
-	if u.Limits, _, ok = readLimits(&p); !ok {
+	if u.Limits, _, ok = readLimits(&p, nil); !ok {
 		return Unverified{}, ErrMalformed
 	}
 	var room [longestCaveat]byte
@@ -34,6 +34,9 @@ func Inspect(text string) (Unverified, error) {
 	}
 	return u, nil
 }
+
+// Name is the key's UUID and, where it has id caveats, "~" and the last of them.
+func (u Unverified) Name() string { return nameOf(u.ID, u.Limits) }
 
 // Minted returns when the key says it was minted. If its UUID carries no time,
 // ok is false.

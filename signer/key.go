@@ -27,7 +27,13 @@
 // caveat only ever takes rights away, and of repeated caveats each must hold.
 //
 // Narrower keys keep the UUID of the key they came from, so revoking that UUID
-// revokes the whole family.
+// revokes the whole family. A narrower key may have a UUID of its own beside, in an id
+// caveat: revoking that one ends the key and all made from it, and leaves its parent and
+// siblings alone. Both stand on the same list. A line "before" is about the head's UUID
+// only: that one tells when the key was minted, and is under the tag. An id is the word
+// of whoever narrowed the key. Nothing but their own care keeps them from writing down a
+// time long past, or the UUID of somebody else's key, so an id is never shown without the
+// head's UUID, and by an id somebody who narrows a key can only lose it.
 //
 // # Cost
 //
@@ -143,19 +149,41 @@ func eachCaveat(signed string, head int, yield func(encoded, scope string) bool)
 }
 
 // parseUUID accepts one spelling only: uuid.Parse also takes braces, URNs,
-// capitals and no hyphens, and each would be one more key for the same holder.
-func parseUUID(s string) (uuid.UUID, bool) {
+// capitals and no hyphens, and each would be one more key for the same holder. It
+// allocates nothing.
+func parseUUID[T string | []byte](s T) (id uuid.UUID, ok bool) {
 	if len(s) != uuidLen {
 		return uuid.UUID{}, false
 	}
-	for i := range len(s) {
-		if c := s[i]; 'A' <= c && c <= 'F' {
+	at := 0
+	for i := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			if s[at] != '-' {
+				return uuid.UUID{}, false
+			}
+			at++
+		}
+		high, low := lowerHex[s[at]], lowerHex[s[at+1]]
+		if high|low > 0xf {
 			return uuid.UUID{}, false
 		}
+		id[i] = high<<4 | low
+		at += 2
 	}
-	id, err := uuid.Parse(s)
-	return id, err == nil
+	return id, true
 }
+
+// lowerHex gives the value of each lower-case hexadecimal digit, and 0xff for all other
+// characters.
+var lowerHex = func() (values [256]byte) {
+	for i := range values {
+		values[i] = 0xff
+	}
+	for value, digit := range []byte("0123456789abcdef") {
+		values[digit] = byte(value)
+	}
+	return values
+}()
 
 // isBase64URL reports whether s is the one spelling of some bytes in base64url.
 // Nothing is decoded to find out.

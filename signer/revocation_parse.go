@@ -34,11 +34,12 @@ var (
 
 // ParseRevocations parses a list. A line is one of
 //
-//	<uuid> [text]               revokes the key with that id and all keys
-//	                            restricted from it; OLLAMA- or OLLAMA-ADMIN-
-//	                            may precede the id
+//	<uuid> [text]               revokes the key with that id in its head, or in an id
+//	                            caveat, and all keys restricted from it; OLLAMA- or
+//	                            OLLAMA-ADMIN- may precede the id
 //	before <RFC 3339> [text]    revokes all keys minted before that time, and
-//	                            those whose UUID has no time
+//	                            those whose UUID has no time; the time in an id
+//	                            caveat does not count
 //	# text                      is a comment, as is a blank line
 //
 // If any other line, or one of more than 4 KiB, is in the list, ParseRevocations returns

@@ -27,6 +27,10 @@ type Key struct {
 // Label is the key's first label, or empty.
 func (k *Key) Label() string { return k.Limits.Label() }
 
+// Name is the key's UUID and, where it has id caveats, "~" and the last of them. The UUID
+// is the word of whoever minted the key, the id that of whoever narrowed it.
+func (k *Key) Name() string { return nameOf(k.ID, k.Limits) }
+
 // Verifier tells genuine keys from others. It is safe for concurrent use, and
 // Verify takes no lock.
 type Verifier struct {
@@ -76,7 +80,8 @@ func (v *Verifier) SetRevocations(r *Revocations) { v.revocations.Store(r) }
 //   - If a caveat is unknown or does not parse, it returns ErrMalformed: a
 //     condition that is not understood is not met.
 //   - If an exp caveat is at or before now, it returns ErrExpired.
-//   - If the key's UUID is revoked, it returns ErrRevoked.
+//   - If the key's UUID, or that of one of its id caveats, is revoked, it returns
+//     ErrRevoked.
 //
 // The other caveats are for the caller to enforce: they are in Key.Limits.
 func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
@@ -87,14 +92,15 @@ func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
 	if !v.signed(&p) {
 		return Key{}, ErrBadSignature
 	}
-	limits, expires, ok := readLimits(&p)
+	list := v.revocations.Load()
+	limits, bounds, ok := readLimits(&p, list)
 	if !ok {
 		return Key{}, ErrMalformed
 	}
-	if expires != never && !now.Before(time.Unix(expires, 0)) {
+	if bounds.expires != never && !now.Before(time.Unix(bounds.expires, 0)) {
 		return Key{}, ErrExpired
 	}
-	if v.revocations.Load().Revoked(p.id) {
+	if bounds.revoked || list.Revoked(p.id) {
 		return Key{}, ErrRevoked
 	}
 	return Key{ID: p.id, Admin: p.admin, Limits: limits}, nil

@@ -307,6 +307,8 @@ func BenchmarkVerify(b *testing.B) {
 		{"one caveat", mustMint(b, false, "label=alice")},
 		{"four caveats", mustMint(b, false, "label=alice", "exp=4102444800", "models=llama3.2", "rpm=60")},
 		{"sixteen caveats", mustMint(b, false, slices.Repeat([]string{"label=alice", "exp=4102444800", "models=llama3.2", "rpm=60"}, 4)...)},
+		{"one id", mustMint(b, false, "id="+idA)},
+		{"sixteen ids", mustMint(b, false, slices.Repeat([]string{"id=" + idA}, 16)...)},
 		{"malformed", "OLLAMA-nonsense"},
 	} {
 		b.Run(row.name, func(b *testing.B) {
