@@ -32,7 +32,7 @@ func (quiet) RequestStarted(int) {}
 
 func (quiet) Refused(string) {}
 
-func (quiet) KeySeen([16]byte, []byte) int { return 0 }
+func (quiet) KeySeen(_, _ [16]byte, _ []byte) int { return 0 }
 
 func (quiet) UpstreamJoined(string) int { return 0 }
 

@@ -34,11 +34,12 @@ type Recorder interface {
 	// StreamStarted is called when Ollama's answer turns out to be a stream.
 	StreamStarted(route int)
 
-	// KeySeen is called once for each request with a valid key, with its id
-	// and its label, if it has one, which is valid during the call only. The
-	// label may be the word of any holder of the key; the id is not. What it
+	// KeySeen is called once for each request with a valid key: with the id of its
+	// head, with the last id that it got when it was narrowed, zero if there is none,
+	// and with its label, if it has one, which is valid during the call only. Narrowed
+	// and the label may be the word of any holder of the key; the id is not. What it
 	// gives stands for the key in later calls.
-	KeySeen(id [16]byte, label []byte) (key int)
+	KeySeen(id, narrowed [16]byte, label []byte) (key int)
 
 	// Passed is called when bytes of an answer have been passed on. In a
 	// stream gap is the time since the bytes before; it is 0 for the first

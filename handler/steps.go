@@ -41,7 +41,8 @@ func (p *Proxy) authenticate(next step) step {
 func (p *Proxy) keySeen(key *signer.Key) int {
 	room := labels.Get().(*[signer.MaxLabel]byte)
 	defer labels.Put(room)
-	return p.Recorder.KeySeen(key.ID, key.Limits.AppendLabel(room[:0]))
+	narrowed, _ := key.Limits.LastID()
+	return p.Recorder.KeySeen(key.ID, narrowed, key.Limits.AppendLabel(room[:0]))
 }
 
 var labels = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}

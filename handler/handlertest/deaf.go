@@ -17,7 +17,7 @@ func (Deaf) FirstByte(route int, after time.Duration) {}
 
 func (Deaf) StreamStarted(route int) {}
 
-func (Deaf) KeySeen(id [16]byte, label []byte) (key int) { return 0 }
+func (Deaf) KeySeen(id, narrowed [16]byte, label []byte) (key int) { return 0 }
 
 func (Deaf) Passed(route, key, bytes int, gap time.Duration) {}
 

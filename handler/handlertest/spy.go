@@ -73,8 +73,12 @@ func (s *Spy) Passed(route, key, n int, gap time.Duration) {
 	s.note("Passed", Event{Route: s.name(route), Key: key, N: n, Took: gap})
 }
 
-func (s *Spy) KeySeen(id [16]byte, label []byte) int {
-	s.note("KeySeen", Event{Text: uuid.UUID(id).String() + " " + string(label)})
+func (s *Spy) KeySeen(id, narrowed [16]byte, label []byte) int {
+	name := uuid.UUID(id).String()
+	if narrowed != [16]byte{} {
+		name += "~" + uuid.UUID(narrowed).String()
+	}
+	s.note("KeySeen", Event{Text: name + " " + string(label)})
 	return len(s.All("KeySeen"))
 }
 

@@ -69,7 +69,7 @@ type Status struct {
 type Running struct {
 	Number uint64  `json:"number"` // its own since the start
 	Key    string  `json:"key"`    // its label; empty: it has none
-	ID     string  `json:"id"`     // the key's, which tells whose label it is
+	ID     string  `json:"id"`     // the key's, which tells whose label it is; of a narrowed one also ~ and its own id
 	Route  string  `json:"route"`
 	Model  string  `json:"model"` // empty: not known
 	State  string  `json:"state"` // see InFlight.State
@@ -91,7 +91,8 @@ type ModelTotals struct {
 }
 
 // KeyTotals is what a key was used for since the start. A label may be the word of
-// whoever holds the key; the id is not theirs to choose. Keys that are too many to
+// whoever holds the key; the id is not theirs to choose, up to a "~" and the id that a
+// narrowed key has beside. Keys that are too many to
 // be counted by themselves are "other", and so is their id.
 type KeyTotals struct {
 	Key      string `json:"key"` // its label; empty: it has none
@@ -219,7 +220,7 @@ func (w *Watcher) lookAtRunning(st *Status, since time.Duration) {
 			over = since
 		}
 		r := Running{
-			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().ID.String(), Route: x.Route(), Model: x.Model(), State: state,
+			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().Name(), Route: x.Route(), Model: x.Model(), State: state,
 			Age: age.Seconds(), Quiet: max(0, age-x.Moved()).Seconds(),
 			Bytes: bytes, Rate: float64(bytes-before) / max(over, time.Millisecond).Seconds(),
 		}

@@ -86,7 +86,7 @@ func runningSheet(s status.Status) table {
 		{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"MODEL", leftSide, 2}, {"ROUTE", leftSide, 4}, {"STATE", leftSide, 5}, {"AGE", rightSide, 0}, {"BYTES", rightSide, 3}, {"RATE", rightSide, 1},
 	}}
 	for _, r := range s.Running {
-		t.add(labelOf(r.Key), r.ID, r.Model, r.Route, r.State, inWords(fromSeconds(r.Age)), inBytes(float64(r.Bytes)), inBytes(r.Rate)+"/s")
+		t.add(labelOf(r.Key), whoseID(r.ID), r.Model, r.Route, r.State, inWords(fromSeconds(r.Age)), inBytes(float64(r.Bytes)), inBytes(r.Rate)+"/s")
 	}
 	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
 		t.more = fmt.Sprintf("and %d younger ones", more)
@@ -105,13 +105,22 @@ func modelSheet(s status.Status) table {
 func keySheet(s status.Status) table {
 	t := table{columns: []column{{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"REQUESTS", rightSide, 0}, {"TOKENS", rightSide, 1}, {"BYTES", rightSide, 2}}}
 	for _, k := range s.Keys {
-		t.add(labelOf(k.Key), k.ID, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
+		t.add(labelOf(k.Key), whoseID(k.ID), fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
 	}
 	return t
 }
 
 // labelOf is a key's label, or a dash.
 func labelOf(label string) string { return cmp.Or(label, "-") }
+
+// whoseID shows a narrowed key's id, HEAD~OWN, as OWN of HEAD: the column is cut at its
+// beginning, and of the two only the head is not the holder's to choose.
+func whoseID(id string) string {
+	if head, own, narrowed := strings.Cut(id, "~"); narrowed {
+		return own + " of " + head
+	}
+	return id
+}
 
 // refusals are how many there were, and why, the most frequent reason first.
 func refusals(h status.Hour) string {
