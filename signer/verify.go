@@ -36,6 +36,7 @@ func (k *Key) Name() string { return nameOf(k.ID, k.Limits) }
 type Verifier struct {
 	secrets     atomic.Pointer[accepted]
 	revocations atomic.Pointer[Revocations]
+	maxAge      atomic.Int64 // in nanoseconds; 0: no bound
 }
 
 // NewVerifier returns a Verifier that accepts keys minted under any of the
@@ -71,6 +72,36 @@ type accepted struct {
 // nothing.
 func (v *Verifier) SetRevocations(r *Revocations) { v.revocations.Store(r) }
 
+// SetMaxAge makes the Verifier refuse keys that were minted longer ago than age as
+// expired, and those whose UUID does not say when they were minted, from the next Verify
+// on. 0 takes keys of any age. Narrower keys have the age of the key that they were made
+// from: nobody can make one younger.
+func (v *Verifier) SetMaxAge(age time.Duration) { v.maxAge.Store(int64(age)) }
+
+// Expires returns the moment from which the Verifier refuses the key as expired: the
+// earliest that its exp caveats name, or when it is older than SetMaxAge allows. If there
+// is none, Expires returns the zero Time.
+func (v *Verifier) Expires(k *Key) time.Time {
+	expires := k.Limits.Expires()
+	if age := time.Duration(v.maxAge.Load()); age > 0 {
+		minted, _ := mintedAt(k.ID)
+		if tooOld := minted.Add(age); expires.IsZero() || tooOld.Before(expires) {
+			return tooOld
+		}
+	}
+	return expires
+}
+
+// tooOld reports whether a key with that UUID in its head has had its time.
+func (v *Verifier) tooOld(id uuid.UUID, now time.Time) bool {
+	age := time.Duration(v.maxAge.Load())
+	if age <= 0 {
+		return false
+	}
+	minted, ok := mintedAt(id)
+	return !ok || !now.Before(minted.Add(age))
+}
+
 // Verify returns what the key says, if it is genuine and holds at the time
 // now. It checks in this order, and nothing in the key is decoded before its
 // tag has been found good:
@@ -79,7 +110,8 @@ func (v *Verifier) SetRevocations(r *Revocations) { v.revocations.Store(r) }
 //   - If no secret gives the key its tag, it returns ErrBadSignature.
 //   - If a caveat is unknown or does not parse, it returns ErrMalformed: a
 //     condition that is not understood is not met.
-//   - If an exp caveat is at or before now, it returns ErrExpired.
+//   - If an exp caveat is at or before now, or the key is older than SetMaxAge allows,
+//     it returns ErrExpired.
 //   - If the key's UUID, or that of one of its id caveats, is revoked, it returns
 //     ErrRevoked.
 //
@@ -98,6 +130,9 @@ func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
 		return Key{}, ErrMalformed
 	}
 	if bounds.expires != never && !now.Before(time.Unix(bounds.expires, 0)) {
+		return Key{}, ErrExpired
+	}
+	if v.tooOld(p.id, now) {
 		return Key{}, ErrExpired
 	}
 	if bounds.revoked || list.Revoked(p.id) {
