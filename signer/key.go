@@ -35,6 +35,22 @@
 // time long past, or the UUID of somebody else's key, so an id is never shown without the
 // head's UUID, and by an id somebody who narrows a key can only lose it.
 //
+// # Secrets
+//
+// A secret is a line of text that is used as it stands: the HMAC key is its bytes. Those
+// made here are "ollama-proxy-secret-" and 32 random bytes in base64url. From one secret
+// others follow, each for a site or a tenant with a name of its own ([Derive]):
+//
+//	derived = "ollama-proxy-secret-" base64url( HMAC-SHA256(secret, "ollama-proxy secret for " name) )
+//	name    = 1 to 64 of a-z, 0-9, ".", "_" and "-", of which the first is a letter or digit
+//
+// A derived secret is a secret like any other, and gives away neither the one it came
+// from nor its siblings: no key's head begins as the text under this HMAC does, so no key
+// has the bytes of a derived secret as a link of its chain.
+//
+// A server can have secrets for ADMIN keys alone ([Verifier.SetAdminSecrets]). Then ADMIN
+// keys are good under these only and other keys under the others only.
+//
 // # Cost
 //
 // Verifying allocates nothing, whatever the key. It takes two blocks of SHA-256,

@@ -35,6 +35,7 @@ func (k *Key) Name() string { return nameOf(k.ID, k.Limits) }
 // Verify takes no lock.
 type Verifier struct {
 	secrets     atomic.Pointer[accepted]
+	admin       atomic.Pointer[accepted] // what ADMIN keys are minted under; nil: under secrets
 	revocations atomic.Pointer[Revocations]
 	maxAge      atomic.Int64 // in nanoseconds; 0: no bound
 }
@@ -49,22 +50,29 @@ func NewVerifier(secrets ...Secret) *Verifier {
 
 // SetSecrets makes the Verifier accept keys minted under any of the secrets,
 // and no others, from the next Verify on.
-func (v *Verifier) SetSecrets(secrets []Secret) {
-	a := &accepted{fingerprint: Fingerprint(secrets)}
-	for _, s := range secrets {
-		a.roots = append(a.roots, newRoot(s))
-	}
-	v.secrets.Store(a)
-}
+func (v *Verifier) SetSecrets(secrets []Secret) { v.secrets.Store(newAccepted(secrets)) }
 
-// SecretFingerprint is the [Fingerprint] of the secrets that the Verifier
-// accepts.
+// SetAdminSecrets makes the Verifier accept ADMIN keys minted under any of these secrets,
+// and no others, from the next Verify on. What is no ADMIN key is never accepted under
+// them. Before the first call ADMIN keys are minted under the same secrets as all others.
+func (v *Verifier) SetAdminSecrets(secrets []Secret) { v.admin.Store(newAccepted(secrets)) }
+
+// SecretFingerprint is the [Fingerprint] of the secrets that the Verifier accepts, without
+// those of SetAdminSecrets: replicas differ in these on purpose.
 func (v *Verifier) SecretFingerprint() uint64 { return v.secrets.Load().fingerprint }
 
 // accepted is what a Verifier accepts; it is replaced as a whole.
 type accepted struct {
 	roots       []root
 	fingerprint uint64
+}
+
+func newAccepted(secrets []Secret) *accepted {
+	a := &accepted{fingerprint: Fingerprint(secrets)}
+	for _, s := range secrets {
+		a.roots = append(a.roots, newRoot(s))
+	}
+	return a
 }
 
 // SetRevocations makes the Verifier refuse what the list revokes, and nothing
@@ -107,7 +115,8 @@ func (v *Verifier) tooOld(id uuid.UUID, now time.Time) bool {
 // tag has been found good:
 //
 //   - If the text has not the shape of a key, it returns ErrMalformed.
-//   - If no secret gives the key its tag, it returns ErrBadSignature.
+//   - If no secret gives the key its tag, it returns ErrBadSignature. Once there are
+//     secrets for ADMIN keys, these are tried for an ADMIN key, and for no other.
 //   - If a caveat is unknown or does not parse, it returns ErrMalformed: a
 //     condition that is not understood is not met.
 //   - If an exp caveat is at or before now, or the key is older than SetMaxAge allows,
@@ -145,7 +154,11 @@ func (v *Verifier) Verify(text string, now time.Time) (Key, error) {
 // the tags in their encoded form: decoding first would let several spellings of
 // one tag pass.
 func (v *Verifier) signed(p *parts) bool {
-	for _, root := range v.secrets.Load().roots {
+	secrets := v.secrets.Load()
+	if admin := v.admin.Load(); p.admin && admin != nil {
+		secrets = admin
+	}
+	for _, root := range secrets.roots {
 		tag := root.hmac(p.head)
 		if p.caveats != "" {
 			tag = p.chain(tag)
