@@ -27,11 +27,7 @@ func Inspect(text string) (Unverified, error) {
 	if u.Limits, _, ok = readLimits(&p, nil); !ok {
 		return Unverified{}, ErrMalformed
 	}
-	var room [longestCaveat]byte
-	for encoded := range p.encodedCaveats {
-		name, value, _ := decodeCaveat(room[:], encoded)
-		u.Caveats = append(u.Caveats, Caveat{string(name), string(value)})
-	}
+	u.Caveats = u.Limits.Caveats()
 	return u, nil
 }
 

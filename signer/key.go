@@ -35,6 +35,15 @@
 // time long past, or the UUID of somebody else's key, so an id is never shown without the
 // head's UUID, and by an id somebody who narrows a key can only lose it.
 //
+// # Limits that a server adds
+//
+// A server may limit keys that were minted without an rpm or a streams caveat. Whether one
+// was there at the beginning, nobody can see from the caveats: a holder may have added it,
+// with a number as high as they like, and must not get rid of the server's limit thereby. So the
+// UUID of a key that [Mint] makes with such a caveat says so: it ends in 6f776e3d and a
+// byte, 01 for rpm, 02 for streams, 03 for both. On others, which any program may make,
+// the server's limit holds beside their own.
+//
 // # Secrets
 //
 // A secret is a line of text that is used as it stands: the HMAC key is its bytes. Those

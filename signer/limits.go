@@ -119,6 +119,16 @@ func nameOf(id uuid.UUID, l Limits) string {
 	return name
 }
 
+// Caveats returns the key's caveats in their order.
+func (l Limits) Caveats() (all []Caveat) {
+	var room [longestCaveat]byte
+	for encoded := range l.caveats {
+		name, value, _ := decodeCaveat(room[:], encoded)
+		all = append(all, Caveat{string(name), string(value)})
+	}
+	return all
+}
+
 // HasBudgets reports whether Streams or RPM yields anything.
 func (l Limits) HasBudgets() bool { return l.has.has(kindStreams) || l.has.has(kindRPM) }
 
