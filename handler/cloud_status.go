@@ -1,9 +1,7 @@
 package handler
 
 import (
-	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
@@ -18,13 +16,6 @@ const cloudDisabled = `{"cloud":{"disabled":true,"source":"config"}}`
 // answerStatus says in Ollama's place that there are none: here they are refused,
 // whatever Ollama would do.
 func (p *Proxy) answerStatus(x *exchange) {
-	h := x.w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(cloudDisabled)))
-	x.answerEarly()
-	x.status = http.StatusOK
-	x.w.WriteHeader(http.StatusOK)
-	n, _ := io.WriteString(x.w, cloudDisabled)
-	x.sent.Add(int64(n))
 	x.outcome = outcomeComplete
+	x.reply(http.StatusOK, "application/json; charset=utf-8", []byte(cloudDisabled))
 }

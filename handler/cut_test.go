@@ -25,6 +25,8 @@ func (k *keysThatChange) Verify(string, time.Time) (signer.Key, error) {
 	return signer.Key{}, nil
 }
 
+func (*keysThatChange) Expires(*signer.Key) time.Time { return time.Time{} }
+
 // quiet is a Recorder for a request that is refused.
 type quiet struct{ Recorder }
 

@@ -15,7 +15,7 @@
 //	authenticate  verifies the key
 //	authorize     checks the route, its class and the client's address
 //	admit         adds the exchange to those in flight, where others can cut it
-//	spend         charges the key's rate limits
+//	spend         charges the key's rate limits; says what is left where that is asked
 //	open          reads a small body and checks its model; a large one is checked in passing
 //	relay         sends the request to Ollama and passes the answer on
 //
@@ -63,6 +63,10 @@ import (
 // error is one of the reasons that package signer names.
 type KeyVerifier interface {
 	Verify(text string, now time.Time) (signer.Key, error)
+
+	// Expires returns the moment from which Verify refuses the key, which it has found
+	// good, as expired; zero: there is none.
+	Expires(key *signer.Key) time.Time
 }
 
 // Options says what a Proxy works with. Upstream, Keys, Recorder and Log are
@@ -109,6 +113,9 @@ type Options struct {
 	// is told, in a comment, that Ollama's answer has not begun. 0 means
 	// never: then an error of Ollama's still gets its own status.
 	Heartbeat time.Duration
+
+	// DefaultLimits are for keys that were minted without an rpm or a streams caveat.
+	DefaultLimits access.Defaults
 
 	// TrustedProxies are the networks whose X-Forwarded-For counts.
 	TrustedProxies []netip.Prefix
@@ -168,6 +175,7 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{Options: o, bodies: body.Budget{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
 	p.pool = upstream.New(upstream.Options{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, AllowRemote: o.AllowCloud}, o.Upstreams, alone)
+	p.budgets.Defaults = o.DefaultLimits
 	p.running.max = o.MaxInFlight
 	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

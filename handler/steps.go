@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/access"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -83,7 +84,7 @@ func (p *Proxy) authorize(next step) step {
 			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.Allow + " on this route", 0})
 		case route.Class == signer.Admin && !x.key.Admin:
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this route needs an OLLAMA-ADMIN- key", 0})
-		case !x.key.Limits.AllowsClass(route.Class):
+		case route.Class != api.Any && !x.key.Limits.AllowsClass(route.Class):
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.Class) + " routes", 0})
 		case x.key.Limits.LimitsAddresses() && !x.key.Limits.AllowsAddress(p.addressOf(x)):
 			x.answer(refusal{http.StatusForbidden, reasonAddress, "this key is not for use from your address", 0})
@@ -126,14 +127,20 @@ func (p *Proxy) admit(next step) step {
 	}
 }
 
-// spend lets requests pass as far as the key's rpm and streams reach.
+// spend lets requests pass as far as the key's rpm and streams reach. Who asks what is
+// left of them is answered here, for nothing.
 func (p *Proxy) spend(next step) step {
 	return func(x *exchange) {
-		if !x.key.Limits.HasBudgets() {
+		if x.Route == keyRoute {
+			p.answerKey(x)
+			return
+		}
+		if !p.budgets.HasBudgets(x.key.Limits) {
 			next(x)
 			return
 		}
 		done, reason, wait := p.budgets.Spend(x.key.Limits, x.arrived)
+		p.tellLimits(x)
 		switch reason {
 		case access.ReasonRPM:
 			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has no requests left for now", access.InSeconds(wait)})

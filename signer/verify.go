@@ -27,6 +27,9 @@ type Key struct {
 // Label is the key's first label, or empty.
 func (k *Key) Label() string { return k.Limits.Label() }
 
+// Minted returns when the key was minted. If its UUID carries no time, ok is false.
+func (k *Key) Minted() (t time.Time, ok bool) { return mintedAt(k.ID) }
+
 // Name is the key's UUID and, where it has id caveats, "~" and the last of them. The UUID
 // is the word of whoever minted the key, the id that of whoever narrowed it.
 func (k *Key) Name() string { return nameOf(k.ID, k.Limits) }

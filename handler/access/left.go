@@ -75,9 +75,6 @@ const (
 	resetRequestsHeader     = "X-Ratelimit-Reset-Requests"
 )
 
-// LimitHeaders are the headers that SetHeaders sets.
-var LimitHeaders = []string{limitRequestsHeader, remainingRequestsHeader, resetRequestsHeader}
-
 // SetHeaders says what is left of the requests a minute in the headers of an answer, as
 // OpenAI does.
 func (l Left) SetHeaders(h map[string][]string) {

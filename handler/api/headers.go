@@ -48,12 +48,16 @@ func StripRequestHeaders(h http.Header) {
 	}
 }
 
+// isOurs tells the headers of an answer that are ours to set: who reads how many requests
+// are left must not take an upstream's numbers for those of the key.
+func isOurs(name string) bool { return strings.HasPrefix(name, "X-Ratelimit-") }
+
 // CopyResponseHeaders gives the client Ollama's headers without the hop-by-hop
-// ones.
+// ones and those that tell of rate limits.
 func CopyResponseHeaders(to, from http.Header) {
 	listed := connectionListed(from)
 	for name, values := range from {
-		if !isHopByHop(name) && !listed[name] {
+		if !isHopByHop(name) && !listed[name] && !isOurs(name) {
 			to[name] = values
 		}
 	}
