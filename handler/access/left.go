@@ -78,9 +78,8 @@ const (
 // SetHeaders says what is left of the requests a minute in the headers of an answer, as
 // OpenAI does.
 func (l Left) SetHeaders(h map[string][]string) {
-	h[limitRequestsHeader] = []string{strconv.Itoa(l.Limit)}
-	h[remainingRequestsHeader] = []string{strconv.Itoa(l.Remaining)}
-	h[resetRequestsHeader] = []string{inMilliseconds(l.Reset).String()}
+	values := [...]string{strconv.Itoa(l.Limit), strconv.Itoa(l.Remaining), inMilliseconds(l.Reset).String()}
+	h[limitRequestsHeader], h[remainingRequestsHeader], h[resetRequestsHeader] = values[0:1:1], values[1:2:2], values[2:3:3]
 }
 
 // inMilliseconds rounds up: after that time it is so.
