@@ -36,7 +36,6 @@ var policy = []struct {
 	{"/api/tags", "GET, HEAD", false},
 	{"/api/version", "GET, HEAD", false},
 	{"/api/status", "GET", false},
-	{"/v1/key", "GET", false},
 	{"/", "GET, HEAD", false},
 	{"/api/ps", "GET", false},
 	{"/api/show", "POST", false},
@@ -47,6 +46,8 @@ var policy = []struct {
 	{"/api/copy", "POST", true},
 	{"/api/delete", "DELETE", true},
 	{"/api/blobs/sha256:0000", "HEAD, POST", true},
+
+	{"/v1/key", "GET", false},
 }
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get"}
