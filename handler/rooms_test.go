@@ -26,7 +26,7 @@ var rooms = map[string][]string{
 	"top":        {"local", "status"},
 	"connect":    {"api", "downstream", "local", "signer", "socket"},
 	"server":     {"", "certs", "downstream", "local", "status"},
-	"keycmd":     {"signer"},
+	"keycmd":     {"keyinfo", "signer"},
 	"standin":    {},
 
 	// These are for tests.
