@@ -2,6 +2,8 @@ package signer
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -144,5 +146,62 @@ func TestAnIDOfSomebodyElseHarmsNobody(t *testing.T) {
 	}
 	if _, err := verifier.Verify(alice, beforeExpiry); err != nil {
 		t.Errorf("somebody else's head is revoked: %v", err)
+	}
+}
+
+// TestAChildIsNeverGoodWhereItsParentIsNot: whatever is revoked, however old keys may
+// become, at any moment, and whatever the child was given.
+func TestAChildIsNeverGoodWhereItsParentIsNot(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	ids := []string{idA, idC, "0199c3a3-0000-7000-8000-000000000002", "ffffffff-ffff-7000-8000-000000000000", "00000000-0000-7000-8000-000000000000"}
+	start := time.Unix(1_760_000_000, 0)
+	verifier := NewVerifier(mustSecret(t, testSecret))
+	verifier.SetAdminSecrets([]Secret{mustSecret(t, strings.ToUpper(testSecret))})
+	pick := func() (all []string) {
+		for range random.IntN(4) {
+			all = append(all, []string{
+				"id=" + ids[random.IntN(len(ids))], "label=" + string(rune('a'+random.IntN(3))), fmt.Sprintf("exp=%d", start.Unix()+random.Int64N(200_000)-100_000), "rpm=1000000000", "routes=chat,admin",
+			}[random.IntN(5)])
+		}
+		return all
+	}
+	good := 0
+	for range 3000 {
+		id := ids[random.IntN(len(ids))]
+		head, secret := userPrefix+id, testSecret
+		if random.IntN(2) == 0 {
+			head, secret = adminPrefix+id, []string{testSecret, strings.ToUpper(testSecret)}[random.IntN(2)]
+		}
+		parent := chained(t, head+"."+referenceTag(secret, head), pick()...)
+		child := chained(t, parent, pick()...)
+		var list strings.Builder
+		for range random.IntN(3) {
+			fmt.Fprintln(&list, ids[random.IntN(len(ids))])
+		}
+		if random.IntN(3) == 0 {
+			fmt.Fprintln(&list, "before", start.Add(time.Duration(random.Int64N(400_000)-200_000)*time.Second).UTC().Format(time.RFC3339))
+		}
+		verifier.SetRevocations(mustRevocations(t, list.String()))
+		verifier.SetMaxAge(time.Duration(random.Int64N(400_000)) * time.Second * time.Duration(random.IntN(2)))
+		now := start.Add(time.Duration(random.Int64N(200_000)-100_000) * time.Second)
+		held, parentErr := verifier.Verify(parent, now)
+		narrower, err := verifier.Verify(child, now)
+		if err != nil {
+			continue
+		}
+		good++
+		if parentErr != nil {
+			t.Fatalf("%s is good, and its parent is not: %v\n%s", narrower.Name(), parentErr, list.String())
+		}
+		narrows(t, held.Limits, narrower.Limits)
+		ends, itsEnd := verifier.Expires(&held), verifier.Expires(&narrower)
+		if held.ID != narrower.ID || held.Admin != narrower.Admin || !ends.IsZero() && (itsEnd.IsZero() || itsEnd.After(ends)) {
+			t.Fatalf("%s ends %v, admin %t; its parent %v, %t", narrower.Name(), itsEnd, narrower.Admin, ends, held.Admin)
+		}
+	}
+	if good < 100 {
+		t.Errorf("only %d were good: that shows nothing", good)
 	}
 }
