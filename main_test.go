@@ -897,7 +897,7 @@ func TestRevokeCutsRunningStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := lines(t, command(t, dir, "mint", "--secret-file", secret, "--count", "2"))
-	child := lines(t, command(t, dir, "restrict", "--label", "guest", keys[0]))[0]
+	child := lines(t, command(t, dir, "restrict", "--no-id", "--label", "guest", keys[0]))[0]
 	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--revocations", list, "--reload-interval", "20ms")...))
 
 	spared := stream(t, s, keys[1])
@@ -1283,8 +1283,8 @@ func TestALabelIsNoProofOfWhoseKeyItIs(t *testing.T) {
 	dir, secret := t.TempDir(), makeSecret(t)
 	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key")...))
 	alice := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))[0]
-	mallory := lines(t, command(t, dir, "restrict", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
-	out, talk, _ := run(t, command(t, dir, "restrict", "--label", "bob", alice))
+	mallory := lines(t, command(t, dir, "restrict", "--no-id", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
+	out, talk, _ := run(t, command(t, dir, "restrict", "--no-id", "--label", "bob", alice))
 	sure := strings.TrimSpace(out) // she is alice all the same
 	if words, _, _ := run(t, command(t, dir, "inspect", "--secret-file", secret, sure)); !strings.Contains(talk, `stays "alice"`) || !strings.Contains(words, "label: bob (but the first one counts)") {
 		t.Errorf("restrict lets believe that alice is bob now: %q; inspect: %s", talk, words)
