@@ -218,7 +218,7 @@ func isLabel(s []byte) bool {
 		return false
 	}
 	for i, c := range s {
-		if c >= utf8.RuneSelf {
+		if c >= utf8.RuneSelf { // 0x80 itself begins no character, and is refused either way
 			return utf8.Valid(s) && !bytes.ContainsFunc(s[i:], unfitForLabel)
 		}
 		if unfitForLabel(rune(c)) {

@@ -17,7 +17,8 @@ const (
 	longestCaveat = (maxKeyLen - len(userPrefix) - uuidLen - len("~.") - tagLen) * 3 / 4
 )
 
-// shortEncoded is how many characters fill shortCaveat bytes.
+// shortEncoded is how many characters fill shortCaveat bytes. A caveat of that length
+// fits into either buffer.
 const shortEncoded = shortCaveat / 3 * 4
 
 // decodeCaveat decodes a caveat as it stands in a key into room, and gives its name

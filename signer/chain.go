@@ -77,7 +77,8 @@ func resume(state, text []byte) (sum mac) {
 // for the longest caveat of all takes as long as two blocks.
 func (p *parts) chain(link mac) mac {
 	const most = 320 // characters that all caveats have together
-	if len(p.caveats) > most { // at the bound either will do, only the time differs
+	// At the bound either buffer is long enough.
+	if len(p.caveats) > most {
 		return p.chainLong(link)
 	}
 	var inner [sha256.BlockSize + most]byte

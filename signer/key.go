@@ -116,6 +116,7 @@ func split(text string) (p parts, ok bool) {
 	if len(text) > maxKeyLen {
 		return parts{}, false
 	}
+	// A dot that comes first has no head before it, and is refused below.
 	dot := len(text) - tagLen - 1
 	if dot < 0 || text[dot] != '.' || !hasOnlyBase64URL(text[dot+1:]) {
 		return parts{}, false
@@ -163,6 +164,7 @@ func (p *parts) encodedCaveats(yield func(encoded, scope string) bool) {
 func eachCaveat(signed string, head int, yield func(encoded, scope string) bool) {
 	for start := head; start < len(signed); {
 		end := len(signed)
+		// Of two "~" in a row split refuses the key, wherever the caveat is taken to end.
 		if i := strings.IndexByte(signed[start+1:], '~'); i >= 0 {
 			end = start + 1 + i
 		}
