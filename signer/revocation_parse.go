@@ -116,7 +116,7 @@ var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]
 // addBefore parses what follows the word "before". Of several times the latest counts.
 func (c *collection) addBefore(rest []byte) error {
 	text := bytes.TrimLeft(rest, blanks)
-	if i := bytes.IndexAny(text, blanks); i >= 0 {
+	if i := bytes.IndexAny(text, blanks); i >= 0 { // never 0: they are trimmed
 		text = text[:i]
 	}
 	if len(rest) == 0 || !isBlank(rest[0]) || !rfc3339.Match(text) {
