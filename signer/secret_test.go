@@ -62,6 +62,7 @@ func TestParseSecrets(t *testing.T) {
 		{"one character", strings.Repeat("a", 40), "line 1: the secret is a placeholder", 0},
 		{"one that is made here after it", first + "\n" + SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l2m3n4o5p6q7r", "", 2},
 		{"the beginning and too little", SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l", "line 1: the secret has 31 bytes after " + SecretPrefix + ", at least 32 are needed", 0},
+		{"the beginning and just enough after it", first + "\n" + SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l2", "", 2},
 		{"the beginning alone", SecretPrefix, "line 1: the secret has 0 bytes after", 0},
 		{"the beginning and one character", SecretPrefix + strings.Repeat("a", 43), "line 1: the secret is a placeholder", 0},
 		{"the beginning and a placeholder", SecretPrefix + "replace-me-with-what-ollama-proxy-secret-prints", "line 1: the secret is a placeholder", 0},
