@@ -93,7 +93,11 @@ func serveCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), Usage: "`URL` of an Ollama, or NAME=URL,weight=N; without it OLLAMA_HOST counts, if it is set; with several, each request goes where its model is loaded and the queue is short"},
 			cmdline.StringFlag("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
 			secretFile(),
+			adminSecretFile(),
 			revocations(),
+			cmdline.DurationFlag("max-key-age", 0, "refuse keys that were minted longer ago than `DURATION`, such as 2160h, and those whose id does not say when (0: none); what runs is not cut"),
+			&cli.IntFlag{Name: "default-rpm", Usage: "let keys that were minted without --rpm make `N` requests a minute, with all that are made from them (0: no limit)"},
+			&cli.IntFlag{Name: "default-streams", Usage: "let keys that were minted without --streams make `N` requests at once, with all that are made from them (0: no limit)"},
 			cmdline.DurationFlag("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
 			cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
 			&cli.StringSliceFlag{Name: "metrics-host", Usage: "let what is on --metrics-listen be asked for by `NAME`, too, such as gpu.example.com; addresses and local names always may"},
@@ -164,12 +168,12 @@ func checkServe(c *cli.Context) error {
 			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
 		}
 	}
-	for name, least := range map[string]int{"max-connections": 1, "max-in-flight": 0} {
+	for name, least := range map[string]int{"max-connections": 1, "max-in-flight": 0, "default-rpm": 0, "default-streams": 0} {
 		if n := c.Int(name); n < least {
 			return fmt.Errorf("--%s: %d is less than %d", name, n, least)
 		}
 	}
-	for _, name := range []string{"heartbeat", "drain-delay", "shutdown-grace"} {
+	for _, name := range []string{"heartbeat", "drain-delay", "shutdown-grace", "max-key-age"} {
 		if d := c.Duration(name); d < 0 {
 			return fmt.Errorf("--%s: %v is less than 0s", name, d)
 		}
@@ -203,6 +207,7 @@ func newServer(c *cli.Context, log *slog.Logger, address, private net.Addr) (*se
 		FirstByteTimeout: c.Duration("first-byte-timeout"),
 		StallTimeout:     c.Duration("stall-timeout"),
 		Heartbeat:        c.Duration("heartbeat"),
+		DefaultLimits:    access.Defaults{RPM: c.Int("default-rpm"), Streams: c.Int("default-streams")},
 	}
 	if o.MaxBody, err = server.ParseSize(c.String("max-body")); err != nil {
 		return nil, fmt.Errorf("--max-body: %w", err)
@@ -219,6 +224,9 @@ func newServer(c *cli.Context, log *slog.Logger, address, private net.Addr) (*se
 	proxy := handler.New(o)
 
 	reloads := []server.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
+	if c.IsSet("admin-secret-file") {
+		reloads = append(reloads, server.Reload{Name: "admin secrets", Load: keys.ReloadAdminSecrets})
+	}
 	if certificates != nil {
 		reloads = append(reloads, server.Reload{Name: "certificate", Load: certificates.Reload})
 		m.WatchCertificate(certificates.NotAfter)
@@ -325,7 +333,27 @@ func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.Fi
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: an empty file is a list, too", err)
 	}
-	return keys, ollamas, err
+	if err != nil {
+		return nil, nil, err
+	}
+	keys.SetMaxAge(c.Duration("max-key-age"))
+	return keys, ollamas, useAdminSecrets(c, log, keys)
+}
+
+// useAdminSecrets gives ADMIN keys secrets of their own where a file with them is named.
+func useAdminSecrets(c *cli.Context, log *slog.Logger, keys *signer.Keyring) error {
+	path := c.String("admin-secret-file")
+	if path == "" {
+		return nil
+	}
+	found, err := signer.FindAdminSecrets(path)
+	if err != nil {
+		return err
+	}
+	if found.Exposed {
+		log.Warn("others than its owner may read the secret file: chmod 600 it", "file", found.Path)
+	}
+	return keys.UseAdminSecrets(found)
 }
 
 // startDemo starts a stand-in Ollama, and makes a secret that nothing keeps.
@@ -406,6 +434,8 @@ func mintCommand() *cli.Command {
 		Description: "Example: ollama-proxy mint --secret-file /etc/ollama-proxy/secret --count 3",
 		Flags: caveatFlags(
 			secretFile(),
+			adminSecretFile(),
+			&cli.StringFlag{Name: "derive", Usage: "make them under the secret that `secret --derive NAME` prints, for those who hold that one"},
 			&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
 			asJSON(),
@@ -423,7 +453,8 @@ func mint(c *cli.Context) error {
 		return err
 	}
 	return keycmd.Mint(streams(c), keycmd.MintOptions{
-		SecretFile: c.String("secret-file"), Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
+		SecretFile: c.String("secret-file"), AdminSecretFile: c.String("admin-secret-file"), Derive: c.String("derive"),
+		Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
 	})
 }
 
@@ -435,6 +466,8 @@ func secretCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"},
 			&cli.BoolFlag{Name: "if-missing", Usage: "with --out: be content with a secret that is there"},
+			&cli.StringFlag{Name: "derive", Usage: "print the secret that follows from the first one of --secret-file for a site or a tenant called `NAME`; it is the same each time"},
+			secretFile(),
 		},
 		Action: secret,
 	}
@@ -443,6 +476,12 @@ func secretCommand() *cli.Command {
 func secret(c *cli.Context) error {
 	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
+	}
+	if name := c.String("derive"); c.IsSet("derive") {
+		if c.IsSet("out") || c.IsSet("if-missing") {
+			return errors.New("--derive prints a secret: --out and --if-missing are not for it")
+		}
+		return keycmd.DeriveSecret(streams(c), c.String("secret-file"), name)
 	}
 	return keycmd.Secret(streams(c), keycmd.SecretOptions{Out: c.String("out"), IfMissing: c.Bool("if-missing")})
 }
@@ -453,8 +492,12 @@ func inspectCommand() *cli.Command {
 		Usage:       "say what a key is; with the secret, also whether it is valid",
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused. KEY may be - to read it from standard input.",
-		Flags:       []cli.Flag{secretFile(), revocations(), asJSON()},
-		Action:      inspect,
+		Flags: []cli.Flag{
+			secretFile(), adminSecretFile(), revocations(), asJSON(),
+			&cli.StringFlag{Name: "remote", Usage: "ask the ollama-proxy at `URL` what the key may do there, and what is left of its limits"},
+			&cli.BoolFlag{Name: "insecure", Usage: "with --remote: send the key over plain http to another machine"},
+		},
+		Action: inspect,
 	}
 }
 
@@ -462,8 +505,15 @@ func inspect(c *cli.Context) error {
 	if err := cmdline.Arguments(c, 1, "KEY"); err != nil {
 		return err
 	}
+	if c.IsSet("remote") {
+		remote, err := connect.ParseRemote(c.String("remote"), c.Bool("insecure"))
+		if err != nil {
+			return fmt.Errorf("--remote: %w", err)
+		}
+		return keycmd.InspectRemote(c.Context, streams(c), keycmd.RemoteOptions{Key: c.Args().First(), Remote: remote, JSON: c.Bool("json")})
+	}
 	return keycmd.Inspect(c.Context, streams(c), keycmd.InspectOptions{
-		Key: c.Args().First(), SecretFile: c.String("secret-file"), Revocations: c.String("revocations"), JSON: c.Bool("json"),
+		Key: c.Args().First(), SecretFile: c.String("secret-file"), AdminFile: c.String("admin-secret-file"), Revocations: c.String("revocations"), JSON: c.Bool("json"),
 	})
 }
 
@@ -473,7 +523,7 @@ func restrictCommand() *cli.Command {
 		Usage:       "print a narrower key; needs no secret",
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…\n\nKEY may be - to read it from standard input.",
-		Flags:       caveatFlags(asJSON()),
+		Flags:       caveatFlags(asJSON(), &cli.BoolFlag{Name: "no-id", Usage: "give it no id of its own, by which it can be revoked alone"}),
 		Action:      restrict,
 	}
 }
@@ -486,7 +536,7 @@ func restrict(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{Key: c.Args().First(), Caveats: more, JSON: c.Bool("json")})
+	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{Key: c.Args().First(), Caveats: more, NoID: c.Bool("no-id"), JSON: c.Bool("json")})
 }
 
 func revokeCommand() *cli.Command {
@@ -640,6 +690,10 @@ func man(c *cli.Context) error {
 
 func secretFile() cli.Flag {
 	return cmdline.StringFlag("secret-file", "", "read secrets from `FILE`, one a line: the first mints, each verifies")
+}
+
+func adminSecretFile() cli.Flag {
+	return cmdline.StringFlag("admin-secret-file", "", "ADMIN keys are made and verified with the secrets in `FILE` only, all others with those of --secret-file only; none: no ADMIN key is good")
 }
 
 func revocations() cli.Flag {

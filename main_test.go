@@ -940,7 +940,7 @@ func TestRevokeCutsRunningStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := lines(t, command(t, dir, "mint", "--secret-file", secret, "--count", "2"))
-	child := lines(t, command(t, dir, "restrict", "--label", "guest", keys[0]))[0]
+	child := lines(t, command(t, dir, "restrict", "--no-id", "--label", "guest", keys[0]))[0]
 	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--revocations", list, "--reload-interval", "20ms")...))
 
 	spared := stream(t, s, keys[1])
@@ -1326,8 +1326,8 @@ func TestALabelIsNoProofOfWhoseKeyItIs(t *testing.T) {
 	dir, secret := t.TempDir(), makeSecret(t)
 	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key")...))
 	alice := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))[0]
-	mallory := lines(t, command(t, dir, "restrict", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
-	out, talk, _ := run(t, command(t, dir, "restrict", "--label", "bob", alice))
+	mallory := lines(t, command(t, dir, "restrict", "--no-id", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
+	out, talk, _ := run(t, command(t, dir, "restrict", "--no-id", "--label", "bob", alice))
 	sure := strings.TrimSpace(out) // she is alice all the same
 	if words, _, _ := run(t, command(t, dir, "inspect", "--secret-file", secret, sure)); !strings.Contains(talk, `stays "alice"`) || !strings.Contains(words, "label: bob (but the first one counts)") {
 		t.Errorf("restrict lets believe that alice is bob now: %q; inspect: %s", talk, words)
@@ -1655,4 +1655,67 @@ func BenchmarkCores(b *testing.B) {
 			}
 		})
 	})
+}
+
+// TestLessPowerForAReplica: a site holds a derived secret and none for ADMIN keys, and
+// keys for it are made elsewhere.
+func TestLessPowerForAReplica(t *testing.T) {
+	home := t.TempDir()
+	master, admin := makeSecret(t), makeSecret(t)
+	output := func(args ...string) string {
+		t.Helper()
+		out, talk, code := run(t, command(t, home, args...))
+		if code != 0 {
+			t.Fatalf("%v: %s", args, talk)
+		}
+		return strings.TrimSpace(out)
+	}
+	site := filepath.Join(home, "site")
+	derived := output("secret", "--secret-file", master, "--derive", "berlin")
+	if again := output("secret", "--secret-file", master, "--derive", "berlin"); again != derived || !strings.HasPrefix(derived, signer.SecretPrefix) {
+		t.Errorf("%q and %q are derived for one name", derived, again)
+	}
+	if err := os.WriteFile(site, []byte(derived+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, talk, code := run(t, command(t, home, "mint", "--secret-file", master, "--derive", "Berlin")); code != 1 || !strings.Contains(talk, "--derive") {
+		t.Errorf("a bad name: %s", talk)
+	}
+	s := start(t, command(t, home, serveArgs("--secret-file", site, "--admin-secret-file", admin, "--default-rpm", "1000", "--max-key-age", "1h")...))
+	none := start(t, command(t, home, serveArgs("--secret-file", site, "--admin-secret-file", "none")...))
+	hers := output("mint", "--secret-file", master, "--derive", "berlin", "--label", "alice")
+	manager := output("mint", "--secret-file", master, "--admin-secret-file", admin, "--admin")
+	for _, row := range []struct {
+		what, key string
+		at        *process
+		want      int
+	}{
+		{"derived", hers, s, 200}, {"derived", hers, none, 200}, {"of the master", output("mint", "--secret-file", master), s, 401}, {"ADMIN", manager, s, 200}, {"ADMIN, where there is none", manager, none, 401},
+		{"ADMIN, of the site", output("mint", "--secret-file", site, "--admin"), s, 401}, {"ADMIN, of the site, where there is none", output("mint", "--secret-file", site, "--admin"), none, 401},
+	} {
+		if got, body := get(t, row.at.address+"/v1/key", row.key); got != row.want {
+			t.Errorf("%s: %d %s", row.what, got, body)
+		}
+	}
+	narrow := output("restrict", "--rpm", "5", hers)
+	told := output("inspect", "--remote", s.address, narrow)
+	for _, part := range []string{"label: alice", "at most: 5 requests a minute", "at most: 1000 requests a minute", "~"} {
+		if !strings.Contains(told, part) {
+			t.Errorf("there is no %q in %s", part, told)
+		}
+	}
+	if bare := output("inspect", "--remote", s.address, output("restrict", "--no-id", "--rpm", "5", hers)); strings.Contains(bare, "~") {
+		t.Errorf("with --no-id: %s", bare)
+	}
+	if _, talk, code := run(t, command(t, home, "inspect", "--remote", none.address, manager)); code != 1 || !strings.Contains(talk, "refuses the key") {
+		t.Errorf("a key that is refused: exit %d, %s", code, talk)
+	}
+	if out := output("inspect", "--secret-file", site, "--admin-secret-file", admin, manager); !strings.Contains(out, "verdict: valid") {
+		t.Errorf("the ADMIN key: %s", out)
+	}
+	for _, args := range [][]string{{"--default-rpm", "-1"}, {"--default-streams", "-1"}, {"--max-key-age", "-1s"}, {"--admin-secret-file", site}, {"--admin-secret-file", filepath.Join(home, "nothing")}} {
+		if _, talk, code := run(t, command(t, home, serveArgs(append(args, "--secret-file", site)...)...)); code != 1 || strings.Count(talk, "\n") != 1 || strings.Contains(talk, derived) {
+			t.Errorf("%v: exit %d, %s", args, code, talk)
+		}
+	}
 }

@@ -1,9 +1,7 @@
 package handler
 
 import (
-	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
@@ -23,13 +21,6 @@ func (p *Proxy) answerCloudStatus(x *exchange) {
 
 // answerOK sends a short answer in Ollama's place.
 func (x *exchange) answerOK(contentType, body string) {
-	h := x.w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	x.answerEarly()
-	x.status = http.StatusOK
-	x.w.WriteHeader(http.StatusOK)
-	n, _ := io.WriteString(x.w, body)
-	x.sent.Add(int64(n))
 	x.outcome = outcomeComplete
+	x.reply(http.StatusOK, contentType, []byte(body))
 }

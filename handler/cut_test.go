@@ -26,6 +26,8 @@ func (k *keysRevokedMeanwhile) Verify(string, time.Time) (signer.Key, error) {
 	return signer.Key{}, nil
 }
 
+func (*keysRevokedMeanwhile) Expires(*signer.Key) time.Time { return time.Time{} }
+
 // quietRecorder ignores the events of a request that is refused.
 type quietRecorder struct{ Recorder }
 
@@ -33,7 +35,7 @@ func (quietRecorder) RequestStarted(int) {}
 
 func (quietRecorder) Refused(string) {}
 
-func (quietRecorder) KeySeen([16]byte, []byte) int { return 0 }
+func (quietRecorder) KeySeen(_, _ [16]byte, _ []byte) int { return 0 }
 
 func (quietRecorder) UpstreamJoined(string) int { return 0 }
 

@@ -109,10 +109,7 @@ func (f *refusal) Error() string { return f.message }
 // answer sends the refusal in the form of the route's dialect.
 func (x *exchange) answer(f refusal) {
 	x.reason = f.reason
-	body := x.dialect.ErrorBody(f.status, f.message, x.requestID())
 	h := x.w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Request-Id", x.requestID())
 	if f.status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
@@ -123,13 +120,22 @@ func (x *exchange) answer(f refusal) {
 	if f.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
 	}
+	x.reply(f.status, "application/json", x.dialect.ErrorBody(f.status, f.message, x.requestID()))
+}
+
+// reply sends an answer that is the proxy's own. It does not wait for what is still to
+// come of the request.
+func (x *exchange) reply(status int, contentType string, body []byte) {
+	h := x.w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	x.answerEarly()
 	if x.unread() {
 		// A client that stops sending must not hold the connection.
 		defer x.control.SetReadDeadline(time.Now().Add(downstream.Lingering))
 	}
-	x.status = f.status
-	x.w.WriteHeader(f.status)
+	x.status = status
+	x.w.WriteHeader(status)
 	n, _ := x.w.Write(body)
 	x.sent.Add(int64(n))
 }

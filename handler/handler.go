@@ -15,7 +15,7 @@
 //	authenticate  verifies the key
 //	authorize     checks the route, its class and the client's address
 //	admit         adds the exchange to those in flight, from where it can be cut
-//	spend         charges the key's rate limits
+//	spend         charges the key's rate limits; answers what is left of them
 //	open          reads a small body and checks its model; a large one is checked as it passes
 //	relay         sends the request to Ollama and the answer to the client
 //
@@ -73,6 +73,10 @@ import (
 // signer.ErrRevoked, so Verify returns these only for keys whose tag is good.
 type KeyVerifier interface {
 	Verify(text string, now time.Time) (signer.Key, error)
+
+	// Expires returns the moment from which Verify refuses the key, which it has found
+	// good, as expired; zero: there is none.
+	Expires(key *signer.Key) time.Time
 }
 
 // Options configure a [Proxy]. Upstream or Upstreams, Keys, Recorder and Log are required.
@@ -119,6 +123,9 @@ type Options struct {
 	// answer to status 200, and an error of Ollama follows as an event. 0 means no
 	// comments: then an error of Ollama keeps its own status.
 	Heartbeat time.Duration
+
+	// DefaultLimits are for keys that were minted without an rpm or a streams caveat.
+	DefaultLimits access.Defaults
 
 	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For is
 	// believed.
@@ -181,6 +188,7 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{Options: o, bodies: body.Budget{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
 	p.pool = upstream.New(upstream.Options{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, AllowRemote: o.AllowCloud}, o.Upstreams, alone)
+	p.budgets.Defaults = o.DefaultLimits
 	p.running.max = o.MaxInFlight
 	p.running.checkInterval = min(maxCheckInterval, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}

@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 )
@@ -81,12 +79,15 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	}
 	attrs := make([]slog.Attr, 0, 15)
 	attrs = append(attrs, slog.String("request", x.requestID()))
-	id, label := x.key.ID, x.key.Label()
-	if x.expiredClaims != nil {
-		id, label = x.expiredClaims.ID, x.expiredClaims.Limits.Label()
+	name, label := "", ""
+	switch {
+	case x.verified:
+		name, label = x.key.Name(), x.key.Label()
+	case x.expiredClaims != nil:
+		name, label = x.expiredClaims.Name(), x.expiredClaims.Limits.Label()
 	}
-	if id != (uuid.UUID{}) {
-		attrs = append(attrs, slog.String("key", id.String()))
+	if name != "" {
+		attrs = append(attrs, slog.String("key", name))
 	}
 	if label != "" {
 		attrs = append(attrs, slog.String("label", label))

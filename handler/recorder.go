@@ -35,11 +35,12 @@ type Recorder interface {
 	// when the first heartbeat begins one.
 	StreamStarted(route int)
 
-	// KeySeen is called once for each request with a valid key, with the key's id and
+	// KeySeen is called once for each request with a valid key, with the id of its head,
+	// with the last id that it got when it was narrowed, zero if there is none, and with
 	// its label, which may be empty. The slice is valid during the call only. Any holder
-	// of a key can choose the label (by a caveat), but not the id. The number that
-	// KeySeen returns identifies the key in later calls.
-	KeySeen(id [16]byte, label []byte) (key int)
+	// of a key can choose narrowed and the label (by a caveat), but not the id. The
+	// number that KeySeen returns identifies the key in later calls.
+	KeySeen(id, narrowed [16]byte, label []byte) (key int)
 
 	// Passed is called when a chunk of an answer has been sent to the client. Gap is the
 	// time since the chunk before it in a stream; it is 0 for the first chunk, and for

@@ -20,12 +20,13 @@ var rooms = map[string][]string{
 	"downstream": {"http1", "reqctx", "socket"},
 	"transport":  {"body", "http1", "reqctx", "socket"},
 	"upstream":   {"body", "endpoint", "models", "signer", "socket", "transport"},
-	"":           {"access", "api", "body", "downstream", "models", "reqctx", "signer", "socket", "transport", "upstream"},
+	"keyinfo":    {},
+	"":           {"access", "api", "body", "downstream", "keyinfo", "models", "reqctx", "signer", "socket", "transport", "upstream"},
 	"status":     {"", "api", "local", "signer", "upstream"},
 	"top":        {"local", "status"},
 	"connect":    {"api", "downstream", "local", "signer", "socket"},
 	"server":     {"", "certs", "downstream", "local", "status"},
-	"keycmd":     {"signer"},
+	"keycmd":     {"keyinfo", "signer"},
 	"standin":    {},
 
 	// These two are for tests.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/access"
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
@@ -42,7 +43,8 @@ func (p *Proxy) authenticate(next step) step {
 func (p *Proxy) keySeen(key *signer.Key) int {
 	buf := labelBuffers.Get().(*[signer.MaxLabel]byte)
 	defer labelBuffers.Put(buf)
-	return p.Recorder.KeySeen(key.ID, key.Limits.AppendLabel(buf[:0]))
+	narrowed, _ := key.Limits.LastID()
+	return p.Recorder.KeySeen(key.ID, narrowed, key.Limits.AppendLabel(buf[:0]))
 }
 
 var labelBuffers = sync.Pool{New: func() any { return new([signer.MaxLabel]byte) }}
@@ -93,7 +95,7 @@ func (p *Proxy) authorize(next step) step {
 			x.answer(refusal{http.StatusMethodNotAllowed, reasonRoute, "use " + route.Allow + " on this route", 0})
 		case route.Class == signer.Admin && !(x.key.Admin && x.key.Limits.AllowsClass(signer.Admin)) && !x.checksPull():
 			x.refuseManaging()
-		case route.Class != signer.Admin && !x.key.Limits.AllowsClass(route.Class):
+		case route.Class != signer.Admin && route.Class != api.Any && !x.key.Limits.AllowsClass(route.Class):
 			x.answer(refusal{http.StatusForbidden, reasonRoute, "this key is not for " + string(route.Class) + " routes", 0})
 		case x.key.Limits.LimitsAddresses() && !x.key.Limits.AllowsAddress(p.addressOf(x)):
 			x.answer(refusal{http.StatusForbidden, reasonAddress, "this key is not for use from your address", 0})
@@ -137,14 +139,20 @@ func (p *Proxy) admit(next step) step {
 }
 
 // spend passes on requests within the rate limits of their keys (caveats rpm and
-// streams), and answers 429 beyond.
+// streams), and answers 429 beyond. A request for what is left of them is answered here,
+// and not counted.
 func (p *Proxy) spend(next step) step {
 	return func(x *exchange) {
-		if !x.key.Limits.HasBudgets() {
+		if x.Route == keyRoute {
+			p.answerKey(x)
+			return
+		}
+		if !p.budgets.HasBudgets(x.key.Limits) {
 			next(x)
 			return
 		}
 		done, reason, wait := p.budgets.Spend(x.key.Limits, x.arrived)
+		p.tellLimits(x)
 		switch reason {
 		case access.ReasonRPM:
 			x.answer(refusal{http.StatusTooManyRequests, reason, "this key has used up its requests per minute", access.InSeconds(wait)})

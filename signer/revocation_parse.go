@@ -35,11 +35,12 @@ var (
 
 // ParseRevocations parses a list. A line is one of
 //
-//	<uuid> [text]               revokes the key with that id and all keys
-//	                            restricted from it; OLLAMA- or OLLAMA-ADMIN-
-//	                            may precede the id
+//	<uuid> [text]               revokes the key with that id in its head, or in an id
+//	                            caveat, and all keys restricted from it; OLLAMA- or
+//	                            OLLAMA-ADMIN- may precede the id
 //	before <RFC 3339> [text]    revokes all keys minted before that time, and
-//	                            those whose UUID has no time
+//	                            those whose UUID has no time; the time in an id
+//	                            caveat does not count
 //	# text                      is a comment, as is a blank line
 //
 // If any other line, or one of more than 4 KiB, is in the list, ParseRevocations returns
@@ -119,7 +120,7 @@ var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]
 // addBefore parses what follows the word "before". Of several times the latest counts.
 func (c *collection) addBefore(rest []byte) error {
 	text := bytes.TrimLeft(rest, blanks)
-	if i := bytes.IndexAny(text, blanks); i >= 0 {
+	if i := bytes.IndexAny(text, blanks); i >= 0 { // never 0: they are trimmed
 		text = text[:i]
 	}
 	if len(rest) == 0 || !isBlank(rest[0]) || !rfc3339.Match(text) {

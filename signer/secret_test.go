@@ -51,7 +51,7 @@ func TestParseSecrets(t *testing.T) {
 		name, text, err string
 		n               int
 	}{
-		{"one", first, "", 1},
+		{"one of before there was a prefix", first, "", 1},
 		{"trimmed", "\t " + first + " \r\n", "", 1},
 		{"two, with comments", "# newest first\n" + first + "\n\n" + second + "\n", "", 2},
 		{"empty", "", "no secret in it", 0},
@@ -60,6 +60,12 @@ func TestParseSecrets(t *testing.T) {
 		{"a bad line after a good one", first + "\nshort", "line 2: ", 0},
 		{"placeholder", "please-change-me-please-change-me-please", "line 1: the secret is a placeholder", 0},
 		{"one character", strings.Repeat("a", 40), "line 1: the secret is a placeholder", 0},
+		{"one that is made here after it", first + "\n" + SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l2m3n4o5p6q7r", "", 2},
+		{"the beginning and too little", SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l", "line 1: the secret has 31 bytes after " + SecretPrefix + ", at least 32 are needed", 0},
+		{"the beginning and just enough after it", first + "\n" + SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l2", "", 2},
+		{"the beginning alone", SecretPrefix, "line 1: the secret has 0 bytes after", 0},
+		{"the beginning and one character", SecretPrefix + strings.Repeat("a", 43), "line 1: the secret is a placeholder", 0},
+		{"the beginning and a placeholder", SecretPrefix + "replace-me-with-what-ollama-proxy-secret-prints", "line 1: the secret is a placeholder", 0},
 		{"control character", first + "\x00", "line 1: the secret holds control characters", 0},
 		{"CRLF", "# newest first\r\n" + first + "\r\n\r\n" + second + "\r\n", "", 2},
 		{"no end of the last line", first + "\n" + second, "", 2},
@@ -77,7 +83,7 @@ func TestParseSecrets(t *testing.T) {
 		{"sixteen", "# the most\n" + first + "\n" + manySecrets(15), "", 16},
 		{"seventeen", "# newest first\n" + first + "\n\n" + manySecrets(16), "line 19: more than 16 secrets", 0},
 		{"many, the 17th being none", first + "\n" + manySecrets(15) + "short\n", "line 17: the secret has 5 bytes", 0},
-		{"as many as fit", first + "\n" + manySecrets(1400), "line 17: more than 16 secrets", 0},
+		{"as many as fit", first + "\n" + manySecrets(1000), "line 17: more than 16 secrets", 0},
 		{"a huge file", strings.Repeat("#\n", maxSecretFile), "more than 65536 bytes", 0},
 	} {
 		secrets, err := ParseSecrets(strings.NewReader(row.text))

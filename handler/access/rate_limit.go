@@ -2,6 +2,7 @@ package access
 
 import (
 	"hash/maphash"
+	"iter"
 	"math"
 	"sync"
 	"time"
@@ -17,8 +18,11 @@ import (
 const sweepStep = 4
 
 // Budgets is a rate limiter: it counts the requests that the rpm and streams caveats of
-// keys limit, on this replica. It is safe for concurrent use. The zero Budgets is ready.
+// keys limit, and the defaults for keys that were minted without, on this replica. It is
+// safe for concurrent use. The zero Budgets is ready, without defaults.
 type Budgets struct {
+	Defaults Defaults // not to be changed once there are requests
+
 	mu   sync.Mutex
 	seed maphash.Seed
 	all  map[budgetID]*account
@@ -30,6 +34,38 @@ type Budgets struct {
 type budgetID struct {
 	scope uint64
 	n     int
+}
+
+// Defaults are limits for keys that were not minted with their own, each for the whole
+// family of a key. If a holder has added a caveat, both hold. 0 is no limit.
+type Defaults struct {
+	RPM     int // requests a minute
+	Streams int // requests at once
+}
+
+// HasBudgets reports whether anything limits the key: what does not may go without Spend.
+func (b *Budgets) HasBudgets(l signer.Limits) bool {
+	return l.HasBudgets() || b.Defaults.RPM > 0 || b.Defaults.Streams > 0
+}
+
+// rpm yields the budgets of requests a minute: the caveats, and the default where it holds.
+func (b *Budgets) rpm(l signer.Limits) iter.Seq[signer.Budget] {
+	return func(yield func(signer.Budget) bool) {
+		if n := b.Defaults.RPM; n > 0 && !l.MintedWithRPM() && !yield(signer.Budget{Scope: l.Family(), N: n}) {
+			return
+		}
+		l.RPM(yield)
+	}
+}
+
+// streams yields those of requests at once.
+func (b *Budgets) streams(l signer.Limits) iter.Seq[signer.Budget] {
+	return func(yield func(signer.Budget) bool) {
+		if n := b.Defaults.Streams; n > 0 && !l.MintedWithStreams() && !yield(signer.Budget{Scope: l.Family(), N: n}) {
+			return
+		}
+		l.Streams(yield)
+	}
 }
 
 type account struct {
@@ -48,13 +84,13 @@ func (b *Budgets) Spend(l signer.Limits, now time.Time) (done func(), reason str
 	defer b.mu.Unlock()
 	defer b.sweep(now) // at the end, when what is spent from is not as good as new
 	streams := false
-	for budget := range l.Streams {
+	for budget := range b.streams(l) {
 		streams = true
 		if b.account(budget).running >= budget.N {
 			return nil, ReasonStreams, 0
 		}
 	}
-	for budget := range l.RPM {
+	for budget := range b.rpm(l) {
 		a := b.account(budget)
 		if a.rate == nil {
 			a.rate = rate.NewLimiter(rate.Limit(float64(budget.N)/60), budget.N)
@@ -66,19 +102,19 @@ func (b *Budgets) Spend(l signer.Limits, now time.Time) (done func(), reason str
 	if wait > 0 {
 		return nil, ReasonRPM, wait
 	}
-	for budget := range l.RPM {
+	for budget := range b.rpm(l) {
 		b.account(budget).rate.AllowN(now, 1)
 	}
 	if !streams {
 		return func() {}, "", 0
 	}
-	for budget := range l.Streams {
+	for budget := range b.streams(l) {
 		b.account(budget).running++
 	}
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		for budget := range l.Streams {
+		for budget := range b.streams(l) {
 			b.account(budget).running--
 		}
 	}, "", 0
@@ -88,13 +124,17 @@ func (b *Budgets) account(budget signer.Budget) *account {
 	if b.all == nil {
 		b.seed, b.all = maphash.MakeSeed(), map[budgetID]*account{}
 	}
-	id := budgetID{maphash.String(b.seed, budget.Scope), budget.N}
+	id := b.idOf(budget)
 	a := b.all[id]
 	if a == nil {
 		a = new(account)
 		b.all[id] = a
 	}
 	return a
+}
+
+func (b *Budgets) idOf(budget signer.Budget) budgetID {
+	return budgetID{maphash.String(b.seed, budget.Scope), budget.N}
 }
 
 // sweep deletes a few of the accounts that say no more than a new one would. Go iterates

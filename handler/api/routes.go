@@ -59,7 +59,13 @@ var Routes = newTable([]route{
 	{Name: "/api/copy", methods: post, Class: signer.Admin, Dialect: Native, Models: models.InCopy, Reach: everyone},
 	{Name: "/api/delete", methods: del, Class: signer.Admin, Dialect: Native, Models: models.InManaged, Reach: everyone},
 	{Name: "/api/blobs/{digest}", methods: headPost, Class: signer.Admin, Dialect: Native, Models: models.Unknown, Upload: true, Reach: TheNamed},
+
+	{Name: "/v1/key", methods: get, Class: Any, Dialect: openAI}, // never reaches Ollama
 })
+
+// Any is in place of a class on a route that is open to every valid key, whatever classes it
+// was narrowed to.
+const Any signer.Class = "any"
 
 var (
 	post     = []string{http.MethodPost}

@@ -285,7 +285,7 @@ func TestLogsContainNoSecrets(t *testing.T) {
 }
 
 // faulty is a KeyVerifier with a bug.
-type faulty struct{}
+type faulty struct{ handler.KeyVerifier }
 
 func (faulty) Verify(text string, _ time.Time) (signer.Key, error) { panic("a bug") }
 

@@ -17,7 +17,7 @@ func (NopRecorder) FirstByte(route int, after time.Duration) {}
 
 func (NopRecorder) StreamStarted(route int) {}
 
-func (NopRecorder) KeySeen(id [16]byte, label []byte) (key int) { return 0 }
+func (NopRecorder) KeySeen(id, narrowed [16]byte, label []byte) (key int) { return 0 }
 
 func (NopRecorder) Passed(route, key, bytes int, gap time.Duration) {}
 

@@ -75,8 +75,12 @@ func (s *Spy) Passed(route, key, n int, gap time.Duration) {
 	s.record("Passed", Event{Route: s.name(route), Key: key, N: n, Took: gap})
 }
 
-func (s *Spy) KeySeen(id [16]byte, label []byte) int {
-	s.record("KeySeen", Event{Text: uuid.UUID(id).String() + " " + string(label)})
+func (s *Spy) KeySeen(id, narrowed [16]byte, label []byte) int {
+	name := uuid.UUID(id).String()
+	if narrowed != [16]byte{} {
+		name += "~" + uuid.UUID(narrowed).String()
+	}
+	s.record("KeySeen", Event{Text: name + " " + string(label)})
 	return len(s.All("KeySeen"))
 }
 

@@ -25,7 +25,7 @@ func AllowOrigins(origins []string) (func(http.Handler) http.Handler, error) {
 		// Every client library has headers of its own; only Authorization is
 		// not covered by the star.
 		RequestHeaders:  []string{"*", "Authorization"},
-		ResponseHeaders: []string{"X-Request-Id", "Retry-After", "X-Should-Retry"},
+		ResponseHeaders: []string{"X-Request-Id", "Retry-After", "X-Should-Retry", "X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
 		MaxAgeInSeconds: 600,
 	})
 	if err != nil {

@@ -70,7 +70,7 @@ type Status struct {
 type Running struct {
 	Number uint64  `json:"number"` // see InFlight.Number
 	Key    string  `json:"key"`    // the label of the key; empty: it has none
-	ID     string  `json:"id"`     // of the key; two keys may have the same label
+	ID     string  `json:"id"`     // of the key; if it was narrowed, also ~ and its own id
 	Route  string  `json:"route"`
 	Model  string  `json:"model"` // empty: not known
 	State  string  `json:"state"` // see InFlight.State
@@ -92,8 +92,9 @@ type ModelTotals struct {
 }
 
 // KeyTotals counts what a key was used for since the start. A holder of the key can choose
-// the label, but not the id. If there are too many keys to count each, the others are
-// counted together, with the label and the id "other".
+// the label, and the id of a narrowed key, which follows a "~", but not the id before
+// that. If there are too many keys to count each, the others are counted together, with
+// the label and the id "other".
 type KeyTotals struct {
 	Key      string `json:"key"` // the label; empty: it has none
 	ID       string `json:"id"`
@@ -219,7 +220,7 @@ func (w *Watcher) addRunning(st *Status, since time.Duration) {
 			interval = since
 		}
 		r := Running{
-			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().ID.String(), Route: x.Route(), Model: x.Model(), State: state,
+			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().Name(), Route: x.Route(), Model: x.Model(), State: state,
 			Age: age.Seconds(), Quiet: max(0, age-x.LastActivity()).Seconds(),
 			Bytes: bytes, Rate: float64(bytes-before) / max(interval, time.Millisecond).Seconds(),
 		}

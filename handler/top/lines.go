@@ -87,7 +87,7 @@ func runningTable(s status.Status) table {
 		{"KEY", alignLeft, 0}, {"ID", alignID, 0}, {"MODEL", alignLeft, 2}, {"ROUTE", alignLeft, 4}, {"STATE", alignLeft, 5}, {"AGE", alignRight, 0}, {"BYTES", alignRight, 3}, {"RATE", alignRight, 1},
 	}}
 	for _, r := range s.Running {
-		t.add(labelOrDash(r.Key), r.ID, r.Model, r.Route, r.State, formatDuration(seconds(r.Age)), formatBytes(float64(r.Bytes)), formatBytes(r.Rate)+"/s")
+		t.add(labelOrDash(r.Key), whoseID(r.ID), r.Model, r.Route, r.State, formatDuration(seconds(r.Age)), formatBytes(float64(r.Bytes)), formatBytes(r.Rate)+"/s")
 	}
 	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
 		t.more = fmt.Sprintf("and %d newer ones", more)
@@ -108,13 +108,22 @@ func modelTable(s status.Status) table {
 func keyTable(s status.Status) table {
 	t := table{columns: []column{{"KEY", alignLeft, 0}, {"ID", alignID, 0}, {"REQUESTS", alignRight, 0}, {"TOKENS", alignRight, 1}, {"BYTES", alignRight, 2}}}
 	for _, k := range s.Keys {
-		t.add(labelOrDash(k.Key), k.ID, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), formatBytes(float64(k.Bytes)))
+		t.add(labelOrDash(k.Key), whoseID(k.ID), fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), formatBytes(float64(k.Bytes)))
 	}
 	return t
 }
 
 // labelOrDash returns the label of a key, or a dash if it is empty.
 func labelOrDash(label string) string { return cmp.Or(label, "-") }
+
+// whoseID formats the id of a narrowed key, HEAD~OWN, as "OWN of HEAD": a column cuts the
+// beginning off, and the holder of the key can choose OWN, but not HEAD.
+func whoseID(id string) string {
+	if head, own, narrowed := strings.Cut(id, "~"); narrowed {
+		return own + " of " + head
+	}
+	return id
+}
 
 // refusals formats the number of refusals in the hour, with that of each reason, the most
 // frequent first.

@@ -167,11 +167,14 @@ func TestKeysWithTheSameLabelDiffer(t *testing.T) {
 	s.Running, s.Models = nil, nil
 	s.Keys = []status.KeyTotals{
 		{Key: "alice", ID: "0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60", Requests: 3}, {Key: "alice", ID: "0199c3a1-8f60-7d4e-9c55-c0ffee00c0de", Requests: 2},
-		{ID: "0199c3a1-8f60-7d4e-9c55-123456789abc", Requests: 1}, {Key: "other", ID: "other", Requests: 1},
+		{ID: "0199c3a1-8f60-7d4e-9c55-123456789abc", Requests: 1},
+		// Of a key that Bob has narrowed the end of the head is always there, since he chose the rest.
+		{Key: "alice", ID: "0199c3a1-8f60-7d4e-9c55-b0bb0bb0bb0b~0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60", Requests: 5},
+		{Key: "other", ID: "other", Requests: 1},
 	}
 	for width, want := range map[int][]string{
-		0:  {"alice 0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60 3", "alice 0199c3a1-8f60-7d4e-9c55-c0ffee00c0de 2", "- 0199c3a1-8f60-7d4e-9c55-123456789abc 1", "other other 1"},
-		40: {"alice …a8e7d60 3", "alice …e00c0de 2", "- …6789abc 1", "other other 1"},
+		0:  {"alice 0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60 3", "alice 0199c3a1-8f60-7d4e-9c55-c0ffee00c0de 2", "- 0199c3a1-8f60-7d4e-9c55-123456789abc 1", "other other 1", "alice 0199c3a1-8f60-7d4e-9c55-2b1f3a8e7d60 of 0199c3a1-8f60-7d4e-9c55-b0bb0bb0bb0b 5"},
+		40: {"alice …a8e7d60 3", "alice …e00c0de 2", "- …6789abc 1", "other other 1", "alice …bb0bb0b 5"},
 	} {
 		all := top.StatusLines(s, width)
 		for _, l := range want {
