@@ -7,7 +7,7 @@
 // closes a connection that is not in use for a new one, and first the oldest of those
 // that never carried a valid key: so clients without a key cannot keep clients with a key
 // out. The memory that connections without a valid key make the process hold is
-// estimated and limited for all of them together, see held.go; where they hold too much,
+// estimated and limited for all of them together, see unauthenticated_memory.go; where they hold too much,
 // those that hold the most for the longest are closed.
 //
 // # Simple requests
@@ -27,7 +27,7 @@
 //
 // # Limits
 //
-// limits.go holds the time limits and sizes, for packages server and connect too.
+// client_limits.go holds the time limits and sizes, for packages server and connect too.
 //
 // The package verifies no key and knows no routes: package handler reports with
 // [Conn.Enter] that a request has a valid key.
