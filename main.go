@@ -115,7 +115,7 @@ func serveCommand() *cli.Command {
 			&cli.IntFlag{Name: "max-in-flight", Usage: "refuse requests while `N` are in flight (0: as many as descriptors allow, where that is known)"},
 			&cli.IntFlag{Name: "max-connections", Value: 10_000, Usage: "let clients have `N` connections at once; those without a valid key make way for new ones"},
 			cmdline.DurationFlag("first-byte-timeout", 15*time.Minute, "wait `DURATION` for Ollama to begin its answer"),
-			cmdline.DurationFlag("heartbeat", 0, "tell clients who wait for a stream of events every `DURATION` that it comes, so that a tunnel does not give up (0: never)"),
+			cmdline.DurationFlag("heartbeat", 0, "keep streams of events awake: send something every `DURATION` in which Ollama is silent, so that no client and no tunnel gives up (0: never)"),
 			cmdline.DurationFlag("idle-timeout", 2*time.Minute, "keep a client's connection for `DURATION` after its last request; longer than a load balancer in front keeps it"),
 			cmdline.DurationFlag("stall-timeout", 5*time.Minute, "give up a transfer in which nothing moved for `DURATION`"),
 			cmdline.DurationFlag("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),

@@ -118,10 +118,10 @@ type Options struct {
 	// the time to load a model and to wait in its queue. 0 means 15 minutes.
 	FirstByteTimeout time.Duration
 
-	// Heartbeat is the interval at which a client that has asked for server-sent events
-	// gets a comment while Ollama's answer has not begun. The first comment commits the
-	// answer to status 200, and an error of Ollama follows as an event. 0 means no
-	// comments: then an error of Ollama keeps its own status.
+	// Heartbeat is the interval of silence after which a client that has asked for
+	// server-sent events gets a heartbeat, before Ollama's answer begins and in its midst.
+	// The first one commits the answer to status 200, and an error of Ollama follows as
+	// an event. 0 means none: then an error of Ollama keeps its own status.
 	Heartbeat time.Duration
 
 	// DefaultLimits are for keys that were minted without an rpm or a streams caveat.

@@ -32,7 +32,7 @@ func (p *Proxy) relay(x *exchange) {
 	}
 	heart := p.startHeartbeat(x)
 	res, err := p.roundTrip(x, out)
-	heart.stop()
+	heart.pause()
 	if err != nil {
 		p.fail(x, err)
 		return
@@ -54,7 +54,7 @@ func (p *Proxy) relay(x *exchange) {
 			return
 		}
 	}
-	p.relayAnswer(x, res)
+	p.relayAnswer(x, res, heart)
 }
 
 // filterModels removes the models that the key does not allow from the list of models in
@@ -117,7 +117,7 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 
 // relayAnswer relays the answer: its head at once if the length of the body is unknown,
 // otherwise with the first chunk, and each chunk when it arrives.
-func (p *Proxy) relayAnswer(x *exchange, res *http.Response) {
+func (p *Proxy) relayAnswer(x *exchange, res *http.Response, heart *heartbeat) {
 	word := x.expectedLastWord(res)
 	if word != api.NoLastWord && res.ContentLength >= 0 {
 		// A body of this length would look complete without its last word.
@@ -133,8 +133,15 @@ func (p *Proxy) relayAnswer(x *exchange, res *http.Response) {
 	t.N = 0
 	t.Ending.Expect(word)
 	defer p.countAnswer(x, &t.Tail)
+	if x.stream == api.Sse {
+		heart.follow(t)
+		defer heart.pause()
+	}
 	for {
-		err := p.relayChunk(x, res, t)
+		err := p.relayChunk(x, res, t, heart)
+		if err != nil {
+			heart.pause()
+		}
 		if err == io.EOF {
 			err = t.Ending.Verdict(&t.Tail)
 			if err == nil {
@@ -158,17 +165,20 @@ func (p *Proxy) relayAnswer(x *exchange, res *http.Response) {
 
 // relayChunk waits for the next chunk and relays it. The buffer is borrowed only once
 // bytes have arrived: most of the time a stream waits for the next token.
-func (p *Proxy) relayChunk(x *exchange, res *http.Response, t *api.Passage) error {
+func (p *Proxy) relayChunk(x *exchange, res *http.Response, t *api.Passage, heart *heartbeat) error {
 	s, chunk, err := nextChunk(res.Body)
 	defer s.Release()
 	if x.status == 0 && (len(chunk) > 0 || err == io.EOF) {
 		p.begin(x, res)
 	}
 	if len(chunk) > 0 {
-		if err := p.send(x, chunk, res.ContentLength); err != nil {
+		heart.lock()
+		err := p.send(x, chunk, res.ContentLength)
+		t.Add(chunk)
+		heart.unlock()
+		if err != nil {
 			p.clientGone(x, err)
 		}
-		t.Add(chunk)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 )
@@ -73,6 +74,22 @@ func (d Dialect) ErrorEvent(kind StreamKind, status int, message, requestID stri
 		return event("error", d.ErrorBody(status, message, requestID))
 	}
 	return event("", d.ErrorBody(status, message, requestID))
+}
+
+// Heartbeat returns what keeps a client of server-sent events waiting: an event of the
+// dialect where its clients know one, and otherwise a comment, which they skip. Comments
+// do not reset the timers of programs such as Codex; they do reset those of proxies.
+//
+// Number is the number of the next event of /v1/responses, 0 if there was none yet:
+// OpenAI's libraries fail on any event before the first, which Codex takes.
+func (d Dialect) Heartbeat(number int64, isCodex bool) []byte {
+	switch {
+	case d == anthropic:
+		return event("ping", []byte(`{"type":"ping"}`))
+	case d == responses && (number > 0 || isCodex):
+		return event("keepalive", fmt.Appendf(nil, `{"type":"keepalive","sequence_number":%d}`, number))
+	}
+	return []byte(": waiting for Ollama\n\n")
 }
 
 func event(name string, data []byte) []byte {

@@ -239,7 +239,7 @@ func (e *ending) Verdict(t *Tail) error {
 	return nil
 }
 
-// Finish reads the line that was skipped, when no more is to come.
+// Finish reads the line that was skipped, when no more is to come for now.
 func (e *ending) Finish(t *Tail) {
 	e.waiting = e.left(t)
 	e.unread = 0

@@ -19,6 +19,13 @@ func (p *Passage) Add(chunk []byte) {
 	p.Tail.add(chunk)
 }
 
+// IsBetweenEvents reports whether what has been relayed of a stream of server-sent events
+// ends with an event, so that another one may be put behind it.
+func (p *Passage) IsBetweenEvents() bool {
+	end := p.bytes[:p.N]
+	return len(end) == 0 || bytes.HasSuffix(end, []byte("\n\n")) || bytes.HasSuffix(end, []byte("\r\n\r\n")) || bytes.HasSuffix(end, []byte("\r\r"))
+}
+
 // tailLen is the number of bytes that are kept of an answer's end: 872, to read the token
 // counts from. They are at the end of the last line or event, so the rest of it, such as
 // the context of /api/generate, need not fit.

@@ -371,15 +371,15 @@ func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Re
 	return bubbleAt(t, "/api/generate", 0, body, ollama)
 }
 
-// bubbleAt is bubble for any path, with heartbeats.
-func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
+// bubbleAt is bubble for any path, with heartbeats, and headers as pairs of name and value.
+func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error), header ...string) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	return bubbleOver(t, path, heartbeat, body, func(r *http.Request) (*http.Response, error) {
 		if handlertest.IsProbe(r) {
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"models":[]}`))}, nil
 		}
 		return ollama(r)
-	})
+	}, header...)
 }
 
 // bubbleBefore is bubble for an Ollama that answers the proxy's own questions, too.
@@ -388,7 +388,7 @@ func bubbleBefore(t *testing.T, body io.Reader, ollama func(r *http.Request) (*h
 	return bubbleOver(t, "/api/generate", 0, body, ollama)
 }
 
-func bubbleOver(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
+func bubbleOver(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error), header ...string) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	secret, _ := signer.NewSecret()
 	key, err := signer.Mint(secret, false)
@@ -406,6 +406,9 @@ func bubbleOver(t *testing.T, path string, heartbeat time.Duration, body io.Read
 	})
 	r := httptest.NewRequest("POST", path, body)
 	r.Header.Set("Authorization", "Bearer "+key)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
 	w := httptest.NewRecorder()
 	var a handlertest.Answer
 	func() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,7 +18,18 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-const beat = ": waiting for Ollama\n\n"
+const (
+	beat = ": waiting for Ollama\n\n"
+	ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n"
+)
+
+// beatOn is the heartbeat on a route before its first event.
+func beatOn(path string) string {
+	if path == "/v1/messages" {
+		return ping
+	}
+	return beat
+}
 
 // events is an answer of Ollama's in server-sent events.
 func events(status int, contentType, body string) *http.Response {
@@ -66,7 +78,7 @@ func TestHeartbeats(t *testing.T) {
 					time.Sleep(c.waits)
 					return events(200, "text/event-stream", whole), nil
 				})
-				if want := strings.Repeat(beat, c.beats) + whole; got.Status != 200 || got.Body != want || got.Err != nil {
+				if want := strings.Repeat(beatOn(c.path), c.beats) + whole; got.Status != 200 || got.Body != want || got.Err != nil {
 					t.Errorf("%s %q, want %q", got, got.Body, want)
 				}
 				if got.Header.Get("Content-Type") != "text/event-stream" || got.Header.Get("X-Accel-Buffering") != "no" {
@@ -151,15 +163,76 @@ func TestFailuresAfterAHeartbeat(t *testing.T) {
 					time.Sleep(20 * time.Second)
 					return c.ollama(r)
 				})
-				text := strings.ReplaceAll(got.Body, beat, "")
+				text := strings.ReplaceAll(got.Body, beatOn(c.path), "")
 				if i := strings.Index(text, `"request_id":"`); i >= 0 {
 					text = text[:i] + `"request_id":"…"}` + "\n\n"
 				}
-				if got.Status != 200 || text != c.event+"\n\n" || !strings.HasPrefix(got.Body, beat) || got.Err != map[int]error{504: http.ErrAbortHandler}[c.code] {
+				if got.Status != 200 || text != c.event+"\n\n" || !strings.HasPrefix(got.Body, beatOn(c.path)) || got.Err != map[int]error{504: http.ErrAbortHandler}[c.code] {
 					t.Errorf("%s %q, want %q", got, got.Body, c.event)
 				}
 				if code := spy.All("RequestEnded")[0].N; code != c.code {
 					t.Errorf("recorded as %d", code)
+				}
+			})
+		})
+	}
+}
+
+var keepalives = regexp.MustCompile(`event: keepalive\ndata: \{"type":"keepalive","sequence_number":\d+\}\n\n`)
+
+// TestHeartbeatsInMidAnswer: whenever Ollama is silent at the end of an event, and not in
+// the midst of one.
+func TestHeartbeatsInMidAnswer(t *testing.T) {
+	t.Parallel()
+	const (
+		created   = `data: {"type":"response.created","sequence_number":0}` + "\n\n"
+		completed = `data: {"type":"response.completed","sequence_number":1}` + "\n\n"
+		alive     = "event: keepalive\n" + `data: {"type":"keepalive","sequence_number":1}` + "\n\n"
+		early     = "event: keepalive\n" + `data: {"type":"keepalive","sequence_number":0}` + "\n\n"
+		stop      = "event: message_stop\n" + `data: {"type":"message_stop"}` + "\n\n"
+	)
+	for name, c := range map[string]struct {
+		path, agent string
+		parts       []string // Ollama waits 40 s before each, and an empty one sends nothing
+		want        string
+	}{
+		"chat":                   {"/v1/chat/completions", "", []string{"data: {}\n\n", "data: [DONE]\n\n"}, beat + beat + "data: {}\n\n" + beat + beat + "data: [DONE]\n\n"},
+		"messages":               {"/v1/messages", "", []string{"data: {}\n\n", stop}, ping + ping + "data: {}\n\n" + ping + ping + stop},
+		"responses":              {"/v1/responses", "", []string{created, completed}, beat + beat + created + alive + alive + completed},
+		"responses for Codex":    {"/v1/responses", "codex_cli_rs/0.1", []string{created, completed}, early + early + created + alive + alive + completed},
+		"in the midst of a line": {"/v1/chat/completions", "", []string{"data: {", "}\n\n", "data: [DONE]\n\n"}, beat + beat + "data: {}\n\n" + beat + beat + "data: [DONE]\n\n"},
+		"between two lines":      {"/v1/messages", "", []string{"event: message_stop\n", strings.TrimPrefix(stop, "event: message_stop\n")}, ping + ping + stop},
+		"CRLF":                   {"/v1/chat/completions", "", []string{"data: {}\r\n\r\n", "data: [DONE]\r\n\r\n"}, beat + beat + "data: {}\r\n\r\n" + beat + beat + "data: [DONE]\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var agent []string
+				if c.agent != "" {
+					agent = []string{"User-Agent", c.agent}
+				}
+				got, spy := bubbleAt(t, c.path, 15*time.Second, unannounced(`{"model":"tiny","stream":true}`), func(r *http.Request) (*http.Response, error) {
+					consume(r)
+					time.Sleep(40 * time.Second)
+					res := events(200, "text/event-stream", "")
+					from, to := io.Pipe()
+					res.Body = from
+					go func() {
+						for i, part := range c.parts {
+							if i > 0 {
+								time.Sleep(40 * time.Second)
+							}
+							io.WriteString(to, part)
+						}
+						to.Close()
+					}()
+					return res, nil
+				}, agent...)
+				if got.Status != 200 || got.Body != c.want || got.Err != nil {
+					t.Errorf("%s %q, want %q", got, got.Body, c.want)
+				}
+				if n := spy.Sum("Passed"); n != len(strings.Join(c.parts, "")) {
+					t.Errorf("%d bytes of Ollama's were counted", n)
 				}
 			})
 		})
@@ -180,14 +253,14 @@ func TestHeartbeatsOverTCP(t *testing.T) {
 			res := w.ReadHead("POST")
 			body := bufio.NewReader(res.Body)
 			for range 3 {
-				if line, err := body.ReadString('\n'); line+"\n" != beat || err != nil {
-					t.Fatalf("%q, %v", line, err)
+				got := make([]byte, len(beatOn(c.Path)))
+				if _, err := io.ReadFull(body, got); string(got) != beatOn(c.Path) || err != nil {
+					t.Fatalf("%q, %v", got, err)
 				}
-				body.ReadString('\n')
 			}
 			close(step)
 			rest, err := io.ReadAll(body)
-			text := strings.ReplaceAll(string(rest), beat, "")
+			text := keepalives.ReplaceAllString(strings.ReplaceAll(string(rest), beatOn(c.Path), ""), "")
 			if err != nil || !strings.Contains(text, c.End) || strings.Contains(text, ":waiting") {
 				t.Errorf("%q, %v", text, err)
 			}
