@@ -50,14 +50,14 @@ const (
 	maxRefused = 16
 
 	// firstStreams is how long a connection of HTTP/2 may have streams before it is
-	// charged for MaxStreams: 100 ms. Some streams never reach a handler of ours, so
+	// charged for MaxStreams: 200 ms. Some streams never reach a handler of ours, so
 	// they cannot be counted one by one. A valid key reaches its handler sooner.
 	// Without the delay, a few dozen clients that reconnect together after a restart
 	// would evict each other.
-	firstStreams = 100 * time.Millisecond
+	firstStreams = 200 * time.Millisecond
 
-	// drainTime replaces firstStreams while a connection drains: 250 ms.
-	drainTime = 250 * time.Millisecond
+	// drainTime replaces firstStreams while a connection drains: 500 ms.
+	drainTime = 500 * time.Millisecond
 
 	// headFactor is the ratio of the memory that a head takes to its bytes: 15 was
 	// measured for short headers in HTTP/1.1, up to 50 for indexed fields in HTTP/2, of

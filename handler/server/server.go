@@ -81,11 +81,11 @@ type Server struct {
 
 	// FirstStreams is the time after which an HTTP/2 connection that has open streams and
 	// has shown no valid key is charged the memory of all streams that it may open. 0 means
-	// 100 milliseconds.
+	// 200 milliseconds.
 	FirstStreams time.Duration
 
 	// DrainTime is the time that such a client has to read its answers, once 16 of its
-	// requests have been refused. No more are read until then. 0 means 250 milliseconds.
+	// requests have been refused. No more are read until then. 0 means 500 milliseconds.
 	DrainTime time.Duration
 }
 
