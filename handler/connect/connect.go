@@ -1,11 +1,8 @@
 package connect
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,101 +10,90 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
+	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// Options says what a connector works with. Remote, Key and Log are
-// needed.
+// Options configures a connector. Remote, Key and Log are required.
 type Options struct {
-	Remote *url.URL // where the ollama-proxy is, see [ParseRemote]
+	Remote *url.URL // of the ollama-proxy, see [ParseRemote]
 	Key    string
 	Log    *slog.Logger
 
-	// Transport sends requests to the remote. Nil means one that speaks
-	// HTTP/2 where the remote does, and uses the proxy of the environment for
-	// https: there it sees nothing of the key.
+	// Upstream is the name of one of several Ollamas behind the remote: every request
+	// goes there. It takes an ADMIN key. Empty: the remote chooses.
+	Upstream string
+
+	// Shared lets requests come from other machines, which then use the key, too.
+	Shared bool
+
+	// Transport sends requests to the remote. Nil means one that speaks HTTP/2 if the
+	// remote does. For https that one goes through the proxy that the environment
+	// names, which cannot see the key.
 	Transport http.RoundTripper
 }
 
-// connector is an Ollama without keys for those on this machine: it adds the
-// key and forwards to a remote ollama-proxy.
+// connector is an Ollama without keys for programs on this machine: it adds a key to
+// each request and forwards it to a remote ollama-proxy.
 type connector struct {
 	Options
-	refused sync.Once // the remote refuses the key, and the log says so
+	keys keySource
 }
 
-// New returns a handler that forwards requests to the remote with the
-// key. Whoever reaches it has the key's rights, so it belongs on a loopback
-// address, see [ListenLoopback]; there it refuses what a web page could send:
-// a Host that is not this machine, a foreign Origin, a cross-site fetch.
-// If there is no remote, or the key has not the shape of a key, NewConnector
-// returns an error, which never shows the key.
+// New returns a handler that adds the key to requests and forwards them to the remote.
+// Whoever reaches the handler has the key's rights, so serve it on a loopback address,
+// see [local.ListenLoopback]. It refuses what a foreign web page can send: a Host that is
+// not this machine, a foreign Origin, a cross-site fetch.
+//
+// If there is no remote, the key has not the shape of a key, or Upstream is not a name or
+// comes with a key that is no ADMIN key, New returns an error, which never shows the key.
 func New(o Options) (http.Handler, error) {
+	key, err := signer.Inspect(o.Key)
 	switch {
 	case o.Remote == nil || o.Remote.Host == "":
 		return nil, errors.New("no remote to connect to")
-	case !hasKeyShape(o.Key):
+	case err != nil:
 		return nil, errNoKeyShape
+	case o.Upstream != "" && !isUpstreamName(o.Upstream):
+		return nil, errors.New("an Ollama is named as the remote's administrator named it, such as big or 10.0.0.5:11434, without http://")
+	case o.Upstream != "" && !key.Admin:
+		return nil, errors.New("to name an Ollama takes an ADMIN key, and this is none")
 	}
 	if o.Transport == nil {
 		o.Transport = newRemoteTransport()
 	}
-	return &connector{Options: o}, nil
+	return &connector{o, keySource{o: o, full: isFull(o.Key)}}, nil
 }
 
-// newRemoteTransport is for one remote across a network, where connections die
-// unseen: when a laptop sleeps, or a load balancer forgets them.
-func newRemoteTransport() http.RoundTripper {
-	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		DialContext:       dialer.DialContext,
-		Proxy:             tunnelFromEnvironment,
-		ForceAttemptHTTP2: true,
-		HTTP2: &http.HTTP2Config{
-			SendPingTimeout: 15 * time.Second,
-			PingTimeout:     15 * time.Second,
-		},
-		// Answers pass as they are, in the coding that the client asked for.
-		DisableCompression: true,
-		// A remote that refuses an upload says so before the upload begins,
-		// if the client can wait for that.
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConnsPerHost:   64,
-		// Less than the usual load balancer's minute: a chat that meets a
-		// connection just closed would fail.
-		IdleConnTimeout:        30 * time.Second,
-		MaxResponseHeaderBytes: 256 << 10,
-		TLSHandshakeTimeout:    10 * time.Second,
-	}
-}
-
-// tunnelFromEnvironment is the proxy that the environment names for an https URL,
-// and none for plain http: such a request would show a proxy all that is in it.
-func tunnelFromEnvironment(r *http.Request) (*url.URL, error) {
-	if r.URL.Scheme != "https" {
-		return nil, nil
-	}
-	return http.ProxyFromEnvironment(r)
+// isUpstreamName reports whether text may be the name of an Ollama: up to 300 characters
+// as they stand in names, hosts, ports and addresses.
+func isUpstreamName(text string) bool {
+	return len(text) <= 300 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:@[]") == ""
 }
 
 // ServeHTTP serves one request.
 func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := local.CheckLoopback(r); err != nil {
+	check := local.CheckLoopback
+	if c.Shared {
+		check = local.CheckNetwork
+	}
+	if err := check(r); err != nil {
 		writeError(w, api.Native, http.StatusForbidden, err.Error(), rand.Text())
+		return
+	}
+	allowOrigin(w.Header(), r)
+	if answerPreflight(w, r) {
 		return
 	}
 
 	over, whole := make(chan struct{}), false
 	defer func() {
 		close(over)
-		// http.ErrAbortHandler passes through here, and must reach the server.
+		// When a panic of http.ErrAbortHandler runs through here, whole is false.
 		if !whole && !r.ProtoAtLeast(1, 1) {
 			downstream.ResetOnClose(r.Context())
 		}
@@ -119,20 +105,20 @@ func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Rewrite:        c.rewrite,
 		Transport:      c.Transport,
 		FlushInterval:  -1,
-		ModifyResponse: c.look,
+		ModifyResponse: c.observe,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			c.fail(w, r, upload.err(), err)
 		},
-		// It is told when the remote breaks off an answer, and nothing else.
+		// ReverseProxy logs one thing only: that the remote broke off an answer.
 		ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
 	}
 	proxy.ServeHTTP(w, in)
 	whole = true
 }
 
-// rewrite makes the request that the remote sees: the path and the query as
-// they came, its own Host, our key, and of the client's headers those that
-// are the remote's business.
+// rewrite makes the request that the remote sees: the client's path and query unchanged,
+// the remote's Host, a key, and the client's headers without those that
+// [api.StripRequestHeaders] removes.
 func (c *connector) rewrite(p *httputil.ProxyRequest) {
 	in, out := p.In, p.Out
 	out.URL = &url.URL{
@@ -148,26 +134,27 @@ func (c *connector) rewrite(p *httputil.ProxyRequest) {
 	if expect, ok := in.Header["Expect"]; ok {
 		out.Header["Expect"] = expect // the remote answers it, not we
 	}
-	out.Header.Set("Authorization", "Bearer "+c.Key)
+	c.sign(out.Header, c.keys.current(in.Context()))
 }
 
-// look looks at the remote's answer, which passes as it is.
-func (c *connector) look(res *http.Response) error {
-	if res.StatusCode == http.StatusUnauthorized {
-		c.refused.Do(func() {
-			c.Log.Warn("the remote refuses the key: it may have expired, been revoked, or been made for another proxy", "remote", c.Remote.Host)
-		})
+// observe reads the head of the remote's answer. The answer passes unchanged, apart from
+// what it says to browsers.
+func (c *connector) observe(res *http.Response) error {
+	dropCORS(res.Header)
+	if res.StatusCode == http.StatusUnauthorized && res.Request != nil {
+		c.keys.refused(strings.TrimPrefix(res.Request.Header.Get("Authorization"), "Bearer "))
 	}
 	return nil
 }
 
-// fail ends a request to which the remote gave no answer. The client's own
-// failure to send its body, if any, comes first: it is what made the rest fail.
+// fail answers a request to which the remote gave no answer. clientErr is why the
+// client's body could not be read, or nil; it comes first, because err is then its
+// consequence.
 func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err error) {
 	switch {
 	case r.Context().Err() != nil, socket.IsDisconnect(clientErr):
-		// A plain return would send an empty 200 to a client that has only
-		// closed its own half.
+		// If we just returned, the server would send an empty 200, and a client that
+		// has only closed its sending side would read it.
 		panic(http.ErrAbortHandler)
 	case clientErr != nil:
 		writeError(w, api.DialectOf(r.URL.Path), http.StatusBadRequest, "the request body cannot be read", rand.Text())
@@ -175,15 +162,18 @@ func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err 
 	}
 	message := "no proper answer from " + c.Remote.Host
 	var opErr *net.OpError
-	if errors.As(err, &opErr) && opErr.Op == "dial" {
+	if text := explainTLS(err, c.Remote); text != "" {
+		message = text
+	} else if errors.As(err, &opErr) && opErr.Op == "dial" {
 		message = c.Remote.Host + " cannot be reached"
 	}
 	id := rand.Text()
-	// Some errors quote what was received, which might even be our own request.
-	c.Log.Warn(message, "request", id, "error", strings.ReplaceAll(err.Error(), c.Key, "[key]"))
+	// Some errors quote what was received, which may be an echo of our request.
+	c.Log.Warn(message, "request", id, "error", withoutKeys(err.Error()))
 	writeError(w, api.DialectOf(r.URL.Path), http.StatusBadGateway, message, id)
 }
 
+// writeError answers with an error in the dialect of the client.
 func writeError(w http.ResponseWriter, d api.Dialect, status int, message, id string) {
 	body := d.ErrorBody(status, message, id)
 	h := w.Header()
@@ -192,97 +182,4 @@ func writeError(w http.ResponseWriter, d api.Dialect, status int, message, id st
 	h.Set("X-Request-Id", id)
 	w.WriteHeader(status)
 	w.Write(body)
-}
-
-// upload is a request's body on its way to the remote. The server closes the
-// body under the transport's hands once the answer begins; to the transport a
-// read that fails then, even one after the end, would be reason to close the
-// connection on which that answer comes.
-type upload struct {
-	io.ReadCloser
-	over   <-chan struct{} // closed when the answer has been passed on
-	ended  bool
-	failed atomic.Pointer[error] // why it could not be read
-}
-
-func (u *upload) Read(p []byte) (int, error) {
-	if u.ended {
-		return 0, io.EOF
-	}
-	n, err := u.ReadCloser.Read(p)
-	switch {
-	case err == io.EOF:
-		u.ended = true
-	case errors.Is(err, http.ErrBodyReadAfterClose):
-		<-u.over
-	case err != nil:
-		u.failed.Store(&err)
-	}
-	return n, err
-}
-
-func (u *upload) err() error {
-	if err := u.failed.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// Serve serves h, which [NewConnector] made, on l until the context
-// ends. Then it takes no more requests, lets those that run finish, up to the
-// grace, and cuts what still runs. It closes l in any case, and returns nil
-// after a drain, otherwise why the listener failed. If the remote of h is l
-// itself, ServeConnector returns an error at once: each request would go round
-// for ever.
-func Serve(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
-	if c, ok := h.(*connector); ok {
-		if c.leadsTo(l.Addr()) {
-			l.Close()
-			return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
-		}
-		// Nothing bounds those on this machine: let there be as many as a Server has.
-		downstream.GrowDescriptorTable(2*downstream.MaxConnections+downstream.OtherDescriptors, c.Log)
-	}
-	// Not made of ctx: that would cut at once.
-	running, cut := context.WithCancel(context.Background())
-	defer cut()
-	s := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: downstream.HeaderTimeout,
-		IdleTimeout:       downstream.IdleTimeout,
-		MaxHeaderBytes:    downstream.MaxHeaderBytes,
-		BaseContext:       func(net.Listener) context.Context { return running },
-		ConnContext:       downstream.WithConn,
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
-	defer s.Close()
-
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	if shutdown(s, grace) == nil {
-		return nil
-	}
-	cut()
-	shutdown(s, downstream.CutGrace) // what does not end now, s.Close ends
-	return nil
-}
-
-func shutdown(s *http.Server, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	return s.Shutdown(ctx)
-}
-
-// leadsTo reports whether the remote is the given address.
-func (c *connector) leadsTo(a net.Addr) bool {
-	own, ok := a.(*net.TCPAddr)
-	if !ok || c.Remote.Port() != strconv.Itoa(own.Port) {
-		return false
-	}
-	host := c.Remote.Hostname()
-	return strings.EqualFold(host, "localhost") || own.IP.Equal(net.ParseIP(host))
 }

@@ -44,7 +44,7 @@ type connected struct {
 // does not hold the key.
 func connectTo(t *testing.T, remote, key string, grace time.Duration, transport http.RoundTripper) *connected {
 	t.Helper()
-	u, err := connect.ParseRemote(remote, false)
+	u, _, err := connect.ParseRemote(remote, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +79,18 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 		}
 	})
 	return c
+}
+
+// remoteOf is a remote that takes no part in the look at the start: it is no
+// ollama-proxy, so it gets the key as it is.
+func remoteOf(h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/api/version") && r.Header["Authorization"] == nil {
+			io.WriteString(w, `{"version":"0.0.0"}`)
+			return
+		}
+		h(w, r)
+	})
 }
 
 // connectSend sends a request as a client does that takes the connector for
@@ -259,7 +271,7 @@ func TestConnectUploads(t *testing.T) {
 func TestConnectDoesNotHoldUploads(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 2)
-	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	remote := httptest.NewServer(remoteOf(func(w http.ResponseWriter, r *http.Request) {
 		start := make([]byte, 5)
 		io.ReadFull(r.Body, start)
 		got <- string(start)
@@ -332,6 +344,9 @@ func TestConnectReadsNoBodyThatIsClosed(t *testing.T) {
 type connectTransport func(*http.Request) io.Reader
 
 func (f connectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path == "/api/version" {
+		return nil, errors.New("it does not say what it is")
+	}
 	return &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(f(r))}, nil
 }
 
@@ -385,7 +400,7 @@ func TestConnectExpectContinue(t *testing.T) {
 func TestConnectWhatTheRemoteSees(t *testing.T) {
 	t.Parallel()
 	seen := make(chan *http.Request, 1)
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r }))
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) { seen <- r }))
 	t.Cleanup(remote.Close)
 	key := connectKey(t)
 	c := connectTo(t, remote.URL, key, 0, nil)
@@ -410,7 +425,7 @@ func TestConnectWhatTheRemoteSees(t *testing.T) {
 func TestConnectKeepsThePath(t *testing.T) {
 	t.Parallel()
 	seen := make(chan string, 1)
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.RequestURI }))
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) { seen <- r.RequestURI }))
 	t.Cleanup(remote.Close)
 	for _, prefix := range []string{"", "/", "/below/this", "/a%2Fb"} {
 		c := connectTo(t, remote.URL+prefix, connectKey(t), 0, nil)
@@ -456,9 +471,20 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 		{"Origin: http://localhost.evil.example"},
 		{"Origin: http://localhost@evil.example"},
 		{"Origin: http://192.168.1.2"},
-		{"Origin: http://0.0.0.0:11434"},
 		{"Origin: null"},
-		{"Origin: file://localhost"},
+		{"Origin: http://localhost/"},
+		{"Origin: http://me@localhost"},
+		{"Origin: localhost:3000"},
+		{"Origin: app:localhost"},
+		{"Origin: myapp://localhost"},
+		{"Origin: ws://localhost:3000"},
+		{"Origin: moz-extension://localhost"},
+		{"Origin: http://host.docker.internal"},
+		{"Host: evil.docker.internal"},
+		{"Host: host.docker.internal.evil.example"},
+		{"Host: host.docker.internal", "Origin: http://evil.example"},
+		{"Sec-Fetch-Site: cross-site", "Origin: http://evil.example"},
+		{"Sec-Fetch-Site: cross-site", "Origin: null"},
 		{"Origin: chrome-extension://localhost"},
 		{"Origin:"},
 		{"Origin: http://localhost", "Origin: http://evil.example"},
@@ -492,6 +518,19 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 		{"Origin: http://localhost:3000"},
 		{"Origin: https://127.0.0.1:8443"},
 		{"Origin: http://[::1]:3000"},
+		{"Origin: http://0.0.0.0:11434"},
+		{"Origin: app://obsidian.md"},
+		{"Origin: file://"},
+		{"Origin: file://localhost"},
+		{"Origin: tauri://localhost"},
+		{"Origin: vscode-webview://0f3k1"},
+		{"Origin: vscode-file://vscode-app"},
+		{"Origin: vscode-webview://0f3k1", "Sec-Fetch-Site: cross-site"},
+		{"Origin: http://127.0.0.1:3000", "Sec-Fetch-Site: cross-site"},
+		{"Host: host.docker.internal:11434"},
+		{"Host: Gateway.Docker.Internal:11434"},
+		{"Host: host.containers.internal"},
+		{"Host: host.docker.internal.:11434"},
 		{"Sec-Fetch-Site: none"},
 		{"Sec-Fetch-Site: same-origin"},
 		{"Sec-Fetch-Site: same-site", "Origin: http://localhost:3000"},
@@ -531,7 +570,7 @@ func TestConnectRemoteDown(t *testing.T) {
 				if message, _ := handlertest.ErrorIn(t, chat.Path, a.Body); !strings.Contains(message, tt.message) || !strings.Contains(message, tt.remote) {
 					t.Errorf("%s: %q", chat.Path, message)
 				}
-				if n := c.logged("\n"); n != i+1 || c.logged(a.Header.Get("X-Request-Id")) != 1 {
+				if n := c.logged("\n") - c.logged("cannot be asked"); n != i+1 || c.logged("cannot be asked") != 1 || c.logged(a.Header.Get("X-Request-Id")) != 1 {
 					t.Errorf("%d lines in the log after %d requests", n, i+1)
 				}
 			}
@@ -578,7 +617,10 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 	t.Run("the proxy dies", func(t *testing.T) {
 		t.Parallel()
 		die := make(chan struct{})
-		remote := handlertest.Scripted(t, func(c *net.TCPConn, _ *http.Request) {
+		remote := handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
+			if r.URL.Path == "/api/version" {
+				return // it does not say what it is
+			}
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
 			<-die
 		})
@@ -593,7 +635,7 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 		if rest, err := io.ReadAll(res.Body); err == nil {
 			t.Errorf("ends properly with %q", rest)
 		}
-		if c.logged("WARN") != 1 {
+		if c.logged("WARN")-c.logged("cannot be asked") != 1 {
 			t.Error("the log does not tell")
 		}
 	})
@@ -603,7 +645,7 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 	t.Parallel()
 	begun, gone := make(chan struct{}), make(chan struct{})
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) {
 		close(begun)
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			close(gone)
@@ -621,7 +663,7 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 	if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
 		t.Error(err)
 	}
-	if n := c.logged("\n"); n != 0 {
+	if n := c.logged("\n"); n != 1 { // of the look
 		text, _ := c.log.Look()
 		t.Errorf("%d lines in the log: %s", n, text)
 	}
@@ -629,7 +671,7 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 
 func TestConnectABodyThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 	t.Cleanup(remote.Close)
 	c := connectTo(t, remote.URL, connectKey(t), 0, nil)
 	w := handlertest.Dial(t, c.address)
@@ -773,6 +815,18 @@ func TestConnectParseRemote(t *testing.T) {
 		{"http://proxy.example", true, "http://proxy.example"},
 		{"http://10.0.0.1:8080", true, "http://10.0.0.1:8080"},
 
+		// What other programs take.
+		{"https://proxy.example/v1", false, "https://proxy.example"},
+		{"https://proxy.example/v1/", false, "https://proxy.example"},
+		{"https://proxy.example:8443/below/v1", false, "https://proxy.example:8443/below"},
+		{"https://proxy.example/v1/chat/completions", false, "https://proxy.example"},
+		{"https://proxy.example/below/api/tags", false, "https://proxy.example/below"},
+		// These are paths like any other.
+		{"https://proxy.example/api", false, "https://proxy.example/api"},
+		{"https://proxy.example/av1", false, "https://proxy.example/av1"},
+		{"https://proxy.example/v1/below", false, "https://proxy.example/v1/below"},
+		{"https://proxy.example/V1", false, "https://proxy.example/V1"},
+
 		{"http://proxy.example", false, ""},
 		{"http://10.0.0.1:8080", false, ""},
 		{"http://0.0.0.0:8080", false, ""},
@@ -807,16 +861,22 @@ func TestConnectParseRemote(t *testing.T) {
 		{"https://proxy.example/%2e%2e", false, ""},
 		{"https://proxy.example/%zz", false, ""},
 	} {
-		u, err := connect.ParseRemote(tt.text, tt.insecure)
+		u, cut, err := connect.ParseRemote(tt.text, tt.insecure)
 		switch {
 		case tt.want == "" && err == nil:
 			t.Errorf("%q, %t: %v instead of an error", tt.text, tt.insecure, u)
 		case tt.want == "" && strings.Contains(err.Error(), "hunter2"):
 			t.Errorf("%q: the error shows it: %v", tt.text, err)
-		case tt.want != "" && (err != nil || u.String() != tt.want):
-			t.Errorf("%q, %t: %v, %v", tt.text, tt.insecure, u, err)
+		case tt.want != "" && (err != nil || u.String() != tt.want || u.String()+cut != written(tt.text)):
+			t.Errorf("%q, %t: %v without %q, %v", tt.text, tt.insecure, u, cut, err)
 		}
 	}
+}
+
+// written is the URL as it was given, in the spelling in which it comes back.
+func written(text string) string {
+	text = strings.TrimRight(strings.TrimSpace(text), "/")
+	return strings.TrimSuffix(strings.Replace(text, "HTTPS:", "https:", 1), ":")
 }
 
 func TestConnectListenLoopback(t *testing.T) {
