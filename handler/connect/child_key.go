@@ -27,18 +27,18 @@ const (
 	trustClock = time.Hour
 )
 
-// keySource says which key goes with a request: a child of the user's key that is valid
-// for five minutes, if the remote is an ollama-proxy, otherwise the key as it is. It asks
-// the remote when it does not know, see [keySource.look]. One child serves all requests
-// of some minutes, so a request costs no HMAC.
+// keySource chooses the key that goes with a request. If the remote is an ollama-proxy,
+// that is a child of the user's key which is valid for five minutes, otherwise the key as
+// it is. keySource asks the remote what it is, see [keySource.look]. Requests share a
+// child for some minutes, so a request costs no HMAC.
 type keySource struct {
 	o    Options
 	full bool // the key has no room for one caveat more
 
 	now  atomic.Pointer[grant]
-	busy sync.Mutex // whoever makes the next grant
+	busy sync.Mutex // held while the next grant is made
 
-	// busy guards these.
+	// These are guarded by busy.
 	clock reading
 	told  string // the last finding in the log
 }
@@ -53,9 +53,9 @@ type grant struct {
 
 func (g *grant) isFresh(now time.Time) bool { return elapsed(g.since, now) < g.life }
 
-// elapsed returns the time between two calls of time.Now. The monotonic clock stands
-// still while a laptop sleeps, and the wall clock can be set back: the longer of the two
-// is taken.
+// elapsed returns the time between two calls of time.Now. While a laptop sleeps, the
+// monotonic clock stands still; the wall clock can be set back. So elapsed measures with
+// both, and returns the longer time.
 func elapsed(since, now time.Time) time.Duration {
 	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
@@ -63,8 +63,9 @@ func elapsed(since, now time.Time) time.Duration {
 // reading is what the remote's clock showed at a moment of ours.
 type reading struct{ remote, ours time.Time }
 
-// at returns the remote's time now. If the reading is old, or this machine has slept or
-// its clock was set since, ok is false. Whether our clock is right makes no difference.
+// at returns the remote's time now. If the reading is older than trustClock, or if this
+// machine has slept or its clock was set since then, ok is false. Our clock need not be
+// right.
 func (r reading) at(now time.Time) (t time.Time, ok bool) {
 	passed, byWall := now.Sub(r.ours), now.Round(0).Sub(r.ours.Round(0))
 	if r.remote.IsZero() || passed > trustClock || (passed-byWall).Abs() > 10*time.Second {
@@ -91,7 +92,7 @@ func (s *keySource) current(ctx context.Context) string {
 			return next.key
 		}
 	}
-	// What is found holds for all requests, so it does not end with this one.
+	// The other requests need the result, too, even if the client of this one leaves.
 	g = s.look(context.WithoutCancel(ctx))
 	s.now.Store(g)
 	return g.key
@@ -112,7 +113,7 @@ func (s *keySource) child(remote time.Time) (*grant, error) {
 	}
 	caveat, err := signer.NewCaveat("exp", strconv.FormatInt(remote.Add(childLife).Unix(), 10))
 	if err != nil {
-		return nil, err // a date beyond all reason
+		return nil, err // the remote's date is before 1970 or after 9999
 	}
 	key, err := signer.Restrict(s.o.Key, caveat)
 	return &grant{key, true, time.Now(), renewAfter}, err
@@ -134,7 +135,7 @@ func (s *keySource) asItIs(life time.Duration) *grant {
 	return &grant{s.o.Key, false, time.Now(), life}
 }
 
-// tell logs a finding, unless it is the one before.
+// tell logs a finding, unless it is the same as the last one.
 func (s *keySource) tell(level slog.Level, message string, more ...any) {
 	if s.told != message {
 		s.told = message

@@ -49,8 +49,9 @@ type connector struct {
 // see [local.ListenLoopback]. It refuses what a foreign web page can send: a Host that is
 // not this machine, a foreign Origin, a cross-site fetch.
 //
-// If there is no remote, the key has not the shape of a key, or Upstream is not a name or
-// comes with a key that is no ADMIN key, New returns an error, which never shows the key.
+// New returns an error, which never shows the key, if there is no remote, if the key has
+// not the shape of a key, if Upstream cannot be a name, or if there is an Upstream and the
+// key is not an ADMIN key.
 func New(o Options) (http.Handler, error) {
 	key, err := signer.Inspect(o.Key)
 	switch {
@@ -69,8 +70,9 @@ func New(o Options) (http.Handler, error) {
 	return &connector{o, keySource{o: o, full: isFull(o.Key)}}, nil
 }
 
-// isUpstreamName reports whether text may be the name of an Ollama: up to 300 characters
-// as they stand in names, hosts, ports and addresses.
+// isUpstreamName reports whether text can be the name of an Ollama: at most 300 letters,
+// digits and characters that occur in hosts, ports and addresses. An Ollama without a name
+// of its own goes by its host and port.
 func isUpstreamName(text string) bool {
 	return len(text) <= 300 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:@[]") == ""
 }
@@ -93,13 +95,14 @@ func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	over, whole := make(chan struct{}), false
 	defer func() {
 		close(over)
-		// When a panic of http.ErrAbortHandler runs through here, whole is false.
+		// ReverseProxy panics with http.ErrAbortHandler if the answer breaks off. The
+		// server must see that panic, so it is not recovered; whole is false then.
 		if !whole && !r.ProtoAtLeast(1, 1) {
 			downstream.ResetOnClose(r.Context())
 		}
 	}()
 	upload := &upload{ReadCloser: r.Body, over: over}
-	in := r.WithContext(r.Context()) // a copy: r's body is the server's to close
+	in := r.WithContext(r.Context()) // a copy: the server closes the body of r
 	in.Body = upload
 	proxy := httputil.ReverseProxy{
 		Rewrite:        c.rewrite,
@@ -128,11 +131,11 @@ func (c *connector) rewrite(p *httputil.ProxyRequest) {
 		RawPath:  c.Remote.EscapedPath() + in.URL.EscapedPath(),
 		RawQuery: in.URL.RawQuery,
 	}
-	out.Host = "" // the URL's
+	out.Host = "" // then the URL's host is sent
 	out.Header = in.Header.Clone()
 	api.StripRequestHeaders(out.Header)
 	if expect, ok := in.Header["Expect"]; ok {
-		out.Header["Expect"] = expect // the remote answers it, not we
+		out.Header["Expect"] = expect // the remote decides whether the client may go on
 	}
 	c.sign(out.Header, c.keys.current(in.Context()))
 }
@@ -147,9 +150,8 @@ func (c *connector) observe(res *http.Response) error {
 	return nil
 }
 
-// fail answers a request to which the remote gave no answer. clientErr is why the
-// client's body could not be read, or nil; it comes first, because err is then its
-// consequence.
+// fail answers the client if the remote gave no answer. err is why. clientErr is why the
+// client's body could not be read, or nil; if it is set, it is the cause of err.
 func (c *connector) fail(w http.ResponseWriter, r *http.Request, clientErr, err error) {
 	switch {
 	case r.Context().Err() != nil, socket.IsDisconnect(clientErr):

@@ -40,8 +40,8 @@ type connected struct {
 	served  <-chan error
 }
 
-// connectTo runs a connector until the test ends, and then sees that its log
-// does not hold the key.
+// connectTo runs a connector until the test ends, and then checks that its log shows
+// neither the key nor a child of it.
 func connectTo(t *testing.T, remote, key string, grace time.Duration, transport http.RoundTripper) *connected {
 	t.Helper()
 	u, _, err := connect.ParseRemote(remote, false)
@@ -73,16 +73,17 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	}()
 	t.Cleanup(func() {
 		c.stop()
-		handlertest.Await(t, over, "ServeConnector to return")
-		if text, _ := c.log.Look(); strings.Contains(text, key) {
+		handlertest.Await(t, over, "Serve to return")
+		if text, _ := c.log.Look(); strings.Contains(text, key[:20]) {
 			t.Errorf("the log shows the key: %s", text)
 		}
 	})
 	return c
 }
 
-// remoteOf is a remote that takes no part in the look at the start: it is no
-// ollama-proxy, so it gets the key as it is.
+// remoteOf wraps a remote's handler: asked for its version without a key, it answers as
+// an Ollama does. So the connector takes it for no ollama-proxy, and sends the key as it
+// is.
 func remoteOf(h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/api/version") && r.Header["Authorization"] == nil {
@@ -93,8 +94,8 @@ func remoteOf(h http.HandlerFunc) http.Handler {
 	})
 }
 
-// connectSend sends a request as a client does that takes the connector for
-// its local Ollama. A Host among the headers takes the place of localhost.
+// connectSend sends a request to a connector, as to a local Ollama. The Host is
+// localhost:11434 unless the headers contain another.
 func connectSend(w *handlertest.Wire, method, target, body string, headers ...string) {
 	w.T.Helper()
 	if !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Host:") }) {
@@ -120,9 +121,9 @@ func (c *connected) logged(what string) int {
 	return strings.Count(text, what)
 }
 
-// eachConnectRemote runs a test against a proxy that speaks HTTP/1.1, and
-// against one that speaks HTTP/2 over TLS. Each has an Ollama of its own, which
-// waits for step before each chunk if stepped is set.
+// eachConnectRemote runs a test twice: against a proxy that speaks HTTP/1.1, and against
+// one that speaks HTTP/2 over TLS. If stepped is set, the Ollama behind it receives from
+// step before it sends a chunk.
 func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *handlertest.Site, c *connected, step chan<- struct{})) {
 	ollama := func() (o standin.Options, step chan struct{}) {
 		if stepped {
@@ -158,8 +159,8 @@ func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *handl
 	})
 }
 
-// TestConnectPassesEachChunkAtOnce lets Ollama send a chunk only after the
-// client has got the one before.
+// TestConnectPassesEachChunkAtOnce has an Ollama that sends a chunk only after the client
+// has received the one before.
 func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, chat := range handlertest.Chats {
@@ -199,8 +200,8 @@ func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 	}
 }
 
-// TestConnectCancels has clients that leave before the first byte, in the
-// midst of a stream, and in the midst of an answer that is none.
+// TestConnectCancels has clients that leave before the first byte, in the middle of a
+// stream, and while they wait for an answer that is not a stream.
 func TestConnectCancels(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -266,8 +267,8 @@ func TestConnectUploads(t *testing.T) {
 	}
 }
 
-// TestConnectDoesNotHoldUploads has a client that sends the rest of its body
-// only after the remote has got the start.
+// TestConnectDoesNotHoldUploads has a client that sends the rest of its body only after
+// the remote has received the start.
 func TestConnectDoesNotHoldUploads(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 2)
@@ -295,9 +296,9 @@ func TestConnectDoesNotHoldUploads(t *testing.T) {
 	}
 }
 
-// TestConnectReadsNoBodyThatIsClosed is about the transport, which reads on
-// after the answer has begun and the server has closed the request's body: if
-// that read failed, it would close the connection on which the answer comes.
+// TestConnectReadsNoBodyThatIsClosed: when an answer begins, the server closes the
+// request's body, and the transport may read it once more. If that read failed, the
+// transport would close the connection on which the answer comes.
 func TestConnectReadsNoBodyThatIsClosed(t *testing.T) {
 	t.Parallel()
 	t.Run("after the body's end", func(t *testing.T) {
@@ -340,7 +341,7 @@ func TestConnectReadsNoBodyThatIsClosed(t *testing.T) {
 	})
 }
 
-// connectTransport answers each request with a stream.
+// connectTransport answers each request with a stream, except the connector's own look.
 type connectTransport func(*http.Request) io.Reader
 
 func (f connectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -350,8 +351,8 @@ func (f connectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(f(r))}, nil
 }
 
-// connectBody is an answer of one chunk. After it has been flushed, and with it
-// the head of the answer, there is something to do before the end.
+// connectBody is an answer of one chunk. Once the head and the chunk have been sent, then
+// is called, and after that the answer ends.
 type connectBody struct {
 	text string
 	then func(*http.Request)
@@ -368,8 +369,8 @@ type connectReader func([]byte) (int, error)
 
 func (f connectReader) Read(p []byte) (int, error) { return f(p) }
 
-// TestConnectExpectContinue has a client that waits for leave to upload: it
-// gets it from the remote, or learns that the key does not do.
+// TestConnectExpectContinue has a client that waits for "100 Continue" before it uploads.
+// The remote sends it, or refuses the key.
 func TestConnectExpectContinue(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -395,8 +396,8 @@ func TestConnectExpectContinue(t *testing.T) {
 	}
 }
 
-// TestConnectWhatTheRemoteSees lets a client send what is not the remote's
-// business.
+// TestConnectWhatTheRemoteSees has a client that sends headers which must not reach the
+// remote.
 func TestConnectWhatTheRemoteSees(t *testing.T) {
 	t.Parallel()
 	seen := make(chan *http.Request, 1)
@@ -440,7 +441,8 @@ func TestConnectKeepsThePath(t *testing.T) {
 	}
 }
 
-// TestConnectTellsTheCommandThatThereIsNoCloud: the proxy does, through it.
+// TestConnectTellsTheCommandThatThereIsNoCloud: the ollama command asks for /api/status,
+// which the proxy answers itself.
 func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
 	t.Parallel()
 	eachConnectRemote(t, false, func(t *testing.T, s *handlertest.Site, c *connected, _ chan<- struct{}) {
@@ -451,7 +453,8 @@ func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
 	})
 }
 
-// TestConnectServesItsOwnMachineOnly is what keeps web pages out.
+// TestConnectServesItsOwnMachineOnly: foreign web pages are refused; programs, containers
+// and pages of this machine are not.
 func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -500,7 +503,7 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 			handlertest.ErrorIn(t, "/api/tags", a.Body)
 		}
 	}
-	// The same by the request line, which wins over Host.
+	// A host in the request line takes the place of the header.
 	if a := c.ask(t, "GET", "http://evil.example/api/tags", ""); a.Status != http.StatusForbidden {
 		t.Error(a)
 	}
@@ -594,7 +597,7 @@ func TestConnectAKeyThatTheRemoteRefuses(t *testing.T) {
 	s.NothingArrived(t)
 }
 
-// TestConnectAnswersThatBreakOff must not look whole to anyone.
+// TestConnectAnswersThatBreakOff: no client may take such an answer for a whole one.
 func TestConnectAnswersThatBreakOff(t *testing.T) {
 	t.Parallel()
 	for _, model := range []string{"dies-between", "dies-mid-line", "short"} {
@@ -641,7 +644,7 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 	})
 }
 
-// TestConnectAClientThatBreaksOffItsUpload is no fault of the remote's.
+// TestConnectAClientThatBreaksOffItsUpload: the log does not blame the remote.
 func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 	t.Parallel()
 	begun, gone := make(chan struct{}), make(chan struct{})
@@ -660,7 +663,7 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 	w.Close()
 	handlertest.Await(t, gone, "the remote to see the client leave")
 	c.stop()
-	if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
+	if err := handlertest.Await(t, c.served, "Serve to return"); err != nil {
 		t.Error(err)
 	}
 	if n := c.logged("\n"); n != 1 { // of the look
@@ -695,7 +698,7 @@ func TestConnectStops(t *testing.T) {
 		res := w.Begun("POST")
 		c.stop()
 		for {
-			// The port closes as soon as the drain begins.
+			// When the drain has begun, the port is closed.
 			late, err := net.Dial("tcp", c.address)
 			if err != nil {
 				break
@@ -706,7 +709,7 @@ func TestConnectStops(t *testing.T) {
 		if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), `"done":true`) {
 			t.Errorf("%d bytes, %v", len(text), err)
 		}
-		if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
+		if err := handlertest.Await(t, c.served, "Serve to return"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -729,7 +732,7 @@ func TestConnectStops(t *testing.T) {
 		for n := range 2 {
 			handlertest.Await(t, s.Arrival(t, n+1).Gone, "Ollama to see the client leave")
 		}
-		if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
+		if err := handlertest.Await(t, c.served, "Serve to return"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -749,7 +752,7 @@ func TestConnectStops(t *testing.T) {
 	})
 }
 
-// TestConnectToItself would send each request round for ever.
+// TestConnectToItself is refused: each request would come back for ever.
 func TestConnectToItself(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"127.0.0.1", "localhost"} {
@@ -815,13 +818,13 @@ func TestConnectParseRemote(t *testing.T) {
 		{"http://proxy.example", true, "http://proxy.example"},
 		{"http://10.0.0.1:8080", true, "http://10.0.0.1:8080"},
 
-		// What other programs take.
+		// The URLs that other programs take.
 		{"https://proxy.example/v1", false, "https://proxy.example"},
 		{"https://proxy.example/v1/", false, "https://proxy.example"},
 		{"https://proxy.example:8443/below/v1", false, "https://proxy.example:8443/below"},
 		{"https://proxy.example/v1/chat/completions", false, "https://proxy.example"},
 		{"https://proxy.example/below/api/tags", false, "https://proxy.example/below"},
-		// These are paths like any other.
+		// Paths that are not a route's.
 		{"https://proxy.example/api", false, "https://proxy.example/api"},
 		{"https://proxy.example/av1", false, "https://proxy.example/av1"},
 		{"https://proxy.example/v1/below", false, "https://proxy.example/v1/below"},
@@ -873,7 +876,7 @@ func TestConnectParseRemote(t *testing.T) {
 	}
 }
 
-// written is the URL as it was given, in the spelling in which it comes back.
+// written returns a URL as ParseRemote spells it, with the part that it cuts off.
 func written(text string) string {
 	text = strings.TrimRight(strings.TrimSpace(text), "/")
 	return strings.TrimSuffix(strings.Replace(text, "HTTPS:", "https:", 1), ":")
@@ -969,7 +972,7 @@ func TestConnectReadKey(t *testing.T) {
 	}
 }
 
-// connectKey is a key that no server knows.
+// connectKey returns a key of a secret that no server has.
 func connectKey(t *testing.T) string {
 	t.Helper()
 	secret, _ := signer.NewSecret()

@@ -19,8 +19,8 @@ const (
 	// lookTime bounds one look at the remote: 5 s.
 	lookTime = 5 * time.Second
 
-	// How long a finding holds that is not "this is an ollama-proxy, and it accepts
-	// the key". The next request after that looks again.
+	// After this time a request looks at the remote again, if the last look did not
+	// find an ollama-proxy that accepts children of the key.
 	whileDown    = 10 * time.Second
 	whileRefused = time.Minute
 	whileOther   = 10 * time.Minute
@@ -37,8 +37,9 @@ const (
 //   - with a child of the key. If that is accepted, the remote is an ollama-proxy.
 //   - with the key itself, if the child was refused.
 //
-// The two with a key are for /api/status, which an ollama-proxy answers itself, or for
-// the version if an Ollama is named: then the proxy looks for that one. So the key does not leave this machine where a child is enough.
+// The requests with a key ask for /api/status, which an ollama-proxy answers without
+// Ollama. If an Ollama is named, they ask for its version: then the proxy says whether it
+// knows the name. Where a child is enough, the key itself does not leave this machine.
 func (s *keySource) look(ctx context.Context) *grant {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
