@@ -60,9 +60,9 @@ func New(o Options) (http.Handler, error) {
 	case err != nil:
 		return nil, errNoKeyShape
 	case o.Upstream != "" && !isUpstreamName(o.Upstream):
-		return nil, errors.New("an Ollama is named as the remote's administrator named it, such as big or 10.0.0.5:11434, without http://")
+		return nil, errors.New("--upstream (or OLLAMA_PROXY_UPSTREAM) is no name: it is what the remote calls one of its Ollamas, such as gpu1 or 10.0.0.5:11434, without http://")
 	case o.Upstream != "" && !key.Admin:
-		return nil, errors.New("to name an Ollama takes an ADMIN key, and this is none")
+		return nil, errors.New("--upstream (or OLLAMA_PROXY_UPSTREAM) takes an ADMIN key, and this key is not one")
 	}
 	if o.Transport == nil {
 		o.Transport = newRemoteTransport()

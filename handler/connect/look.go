@@ -21,7 +21,7 @@ const (
 
 	// After this time a request looks at the remote again, if the last look did not
 	// find an ollama-proxy that accepts children of the key.
-	whileDown    = 10 * time.Second
+	whileDown    = 2 * time.Second
 	whileRefused = time.Minute
 	whileOther   = 10 * time.Minute
 
