@@ -90,10 +90,14 @@ func serveCommand() *cli.Command {
 			"Without a secret anywhere, serve creates one and prints a first key.",
 		Flags: []cli.Flag{
 			cmdline.StringFlag("listen", "127.0.0.1:8080", "serve clients on `ADDRESS`"),
-			&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), EnvVars: []string{"OLLAMA_HOST"}, Usage: "`URL` of an Ollama, or NAME=URL,weight=N; with several, each request goes where its model is loaded and the queue is short"},
+			&cli.StringSliceFlag{Name: "upstream", Value: cli.NewStringSlice("http://127.0.0.1:11434"), Usage: "`URL` of an Ollama, or NAME=URL,weight=N; without it OLLAMA_HOST counts, if it is set; with several, each request goes where its model is loaded and the queue is short"},
 			cmdline.StringFlag("upstreams-file", "", "read where Ollamas are from `FILE`, one a line, in place of --upstream; it is read again like the secrets"),
 			secretFile(),
+			adminSecretFile(),
 			revocations(),
+			cmdline.DurationFlag("max-key-age", 0, "refuse keys that were minted longer ago than `DURATION`, such as 2160h, and those whose id does not say when (0: none); what runs is not cut"),
+			&cli.IntFlag{Name: "default-rpm", Usage: "let keys that were minted without --rpm make `N` requests a minute, with all that are made from them (0: no limit)"},
+			&cli.IntFlag{Name: "default-streams", Usage: "let keys that were minted without --streams make `N` requests at once, with all that are made from them (0: no limit)"},
 			cmdline.DurationFlag("reload-interval", 5*time.Second, "look for new secrets and revocations every `DURATION`; SIGHUP looks at once"),
 			cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "serve a page to look at, /metrics, /healthz and /readyz on `ADDRESS`"),
 			&cli.StringSliceFlag{Name: "metrics-host", Usage: "let what is on --metrics-listen be asked for by `NAME`, too, such as gpu.example.com; addresses and local names always may"},
@@ -145,7 +149,7 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("--metrics-listen: %w", err)
 	}
-	s, err := newServer(c, log, public.Addr())
+	s, err := newServer(c, log, public.Addr(), private.Addr())
 	if err != nil {
 		return err
 	}
@@ -164,12 +168,12 @@ func checkServe(c *cli.Context) error {
 			return fmt.Errorf("--%s: %v is not more than 0s", name, d)
 		}
 	}
-	for name, least := range map[string]int{"max-connections": 1, "max-in-flight": 0} {
+	for name, least := range map[string]int{"max-connections": 1, "max-in-flight": 0, "default-rpm": 0, "default-streams": 0} {
 		if n := c.Int(name); n < least {
 			return fmt.Errorf("--%s: %d is less than %d", name, n, least)
 		}
 	}
-	for _, name := range []string{"heartbeat", "drain-delay", "shutdown-grace"} {
+	for _, name := range []string{"heartbeat", "drain-delay", "shutdown-grace", "max-key-age"} {
 		if d := c.Duration(name); d < 0 {
 			return fmt.Errorf("--%s: %v is less than 0s", name, d)
 		}
@@ -177,8 +181,8 @@ func checkServe(c *cli.Context) error {
 	return nil
 }
 
-// newServer puts together what serves clients on the address.
-func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Server, error) {
+// newServer puts together what serves clients on the public address.
+func newServer(c *cli.Context, log *slog.Logger, address, private net.Addr) (*server.Server, error) {
 	hosts, err := local.ParseHosts(c.StringSlice("metrics-host"))
 	if err != nil {
 		return nil, fmt.Errorf("--metrics-host: %w", err)
@@ -203,6 +207,7 @@ func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Serv
 		FirstByteTimeout: c.Duration("first-byte-timeout"),
 		StallTimeout:     c.Duration("stall-timeout"),
 		Heartbeat:        c.Duration("heartbeat"),
+		DefaultLimits:    access.Defaults{RPM: c.Int("default-rpm"), Streams: c.Int("default-streams")},
 	}
 	if o.MaxBody, err = server.ParseSize(c.String("max-body")); err != nil {
 		return nil, fmt.Errorf("--max-body: %w", err)
@@ -210,7 +215,7 @@ func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Serv
 	if o.TrustedProxies, err = access.ParseNetworks(c.StringSlice("trusted-proxy")); err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
-	keys, upstreams, err := prepare(c, log, publicURL(c, address), file)
+	keys, upstreams, err := prepare(c, log, publicURL(c, address), file, address, private)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +224,9 @@ func newServer(c *cli.Context, log *slog.Logger, address net.Addr) (*server.Serv
 	proxy := handler.New(o)
 
 	reloads := []server.Reload{{Name: "secrets", Load: keys.ReloadSecrets}, {Name: "revocations", Load: keys.ReloadRevocations}}
+	if c.IsSet("admin-secret-file") {
+		reloads = append(reloads, server.Reload{Name: "admin secrets", Load: keys.ReloadAdminSecrets})
+	}
 	if certificates != nil {
 		reloads = append(reloads, server.Reload{Name: "certificate", Load: certificates.Reload})
 		m.WatchCertificate(certificates.NotAfter)
@@ -295,8 +303,7 @@ func upstreamsFile(c *cli.Context) (*upstream.File, error) {
 	if path == "" || c.Bool("demo") {
 		return nil, nil
 	}
-	// OLLAMA_HOST may be there for other programs.
-	if c.IsSet("upstream") && !slices.Equal(c.StringSlice("upstream"), []string{os.Getenv("OLLAMA_HOST")}) {
+	if c.IsSet("upstream") {
 		return nil, errors.New("--upstream and --upstreams-file are both set: which of the two?")
 	}
 	return upstream.NewFile(path), nil
@@ -304,11 +311,11 @@ func upstreamsFile(c *cli.Context) (*upstream.File, error) {
 
 // prepare opens the secrets and the list of revoked keys, and finds the Ollamas. Who
 // has no secret yet, or asks for a demo, gets one, and a key to begin with.
-func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.File) (keys *signer.Keyring, ollamas []upstream.Upstream, err error) {
+func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.File, own ...net.Addr) (keys *signer.Keyring, ollamas []upstream.Upstream, err error) {
 	var found signer.Found
 	if c.Bool("demo") {
 		found, ollamas, err = startDemo(c, address)
-	} else if ollamas, err = parseUpstreams(c, file); err == nil {
+	} else if ollamas, err = parseUpstreams(c, file, own); err == nil {
 		found, err = findSecrets(c, log, address)
 	}
 	if err != nil {
@@ -326,7 +333,27 @@ func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.Fi
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: an empty file is a list, too", err)
 	}
-	return keys, ollamas, err
+	if err != nil {
+		return nil, nil, err
+	}
+	keys.SetMaxAge(c.Duration("max-key-age"))
+	return keys, ollamas, useAdminSecrets(c, log, keys)
+}
+
+// useAdminSecrets gives ADMIN keys secrets of their own where a file with them is named.
+func useAdminSecrets(c *cli.Context, log *slog.Logger, keys *signer.Keyring) error {
+	path := c.String("admin-secret-file")
+	if path == "" {
+		return nil
+	}
+	found, err := signer.FindAdminSecrets(path)
+	if err != nil {
+		return err
+	}
+	if found.Exposed {
+		log.Warn("others than its owner may read the secret file: chmod 600 it", "file", found.Path)
+	}
+	return keys.UseAdminSecrets(found)
 }
 
 // startDemo starts a stand-in Ollama, and makes a secret that nothing keeps.
@@ -344,13 +371,25 @@ func startDemo(c *cli.Context, address string) (found signer.Found, ollamas []up
 		"A demo: a stand-in answers instead of Ollama, and the key is good until you stop it.")
 }
 
-func parseUpstreams(c *cli.Context, file *upstream.File) ([]upstream.Upstream, error) {
-	if file != nil {
-		return file.Load()
+// parseUpstreams refuses the addresses that are the proxy's own: each request would come
+// back to it.
+func parseUpstreams(c *cli.Context, file *upstream.File, own []net.Addr) (ollamas []upstream.Upstream, err error) {
+	switch {
+	case file != nil:
+		ollamas, err = file.Load()
+	case c.IsSet("upstream"):
+		if ollamas, err = upstream.Parse(c.StringSlice("upstream")); err != nil {
+			err = fmt.Errorf("--upstream: %w", err)
+		}
+	default:
+		if ollamas, err = upstream.FromHost(os.Getenv("OLLAMA_HOST")); err != nil {
+			err = fmt.Errorf("OLLAMA_HOST: %w", err)
+		}
 	}
-	ollamas, err := upstream.Parse(c.StringSlice("upstream"))
-	if err != nil {
-		err = fmt.Errorf("--upstream: %w", err)
+	for _, u := range ollamas {
+		if slices.ContainsFunc(own, func(a net.Addr) bool { return local.LeadsTo(u.URL, a) }) {
+			return nil, fmt.Errorf("%s is this proxy itself: say with --upstream where Ollama is", u.URL)
+		}
 	}
 	return ollamas, err
 }
@@ -395,6 +434,8 @@ func mintCommand() *cli.Command {
 		Description: "Example: ollama-proxy mint --secret-file /etc/ollama-proxy/secret --count 3",
 		Flags: caveatFlags(
 			secretFile(),
+			adminSecretFile(),
+			&cli.StringFlag{Name: "derive", Usage: "make them under the secret that `secret --derive NAME` prints, for those who hold that one"},
 			&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
 			asJSON(),
@@ -412,7 +453,8 @@ func mint(c *cli.Context) error {
 		return err
 	}
 	return keycmd.Mint(streams(c), keycmd.MintOptions{
-		SecretFile: c.String("secret-file"), Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
+		SecretFile: c.String("secret-file"), AdminSecretFile: c.String("admin-secret-file"), Derive: c.String("derive"),
+		Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
 	})
 }
 
@@ -424,6 +466,8 @@ func secretCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"},
 			&cli.BoolFlag{Name: "if-missing", Usage: "with --out: be content with a secret that is there"},
+			&cli.StringFlag{Name: "derive", Usage: "print the secret that follows from the first one of --secret-file for a site or a tenant called `NAME`; it is the same each time"},
+			secretFile(),
 		},
 		Action: secret,
 	}
@@ -432,6 +476,12 @@ func secretCommand() *cli.Command {
 func secret(c *cli.Context) error {
 	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
+	}
+	if name := c.String("derive"); c.IsSet("derive") {
+		if c.IsSet("out") || c.IsSet("if-missing") {
+			return errors.New("--derive prints a secret: --out and --if-missing are not for it")
+		}
+		return keycmd.DeriveSecret(streams(c), c.String("secret-file"), name)
 	}
 	return keycmd.Secret(streams(c), keycmd.SecretOptions{Out: c.String("out"), IfMissing: c.Bool("if-missing")})
 }
@@ -442,8 +492,12 @@ func inspectCommand() *cli.Command {
 		Usage:       "say what a key is; with the secret, also whether it is valid",
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused. KEY may be - to read it from standard input.",
-		Flags:       []cli.Flag{secretFile(), revocations(), asJSON()},
-		Action:      inspect,
+		Flags: []cli.Flag{
+			secretFile(), adminSecretFile(), revocations(), asJSON(),
+			&cli.StringFlag{Name: "remote", Usage: "ask the ollama-proxy at `URL` what the key may do there, and what is left of its limits"},
+			&cli.BoolFlag{Name: "insecure", Usage: "with --remote: send the key over plain http to another machine"},
+		},
+		Action: inspect,
 	}
 }
 
@@ -451,8 +505,15 @@ func inspect(c *cli.Context) error {
 	if err := cmdline.Arguments(c, 1, "KEY"); err != nil {
 		return err
 	}
+	if c.IsSet("remote") {
+		remote, _, err := connect.ParseRemote(c.String("remote"), c.Bool("insecure"))
+		if err != nil {
+			return fmt.Errorf("--remote: %w", err)
+		}
+		return keycmd.InspectRemote(c.Context, streams(c), keycmd.RemoteOptions{Key: c.Args().First(), Remote: remote, JSON: c.Bool("json")})
+	}
 	return keycmd.Inspect(c.Context, streams(c), keycmd.InspectOptions{
-		Key: c.Args().First(), SecretFile: c.String("secret-file"), Revocations: c.String("revocations"), JSON: c.Bool("json"),
+		Key: c.Args().First(), SecretFile: c.String("secret-file"), AdminFile: c.String("admin-secret-file"), Revocations: c.String("revocations"), JSON: c.Bool("json"),
 	})
 }
 
@@ -462,7 +523,7 @@ func restrictCommand() *cli.Command {
 		Usage:       "print a narrower key; needs no secret",
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…\n\nKEY may be - to read it from standard input.",
-		Flags:       caveatFlags(asJSON()),
+		Flags:       caveatFlags(asJSON(), &cli.BoolFlag{Name: "no-id", Usage: "give it no id of its own, by which it can be revoked alone"}),
 		Action:      restrict,
 	}
 }
@@ -475,7 +536,7 @@ func restrict(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{Key: c.Args().First(), Caveats: more, JSON: c.Bool("json")})
+	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{Key: c.Args().First(), Caveats: more, NoID: c.Bool("no-id"), JSON: c.Bool("json")})
 }
 
 func revokeCommand() *cli.Command {
@@ -487,7 +548,7 @@ func revokeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			revocations(),
 			&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
-			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
+			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, a date, or now)"},
 		},
 		Action: revoke,
 	}
@@ -580,7 +641,7 @@ func runTop(c *cli.Context) error {
 	if d := c.Duration("interval"); d <= 0 {
 		return fmt.Errorf("--interval: %v is not more than 0s", d)
 	}
-	return top.Top(untilSignal(c.Context), top.TopOptions{
+	return top.Run(untilSignal(c.Context), top.Options{
 		Address: c.String("metrics-listen"), Interval: c.Duration("interval"), Once: c.Bool("once"), Out: c.App.Writer, In: c.App.Reader,
 	})
 }
@@ -643,6 +704,10 @@ func secretFile() cli.Flag {
 	return cmdline.StringFlag("secret-file", "", "read secrets from `FILE`, one a line: the first mints, each verifies")
 }
 
+func adminSecretFile() cli.Flag {
+	return cmdline.StringFlag("admin-secret-file", "", "ADMIN keys are made and verified with the secrets in `FILE` only, all others with those of --secret-file only; none: no ADMIN key is good")
+}
+
 func revocations() cli.Flag {
 	return cmdline.StringFlag("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); for the secret that serve makes it is beside it")
 }
@@ -651,8 +716,8 @@ func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"}
 
 func caveatFlags(before ...cli.Flag) []cli.Flag {
 	return append(before,
-		cmdline.StringFlag("expires-in", "", "let it expire after `DURATION`, such as 720h"),
-		cmdline.StringFlag("expires-at", "", "let it expire at `TIME` (RFC 3339)"),
+		cmdline.StringFlag("expires-in", "", "let it expire after `DURATION`, such as 720h or 30d"),
+		cmdline.StringFlag("expires-at", "", "let it expire at `TIME` (RFC 3339, or a date: its first moment in UTC)"),
 		cmdline.StringFlag("models", "", "only for these models: `GLOB`,…, such as llama3.2,qwen3:*"),
 		cmdline.StringFlag("routes", "", "only for these routes: `CLASS`,… of chat, embed, models and admin"),
 		cmdline.StringFlag("from", "", "only from these networks: `CIDR`,…"),
@@ -673,7 +738,7 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %s", name, strings.TrimPrefix(err.Error(), name+": "))
 		}
-		if at, err := time.Parse(time.RFC3339, c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
+		if at, err := signer.ParseMoment(c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
 			fmt.Fprintf(c.App.ErrWriter, "--expires-at: %s is past: the key has expired already\n", c.String(name))
 		}
 		all = append(all, made)

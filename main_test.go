@@ -32,6 +32,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
+	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
@@ -447,7 +448,7 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 		{"serve --drain-delay -1s", "--drain-delay: -1s is less than 0s"},
 		{"serve --max-connections 0", "--max-connections: 0 is less than 1"},
 		{"mnit", "no command \"mnit\""},
-		{"serve --listen nonsense", "--listen: \"nonsense\" is no address such as 127.0.0.1:8080"},
+		{"serve --listen nonsense", "--listen: \"nonsense\" is not an address: write a host and a port, such as 127.0.0.1:8080"},
 		{"serve --max-body 64parsecs", "--max-body: \"64parsecs\" is not a size such as 64MiB"},
 		{"serve --tls-cert /nowhere/cert --tls-key /nowhere/key --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --demo", "certificate /nowhere/cert: "},
 		{"serve --tls-cert /nowhere/cert --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --demo", "--tls-cert and --tls-key go together"},
@@ -482,10 +483,10 @@ func TestBadVariablesAreNamed(t *testing.T) {
 		{"mint", "OLLAMA_PROXY_ADMIN=perhaps", "OLLAMA_PROXY_ADMIN: \"perhaps\" is not true or false"},
 		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=5", "OLLAMA_PROXY_STALL_TIMEOUT: \"5\" is not a duration such as 30s or 5m"},
 		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=-5s", "--stall-timeout: -5s is not more than 0s (set by OLLAMA_PROXY_STALL_TIMEOUT)"},
-		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB (set by OLLAMA_PROXY_MAX_BODY)"},
-		{"serve --max-body more", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"more\" is not a size such as 64MiB\n"},
-		{"serve", "OLLAMA_PROXY_LISTEN=", "--listen is empty: give it a value, or leave it out (set by OLLAMA_PROXY_LISTEN)"},
-		{"serve", "OLLAMA_PROXY_REVOCATIONS=", "--revocations is empty: give it a value, or leave it out (set by OLLAMA_PROXY_REVOCATIONS)"},
+		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB, in KiB, MiB or GiB (set by OLLAMA_PROXY_MAX_BODY)"},
+		{"serve --max-body more", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"more\" is not a size such as 64MiB, in KiB, MiB or GiB\n"},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0", "OLLAMA_HOST=http://127.0.0.1/ollama", "OLLAMA_HOST: it must end after host and port"},
+		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0", "OLLAMA_HOST=:0", "OLLAMA_HOST: there is no such port"},
 	} {
 		cmd := command(t, t.TempDir(), strings.Fields(row.command)...)
 		cmd.Env = append(cmd.Env, row.variable)
@@ -493,6 +494,57 @@ func TestBadVariablesAreNamed(t *testing.T) {
 		if code != 1 || out != "" || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
 			t.Errorf("%s %s: exit %d, %q, %q on stderr", row.variable, row.command, code, out, talk)
 		}
+	}
+}
+
+// TestAnEmptyVariableIsAnUnsetOne, whichever flag it is of: compose files and shells make
+// an empty one of what they do not know.
+func TestAnEmptyVariableIsAnUnsetOne(t *testing.T) {
+	help, _, _ := run(t, command(t, t.TempDir(), "serve", "--help"))
+	variables := regexp.MustCompile(`\$(OLLAMA_PROXY_[A-Z_]+)`).FindAllStringSubmatch(help, -1)
+	if len(variables) < 20 {
+		t.Fatalf("%d variables in the help", len(variables))
+	}
+	cmd := command(t, t.TempDir(), "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0")
+	cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET=", "OLLAMA_HOST=ftp://a")
+	for _, v := range variables {
+		cmd.Env = append(cmd.Env, v[1]+"=")
+	}
+	// All is as it should be but the Ollama, which is looked at after the flags.
+	if out, talk, code := run(t, cmd); code != 1 || out != "" || !strings.Contains(talk, "OLLAMA_HOST: ftp is not a scheme") || strings.Count(talk, "\n") != 1 {
+		t.Errorf("exit %d, %q, %q on stderr", code, out, talk)
+	}
+	cmd = command(t, t.TempDir(), "mint", "--secret-file", makeSecret(t))
+	cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET=", "OLLAMA_PROXY_COUNT=", "OLLAMA_PROXY_ADMIN=", "OLLAMA_PROXY_MODELS=", "OLLAMA_PROXY_EXPIRES_IN=")
+	if out, talk, code := run(t, cmd); code != 0 || !strings.HasPrefix(out, "OLLAMA-0") || strings.Contains(out, "~") {
+		t.Errorf("exit %d, %q, %q on stderr", code, out, talk)
+	}
+}
+
+// TestAProxyIsNotItsOwnOllama: each request would come back to it.
+func TestAProxyIsNotItsOwnOllama(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	for _, row := range []string{
+		"--listen 127.0.0.1:P --metrics-listen 127.0.0.1:0 --upstream http://localhost:P",
+		"--listen 127.0.0.1:P --metrics-listen 127.0.0.1:0 --upstream a=http://10.0.0.1:P,b=http://127.0.0.1:P",
+		"--listen :P --metrics-listen 127.0.0.1:0 --upstream 127.0.0.1:P",
+		"--listen 127.0.0.1:0 --metrics-listen 127.0.0.1:P --upstream http://0.0.0.0:P",
+	} {
+		args := strings.Fields(strings.ReplaceAll(row, "P", port))
+		out, talk, code := run(t, command(t, t.TempDir(), append([]string{"serve"}, args...)...))
+		if code != 1 || out != "" || !strings.Contains(talk, ":"+port+" is this proxy itself: say with --upstream where Ollama is\n") || strings.Count(talk, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q, %q on stderr", row, code, out, talk)
+		}
+	}
+	cmd := command(t, t.TempDir(), "serve", "--listen", "127.0.0.1:"+port, "--metrics-listen", "127.0.0.1:0")
+	cmd.Env = append(cmd.Env, "OLLAMA_HOST=\" 0.0.0.0:"+port+" \"")
+	if _, talk, code := run(t, cmd); code != 1 || !strings.Contains(talk, "is this proxy itself") {
+		t.Errorf("exit %d, %q on stderr", code, talk)
 	}
 }
 
@@ -874,16 +926,7 @@ func TestCaveatFlags(t *testing.T) {
 // stream opens a stream and reads its first line; the stand-in sends no third.
 func stream(t *testing.T, s *process, key string) *bufio.Reader {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodPost, s.address+"/api/generate", strings.NewReader(`{"model":"hang-mid","prompt":"x"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+key)
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { res.Body.Close() })
+	res := handlertest.Do(t.Context(), t, http.MethodPost, s.address+"/api/generate", key, `{"model":"hang-mid","prompt":"x"}`)
 	lines := bufio.NewReader(res.Body)
 	if line, err := lines.ReadString('\n'); err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("status %d, %s, %v", res.StatusCode, line, err)
@@ -900,7 +943,7 @@ func TestRevokeCutsRunningStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := lines(t, command(t, dir, "mint", "--secret-file", secret, "--count", "2"))
-	child := lines(t, command(t, dir, "restrict", "--label", "guest", keys[0]))[0]
+	child := lines(t, command(t, dir, "restrict", "--no-id", "--label", "guest", keys[0]))[0]
 	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--revocations", list, "--reload-interval", "20ms")...))
 
 	spared := stream(t, s, keys[1])
@@ -1288,8 +1331,8 @@ func TestALabelIsNoProofOfWhoseKeyItIs(t *testing.T) {
 	dir, secret := t.TempDir(), makeSecret(t)
 	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret, "--metrics-per-key")...))
 	alice := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))[0]
-	mallory := lines(t, command(t, dir, "restrict", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
-	out, talk, _ := run(t, command(t, dir, "restrict", "--label", "bob", alice))
+	mallory := lines(t, command(t, dir, "restrict", "--no-id", "--label", "alice", lines(t, command(t, dir, "mint", "--secret-file", secret))[0]))[0]
+	out, talk, _ := run(t, command(t, dir, "restrict", "--no-id", "--label", "bob", alice))
 	sure := strings.TrimSpace(out) // she is alice all the same
 	if words, _, _ := run(t, command(t, dir, "inspect", "--secret-file", secret, sure)); !strings.Contains(talk, `stays "alice"`) || !strings.Contains(words, "label: bob (but the first one counts)") {
 		t.Errorf("restrict lets believe that alice is bob now: %q; inspect: %s", talk, words)
@@ -1617,4 +1660,67 @@ func BenchmarkCores(b *testing.B) {
 			}
 		})
 	})
+}
+
+// TestLessPowerForAReplica: a site holds a derived secret and none for ADMIN keys, and
+// keys for it are made elsewhere.
+func TestLessPowerForAReplica(t *testing.T) {
+	home := t.TempDir()
+	master, admin := makeSecret(t), makeSecret(t)
+	output := func(args ...string) string {
+		t.Helper()
+		out, talk, code := run(t, command(t, home, args...))
+		if code != 0 {
+			t.Fatalf("%v: %s", args, talk)
+		}
+		return strings.TrimSpace(out)
+	}
+	site := filepath.Join(home, "site")
+	derived := output("secret", "--secret-file", master, "--derive", "berlin")
+	if again := output("secret", "--secret-file", master, "--derive", "berlin"); again != derived || !strings.HasPrefix(derived, signer.SecretPrefix) {
+		t.Errorf("%q and %q are derived for one name", derived, again)
+	}
+	if err := os.WriteFile(site, []byte(derived+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, talk, code := run(t, command(t, home, "mint", "--secret-file", master, "--derive", "Berlin")); code != 1 || !strings.Contains(talk, "--derive") {
+		t.Errorf("a bad name: %s", talk)
+	}
+	s := start(t, command(t, home, serveArgs("--secret-file", site, "--admin-secret-file", admin, "--default-rpm", "1000", "--max-key-age", "1h")...))
+	none := start(t, command(t, home, serveArgs("--secret-file", site, "--admin-secret-file", "none")...))
+	hers := output("mint", "--secret-file", master, "--derive", "berlin", "--label", "alice")
+	manager := output("mint", "--secret-file", master, "--admin-secret-file", admin, "--admin")
+	for _, row := range []struct {
+		what, key string
+		at        *process
+		want      int
+	}{
+		{"derived", hers, s, 200}, {"derived", hers, none, 200}, {"of the master", output("mint", "--secret-file", master), s, 401}, {"ADMIN", manager, s, 200}, {"ADMIN, where there is none", manager, none, 401},
+		{"ADMIN, of the site", output("mint", "--secret-file", site, "--admin"), s, 401}, {"ADMIN, of the site, where there is none", output("mint", "--secret-file", site, "--admin"), none, 401},
+	} {
+		if got, body := get(t, row.at.address+"/v1/key", row.key); got != row.want {
+			t.Errorf("%s: %d %s", row.what, got, body)
+		}
+	}
+	narrow := output("restrict", "--rpm", "5", hers)
+	told := output("inspect", "--remote", s.address, narrow)
+	for _, part := range []string{"label: alice", "at most: 5 requests a minute", "at most: 1000 requests a minute", "~"} {
+		if !strings.Contains(told, part) {
+			t.Errorf("there is no %q in %s", part, told)
+		}
+	}
+	if bare := output("inspect", "--remote", s.address, output("restrict", "--no-id", "--rpm", "5", hers)); strings.Contains(bare, "~") {
+		t.Errorf("with --no-id: %s", bare)
+	}
+	if _, talk, code := run(t, command(t, home, "inspect", "--remote", none.address, manager)); code != 1 || !strings.Contains(talk, "refuses the key") {
+		t.Errorf("a key that is refused: exit %d, %s", code, talk)
+	}
+	if out := output("inspect", "--secret-file", site, "--admin-secret-file", admin, manager); !strings.Contains(out, "verdict: valid") {
+		t.Errorf("the ADMIN key: %s", out)
+	}
+	for _, args := range [][]string{{"--default-rpm", "-1"}, {"--default-streams", "-1"}, {"--max-key-age", "-1s"}, {"--admin-secret-file", site}, {"--admin-secret-file", filepath.Join(home, "nothing")}} {
+		if _, talk, code := run(t, command(t, home, serveArgs(append(args, "--secret-file", site)...)...)); code != 1 || strings.Count(talk, "\n") != 1 || strings.Contains(talk, derived) {
+			t.Errorf("%v: exit %d, %s", args, code, talk)
+		}
+	}
 }

@@ -10,6 +10,8 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
+import { checker, watch } from './checks.mjs';
+
 const [dir, executablePath] = process.argv.slice(2);
 assert.ok(executablePath, 'run .ci/browser instead');
 
@@ -188,10 +190,7 @@ await context.addInitScript(inPage);
 
 // open opens a page and keeps what the browser says about it.
 async function open(url) {
-  const page = await context.newPage();
-  page.said = [];
-  page.on('console', (message) => page.said.push(message.text()));
-  page.on('pageerror', (e) => page.said.push(String(e)));
+  const page = watch(await context.newPage());
   await page.goto(url);
   return page;
 }
@@ -213,21 +212,7 @@ async function counted(before, ...series) {
   assert.equal(await metric(...series), before + 1, `${series.slice(1).join(' ')} did not grow by one`);
 }
 
-const failures = [];
-let count = 0;
-async function check(name, test) {
-  count++;
-  let timer;
-  const late = new Promise((_, reject) => { timer = setTimeout(reject, patience, new Error('took too long')); });
-  try {
-    await Promise.race([test(), late]);
-    console.log(`ok ${name}`);
-  } catch (e) {
-    failures.push(name);
-    console.log(`FAILED ${name}: ${e.name}: ${e.message.replaceAll(proxy.key, '(the key)')}`);
-  }
-  clearTimeout(timer);
-}
+const { check, finish } = checker(patience, (message) => message.replaceAll(proxy.key, '(the key)'));
 
 // ---- the page that is allowed
 
@@ -412,6 +397,4 @@ await check('any origin, without cookies', async () => {
 });
 
 await browser.close();
-console.log(`\n${count - failures.length} of ${count} checks passed`);
-if (failures.length) console.log(`failed:\n  ${failures.join('\n  ')}`);
-process.exit(failures.length ? 1 : 0);
+finish();

@@ -9,6 +9,8 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
+import { checker, watch } from './checks.mjs';
+
 const [dir, executablePath] = process.argv.slice(2);
 assert.ok(executablePath, 'run .ci/page instead');
 
@@ -60,7 +62,7 @@ const browser = await chromium.launch({
 // open opens the page and keeps what it asks for and what the browser says of it.
 async function open(options = {}, url = site) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
+  const page = watch(await context.newPage());
   page.said = [];
   page.asked = [];
   page.on('console', (message) => page.said.push(message.text()));
@@ -73,21 +75,7 @@ const text = (page, selector) => page.locator(selector).innerText();
 const becomes = (page, selector, pattern) => page.waitForFunction(
   ([s, p]) => new RegExp(p).test(document.querySelector(s)?.innerText ?? ''), [selector, pattern], { timeout: patience });
 
-const failures = [];
-let count = 0;
-async function check(name, test) {
-  count++;
-  let timer;
-  const late = new Promise((_, reject) => { timer = setTimeout(reject, 2 * patience, new Error('took too long')); });
-  try {
-    await Promise.race([test(), late]);
-    console.log(`ok ${name}`);
-  } catch (e) {
-    failures.push(name);
-    console.log(`FAILED ${name}: ${e.name}: ${e.message.replaceAll(proxy.key, '(the key)')}`);
-  }
-  clearTimeout(timer);
-}
+const { check, finish } = checker(2 * patience, (message) => message.replaceAll(proxy.key, '(the key)'));
 
 const page = await open();
 await check('it opens, is live, and asks nobody else', async () => {
@@ -309,6 +297,4 @@ await check('it notices that the proxy is gone, and that it is back', async () =
 
 await browser.close();
 proxy.child.kill('SIGKILL');
-console.log(`\n${count - failures.length} of ${count} checks passed`);
-if (failures.length) console.log(`failed:\n  ${failures.join('\n  ')}`);
-process.exit(failures.length ? 1 : 0);
+finish();

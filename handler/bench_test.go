@@ -19,9 +19,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// lean is an Ollama that costs next to nothing: whatever is asked but which models
-// it has, it sends the same bytes.
-func lean(b *testing.B, answer string) *url.URL {
+// fixedOllama serves an Ollama that costs almost nothing: it sends the same bytes to every
+// request, except for the list of its models.
+func fixedOllama(b *testing.B, answer string) *url.URL {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,8 +55,8 @@ func lean(b *testing.B, answer string) *url.URL {
 	return &url.URL{Scheme: "http", Host: l.Addr().String()}
 }
 
-// BenchmarkRelay is a small chat through a whole server, over two sockets.
-// What client and Ollama cost is in the time, but they allocate nothing.
+// BenchmarkRelay relays a small chat through a whole server, over two TCP connections. The
+// time includes the client's and Ollama's, but these allocate nothing.
 func BenchmarkRelay(b *testing.B) {
 	b.Run("plain", func(b *testing.B) { benchmarkRelay(b) })
 	b.Run("four caveats", func(b *testing.B) {
@@ -78,7 +78,7 @@ func benchmarkRelay(b *testing.B, caveats ...string) {
 		b.Fatal(err)
 	}
 	proxy := handler.New(handler.Options{
-		Upstream: lean(b, answer), Keys: signer.NewVerifier(secret), Recorder: handlertest.Deaf{}, Log: slog.New(slog.DiscardHandler),
+		Upstream: fixedOllama(b, answer), Keys: signer.NewVerifier(secret), Recorder: handlertest.NopRecorder{}, Log: slog.New(slog.DiscardHandler),
 	})
 	b.Cleanup(proxy.Transport.(interface{ CloseIdleConnections() }).CloseIdleConnections)
 	server := &server.Server{Proxy: proxy, Metrics: http.NotFoundHandler()}

@@ -1,30 +1,26 @@
 package handler
 
 import (
-	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
-// statusRoute is where the ollama command asks whether there are models of
-// ollama.com for it to offer.
-var statusRoute = api.Routes.Literal["/api/status"]
+// cloudStatusRoute is the route on which the ollama command asks whether it may offer
+// models that run at ollama.com.
+var cloudStatusRoute = api.Routes.Literal["/api/status"]
 
-// cloudDisabled is Ollama's own answer where such models are switched off.
+// cloudDisabled is the answer of an Ollama in which these models are switched off.
 const cloudDisabled = `{"cloud":{"disabled":true,"source":"config"}}`
 
-// answerStatus says in Ollama's place that there are none: here they are refused,
-// whatever Ollama would do.
-func (p *Proxy) answerStatus(x *exchange) {
-	h := x.w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(cloudDisabled)))
-	x.answerEarly()
-	x.status = http.StatusOK
-	x.w.WriteHeader(http.StatusOK)
-	n, _ := io.WriteString(x.w, cloudDisabled)
-	x.sent.Add(int64(n))
+// answerCloudStatus answers for Ollama that models of ollama.com are switched off: the
+// proxy refuses them, even if Ollama would run them.
+func (p *Proxy) answerCloudStatus(x *exchange) {
+	x.answerOK("application/json; charset=utf-8", cloudDisabled)
+}
+
+// answerOK sends a short answer in Ollama's place.
+func (x *exchange) answerOK(contentType, body string) {
 	x.outcome = outcomeComplete
+	x.reply(http.StatusOK, contentType, []byte(body))
 }

@@ -19,18 +19,18 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
-// TestSeveralOllamasShareConnections: lists, for which all are asked, take as many
-// as there are Ollamas; and none is taken to be down because there is none left
-// to ask it on.
-func TestSeveralOllamasShareConnections(t *testing.T) {
+// TestSeveralOllamasShareTheConnectionLimit: with three connections, a list merged from
+// eight Ollamas is complete, and no Ollama is marked down since there is no connection
+// left for it.
+func TestSeveralOllamasShareTheConnectionLimit(t *testing.T) {
 	t.Parallel()
 	var boxes []*handlertest.Box
 	for i := range 8 {
 		boxes = append(boxes, handlertest.NewBox(t, fmt.Sprint("box", i), standin.Options{Models: []string{fmt.Sprint("model", i)}}))
 	}
 	s := handlertest.StartPool(t, handlertest.Config{Server: func(s *server.Server) {
-		handler.BoundSlots(s.Proxy, 3)
-		handler.WaitForSlots(s.Proxy)
+		handler.LimitUpstreamConns(s.Proxy, 3)
+		handler.WaitForUpstreamConns(s.Proxy)
 	}}, boxes...)
 	var all sync.WaitGroup
 	for range 20 {
@@ -43,36 +43,36 @@ func TestSeveralOllamasShareConnections(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for i := range boxes { // whatever idles with others makes way
+	for i := range boxes { // idle connections to other Ollamas are closed for it
 		w := s.Dial(t)
 		w.Send("POST", "/api/chat", handlertest.ForModel(fmt.Sprint("model", i)), handlertest.Bearer(s.Key))
 		if got := w.Answer("POST"); got.Status != 200 {
 			t.Errorf("model%d: %s %s", i, got, got.Body)
 		}
 	}
-	if taken := handler.SlotsTaken(s.Proxy); taken > 3 {
-		t.Errorf("%d connections where there may be 3", taken)
+	if taken := handler.UpstreamConnsInUse(s.Proxy); taken > 3 {
+		t.Errorf("%d connections, and the limit is 3", taken)
 	}
-	if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") {
+	if text, _ := s.Log.Text(); strings.Contains(text, "cannot be reached") {
 		t.Errorf("the log says %s", text)
 	}
 }
 
-// TestNoConnectionLeft: who waits in vain hears when to come back, and nobody is
-// blamed.
-func TestNoConnectionLeft(t *testing.T) {
+// TestConnectionLimitReached: a request that gets no connection to an Ollama is answered
+// 503 with Retry-After, and is not counted as a failure of an Ollama.
+func TestConnectionLimitReached(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
 	boxes := []*handlertest.Box{
 		handlertest.NewBox(t, "a", standin.Options{Models: []string{"a"}, Step: step}),
 		handlertest.NewBox(t, "b", standin.Options{Models: []string{"b"}, Step: step}),
 	}
-	s := handlertest.StartPool(t, handlertest.Config{Server: func(s *server.Server) { handler.BoundSlots(s.Proxy, 2) }}, boxes...)
+	s := handlertest.StartPool(t, handlertest.Config{Server: func(s *server.Server) { handler.LimitUpstreamConns(s.Proxy, 2) }}, boxes...)
 	var running []*http.Response
 	for range 2 {
 		w := s.Dial(t)
 		w.Send("POST", "/api/chat", strings.Replace(handlertest.ForModel("a"), `"stream":false`, `"stream":true`, 1), handlertest.Bearer(s.Key))
-		running = append(running, w.Begun("POST"))
+		running = append(running, w.ReadHead("POST"))
 	}
 	for _, c := range []struct{ method, path, body string }{
 		{"POST", "/api/chat", handlertest.ForModel("b")},
@@ -94,12 +94,12 @@ func TestNoConnectionLeft(t *testing.T) {
 	if reasons := s.Spy.Texts("Refused"); len(reasons) != 3 || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("recorded as %q", reasons)
 	}
-	if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
+	if text, _ := s.Log.Text(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
 		t.Errorf("an Ollama is blamed: %s", text)
 	}
 }
 
-// TestNoDescriptorLeft is not Ollama's fault either.
+// TestNoDescriptorLeft: a request that gets no file descriptor is answered in the same way.
 func TestNoDescriptorLeft(t *testing.T) {
 	t.Parallel()
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
@@ -114,7 +114,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 				t.Errorf("%v: %s: %s %s", errno, c.Path, got, got.Body)
 			}
 		}
-		if text, _ := s.Log.Look(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
+		if text, _ := s.Log.Text(); strings.Contains(text, "cannot be reached") || len(s.Spy.All("UpstreamFailed")) != 0 {
 			t.Errorf("%v: Ollama is blamed: %s", errno, text)
 		}
 	}

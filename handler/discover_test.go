@@ -15,29 +15,29 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-// nodes runs boxes on addresses of their own with the same port.
+// nodes starts a box on each address, all on the same port.
 func nodes(t *testing.T, addresses ...string) (all []*handlertest.Box, port string) {
 	t.Helper()
 	for _, a := range addresses {
 		b := handlertest.NewBox(t, a, standin.Options{Models: []string{"tiny"}})
 		b.Close()
 		if port == "" {
-			_, port, _ = net.SplitHostPort(b.At)
+			_, port, _ = net.SplitHostPort(b.Address)
 		}
-		b.At = net.JoinHostPort(a, port)
+		b.Address = net.JoinHostPort(a, port)
 		b.Reopen()
 		all = append(all, b)
 	}
 	return all, port
 }
 
-// TestANameOfSeveralAddressesIsFollowed: each is an Ollama, they come and go, and
-// what is known of those that stay is kept.
-func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
+// TestDiscoveryFollowsDNS: each address of the name is an Ollama. When the addresses change,
+// Ollamas are added and removed, and those that stay keep their state.
+func TestDiscoveryFollowsDNS(t *testing.T) {
 	t.Parallel()
 	boxes, port := nodes(t, "127.0.0.2", "127.0.0.3", "127.0.0.4")
 	boxes[1].Load("tiny")
-	n := &handlertest.Names{}
+	n := &handlertest.NameServer{}
 	n.Set(dnsmessage.RCodeSuccess, "127.0.0.3", "127.0.0.2", "::1")
 	host := "ollama.internal:" + port
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
@@ -77,16 +77,17 @@ func TestANameOfSeveralAddressesIsFollowed(t *testing.T) {
 	n.Set(dnsmessage.RCodeSuccess, "127.0.0.2")
 	handler.LookUp(s.Proxy)
 	expect("gpus@127.0.0.2true []")
-	if a := handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": gpus@127.0.0.2"); a.Status != 200 || a.Header.Get(handlertest.Naming) != "gpus@127.0.0.2" {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.UpstreamHeader+": gpus@127.0.0.2"); a.Status != 200 || a.Header.Get(handlertest.UpstreamHeader) != "gpus@127.0.0.2" {
 		t.Errorf("%v %s", a, a.Body)
 	}
 }
 
-// TestANameThatIsNotThereYet keeps nothing from starting.
-func TestANameThatIsNotThereYet(t *testing.T) {
+// TestDiscoveryOfANameThatDoesNotExistYet: the proxy starts, answers 502, and uses the
+// address once the name has one.
+func TestDiscoveryOfANameThatDoesNotExistYet(t *testing.T) {
 	t.Parallel()
 	boxes, port := nodes(t, "127.0.0.5")
-	n := &handlertest.Names{}
+	n := &handlertest.NameServer{}
 	n.Set(dnsmessage.RCodeNameError)
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) {
 		o.Upstreams = []upstream.Upstream{{Name: "gpus", URL: &url.URL{Scheme: "http", Host: "ollama.internal:" + port}, Weight: 1, Discover: true}}

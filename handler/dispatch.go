@@ -10,15 +10,15 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// roundTrip sends the request to Ollama, or to those of several whom it concerns.
-// If it names one that is not there, or none where it must, the error is a
-// *refusal.
+// roundTrip sends the request to Ollama or, where there are several, to those that its
+// route and [api.UpstreamHeader] select. The error is a *refusal if the
+// header names no Ollama that exists, or is missing on a route that needs it.
 func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error) {
 	switch pl := p.pool; {
 	case x.Named != "":
 		res, err := pl.AskNamed(&x.Request, out, x.Route.Class == signer.Admin)
 		if err == upstream.ErrNoSuchName {
-			err = &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "there is no Ollama of that name, only " + pl.Names()}
+			err = &refusal{status: http.StatusBadRequest, reason: reasonRoute, message: "no Ollama has that name; there are only " + pl.Names()}
 		}
 		return res, err
 	case pl.Alone:
@@ -26,13 +26,13 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 		return p.Transport.RoundTrip(out)
 	case x.Route.Reach == api.TheNamed:
 		return nil, &refusal{status: http.StatusBadRequest, reason: reasonRoute,
-			message: "there are several Ollamas: say which one with the header " + api.UpstreamHeader + ", " + pl.Names()}
+			message: "there are several Ollamas: name one in the header " + api.UpstreamHeader + ": " + pl.Names()}
 	case x.Route.Reach == api.TheBest:
-		talk := upstream.Conversation(0)
+		conversation := upstream.Conversation(0)
 		if x.Route.Class == signer.Chat {
-			talk = pl.Affinity.ConversationOf(&x.Request, x.key.ID)
+			conversation = pl.Affinity.ConversationOf(&x.Request, x.key.ID)
 		}
-		return pl.AskBest(&x.Request, out, talk)
+		return pl.AskBest(&x.Request, out, conversation)
 	case x.Route.Models == models.InAnswer:
 		return pl.MergeLists(&x.Request, out)
 	case x.Route.Name == "/api/pull":
@@ -42,9 +42,9 @@ func (p *Proxy) roundTrip(x *exchange, out *http.Request) (*http.Response, error
 	}
 }
 
-// tellUpstream says in the answer's head where it comes from, to those who manage
-// the Ollamas and nobody else.
-func (x *exchange) tellUpstream() {
+// setUpstreamHeader sets the header that names the Ollama which has answered, if the key
+// is an ADMIN key, and removes it otherwise.
+func (x *exchange) setUpstreamHeader() {
 	h := x.w.Header()
 	delete(h, api.UpstreamHeader)
 	if x.key.Admin && x.At != nil {
@@ -52,12 +52,13 @@ func (x *exchange) tellUpstream() {
 	}
 }
 
-// WatchUpstreams asks every Ollama for its models, at once and then time and again
-// until the context ends, and logs when one comes and goes. Requests do not wait for
-// that: each finds out for itself.
+// WatchUpstreams probes every Ollama for its health and its models, at once and then at
+// intervals until the context ends, and logs when one goes down or comes back. A request
+// does not wait for the first probe: it then tries an Ollama itself.
 func (p *Proxy) WatchUpstreams(ctx context.Context) { p.pool.Watch(ctx) }
 
-// UpstreamStates tells what is known of each Ollama, in the order of their names.
+// UpstreamStates returns the state of each Ollama as this replica knows it, sorted by
+// name.
 func (p *Proxy) UpstreamStates() []upstream.State {
 	all := p.pool.States()
 	if p.pool.Alone {
@@ -66,10 +67,10 @@ func (p *Proxy) UpstreamStates() []upstream.State {
 	return all
 }
 
-// ReloadUpstreams returns what has the proxy follow the file, for a server to call
-// now and then: it reports whether there were others than before. Ollamas that are no
-// longer listed finish what they have; those that still are keep what is known of
-// them.
+// ReloadUpstreams returns a function that reads the list of Ollamas from the file again.
+// It reports whether the list has changed, and returns an error if it cannot be read:
+// then the old list stays. An Ollama that is no longer listed finishes its requests; one
+// that is still listed keeps its state. The context and the bool are not used.
 func (p *Proxy) ReloadUpstreams(f *upstream.File) func(context.Context, bool) (bool, error) {
 	return func(context.Context, bool) (bool, error) {
 		all, err := f.Load()

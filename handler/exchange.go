@@ -17,8 +17,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// exchange is one request and what becomes of it. Each step fills in what it
-// learns, and observe reports the whole at the end.
+// exchange is one request and its answer. Each step fills in its part, and observe
+// reports the whole at the end.
 type exchange struct {
 	w       http.ResponseWriter
 	control http.ResponseController
@@ -32,40 +32,40 @@ type exchange struct {
 	keyText       string
 	key           signer.Key
 	verified      bool
-	crowded       bool               // too many connections carry requests
-	keyID         int                // what stands for the key in the metrics
-	expiredClaims *signer.Unverified // whose key it was, where it holds no more; for the log
-	cuts          uint64             // how often revoked keys had been cut when it was verified
+	overConnLimit bool               // too many connections carry requests already
+	keyID         int                // of Recorder.KeySeen
+	expiredClaims *signer.Unverified // of a key that is expired or revoked; for the log
+	cuts          uint64             // Proxy.cuts when the key was verified
 
 	upstream.Request
-	life       reqctx.Request
-	dog        watchdog
-	source     source
-	out        http.Request  // as Ollama sees it
-	target     url.URL       // what it asks for
-	bodyRead   atomic.Bool   // nothing of it is still to come
-	asksStream atomic.Bool   // as far as it has been read
-	reading    time.Duration // spent on the client's body before Ollama heard of it
+	ctx         reqctx.Request
+	watchdog    watchdog
+	clientBody  clientBody
+	out         http.Request  // the request to Ollama
+	target      url.URL       // of out
+	bodyRead    atomic.Bool   // the client's body has been read to its end
+	wantsStream atomic.Bool   // the part of the body that has been read asks for a stream
+	readTime    time.Duration // spent on reading the body before the request to Ollama
 
-	status    int // of the answer; 0 until it begins
-	sent      atomic.Int64
+	status    int           // of the answer; 0 until its head is sent
+	sent      atomic.Int64  // bytes of the answer's body
 	firstByte time.Duration // since it arrived
 	lastChunk time.Duration // since it arrived
 	stream    api.StreamKind
 	outcome   string
 	reason    string // why the proxy refused it
-	err       error  // for the log: never anything from a body
+	err       error  // for the log; it must not quote a body
 
-	number         uint64    // in the order of entering the running set
+	number         uint64    // counts the exchanges in the order in which they entered the running set
 	next, previous *exchange // in the running set, whose lock guards them
 
-	cutting  sync.Mutex
-	cuttable bool // it is being relayed
-	ending   bool // it has been cut, and is not over yet
+	cutMu      sync.Mutex
+	cuttable   bool // it may be cut, and has not been
+	cutPending bool // it has been cut, and is not over yet
 }
 
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: downstream.ClientOf(r.Context()), arrived: time.Now()}
+	x := &exchange{w: w, control: *http.NewResponseController(w), r: r, client: downstream.ConnOf(r.Context()), arrived: time.Now()}
 	x.bodyRead.Store(r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0)
 	x.Match = api.Routes.Find(r.URL)
 	if x.Route != nil {
@@ -76,7 +76,7 @@ func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	return x
 }
 
-// routeID is the route's place in RouteNames.
+// routeID returns the index of the route in api.RouteNames.
 func (x *exchange) routeID() int {
 	if x.Route == nil {
 		return len(api.Routes.All)
@@ -84,8 +84,8 @@ func (x *exchange) routeID() int {
 	return x.Route.Id
 }
 
-// requestID names the exchange in the log and in error answers. Most requests
-// that are never logged nor refused need none.
+// requestID returns the id of the exchange in the log and in error answers. It is made
+// when it is first needed: most requests are neither logged nor refused.
 func (x *exchange) requestID() string {
 	if x.id == "" {
 		var random [12]byte
@@ -95,94 +95,105 @@ func (x *exchange) requestID() string {
 	return x.id
 }
 
-// refusal is an answer that the proxy gives itself.
+// refusal is an error answer of the proxy itself.
 type refusal struct {
 	status     int
-	reason     string // for Recorder.Refused; "" when the failure is not the client's
+	reason     string // for Recorder.Refused; "" where the client is not at fault
 	message    string
-	retryAfter int // seconds; 0: none
+	retryAfter int // seconds; 0: no Retry-After
 }
 
-// Error makes a refusal an error, for where one ends a transfer.
+// Error implements error: a refusal can end a transfer.
 func (f *refusal) Error() string { return f.message }
 
-// answer sends the refusal in the route's own dialect.
+// answer sends the refusal in the form of the route's dialect.
 func (x *exchange) answer(f refusal) {
 	x.reason = f.reason
-	body := x.dialect.ErrorBody(f.status, f.message, x.requestID())
 	h := x.w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Request-Id", x.requestID())
+	if f.status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if api.IsFinal(f.status) {
+		h.Set(api.RetryHeader, "false")
+	}
 	if f.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(f.retryAfter))
 	}
+	x.reply(f.status, "application/json", x.dialect.ErrorBody(f.status, f.message, x.requestID()))
+}
+
+// reply sends an answer that is the proxy's own. It does not wait for what is still to
+// come of the request.
+func (x *exchange) reply(status int, contentType string, body []byte) {
+	h := x.w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	x.answerEarly()
 	if x.unread() {
-		// Who sends no body cannot hold the connection.
+		// A client that stops sending must not hold the connection.
 		defer x.control.SetReadDeadline(time.Now().Add(downstream.Lingering))
 	}
-	x.status = f.status
-	x.w.WriteHeader(f.status)
+	x.status = status
+	x.w.WriteHeader(status)
 	n, _ := x.w.Write(body)
 	x.sent.Add(int64(n))
 }
 
-// beCuttable lets others end the exchange through the running set: cancel
-// ends what waits for Ollama, and the write deadline what waits for the client.
-func (x *exchange) beCuttable() {
-	x.cutting.Lock()
-	defer x.cutting.Unlock()
+// allowCut lets other goroutines cut the exchange from here on.
+func (x *exchange) allowCut() {
+	x.cutMu.Lock()
+	defer x.cutMu.Unlock()
 	x.cuttable = true
 }
 
-// beDone makes the exchange uncuttable: the server may already use its
-// connection for another request.
-func (x *exchange) beDone() {
-	x.cutting.Lock()
-	defer x.cutting.Unlock()
-	x.cuttable, x.ending = false, false
+// forbidCut keeps other goroutines from cutting the exchange from here on: its
+// connection may already carry another request.
+func (x *exchange) forbidCut() {
+	x.cutMu.Lock()
+	defer x.cutMu.Unlock()
+	x.cuttable, x.cutPending = false, false
 }
 
-// end cuts the exchange, whoever it is waiting for. If it is over, nothing
-// happens.
-func (x *exchange) end(cause error) {
-	x.cutting.Lock()
-	defer x.cutting.Unlock()
+// cut ends the exchange for the cause. Cancelling its context ends a wait for Ollama, and
+// a deadline ends a wait for the client. An exchange that is over, or has been cut, is
+// not changed.
+func (x *exchange) cut(cause error) {
+	x.cutMu.Lock()
+	defer x.cutMu.Unlock()
 	if !x.cuttable {
 		return
 	}
-	x.cuttable, x.ending = false, true // once more would give it more time
-	x.life.Cancel(cause)
-	// Time enough to tell the client why, in an event of the stream.
+	x.cuttable, x.cutPending = false, true // a second cut would extend the deadline
+	x.ctx.Cancel(cause)
+	// This is enough time to send the client an error event.
 	x.control.SetWriteDeadline(time.Now().Add(downstream.CutGrace))
 	if x.unread() {
-		// Otherwise it would look as if the client had left.
+		// Cancelling the context does not end a read of the client's body.
 		x.control.SetReadDeadline(time.Now())
 	}
 	if x.client == nil {
 		return
 	}
 	if x.r.ProtoMajor == 1 {
-		x.client.Cut.Store(true)
+		x.client.FinalDeadline.Store(true)
 	} else {
 		time.AfterFunc(hangUpAfter, x.hangUp)
 	}
 }
 
-// hangUp closes the connection of an exchange that has been cut and is still not
-// over. Over HTTP/2 the deadline for writing resets the stream, but a connection
-// whose client reads slowly, or not at all, takes that in no sooner than what is
-// before it.
+// hangUp closes the connection of an exchange that has been cut and is not over yet.
+// Over HTTP/2 the write deadline only resets the stream, and the reset waits behind the
+// frames that the client does not read.
 func (x *exchange) hangUp() {
-	x.cutting.Lock()
-	defer x.cutting.Unlock()
-	if x.ending {
+	x.cutMu.Lock()
+	defer x.cutMu.Unlock()
+	if x.cutPending {
 		x.client.TCPConn.Close()
 	}
 }
 
-// hangUpAfter is how long a stream of HTTP/2 that has been cut has to come to its
-// end: cutGrace, the time for parting words, and one second more for a machine that
-// is busy, since all streams of the connection end with it.
+// hangUpAfter is how long a stream of HTTP/2 may take to end once it has been cut, before
+// its connection is closed with all other streams: downstream.CutGrace, the time for an
+// error event, and one second more for a busy machine.
 const hangUpAfter = downstream.CutGrace + errorEventDelay + time.Second

@@ -1,11 +1,18 @@
 package handler
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
-// BoundSlots has there be n connections to several Ollamas, WaitForSlots has
-// requests wait an hour for one, and SlotsTaken is how many there are.
-func BoundSlots(p *Proxy, n int) { p.LimitInFlight(0, n) }
+// LookUp looks up the names that stand for several Ollamas, as is done at intervals.
+func LookUp(p *Proxy) { p.pool.Resolve(context.Background()) }
 
-func WaitForSlots(p *Proxy) { p.pool.ConnLimit.Timeout = time.Hour }
+// LimitUpstreamConns limits the connections to several Ollamas to n.
+func LimitUpstreamConns(p *Proxy, n int) { p.LimitInFlight(0, n) }
 
-func SlotsTaken(p *Proxy) int { return len(p.pool.ConnLimit.InUse) }
+// WaitForUpstreamConns makes a request wait up to an hour for a connection.
+func WaitForUpstreamConns(p *Proxy) { p.pool.ConnLimit.Timeout = time.Hour }
+
+// UpstreamConnsInUse returns how many connections to several Ollamas there are.
+func UpstreamConnsInUse(p *Proxy) int { return len(p.pool.ConnLimit.InUse) }

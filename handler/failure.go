@@ -21,22 +21,22 @@ var (
 	errRevoked  = errors.New("the API key has been revoked")
 )
 
-// failure is why an exchange did not come to its proper end.
+// failure is why an exchange has not ended with a complete answer of Ollama.
 type failure struct {
-	refusal
-	outcome string
-	kind    string // when it is Ollama's fault
+	refusal        // for the client
+	outcome string // for the metrics and the log
+	kind    string // for Recorder.UpstreamFailed; "" unless Ollama is at fault
 }
 
-// diagnose tells whose fault err is. The proxy's own decisions come first:
-// they are what made the transfers fail.
+// diagnose finds out why an exchange has failed with err. The cause for which the context
+// was cancelled comes first, since that makes reads and writes fail.
 func (p *Proxy) diagnose(x *exchange, err error) failure {
 	clientErr := x.clientErr()
 	var refused *refusal
 	var noList upstream.NoListError
-	switch cause := x.life.Cause(); {
+	switch cause := x.ctx.Cause(); {
 	case errors.Is(cause, errStalled):
-		return failure{refusal{status: http.StatusGatewayTimeout, message: "nothing moved for " + p.StallTimeout.String()}, outcomeStalled, ""}
+		return failure{refusal{status: http.StatusGatewayTimeout, message: "no data was transferred for " + p.StallTimeout.String()}, outcomeStalled, ""}
 	case errors.Is(cause, errNoFirstByte):
 		return failure{refusal{status: http.StatusGatewayTimeout, message: "Ollama sent nothing within " + p.FirstByteTimeout.String()}, outcomeStalled, upstream.UpstreamTimeout}
 	case errors.Is(cause, errShutdown):
@@ -60,9 +60,9 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: models.ErrUnreadable.Error()}, outcomeRefused, ""}
 	}
 	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstream.UpstreamOther}
-	var theirs *ollamaError
-	if errors.As(err, &theirs) {
-		f.status, f.message = theirs.status, theirs.message
+	var answer *errorAnswer
+	if errors.As(err, &answer) {
+		f.status, f.message = answer.status, answer.message
 		return f
 	}
 	var opErr *net.OpError
@@ -81,85 +81,83 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 	return f
 }
 
-// reported is the failure that Ollama itself has told the client of, at the end of
-// a stream.
-var reported = failure{outcome: outcomeUpstreamError, kind: upstream.UpstreamReported}
+// failureReported is a failure that Ollama itself has reported to the client, at the end
+// of a stream.
+var failureReported = failure{outcome: outcomeUpstreamError, kind: upstream.UpstreamReported}
 
-// recordFailure keeps what the failure was for the report. Errors that are not about
-// connections are not kept as they are: they may quote what Ollama sent.
+// recordFailure records the failure in the exchange, for the log and the metrics. An error
+// that may quote what Ollama sent is replaced by transport.ErrNotHTTP.
 func (p *Proxy) recordFailure(x *exchange, f failure, err error) {
 	x.outcome = f.outcome
 	if f.kind == "" {
 		return
 	}
-	if cause := x.life.Cause(); cause != nil && err != api.ErrReported {
-		err = cause // it made the connection fail
+	if cause := x.ctx.Cause(); cause != nil && err != api.ErrReported {
+		err = cause // cancelling the context has made the connection fail
 	}
 	if number, ok := p.pool.NumberOf(&x.Request); ok {
 		p.Recorder.UpstreamFailed(number, f.kind)
 	}
-	var theirs *ollamaError
-	if f.kind == upstream.UpstreamOther && !errors.As(err, &theirs) && !errors.As(err, new(upstream.NoListError)) {
+	var answer *errorAnswer
+	if f.kind == upstream.UpstreamOther && !errors.As(err, &answer) && !errors.As(err, new(upstream.NoListError)) {
 		err = transport.ErrNotHTTP
 	}
 	x.err = err
 }
 
-// fail ends an exchange of whose answer nothing has been sent yet, heartbeats
-// apart.
+// fail ends an exchange whose answer has not begun, except for heartbeats.
 func (p *Proxy) fail(x *exchange, err error) {
 	f := p.diagnose(x, err)
 	if x.status != 0 {
-		p.failBehindHeartbeat(x, f, err)
+		p.failAfterHeartbeat(x, f, err)
 		return
 	}
 	p.recordFailure(x, f, err)
 	if f.outcome == outcomeClientGone {
-		// A plain return would send an empty 200 to a client that has only
-		// closed its own half.
+		// Returning would send an empty 200, and a client that has closed only its
+		// sending side would read it.
 		abort(x)
 	}
-	if x.life.Cause() != nil {
-		x.w.Header().Set("Connection", "close") // it carries the cut's deadlines
+	if x.ctx.Cause() != nil {
+		x.w.Header().Set("Connection", "close") // the deadlines of the cut are set on it
 	}
 	x.answer(f.refusal)
 }
 
-// failBehindHeartbeat ends an answer of which the client has got comments only. An
-// event tells it all that there is to tell, so the answer is whole, and the
-// connection can be used again; but not if the exchange was cut.
-func (p *Proxy) failBehindHeartbeat(x *exchange, f failure, err error) {
-	if f.outcome == outcomeClientGone || x.life.Cause() != nil || x.unread() {
+// failAfterHeartbeat ends an answer of which only heartbeats have been sent. An error event
+// completes the answer, and the connection can be used again, unless the exchange was cut
+// or the client is at fault: then the answer is broken off.
+func (p *Proxy) failAfterHeartbeat(x *exchange, f failure, err error) {
+	if f.outcome == outcomeClientGone || x.ctx.Cause() != nil || x.unread() {
 		p.truncate(x, &api.Passage{}, err)
 	}
 	p.recordFailure(x, f, err)
-	x.reason, x.status = f.reason, f.status // for the report
+	x.reason, x.status = f.reason, f.status // for the log and the metrics
 	x.w.Write(x.dialect.ErrorEvent(x.stream, f.status, f.message, x.requestID(), 0))
 }
 
-// truncate ends an answer in its midst. The client must see that it is not
-// whole: in its own terms where the last line is complete, and by a broken
-// connection in any case.
+// truncate ends an answer that has begun and cannot be completed. The connection is broken
+// off, so that the client sees that the answer is incomplete. If the last line of a stream
+// is complete, an error event of the client's dialect is sent before.
 func (p *Proxy) truncate(x *exchange, t *api.Passage, err error) {
 	f := p.diagnose(x, err)
 	if f.outcome == outcomeClientGone && t.Ending.Verdict(&t.Tail) == api.ErrReported {
-		f, err = reported, api.ErrReported // the client left because of it
+		f, err = failureReported, api.ErrReported // that is why the client left
 	}
-	canSay := f.outcome != outcomeClientGone && err != api.ErrReported && (x.stream == api.Sse || x.stream == api.JsonLines)
+	sendsEvent := f.outcome != outcomeClientGone && err != api.ErrReported && (x.stream == api.Sse || x.stream == api.JsonLines)
 	if f.outcome == outcomeRefused {
-		f.outcome = outcomeClientGone // too late to refuse: its upload broke off
+		f.outcome = outcomeClientGone // its upload broke off after the status was sent
 	}
 	p.recordFailure(x, f, err)
-	if canSay && (x.sent.Load() == 0 || t.Last(1) == '\n') {
+	if sendsEvent && (x.sent.Load() == 0 || t.Last(1) == '\n') {
 		t.Ending.Finish(&t.Tail)
 		event := x.dialect.ErrorEvent(x.stream, f.status, f.message, x.requestID(), t.Ending.Next)
 		if x.stream == api.Sse && x.sent.Load() > 0 && t.Last(2) != '\n' {
-			event = append([]byte{'\n'}, event...) // ends the event before
+			event = append([]byte{'\n'}, event...) // ends the event that Ollama has begun
 		}
 		x.w.Write(event)
 		x.control.Flush()
-		// Many clients drop what they have not read yet when the connection
-		// breaks.
+		// Many clients drop unread data when the connection breaks off.
 		select {
 		case <-x.r.Context().Done():
 		case <-time.After(errorEventDelay):
@@ -168,20 +166,21 @@ func (p *Proxy) truncate(x *exchange, t *api.Passage, err error) {
 	abort(x)
 }
 
-// errorEventDelay is the time between an error event and the end of the connection.
+// errorEventDelay is the time between an error event and closing the connection.
 const errorEventDelay = 250 * time.Millisecond
 
-// clientGone ends an exchange after a write to its client has failed.
+// clientGone ends an exchange after a write to its client has failed with err.
 func (p *Proxy) clientGone(x *exchange, err error) {
 	f := failure{outcome: outcomeClientGone}
-	if x.life.Cause() != nil {
+	if x.ctx.Cause() != nil {
 		f = p.diagnose(x, err)
 	}
 	p.recordFailure(x, f, err)
 	abort(x)
 }
 
-// abort closes the connection such that what was sent cannot pass for whole.
+// abort closes the connection in a way that shows the client that the answer is
+// incomplete. It panics with http.ErrAbortHandler.
 func abort(x *exchange) {
 	if !x.r.ProtoAtLeast(1, 1) {
 		downstream.ResetOnClose(x.r.Context())

@@ -1,44 +1,52 @@
-// Package handler is the proxy itself: an http.Handler that lets in requests with a
-// valid key, on the routes of the table in package api, and relays them to Ollama.
+// Package handler contains the reverse proxy, an http.Handler: it authenticates requests
+// by their API key, allows those on the routes of the table in package api, and relays
+// them to Ollama.
 //
 // # The way of a request
 //
-// Simple requests in the clear, with nothing in them that two servers could read
-// differently, are read by package downstream in the goroutine of their connection.
-// All others, and all over TLS, are read by net/http's server, which takes twice as
-// much for each. Both call [Proxy.ServeHTTP], and everything that follows happens in
-// that goroutine.
+// Package downstream reads simple requests without TLS, which no two servers could read
+// differently, in the goroutine of their connection. net/http's server reads all others,
+// at twice the cost. Both call [Proxy.ServeHTTP], and the whole request is handled in the
+// calling goroutine.
 //
 // [New] chains the steps once; each step answers the request itself or calls the next:
 //
-//	observe       reports how the request ends, in whichever way
+//	observe       reports to the metrics and the log how the request ends
 //	authenticate  verifies the key
 //	authorize     checks the route, its class and the client's address
-//	admit         adds the exchange to those in flight, where others can cut it
-//	spend         charges the key's rate limits
-//	open          reads a small body and checks its model; a large one is checked in passing
-//	relay         sends the request to Ollama and passes the answer on
+//	admit         adds the exchange to those in flight, from where it can be cut
+//	spend         charges the key's rate limits; answers what is left of them
+//	open          reads a small body and checks its model; a large one is checked as it passes
+//	relay         sends the request to Ollama and the answer to the client
 //
-// A model that is in no list of Ollama's is looked up before it is allowed: Ollama
-// might run it at ollama.com.
+// Before a request for a model that Ollama does not list is allowed, the list is read
+// again: Ollama might run the model at ollama.com.
 //
 // # The way of a chunk
 //
-// relay writes a request whose body is in memory in one write, and reads the head of
-// the answer. Then it waits without a buffer. When bytes have come it borrows one,
-// reads, removes the framing in place, writes to the client, flushes, and releases the
-// buffer. No chunk is held, merged or rewritten. A copy of the last KiB is kept, for
-// the token counts, and a small state machine follows the stream, to tell at its end
-// whether it is whole.
+// relay sends a request whose body is in memory in one write, and reads the head of the
+// answer. Then it waits without a buffer. When bytes arrive, it borrows one, reads,
+// removes the framing in place, writes to the client, flushes, and releases the buffer.
+// Chunks are not held back, merged or rewritten. A copy of the last KiB is kept for the
+// token counts, and a small state machine follows the stream to decide at its end whether
+// it is complete.
 //
-// # What ends a request early
+// # Failure
 //
-// A client that leaves, a revoked key, the end of a shutdown's grace, or a time limit
-// cancels the request's context, see package reqctx. That closes the connection to
-// Ollama, so that Ollama stops; the read or write that fails returns in the one
-// goroutine, which asks the context for the cause. If no head has been sent, the
-// client gets a status. Otherwise it gets an error event where its dialect has one, and
-// a broken connection: an answer that is not whole never looks whole.
+// If the client leaves, the key is revoked, the grace of a shutdown is over, or a time
+// limit has passed, the request's context is cancelled, see package reqctx. That closes
+// the connection to Ollama, so that Ollama stops. The read or write that was under way
+// fails in the request's goroutine, which asks the context for the cause. If no head has
+// been sent, the client gets an error status. Otherwise it gets an error event, where its
+// dialect has one, and the connection is broken off: an incomplete answer never looks
+// complete.
+//
+// # Limits
+//
+// [Options] bounds bodies, the memory of all bodies, requests in flight and waiting times.
+//
+// The package opens no listener, reads no file and keeps nothing on disk: see package
+// server.
 package handler
 
 import (
@@ -59,62 +67,72 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// KeyVerifier tells genuine keys from others; [signer.Verifier] is one. An
-// error is one of the reasons that package signer names.
+// KeyVerifier verifies API keys; [signer.Verifier] implements it. Verify is called from
+// many goroutines at once. It returns an error of package signer if the text is not a
+// valid key at the given time. The client is told of signer.ErrExpired and
+// signer.ErrRevoked, so Verify returns these only for keys whose tag is good.
 type KeyVerifier interface {
 	Verify(text string, now time.Time) (signer.Key, error)
+
+	// Expires returns the moment from which Verify refuses the key, which it has found
+	// good, as expired; zero: there is none.
+	Expires(key *signer.Key) time.Time
 }
 
-// Options says what a Proxy works with. Upstream, Keys, Recorder and Log are
-// needed.
+// Options configure a [Proxy]. Upstream or Upstreams, Keys, Recorder and Log are required.
 type Options struct {
-	Upstream *url.URL // where Ollama is: scheme and host; not needed with Upstreams
+	Upstream *url.URL // the scheme and host of the only Ollama; ignored if Upstreams is set
 	Keys     KeyVerifier
 	Recorder Recorder
 	Log      *slog.Logger
 
 	// Upstreams are the Ollamas, in place of Upstream. If there are several,
-	// each request goes to the one that suits it best.
+	// package upstream selects one for each request.
 	Upstreams []upstream.Upstream
 
-	// UpstreamsChange says that others may follow, see [Proxy.ReloadUpstreams].
+	// UpstreamsChange announces that the list of Ollamas may be replaced, see
+	// [Proxy.ReloadUpstreams].
 	UpstreamsChange bool
 
-	// Resolver looks up the hosts of Ollamas that are to be discovered. Nil
-	// means the system's.
+	// Resolver looks up the hosts of Upstreams that set Discover. Nil means the
+	// system's.
 	Resolver *net.Resolver
 
-	// Transport sends requests to the one Ollama. Nil means [NewTransport].
+	// Transport sends requests to the only Ollama. Nil means [transport.New]. It is
+	// not used where there are several Ollamas or UpstreamsChange is set.
 	Transport http.RoundTripper
 
-	// MaxBody is the most bytes that a request's body may have, uploads of
-	// blobs apart. 0 means 64 MiB.
+	// MaxBody is the most bytes that a request's body may have, except uploads of
+	// blobs. 0 means 64 MiB.
 	MaxBody int64
 
-	// MaxBodyMemory bounds the memory that all bodies together take beyond what
-	// is ordinary. 0 means 256 MiB.
+	// MaxBodyMemory is the most bytes that all bodies together may take in memory,
+	// where the ordinary 16 KiB of each do not count. 0 means 256 MiB.
 	MaxBodyMemory int64
 
-	// MaxInFlight is the most requests that may be in flight at once; more
-	// get 503. 0 means no bound but the one that a Server sets, see
-	// [Server.MaxConnections].
+	// MaxInFlight is the most requests that may be in flight at once; more get 503. 0
+	// means no limit, until [Proxy.LimitInFlight] sets one.
 	MaxInFlight int
 
-	// FirstByteTimeout is how long Ollama may take for the head of its
-	// answer: loading a model and waiting in its queue count. 0 means 15
-	// minutes.
+	// FirstByteTimeout is how long Ollama may take for the head of its answer, including
+	// the time to load a model and to wait in its queue. 0 means 15 minutes.
 	FirstByteTimeout time.Duration
 
-	// Heartbeat is how often a client that has asked for a stream of events
-	// is told, in a comment, that Ollama's answer has not begun. 0 means
-	// never: then an error of Ollama's still gets its own status.
+	// Heartbeat is the interval at which a client that has asked for server-sent events
+	// gets a comment while Ollama's answer has not begun. The first comment commits the
+	// answer to status 200, and an error of Ollama follows as an event. 0 means no
+	// comments: then an error of Ollama keeps its own status.
 	Heartbeat time.Duration
 
-	// TrustedProxies are the networks whose X-Forwarded-For counts.
+	// DefaultLimits are for keys that were minted without an rpm or a streams caveat.
+	DefaultLimits access.Defaults
+
+	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For is
+	// believed.
 	TrustedProxies []netip.Prefix
 
-	// AllowCloud lets requests for models of ollama.com pass, and those that
-	// have Ollama search the web, on the account of the host's owner.
+	// AllowCloud allows requests for models that run at ollama.com, and requests for
+	// which Ollama searches the web. Both use the ollama.com account of Ollama's host.
 	AllowCloud bool
 
 	// StallTimeout is how long a transfer may go without a byte, in either
@@ -122,11 +140,12 @@ type Options struct {
 	StallTimeout time.Duration
 }
 
-// Proxy is the http.Handler that faces the clients.
+// Proxy is the reverse proxy: an http.Handler for the requests of clients. [New] makes
+// one; its Options must not be changed then.
 type Proxy struct {
 	Options
 	running running
-	cuts    atomic.Uint64 // how often revoked keys were cut
+	cuts    atomic.Uint64 // calls of CutRevoked
 	pool    *upstream.Pool
 	budgets access.Budgets
 	bodies  body.Budget
@@ -135,14 +154,15 @@ type Proxy struct {
 	uploading, waiting, passing, streaming phase
 }
 
-// maxLook is how late a limit on waiting may be kept.
-const maxLook = 500 * time.Millisecond
+// maxCheckInterval bounds the interval at which time limits are checked, and so how late
+// a request may be ended by one.
+const maxCheckInterval = 500 * time.Millisecond
 
-// step is one stage in the life of a request. A stage that ends it does not
-// call the next one.
+// step handles one stage of a request. It either answers the request or calls the next
+// step.
 type step func(*exchange)
 
-// New returns a Proxy. It connects to nothing before the first request.
+// New returns a Proxy. It opens no connection before the first request.
 func New(o Options) *Proxy {
 	if len(o.Upstreams) == 0 {
 		o.Upstreams = []upstream.Upstream{{Name: o.Upstream.Host, URL: o.Upstream, Weight: 1}}
@@ -168,8 +188,9 @@ func New(o Options) *Proxy {
 	}
 	p := &Proxy{Options: o, bodies: body.Budget{Max: cmp.Or(o.MaxBodyMemory, body.MaxBodies)}}
 	p.pool = upstream.New(upstream.Options{Recorder: o.Recorder, Logger: o.Log, Resolver: o.Resolver, AllowRemote: o.AllowCloud}, o.Upstreams, alone)
+	p.budgets.Defaults = o.DefaultLimits
 	p.running.max = o.MaxInFlight
-	p.running.look = min(maxLook, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
+	p.running.checkInterval = min(maxCheckInterval, o.StallTimeout/10+1, o.FirstByteTimeout/10+1)
 	p.uploading = phase{o.StallTimeout, errStalled}
 	p.waiting = phase{o.FirstByteTimeout, errNoFirstByte}
 	p.passing = phase{o.StallTimeout, errStalled}
@@ -178,7 +199,8 @@ func New(o Options) *Proxy {
 	return p
 }
 
-// ServeHTTP serves one request.
+// ServeHTTP implements http.Handler. It panics with http.ErrAbortHandler to break off an
+// answer that is incomplete.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.handle(newExchange(w, r))
 }

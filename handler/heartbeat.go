@@ -11,22 +11,22 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 )
 
-// heartbeat keeps the proxies between us and a client from giving up while
-// Ollama loads a model or lets the request wait: at every interval it sends a
-// comment, which clients of event streams skip. The first one begins the answer,
-// so that an error of Ollama's can then only be told in an event.
+// heartbeat sends the client a comment at every interval while Ollama loads a model or
+// queues the request, so that proxies between this one and the client do not time out.
+// Clients of server-sent events ignore comments. The first comment begins the answer with
+// status 200: an error of Ollama's can then only be sent as an event.
 type heartbeat struct {
 	x        *exchange
 	interval time.Duration
-	begin    func() // the answer
+	begin    func() // sends the head of the answer
 
-	mu      sync.Mutex // held while the answer is written to
+	mu      sync.Mutex // held while a comment is written
 	timer   *time.Timer
 	stopped bool
 }
 
-// startHeartbeat begins one if the proxy is to, and the request can be one for
-// events. Nil means none.
+// startHeartbeat starts a heartbeat, or returns nil if the proxy has none or the route has
+// no server-sent events.
 func (p *Proxy) startHeartbeat(x *exchange) *heartbeat {
 	if p.Heartbeat == 0 || !x.Route.HasEvents() {
 		return nil
@@ -47,6 +47,7 @@ func (p *Proxy) startHeartbeat(x *exchange) *heartbeat {
 
 const comment = ": waiting for Ollama\n\n"
 
+// beat sends a comment, if the request asks for a stream, and sets the timer again.
 func (h *heartbeat) beat() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -54,8 +55,8 @@ func (h *heartbeat) beat() {
 		return
 	}
 	x := h.x
-	// The body may still be on its way, and what it asks for not yet known.
-	if x.asksStream.Load() && !x.unread() {
+	// While the body is being read it is not known whether it asks for a stream.
+	if x.wantsStream.Load() && !x.unread() {
 		if x.status == 0 {
 			h.begin()
 		}
@@ -66,7 +67,7 @@ func (h *heartbeat) beat() {
 	h.timer.Reset(h.interval)
 }
 
-// stop makes sure that no comment will be sent any more. h may be nil.
+// stop ends the heartbeat. No comment is sent once it returns. h may be nil.
 func (h *heartbeat) stop() {
 	if h == nil {
 		return
@@ -77,18 +78,19 @@ func (h *heartbeat) stop() {
 	h.timer.Stop()
 }
 
-// ollamaError is an answer of Ollama's that is no stream of events, where one
-// has been begun on its behalf.
-type ollamaError struct {
+// errorAnswer is an answer of Ollama's that is not a stream of events, after a heartbeat
+// has begun one.
+type errorAnswer struct {
 	status  int
 	message string // for the client
 }
 
-func (e *ollamaError) Error() string { return fmt.Sprintf("status %d in place of a stream", e.status) }
+func (e *errorAnswer) Error() string { return fmt.Sprintf("status %d in place of a stream", e.status) }
 
-// refuseAnswer reads why Ollama sends no stream.
-func refuseAnswer(res *http.Response) error {
-	e := &ollamaError{res.StatusCode, "Ollama sent no stream"}
+// readErrorAnswer reads from Ollama's answer why it is not a stream, and returns an
+// *errorAnswer.
+func readErrorAnswer(res *http.Response) error {
+	e := &errorAnswer{res.StatusCode, "Ollama sent no stream"}
 	if res.StatusCode < 400 {
 		e.status = http.StatusBadGateway
 		return e
@@ -103,6 +105,6 @@ func refuseAnswer(res *http.Response) error {
 	return e
 }
 
-// maxErrorBody is how much of an error of Ollama's is read to pass it on in an
+// maxErrorBody bounds how much of an error answer of Ollama's is read, to be sent as an
 // event: 64 KiB.
 const maxErrorBody = 64 << 10

@@ -7,8 +7,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain fails where a test leaves a goroutine behind. More tests run at once
-// than there are cores, unless someone says otherwise: most of them wait.
+// TestMain fails if a test leaves a goroutine behind. Unless -parallel is given, eight
+// tests run at once, also on fewer cores: most of them wait.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	chosen := false

@@ -7,18 +7,16 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
 )
 
-// StatusClientGone is what nginx logs, and we count, when the client left
-// before the end of its answer. It is never sent.
+// StatusClientGone is the status in the log and the metrics when the client left before
+// the end of its answer: 499, as in nginx. It is never sent.
 const StatusClientGone = 499
 
-// observe reports each exchange to the recorder and the log, also when the
-// answer is broken off: http.ErrAbortHandler passes through the deferred call.
+// observe reports each exchange to the recorder and the log. The call is deferred, since
+// a broken off answer ends in a panic with http.ErrAbortHandler.
 func (p *Proxy) observe(next step) step {
 	return func(x *exchange) {
 		p.Recorder.RequestStarted(x.routeID())
@@ -27,11 +25,12 @@ func (p *Proxy) observe(next step) step {
 	}
 }
 
+// report reports the end of an exchange.
 func (p *Proxy) report(x *exchange) {
 	defer x.Leave()
 	took := time.Since(x.arrived)
 	if x.status == 0 && x.outcome == "" {
-		x.status = http.StatusInternalServerError // a bug of ours: the handler panicked
+		x.status = http.StatusInternalServerError // a bug in the proxy: a step panicked
 	}
 	code := x.status
 	switch x.outcome {
@@ -56,13 +55,13 @@ func (p *Proxy) report(x *exchange) {
 	p.Recorder.RequestEnded(x.routeID(), x.method(), code, took)
 	p.log(x, code, took)
 	if x.r.ProtoMajor == 2 {
-		// Of a window that stays shut the connection knows nothing.
+		// The connection does not see that a client keeps the stream's window closed.
 		x.control.SetWriteDeadline(x.arrived.Add(took + downstream.WriteTimeout(x.verified, p.StallTimeout)))
 	}
 }
 
-// method is the request's method where the table has it: a label must not be
-// the client's to choose.
+// method returns the request's method, or "other" if no route has it: a client must not
+// be able to choose the value of a label.
 func (x *exchange) method() string {
 	switch m := x.r.Method; m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete:
@@ -71,8 +70,8 @@ func (x *exchange) method() string {
 	return api.Other
 }
 
-// log writes the access log: one line for each exchange. Nothing in it comes
-// from the request but what the key's maker, or our own tables, have put there.
+// log writes one line of the access log. From the request it takes only values that are
+// in the key or in the proxy's own tables, and the names of models.
 func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	ctx := context.Background()
 	if !p.Log.Enabled(ctx, slog.LevelInfo) {
@@ -80,12 +79,15 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	}
 	attrs := make([]slog.Attr, 0, 15)
 	attrs = append(attrs, slog.String("request", x.requestID()))
-	id, label := x.key.ID, x.key.Label()
-	if x.expiredClaims != nil {
-		id, label = x.expiredClaims.ID, x.expiredClaims.Limits.Label()
+	name, label := "", ""
+	switch {
+	case x.verified:
+		name, label = x.key.Name(), x.key.Label()
+	case x.expiredClaims != nil:
+		name, label = x.expiredClaims.Name(), x.expiredClaims.Limits.Label()
 	}
-	if id != (uuid.UUID{}) {
-		attrs = append(attrs, slog.String("key", id.String()))
+	if name != "" {
+		attrs = append(attrs, slog.String("key", name))
 	}
 	if label != "" {
 		attrs = append(attrs, slog.String("label", label))
@@ -116,8 +118,8 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	p.Log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
 
-// countAnswer reports what an answer took under its model, or under "other" if
-// Ollama does not list that model: a client must not choose what a label is.
+// countAnswer reports the bytes and tokens of an answer under its model, or under "other"
+// if no Ollama lists that model: a client must not be able to choose the value of a label.
 func (p *Proxy) countAnswer(x *exchange, t *api.Tail) {
 	prompt, completion := t.Tokens(x.dialect)
 	model, label := x.Model.Load(), api.Other

@@ -15,14 +15,18 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// relay sends the request to Ollama and passes the answer back.
+// relay sends the request to Ollama, and relays the answer to the client.
 func (p *Proxy) relay(x *exchange) {
-	if x.Route == statusRoute && !p.AllowCloud {
-		p.answerStatus(x)
+	if x.Route == cloudStatusRoute && !p.AllowCloud {
+		p.answerCloudStatus(x)
+		return
+	}
+	if x.checksPull() {
+		p.answerPull(x)
 		return
 	}
 	out := p.outgoing(x)
-	p.Recorder.Forwarded(time.Since(x.arrived) - x.reading)
+	p.Recorder.Forwarded(time.Since(x.arrived) - x.readTime)
 	if x.Route.Class == signer.Admin && !x.Route.Upload {
 		defer p.pool.ModelsChanged()
 	}
@@ -39,9 +43,9 @@ func (p *Proxy) relay(x *exchange) {
 		return
 	}
 	x.Body.Release()
-	x.dog.enter(p.answering(res), time.Since(x.arrived))
+	x.watchdog.enter(p.answering(res), time.Since(x.arrived))
 	if x.status != 0 && (res.StatusCode != http.StatusOK || api.StreamKindOf(res.Header) != api.Sse) {
-		p.fail(x, refuseAnswer(res))
+		p.fail(x, readErrorAnswer(res))
 		return
 	}
 	if x.Route.Models == models.InAnswer && x.key.Limits.LimitsModels() {
@@ -50,16 +54,16 @@ func (p *Proxy) relay(x *exchange) {
 			return
 		}
 	}
-	p.pass(x, res)
+	p.relayAnswer(x, res)
 }
 
-// filterModels takes out of a list of models those that the key is not for. If the
-// answer is no list, it is not passed on, and filterModels returns an error.
+// filterModels removes the models that the key does not allow from the list of models in
+// an answer. It returns an error if the answer is not a list: then it must not be relayed.
 func filterModels(res *http.Response, limits signer.Limits) error {
 	if res.StatusCode != http.StatusOK {
 		return nil
 	}
-	res.Header.Del("Content-Length") // of a HEAD's answer, too: it counts what is left out
+	res.Header.Del("Content-Length") // also for HEAD: it would reveal the length of the whole list
 	if res.Request != nil && res.Request.Method == http.MethodHead {
 		res.ContentLength = -1
 		return nil
@@ -83,9 +87,9 @@ func filterModels(res *http.Response, limits signer.Limits) error {
 	return nil
 }
 
-// outgoing is the request that Ollama sees: our path, its own Host, and of the
-// client's headers those that are its business. It gets its body once there is an
-// Ollama for it.
+// outgoing returns the request to send to Ollama, with the path of the route, and without
+// the client's Host and the headers that must not pass. It has no body yet: roundTrip
+// sets that once an Ollama is selected.
 func (p *Proxy) outgoing(x *exchange) *http.Request {
 	x.target = url.URL{Path: x.Path, RawPath: x.RawPath, RawQuery: x.r.URL.RawQuery}
 	if p.pool.Alone {
@@ -94,29 +98,29 @@ func (p *Proxy) outgoing(x *exchange) *http.Request {
 	x.out = *(&http.Request{
 		Method:        x.r.Method,
 		URL:           &x.target,
-		Header:        x.r.Header, // nobody else reads it from here on
+		Header:        x.r.Header, // not copied: no step reads it after this one
 		ContentLength: x.Body.Length,
-	}).WithContext(&x.life)
+	}).WithContext(&x.ctx)
 	out := &x.out
 	api.StripRequestHeaders(out.Header)
 	if x.Route.Models == models.InAnswer {
-		delete(out.Header, "Accept-Encoding") // the list may have to be read
+		delete(out.Header, "Accept-Encoding") // the proxy may have to read the list
 	}
 	if p.Heartbeat > 0 && x.Route.HasEvents() {
-		delete(out.Header, "Accept-Encoding") // the answer may begin without Ollama
+		delete(out.Header, "Accept-Encoding") // a heartbeat may begin the answer, uncompressed
 	}
 	if x.Route.Models == models.InForm {
-		out.URL.RawQuery = "" // Ollama would look there first for the model
+		out.URL.RawQuery = "" // Ollama would prefer a model there to the one in the form
 	}
 	return out
 }
 
-// pass passes the answer on: its head at once where a body of unknown length
-// follows, and each chunk as it arrives.
-func (p *Proxy) pass(x *exchange, res *http.Response) {
-	word := x.expectEnd(res)
+// relayAnswer relays the answer: its head at once if the length of the body is unknown,
+// otherwise with the first chunk, and each chunk when it arrives.
+func (p *Proxy) relayAnswer(x *exchange, res *http.Response) {
+	word := x.expectedLastWord(res)
 	if word != api.NoLastWord && res.ContentLength >= 0 {
-		// By its length it would look whole, whatever its last word is.
+		// A body of this length would look complete without its last word.
 		res.ContentLength = -1
 		delete(res.Header, "Content-Length")
 	}
@@ -130,7 +134,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 	t.Ending.Expect(word)
 	defer p.countAnswer(x, &t.Tail)
 	for {
-		err := p.passChunk(x, res, t)
+		err := p.relayChunk(x, res, t)
 		if err == io.EOF {
 			err = t.Ending.Verdict(&t.Tail)
 			if err == nil {
@@ -138,7 +142,7 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 				return
 			}
 			if err == api.ErrReported {
-				p.recordFailure(x, reported, err)
+				p.recordFailure(x, failureReported, err)
 				return
 			}
 		}
@@ -152,9 +156,9 @@ func (p *Proxy) pass(x *exchange, res *http.Response) {
 	}
 }
 
-// passChunk waits for what comes next, and passes it on. Only then does a stream
-// have a buffer: most of the time it waits for the next token.
-func (p *Proxy) passChunk(x *exchange, res *http.Response, t *api.Passage) error {
+// relayChunk waits for the next chunk and relays it. The buffer is borrowed only once
+// bytes have arrived: most of the time a stream waits for the next token.
+func (p *Proxy) relayChunk(x *exchange, res *http.Response, t *api.Passage) error {
 	s, chunk, err := nextChunk(res.Body)
 	defer s.Release()
 	if x.status == 0 && (len(chunk) > 0 || err == io.EOF) {
@@ -169,7 +173,7 @@ func (p *Proxy) passChunk(x *exchange, res *http.Response, t *api.Passage) error
 	return err
 }
 
-// nextChunk lends what there is of a body.
+// nextChunk waits for bytes of the body. The chunk is valid until s is released.
 func nextChunk(body io.Reader) (s *socket.Buffer, chunk []byte, err error) {
 	if answer, ok := body.(*transport.Body); ok {
 		return answer.Next()
@@ -179,11 +183,11 @@ func nextChunk(body io.Reader) (s *socket.Buffer, chunk []byte, err error) {
 	return s, s.Bytes[:n], err
 }
 
-// begin sends the head of Ollama's answer.
+// begin sends the head of Ollama's answer to the client.
 func (p *Proxy) begin(x *exchange, res *http.Response) {
 	api.CopyResponseHeaders(x.w.Header(), res.Header)
 	if !p.pool.Alone {
-		x.tellUpstream()
+		x.setUpstreamHeader()
 	}
 	if kind := api.StreamKindOf(res.Header); kind != api.NoStream {
 		p.beginStream(x, kind)
@@ -191,11 +195,11 @@ func (p *Proxy) begin(x *exchange, res *http.Response) {
 	x.answerEarly()
 	x.status = res.StatusCode
 	x.w.WriteHeader(res.StatusCode)
-	// The rest may take long, and needs no headers.
+	// Relaying the body may take long: the headers' memory can be freed meanwhile.
 	x.r.Header, x.out.Header, res.Header = nil, nil, nil
 }
 
-// answering is the phase of an exchange whose answer has begun.
+// answering returns the phase of an exchange whose answer has begun.
 func (p *Proxy) answering(res *http.Response) *phase {
 	if api.StreamKindOf(res.Header) != api.NoStream {
 		return &p.streaming
@@ -203,16 +207,16 @@ func (p *Proxy) answering(res *http.Response) *phase {
 	return &p.passing
 }
 
-// beginStream notes that the answer is a stream, and asks proxies on its way
-// not to hold it back.
+// beginStream records that the answer is a stream, and sets the header that tells nginx
+// and other proxies not to buffer it.
 func (p *Proxy) beginStream(x *exchange, kind api.StreamKind) {
 	x.stream = kind
 	x.w.Header().Set("X-Accel-Buffering", "no")
 	p.Recorder.StreamStarted(x.routeID())
 }
 
-// send writes a chunk to the client and flushes it, unless it is the last of a
-// known length: then the server does so.
+// send writes a chunk to the client and flushes it. The last chunk of a body of known
+// length is flushed by the server.
 func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 	now := time.Since(x.arrived)
 	var gap time.Duration
@@ -223,7 +227,7 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 		gap = now - x.lastChunk
 	}
 	x.lastChunk = now
-	x.dog.saw(now)
+	x.watchdog.touch(now)
 	if _, err := x.w.Write(chunk); err != nil {
 		return err
 	}
@@ -238,9 +242,9 @@ func (p *Proxy) send(x *exchange, chunk []byte, length int64) error {
 
 var passages = sync.Pool{New: func() any { return new(api.Passage) }}
 
-// expectEnd is the last word that the answer is to have: none if it is no stream,
-// not in the form of its route, or not a success.
-func (x *exchange) expectEnd(res *http.Response) api.LastWord {
+// expectedLastWord returns the last word without which the answer is incomplete:
+// NoLastWord if the answer is not a success, or not a stream in the form of its route.
+func (x *exchange) expectedLastWord(res *http.Response) api.LastWord {
 	if x.Route == nil || res.StatusCode != http.StatusOK {
 		return api.NoLastWord
 	}

@@ -16,13 +16,16 @@ func id(n int) (id [16]byte) {
 	return id
 }
 
+// whole stands where a narrowed key has its id.
+var whole [16]byte
+
 func TestKeysAreCountedByLabelAndID(t *testing.T) {
 	m := perKey()
-	alice := m.KeySeen(id(1), []byte("alice"))
-	if again := m.KeySeen(id(1), []byte("alice")); again != alice {
+	alice := m.KeySeen(id(1), whole, []byte("alice"))
+	if again := m.KeySeen(id(1), whole, []byte("alice")); again != alice {
 		t.Errorf("one key has two numbers, %d and %d", alice, again)
 	}
-	plain := m.KeySeen(id(0x0199), nil)
+	plain := m.KeySeen(id(0x0199), whole, nil)
 	m.Passed(0, alice, 100, 0)
 	m.Passed(0, plain, 7, 0)
 	m.Answered(alice, "llama3.2:latest", 1000, 26, 259)
@@ -40,10 +43,10 @@ func TestKeysAreCountedByLabelAndID(t *testing.T) {
 // it any label, but its id stays.
 func TestALabelDoesNotImpersonateAnotherKey(t *testing.T) {
 	m := perKey()
-	m.KeySeen(id(1), []byte("alice"))
+	m.KeySeen(id(1), whole, []byte("alice"))
 	for _, label := range []string{"alice", "other", "", "00010000-0000-0000-0000-000000000007"} {
 		for range 3 {
-			m.Passed(0, m.KeySeen(id(2), []byte(label)), 5, 0)
+			m.Passed(0, m.KeySeen(id(2), whole, []byte(label)), 5, 0)
 		}
 	}
 	expect(t, scrape(t, m),
@@ -59,7 +62,7 @@ func TestALabelDoesNotImpersonateAnotherKey(t *testing.T) {
 
 func TestKeysAreNotCountedUnlessAskedFor(t *testing.T) {
 	m := newMetrics(&inForce{})
-	place := m.KeySeen(id(1), []byte("alice"))
+	place := m.KeySeen(id(1), whole, []byte("alice"))
 	m.Passed(0, place, 100, 0)
 	m.Answered(place, "llama3.2:latest", 1000, 1, 1)
 	if text := scrape(t, m); strings.Contains(text, "key_") {
@@ -78,8 +81,8 @@ func TestTooManyKeysShareOneSeries(t *testing.T) {
 	for part := range 4 {
 		all.Go(func() {
 			for n := range 3 * maxKeys / 2 {
-				key := id(n*2 + part%2) // each key is used twice, concurrently
-				m.Passed(0, m.KeySeen(key, nil), 1, 0)
+				key := id(n*2 + part%2) // each comes twice, at once
+				m.Passed(0, m.KeySeen(key, whole, nil), 1, 0)
 			}
 		})
 	}
@@ -96,30 +99,65 @@ func TestTooManyKeysShareOneSeries(t *testing.T) {
 func TestLabelsOfOneKeyAreBounded(t *testing.T) {
 	m := perKey()
 	for n := range 10 * maxKeys {
-		m.KeySeen(id(1), fmt.Append(nil, "label ", n))
+		m.KeySeen(id(1), whole, fmt.Append(nil, "label ", n))
 	}
-	if n := series(t, m); n != maxLabels+2 {
-		t.Errorf("%d series, want %d: of its labels, one without a label, and other", n, maxLabels+2)
+	if n := series(t, m); n != maxNames+2 {
+		t.Errorf("one key has taken %d series, want %d, and one of its id, and other", n, maxNames+2)
 	}
-	m.KeySeen(id(1), []byte("label 3"))
-	m.KeySeen(id(2), []byte("bob"))
+	m.KeySeen(id(1), whole, []byte("label 3"))
+	m.KeySeen(id(2), whole, []byte("bob"))
 	expect(t, scrape(t, m),
 		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007",key="bob"} 1`,
 		`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key="label 3"} 2`,
-		fmt.Sprintf(`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key=""} %d`, 10*maxKeys-maxLabels))
+		fmt.Sprintf(`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key=""} %d`, 10*maxKeys-maxNames))
+}
+
+// TestNarrowedKeysAreCountedByTheirHeadAndTheirID: who narrows a key chooses its id, and
+// it may be the head of somebody else's key.
+func TestNarrowedKeysAreCountedByTheirHeadAndTheirID(t *testing.T) {
+	m := perKey()
+	alice := m.KeySeen(id(1), whole, []byte("alice"))
+	forged := m.KeySeen(id(2), id(1), []byte("alice"))
+	own := m.KeySeen(id(1), id(3), []byte("alice"))
+	if alice == forged || alice == own || forged == own {
+		t.Errorf("places %d, %d, %d", alice, forged, own)
+	}
+	m.Passed(0, own, 7, 0)
+	expect(t, scrape(t, m),
+		`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key="alice"} 1`,
+		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007~00010000-0000-0000-0000-000000000007",key="alice"} 1`,
+		`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007~00030000-0000-0000-0000-000000000007",key="alice"} 1`,
+		`ollama_proxy_key_stream_bytes_total{id="00010000-0000-0000-0000-000000000007~00030000-0000-0000-0000-000000000007",key="alice"} 7`,
+	)
+}
+
+func TestOneKeyCannotCrowdOutOthersByIDs(t *testing.T) {
+	m := perKey()
+	for n := range 10 * maxKeys {
+		m.KeySeen(id(1), id(n+2), fmt.Append(nil, "label ", n%3))
+	}
+	if n := series(t, m); n != maxNames+2 {
+		t.Errorf("one key has taken %d series, want %d, and one of its head, and other", n, maxNames+2)
+	}
+	m.KeySeen(id(2), id(3), nil)
+	expect(t, scrape(t, m),
+		`ollama_proxy_key_requests_total{id="00020000-0000-0000-0000-000000000007~00030000-0000-0000-0000-000000000007",key=""} 1`,
+		fmt.Sprintf(`ollama_proxy_key_requests_total{id="00010000-0000-0000-0000-000000000007",key=""} %d`, 10*maxKeys-maxNames))
 }
 
 func TestAKeyIsFoundWithoutAllocating(t *testing.T) {
 	m := perKey()
-	m.KeySeen(id(maxKeys), []byte("alice"))
+	m.KeySeen(id(maxKeys), whole, []byte("alice"))
 	for n := range maxKeys - 1 {
-		m.KeySeen(id(n), nil)
+		m.KeySeen(id(n), whole, nil)
 	}
 	for name, number := range map[string]int{"known": 1, "one too many": 5000} {
 		for _, label := range []string{"", "alice", strings.Repeat("é", 64)} {
 			buffer := []byte(label)
-			if n := testing.AllocsPerRun(100, func() { m.KeySeen(id(number), buffer) }); n != 0 {
-				t.Errorf("%s, label %q: %v allocations", name, label, n)
+			for _, narrowed := range [][16]byte{whole, id(7)} {
+				if n := testing.AllocsPerRun(100, func() { m.KeySeen(id(number), narrowed, buffer) }); n != 0 {
+					t.Errorf("%s, label %q, id %x: %v allocations", name, label, narrowed, n)
+				}
 			}
 		}
 	}

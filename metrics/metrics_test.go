@@ -191,7 +191,7 @@ func BenchmarkScrape(b *testing.B) {
 				m.Answered(0, fmt.Sprint("model-", n), 1000, 26, 259)
 			}
 			for n := range keys {
-				m.KeySeen(id(n), nil)
+				m.KeySeen(id(n), whole, nil)
 			}
 			h, r, w := m.Handler(), httptest.NewRequest(http.MethodGet, "/metrics", nil), httptest.NewRecorder()
 			b.ReportAllocs()

@@ -11,7 +11,7 @@ func TestTotals(t *testing.T) {
 		Routes: []string{"/api/chat", "other"}, RefusalReasons: []string{"missing", "bad_signature"},
 		InForce: &inForce{}, PerKey: true,
 	})
-	alice := m.KeySeen([16]byte{1}, []byte("alice"))
+	alice := m.KeySeen([16]byte{1}, whole, []byte("alice"))
 	for _, code := range []int{200, 200, 499} {
 		m.RequestStarted(0)
 		m.RequestEnded(0, "POST", code, time.Second)

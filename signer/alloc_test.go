@@ -47,6 +47,11 @@ func TestVerifyingAllocatesNothing(t *testing.T) {
 		{"forged, the longest", forge(long), ErrBadSignature},
 		{"expired", mustMint(t, false, slices.Concat([]string{"exp=1"}, fourCaveats)...), ErrExpired},
 		{"revoked", revoked, ErrRevoked},
+		{"narrowed once", mustMint(t, false, "id="+idC), nil},
+		{"narrowed sixteen times", mustMint(t, false, slices.Repeat([]string{"id=" + idC}, 16)...), nil},
+		{"narrowed, revoked by its id", mustMint(t, false, "id="+idC, "id="+idA, "id="+idC), ErrRevoked},
+		{"a bad id", chained(t, plain, "id="+strings.ToUpper(idA)), ErrMalformed},
+		{"a long id", chained(t, plain, "id="+strings.Repeat(idA, 20)), ErrMalformed},
 		{"no key", "OLLAMA-nonsense", ErrMalformed},
 		{"too long", long + long, ErrMalformed},
 		{"too many caveats", chained(t, long, "label=a"), ErrMalformed},
@@ -75,7 +80,7 @@ func TestAskingForAKeysLimitsAllocatesNothing(t *testing.T) {
 	for name, text := range map[string]string{
 		"plain":       mustMint(t, false),
 		"four":        mustMint(t, false, fourCaveats...),
-		"the longest": longestKey(t, "routes=chat,embed", "from=10.0.0.0/8,2001:db8::/32,::ffff:192.0.2.7", "streams=2", "rpm=60", "exp=4102444800"),
+		"the longest": longestKey(t, "routes=chat,embed", "from=10.0.0.0/8,2001:db8::/32,::ffff:192.0.2.7", "streams=2", "rpm=60", "exp=4102444800", "id="+idA, "id="+idC),
 	} {
 		key, err := verifier.Verify(text, beforeExpiry)
 		if err != nil {
@@ -86,6 +91,7 @@ func TestAskingForAKeysLimitsAllocatesNothing(t *testing.T) {
 		for about, ask := range map[string]func(){
 			"expires": func() { l.Expires() },
 			"label":   func() { l.AppendLabel(room) },
+			"id":      func() { l.LastID() },
 			"class":   func() { l.AllowsClass(Chat) },
 			"address": func() { l.AllowsAddress(home) },
 			"model":   func() { l.AllowsModel("hf.co/unsloth/qwen3-8b-gguf:q4_k_m") },

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // Caveat is one condition under which a key holds, such as exp=1767225600.
@@ -20,6 +22,7 @@ import (
 //	streams  n                         at most n requests in flight per replica
 //	rpm      n                         at most n requests a minute per replica
 //	label    text                      always: it names the key, the first one wins
+//	id       UUID of version 7         unless that id is revoked: so one narrowed key ends alone
 type Caveat struct{ Name, Value string }
 
 const (
@@ -51,27 +54,38 @@ func NewCaveat(name, value string) (Caveat, error) {
 	return c, nil
 }
 
-// ParseCaveat reads a caveat as people write it: what NewCaveat takes, and
-// "expires-in", a duration from now such as 720h, and "expires-at", a moment
-// in RFC 3339, for exp.
+// ParseCaveat reads a caveat as people write it: what NewCaveat takes, and for exp also
+// "expires-in", a duration from now such as 720h or 30d, and "expires-at", a moment as
+// [ParseMoment] takes it.
 func ParseCaveat(name, value string, now time.Time) (Caveat, error) {
 	var moment time.Time
 	switch name {
 	case "expires-in":
-		d, err := time.ParseDuration(value)
-		if err != nil || d < time.Second {
-			return Caveat{}, fmt.Errorf("%q is no duration from now, such as 720h", value)
+		d, err := parsePeriod(value)
+		if err != nil {
+			return Caveat{}, err
 		}
 		moment = now.Add(d)
 	case "expires-at":
 		var err error
-		if moment, err = time.Parse(time.RFC3339, value); err != nil {
-			return Caveat{}, fmt.Errorf("%q is no moment such as 2027-01-31T12:00:00Z", value)
+		if moment, err = ParseMoment(value); err != nil {
+			return Caveat{}, err
 		}
 	default:
 		return NewCaveat(name, value)
 	}
 	return NewCaveat("exp", strconv.FormatInt(moment.Unix(), 10))
+}
+
+// NewID returns a caveat id with a new UUID of version 7. Put on a key when it is
+// narrowed, it lets the narrower key, and all made from it, be revoked without the key
+// that it came from.
+func NewID() (Caveat, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Caveat{}, fmt.Errorf("making a UUID: %w", err)
+	}
+	return Caveat{"id", id.String()}, nil
 }
 
 // encode gives the caveat as it stands in a key.
@@ -88,10 +102,11 @@ const (
 	kindStreams
 	kindRPM
 	kindLabel
+	kindID
 )
 
 // kindNames are the names of the kinds, in their order.
-var kindNames = [...]string{"exp", "models", "routes", "from", "streams", "rpm", "label"}
+var kindNames = [...]string{"exp", "models", "routes", "from", "streams", "rpm", "label", "id"}
 
 func kindOf(name []byte) (kind, bool) {
 	switch string(name) { // quicker than a search
@@ -109,6 +124,8 @@ func kindOf(name []byte) (kind, bool) {
 		return kindRPM, true
 	case "label":
 		return kindLabel, true
+	case "id":
+		return kindID, true
 	}
 	return 0, false
 }
@@ -123,10 +140,11 @@ var (
 	errBadStreams = fmt.Errorf("not a whole number from 1 to %d, such as 2", maxCount)
 	errBadRPM     = fmt.Errorf("not a whole number from 1 to %d, such as 60", maxCount)
 	errBadLabel   = fmt.Errorf("not 1 to %d bytes of printable text", MaxLabel)
+	errBadID      = errors.New("not a UUID of version 7 in 36 lower-case characters")
 	errBadClass   = errors.New("not among chat, embed, models and admin")
 	errBadGlob    = errors.New("not model names such as llama3.2,qwen3:*")
 
-	errUnknownCaveat = errors.New("no such caveat: there are exp, models, routes, from, streams, rpm and label")
+	errUnknownCaveat = errors.New("no such caveat: there are exp, models, routes, from, streams, rpm, label and id")
 )
 
 var comma = []byte{','}
@@ -143,6 +161,9 @@ func (k kind) check(value []byte) error {
 		return unless(parseNumber(value, maxCount) > 0, errBadRPM)
 	case kindLabel:
 		return unless(isLabel(value), errBadLabel)
+	case kindID:
+		_, ok := parseID(value)
+		return unless(ok, errBadID)
 	}
 	for more := true; more; {
 		var item []byte
@@ -197,7 +218,7 @@ func isLabel(s []byte) bool {
 		return false
 	}
 	for i, c := range s {
-		if c >= utf8.RuneSelf {
+		if c >= utf8.RuneSelf { // 0x80 itself begins no character, and is refused either way
 			return utf8.Valid(s) && !bytes.ContainsFunc(s[i:], unfitForLabel)
 		}
 		if unfitForLabel(rune(c)) {
@@ -210,6 +231,16 @@ func isLabel(s []byte) bool {
 // unfitForLabel keeps out what could forge a log line or hide in one: control
 // characters, line separators, bidirectional marks.
 func unfitForLabel(r rune) bool { return !unicode.IsPrint(r) }
+
+// parseID reads the UUID of an id caveat.
+func parseID(value []byte) (uuid.UUID, bool) {
+	id, ok := parseUUID(value)
+	if !ok {
+		return uuid.UUID{}, false
+	}
+	_, ok = mintedAt(id)
+	return id, ok
+}
 
 func isClass(s []byte) bool {
 	switch Class(s) {

@@ -62,6 +62,15 @@ func TestNewCaveat(t *testing.T) {
 		{"label=\xff", false},
 		{"label=" + strings.Repeat("a", 128), true},
 		{"label=" + strings.Repeat("a", 129), false},
+		{"id=" + idA, true},
+		{"id=" + strings.ToUpper(idA), false},
+		{"id=" + userPrefix + idA, false},
+		{"id={" + idA + "}", false},
+		{"id=" + strings.ReplaceAll(idA, "-", ""), false},
+		{"id=0199c3a1-8f60-4d4e-9c55-2b1f3a8e7d60", false}, // version 4
+		{"id=0199c3a1-8f60-7d4e-4c55-2b1f3a8e7d60", false}, // of another variant
+		{"id=00000000-0000-0000-0000-000000000000", false},
+		{"id=", false},
 		{"colour=red", false},
 		{"EXP=1767225600", false},
 		{"=x", false},
@@ -129,6 +138,7 @@ func TestANarrowedKeyNeverGainsARight(t *testing.T) {
 		"streams": {"1", "1000"},
 		"rpm":     {"1", "1000"},
 		"label":   {"alice", "bob"},
+		"id":      {idA, idC},
 	}
 	var names []string
 	for name := range values {

@@ -1,6 +1,10 @@
 package signer
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/google/uuid"
+)
 
 // Caveats are decoded on the stack. Clearing room for the longest of all would take
 // longer than to hash a caveat, so there are two sizes.
@@ -13,7 +17,8 @@ const (
 	longestCaveat = (maxKeyLen - len(userPrefix) - uuidLen - len("~.") - tagLen) * 3 / 4
 )
 
-// shortEncoded is how many characters fill shortCaveat bytes.
+// shortEncoded is how many characters fill shortCaveat bytes. A caveat of that length
+// fits into either buffer.
 const shortEncoded = shortCaveat / 3 * 4
 
 // decodeCaveat decodes a caveat as it stands in a key into room, and gives its name
@@ -45,9 +50,16 @@ var beginnings = func() (all [len(kindNames)]string) {
 // what has such a beginning and not the name has a name that no kind has.
 func (k kind) is(encoded string) bool { return strings.HasPrefix(encoded, beginnings[k]) }
 
-// readCaveat tells of which kind the caveat is, and its number if it is an exp. If
-// no caveat has that name or that value, ok is false.
-func readCaveat(encoded string) (k kind, expires int64, ok bool) {
+// claim is what a caveat says, as far as verifying the key needs it at once.
+type claim struct {
+	kind    kind
+	expires int64     // of an exp
+	id      uuid.UUID // of an id
+}
+
+// readCaveat tells what the caveat says. If no caveat has that name or that value, ok is
+// false.
+func readCaveat(encoded string) (c claim, ok bool) {
 	if len(encoded) > shortEncoded {
 		return readLongCaveat(encoded)
 	}
@@ -56,24 +68,28 @@ func readCaveat(encoded string) (k kind, expires int64, ok bool) {
 }
 
 //go:noinline
-func readLongCaveat(encoded string) (k kind, expires int64, ok bool) {
+func readLongCaveat(encoded string) (c claim, ok bool) {
 	var room [longestCaveat]byte
 	return readCaveatInto(room[:], encoded)
 }
 
-func readCaveatInto(room []byte, encoded string) (k kind, expires int64, ok bool) {
+func readCaveatInto(room []byte, encoded string) (c claim, ok bool) {
 	name, value, ok := decodeCaveat(room, encoded)
 	if !ok {
-		return 0, 0, false
+		return claim{}, false
 	}
-	if k, ok = kindOf(name); !ok {
-		return 0, 0, false
+	if c.kind, ok = kindOf(name); !ok {
+		return claim{}, false
 	}
-	if k == kindExp {
-		expires = parseNumber(value, maxExpiry)
-		return k, expires, expires > 0
+	switch c.kind {
+	case kindExp:
+		c.expires = parseNumber(value, maxExpiry)
+		return c, c.expires > 0
+	case kindID:
+		c.id, ok = parseID(value)
+		return c, ok
 	}
-	return k, 0, k.check(value) == nil
+	return c, c.kind.check(value) == nil
 }
 
 // number reads the number of a caveat that has one.

@@ -77,6 +77,7 @@ func resume(state, text []byte) (sum mac) {
 // for the longest caveat of all takes as long as two blocks.
 func (p *parts) chain(link mac) mac {
 	const most = 320 // characters that all caveats have together
+	// At the bound either buffer is long enough.
 	if len(p.caveats) > most {
 		return p.chainLong(link)
 	}

@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"crypto/fips140"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,15 +24,19 @@ func FuzzChain(f *testing.F) {
 			return
 		}
 		want, got := []byte(secret), newRoot(newSecret(secret)).hmac(head)
-		for _, text := range strings.Split(p.signed, "~") {
-			h := hmac.New(sha256.New, want)
-			h.Write([]byte(text))
-			want = h.Sum(nil)
-		}
+		tag := ""
+		fips140.WithoutEnforcement(func() { // it has crypto/hmac refuse short keys, which no secret is
+			for _, text := range strings.Split(p.signed, "~") {
+				h := hmac.New(sha256.New, want)
+				h.Write([]byte(text))
+				want = h.Sum(nil)
+			}
+			tag = referenceTag(secret, p.signed)
+		})
 		if got = p.chain(got); string(got[:]) != string(want) {
 			t.Errorf("%x, not %x", got, want)
 		}
-		if encoding.EncodeToString(want) != referenceTag(secret, p.signed) {
+		if encoding.EncodeToString(want) != tag {
 			t.Error("the reference contradicts itself")
 		}
 	})

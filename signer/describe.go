@@ -53,6 +53,8 @@ func (c Caveat) Words() string {
 		return "at most: " + c.Value + " requests a minute on each replica"
 	case "label":
 		return "label: " + c.Value
+	case "id":
+		return "narrowed: unless its id " + c.Value + " is revoked"
 	}
 	return fmt.Sprintf("unknown caveat: %q", c.Name)
 }
@@ -69,6 +71,9 @@ func (u Unverified) Report() map[string]any {
 	}
 	if expires := u.Limits.Expires(); !expires.IsZero() {
 		report["expires_at"] = expires.Format(time.RFC3339)
+	}
+	if last, ok := u.Limits.LastID(); ok {
+		report["narrowed_id"] = last.String()
 	}
 	if label := u.Limits.Label(); label != "" {
 		report["label"] = label

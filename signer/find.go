@@ -28,7 +28,8 @@ type Found struct {
 // two of the first, it refuses to choose. If there is none at all, it returns
 // ErrNoSecret.
 func FindSecrets(path string) (found Found, err error) {
-	text, set := os.LookupEnv(SecretVariable)
+	text := os.Getenv(SecretVariable) // an empty variable is an unset one
+	set := text != ""
 	switch {
 	case path != "" && set:
 		return Found{}, errors.New("a secret file and " + SecretVariable + " are both set: which of the two?")
@@ -55,6 +56,24 @@ func FindSecrets(path string) (found Found, err error) {
 	return found, err
 }
 
+// NoAdmin stands in place of the path of a file with the secrets of ADMIN keys: no ADMIN
+// key is good.
+const NoAdmin = "none"
+
+// FindAdminSecrets reads the secrets under which ADMIN keys alone are minted from the
+// file at path, see [ReadSecrets]. If the path is [NoAdmin], there are none.
+func FindAdminSecrets(path string) (found Found, err error) {
+	if path == NoAdmin {
+		return Found{}, nil
+	}
+	found.Path = path
+	found.Secrets, found.Exposed, err = ReadSecrets(path)
+	if err != nil {
+		err = fmt.Errorf("for ADMIN keys: %w", err)
+	}
+	return found, err
+}
+
 // Revocations is where the list of revoked keys is kept: at the location, if
 // one is named. Otherwise it is beside the secret that [MakeDefaultSecret]
 // makes, so that who names nothing can revoke; with secrets of any other kind
@@ -67,15 +86,28 @@ func (f Found) Revocations(location string) string {
 }
 
 // reload reads the secrets again from the file they came from, and reports
-// whether there are others now. If they cannot be read, it keeps those that it
-// has and returns an error.
-func (f *Found) reload() (changed bool, err error) {
+// whether there are others now. If they cannot be read, or one is among the others, it
+// keeps those that it has and returns an error.
+func (f *Found) reload(others []Secret) (changed bool, err error) {
 	secrets, _, err := ReadSecrets(f.Path)
 	if err != nil || slices.EqualFunc(secrets, f.Secrets, Secret.Equal) {
 		return false, err
 	}
+	if err := disjoint(secrets, others); err != nil {
+		return false, fmt.Errorf("secret file %s: %w", f.Path, err)
+	}
 	f.Secrets = secrets
 	return true, nil
+}
+
+// disjoint returns an error if a secret is on both sides.
+func disjoint(some, others []Secret) error {
+	for _, s := range some {
+		if slices.ContainsFunc(others, s.Equal) {
+			return errors.New("a secret of ADMIN keys makes other keys, too: take it out of one of the two files")
+		}
+	}
+	return nil
 }
 
 // MakeDefaultSecret makes a secret file where FindSecrets will find it: under

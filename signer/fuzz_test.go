@@ -16,6 +16,7 @@ func FuzzCaveats(f *testing.F) {
 		{"exp=4102444800", "exp=1"}, {"models=llama3.2,qwen3:*", "models=*"}, {"models=tiny", "models=alice/*,hf.co/*"}, {"routes=chat,embed", "routes=admin"},
 		{"from=10.0.0.0/8", "from=::/0,0.0.0.0/0"}, {"from=192.0.2.7", "from=::ffff:10.0.0.1"}, {"streams=1", "streams=1000000000"}, {"rpm=60", "rpm=1"}, {"label=alice", "label=bob"},
 		{"label=a=b", "label=\u00e9quipe"}, {"label=a~b.c", "exp=253402300799"}, {"colour=red", "=x"}, {"exp=01", "label="}, {"models=a,", "routes=chat, embed"}, {"label=\xff", "admin=true"},
+		{"id=" + idA, "id=" + idC}, {"id=" + idC[1:], "id=00000000-0000-7000-8000-000000000000"},
 	} {
 		f.Add(row[0], row[1], false)
 		f.Add(row[1], row[0], true)

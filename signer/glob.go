@@ -65,6 +65,7 @@ func (g glob) appendCanonical(dst []byte) []byte {
 	if g.hasEmptyPart() {
 		return append(dst, canonicalPattern(string(g))...)
 	}
+	// No part is empty from here on, so no separator comes first or last.
 	path, model := glob(nil), g
 	if slash := bytes.LastIndexByte(g, '/'); slash >= 0 {
 		path, model = g[:slash], g[slash+1:]

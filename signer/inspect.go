@@ -24,16 +24,15 @@ func Inspect(text string) (Unverified, error) {
 		return Unverified{}, ErrMalformed
 	}
 	u := Unverified{ID: p.id, Admin: p.admin}
-	if u.Limits, _, ok = readLimits(&p); !ok {
+	if u.Limits, _, ok = readLimits(&p, nil); !ok {
 		return Unverified{}, ErrMalformed
 	}
-	var room [longestCaveat]byte
-	for encoded := range p.encodedCaveats {
-		name, value, _ := decodeCaveat(room[:], encoded)
-		u.Caveats = append(u.Caveats, Caveat{string(name), string(value)})
-	}
+	u.Caveats = u.Limits.Caveats()
 	return u, nil
 }
+
+// Name is the key's UUID and, where it has id caveats, "~" and the last of them.
+func (u Unverified) Name() string { return nameOf(u.ID, u.Limits) }
 
 // Minted returns when the key says it was minted. If its UUID carries no time,
 // ok is false.

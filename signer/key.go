@@ -27,7 +27,38 @@
 // caveat only ever takes rights away, and of repeated caveats each must hold.
 //
 // Narrower keys keep the UUID of the key they came from, so revoking that UUID
-// revokes the whole family.
+// revokes the whole family. A narrower key may have a UUID of its own beside, in an id
+// caveat: revoking that one ends the key and all made from it, and leaves its parent and
+// siblings alone. Both stand on the same list. A line "before" is about the head's UUID
+// only: that one tells when the key was minted, and is under the tag. An id is the word
+// of whoever narrowed the key. Nothing but their own care keeps them from writing down a
+// time long past, or the UUID of somebody else's key, so an id is never shown without the
+// head's UUID, and by an id somebody who narrows a key can only lose it.
+//
+// # Limits that a server adds
+//
+// A server may limit keys that were minted without an rpm or a streams caveat. Whether one
+// was there at the beginning, nobody can see from the caveats: a holder may have added it,
+// with a number as high as they like, and must not get rid of the server's limit thereby. So the
+// UUID of a key that [Mint] makes with such a caveat says so: it ends in 6f776e3d and a
+// byte, 01 for rpm, 02 for streams, 03 for both. On others, which any program may make,
+// the server's limit holds beside their own.
+//
+// # Secrets
+//
+// A secret is a line of text that is used as it stands: the HMAC key is its bytes. Those
+// made here are "ollama-proxy-secret-" and 32 random bytes in base64url. From one secret
+// others follow, each for a site or a tenant with a name of its own ([Derive]):
+//
+//	derived = "ollama-proxy-secret-" base64url( HMAC-SHA256(secret, "ollama-proxy secret for " name) )
+//	name    = 1 to 64 of a-z, 0-9, ".", "_" and "-", of which the first is a letter or digit
+//
+// A derived secret is a secret like any other, and gives away neither the one it came
+// from nor its siblings: no key's head begins as the text under this HMAC does, so no key
+// has the bytes of a derived secret as a link of its chain.
+//
+// A server can have secrets for ADMIN keys alone ([Verifier.SetAdminSecrets]). Then ADMIN
+// keys are good under these only and other keys under the others only.
 //
 // # Cost
 //
@@ -85,6 +116,7 @@ func split(text string) (p parts, ok bool) {
 	if len(text) > maxKeyLen {
 		return parts{}, false
 	}
+	// A dot that comes first has no head before it, and is refused below.
 	dot := len(text) - tagLen - 1
 	if dot < 0 || text[dot] != '.' || !hasOnlyBase64URL(text[dot+1:]) {
 		return parts{}, false
@@ -132,6 +164,7 @@ func (p *parts) encodedCaveats(yield func(encoded, scope string) bool) {
 func eachCaveat(signed string, head int, yield func(encoded, scope string) bool) {
 	for start := head; start < len(signed); {
 		end := len(signed)
+		// Of two "~" in a row split refuses the key, wherever the caveat is taken to end.
 		if i := strings.IndexByte(signed[start+1:], '~'); i >= 0 {
 			end = start + 1 + i
 		}
@@ -143,19 +176,41 @@ func eachCaveat(signed string, head int, yield func(encoded, scope string) bool)
 }
 
 // parseUUID accepts one spelling only: uuid.Parse also takes braces, URNs,
-// capitals and no hyphens, and each would be one more key for the same holder.
-func parseUUID(s string) (uuid.UUID, bool) {
+// capitals and no hyphens, and each would be one more key for the same holder. It
+// allocates nothing.
+func parseUUID[T string | []byte](s T) (id uuid.UUID, ok bool) {
 	if len(s) != uuidLen {
 		return uuid.UUID{}, false
 	}
-	for i := range len(s) {
-		if c := s[i]; 'A' <= c && c <= 'F' {
+	at := 0
+	for i := range id {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			if s[at] != '-' {
+				return uuid.UUID{}, false
+			}
+			at++
+		}
+		high, low := lowerHex[s[at]], lowerHex[s[at+1]]
+		if high|low > 0xf {
 			return uuid.UUID{}, false
 		}
+		id[i] = high<<4 | low
+		at += 2
 	}
-	id, err := uuid.Parse(s)
-	return id, err == nil
+	return id, true
 }
+
+// lowerHex gives the value of each lower-case hexadecimal digit, and 0xff for all other
+// characters.
+var lowerHex = func() (values [256]byte) {
+	for i := range values {
+		values[i] = 0xff
+	}
+	for value, digit := range []byte("0123456789abcdef") {
+		values[digit] = byte(value)
+	}
+	return values
+}()
 
 // isBase64URL reports whether s is the one spelling of some bytes in base64url.
 // Nothing is decoded to find out.

@@ -1,14 +1,21 @@
 package signer
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // Keyring is a Verifier together with where its secrets and its list of
 // revoked keys come from, so that both can be loaded again while it is in use.
-// Its two Reload methods must not be called at the same time as themselves.
+// Its Reload methods may be called at the same time, but ReloadRevocations not while it
+// is under way.
 type Keyring struct {
 	*Verifier
-	found Found
-	list  *List // nil: no list
+	list *List // nil: no list
+
+	reloading sync.Mutex // held while one of these is in use
+	found     Found
+	admin     *Found // nil: ADMIN keys have no secrets of their own
 }
 
 // OpenKeyring returns a Keyring of the secrets found and the revocations at a
@@ -29,15 +36,51 @@ func OpenKeyring(ctx context.Context, found Found, location string) (*Keyring, e
 	return k, err
 }
 
+// UseAdminSecrets makes ADMIN keys good under the secrets found, and under no others.
+// Found comes from [FindAdminSecrets]; with no secrets in it, no ADMIN key is good. If one
+// of the secrets makes other keys, too, UseAdminSecrets returns an error: whoever holds
+// such a one could make ADMIN keys.
+func (k *Keyring) UseAdminSecrets(found Found) error {
+	k.reloading.Lock()
+	defer k.reloading.Unlock()
+	if err := disjoint(found.Secrets, k.found.Secrets); err != nil {
+		return err
+	}
+	k.admin = &found
+	k.SetAdminSecrets(found.Secrets)
+	return nil
+}
+
+// ReloadAdminSecrets does for the secrets of ADMIN keys what ReloadSecrets does for those
+// of others. Where there are none from a file, it does nothing.
+func (k *Keyring) ReloadAdminSecrets(context.Context, bool) (changed bool, err error) {
+	k.reloading.Lock()
+	defer k.reloading.Unlock()
+	if k.admin == nil || k.admin.Path == "" {
+		return false, nil
+	}
+	changed, err = k.admin.reload(k.found.Secrets)
+	if changed {
+		k.SetAdminSecrets(k.admin.Secrets)
+	}
+	return changed, err
+}
+
 // ReloadSecrets reads the secret file again and reports whether it holds other
-// secrets now. If it cannot be read, or holds none, the secrets that were good
+// secrets now. If it cannot be read, holds none, or one of the ADMIN keys', the secrets that were good
 // stay in force and ReloadSecrets returns an error. Secrets that came from the
 // environment stay as they are.
 func (k *Keyring) ReloadSecrets(context.Context, bool) (changed bool, err error) {
+	k.reloading.Lock()
+	defer k.reloading.Unlock()
 	if k.found.Path == "" {
 		return false, nil
 	}
-	changed, err = k.found.reload()
+	var admin []Secret
+	if k.admin != nil {
+		admin = k.admin.Secrets
+	}
+	changed, err = k.found.reload(admin)
 	if changed {
 		k.SetSecrets(k.found.Secrets)
 	}

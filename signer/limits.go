@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/netip"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Limits is what a key's caveats leave of its rights. It is a view of the caveats
@@ -23,22 +25,30 @@ type Budget struct {
 	N     int    // at least 1
 }
 
-// readLimits reads the caveats of a key, and gives the earliest moment of its exp
-// caveats in Unix seconds, or never. If a caveat is unknown, or its value does not
+// bounds is what ends a key whatever it is used for.
+type bounds struct {
+	expires int64 // the earliest moment of its exp caveats in Unix seconds, or never
+	revoked bool  // an id caveat is on the list
+}
+
+// readLimits reads the caveats of a key. If one is unknown, or its value does not
 // parse, ok is false: a condition that is not understood is not met.
-func readLimits(p *parts) (l Limits, expires int64, ok bool) {
-	l, expires = Limits{signed: p.signed, head: uint16(len(p.head))}, never
+func readLimits(p *parts, list *Revocations) (l Limits, b bounds, ok bool) {
+	l, b.expires = Limits{signed: p.signed, head: uint16(len(p.head))}, never
 	for encoded := range l.caveats {
-		kind, until, ok := readCaveat(encoded)
+		c, ok := readCaveat(encoded)
 		if !ok {
-			return Limits{}, 0, false
+			return Limits{}, bounds{}, false
 		}
-		if kind == kindExp {
-			expires = min(expires, until)
+		switch c.kind {
+		case kindExp:
+			b.expires = min(b.expires, c.expires)
+		case kindID:
+			b.revoked = b.revoked || list.has(wordsOf(c.id))
 		}
-		l.has |= 1 << kind
+		l.has |= 1 << c.kind
 	}
-	return l, expires, true
+	return l, b, true
 }
 
 // caveats yields each caveat as it stands in the key, and its scope.
@@ -80,6 +90,43 @@ func (l Limits) AppendLabel(dst []byte) []byte {
 		}
 	}
 	return dst
+}
+
+// LastID returns the last id caveat: the key's own, or that of the nearest key it was
+// made from that has one. If there is none, ok is false. Whoever narrowed the key chose
+// it, see the package's documentation. LastID allocates nothing.
+func (l Limits) LastID() (id uuid.UUID, ok bool) {
+	if !l.has.has(kindID) {
+		return uuid.UUID{}, false
+	}
+	for encoded := range l.caveats {
+		if kindID.is(encoded) {
+			var room [shortCaveat]byte
+			_, value, _ := decodeCaveat(room[:], encoded)
+			id, ok = parseID(value)
+		}
+	}
+	return id, ok
+}
+
+// nameOf names a key for people and programs: by the UUID of its head and, where it has
+// id caveats, "~" and the last of them.
+func nameOf(id uuid.UUID, l Limits) string {
+	name := id.String()
+	if last, ok := l.LastID(); ok {
+		name += "~" + last.String()
+	}
+	return name
+}
+
+// Caveats returns the key's caveats in their order.
+func (l Limits) Caveats() (all []Caveat) {
+	var room [longestCaveat]byte
+	for encoded := range l.caveats {
+		name, value, _ := decodeCaveat(room[:], encoded)
+		all = append(all, Caveat{string(name), string(value)})
+	}
+	return all
 }
 
 // HasBudgets reports whether Streams or RPM yields anything.

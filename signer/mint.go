@@ -11,7 +11,8 @@ import (
 )
 
 // Mint makes a new key under the secret, narrowed by the caveats in their
-// order. Its UUID is of version 7, so it carries the time it was made. If
+// order. Its UUID is of version 7, so it carries the time it was made; it also says
+// whether rpm and streams are among the caveats. If
 // admin is set the key reaches the management routes. If a caveat does not
 // parse, or the key would be longer than 2,048 bytes or have more than 16
 // caveats, Mint fails.
@@ -20,6 +21,7 @@ func Mint(secret Secret, admin bool, caveats ...Caveat) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("making a UUID: %w", err)
 	}
+	markLimits(&id, caveats)
 	head := userPrefix + id.String()
 	if admin {
 		head = adminPrefix + id.String()

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ type claims struct {
 	expires      time.Time
 	label        string
 	streams, rpm []Budget
+	ids          []string
 	models       [][]string
 	routes       [][]string
 	from         [][]netip.Prefix
@@ -105,6 +107,11 @@ func (c *claims) add(name, value, scope string) error {
 		if c.label == "" {
 			c.label = value
 		}
+	case "id":
+		if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(value) {
+			return errors.New("no UUID of version 7")
+		}
+		c.ids = append(c.ids, value)
 	default:
 		return errors.New("no such name")
 	}
@@ -149,6 +156,9 @@ func sameAnswers(t *testing.T, l Limits, c claims) {
 	}
 	if got := l.Label(); got != c.label {
 		t.Errorf("is called %q, not %q", got, c.label)
+	}
+	if last, ok := l.LastID(); ok != (len(c.ids) > 0) || ok && last.String() != c.ids[len(c.ids)-1] {
+		t.Errorf("has the id %v, %t, not the last of %v", last, ok, c.ids)
 	}
 	if got := slices.Collect(l.Streams); !slices.Equal(got, c.streams) {
 		t.Errorf("streams %v, not %v", got, c.streams)

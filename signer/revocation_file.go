@@ -24,18 +24,29 @@ const (
 
 var errReplaced = errors.New("the file is being replaced over and over")
 
-// ParseID returns the UUID to revoke from a key, the beginning of one
-// (OLLAMA-[ADMIN-]uuid), or a bare UUID. It verifies nothing: revoking a key that was
-// never minted does no harm. If the text is none of these, ParseID returns an error that
-// does not quote it.
+// ParseID returns the UUID to revoke from a key, its [Unverified.Name], the beginning of
+// a key (OLLAMA-[ADMIN-]uuid), or a bare UUID. Of a key with id caveats it is the last of
+// these, so that a narrowed key ends alone; otherwise it is the UUID of the head. It
+// verifies nothing: revoking a key that was never minted does no harm. But the id of a
+// narrowed key is its holder's word, and may be the UUID of somebody else's key. If the
+// text is none of these, ParseID returns an error that does not quote it.
 func ParseID(text string) (uuid.UUID, error) {
 	text = strings.TrimSpace(text)
 	if p, ok := split(text); ok {
+		l, _, _ := readLimits(&p, nil) // whose caveats do not parse is known by its head
+		if last, ok := l.LastID(); ok {
+			return last, nil
+		}
 		return p.id, nil
 	}
 	rest, ok := strings.CutPrefix(text, adminPrefix)
 	if !ok {
 		rest = strings.TrimPrefix(text, userPrefix)
+	}
+	if head, last, ok := strings.Cut(text, "~"); ok {
+		if _, ok := parseUUID(head); ok {
+			rest = last
+		}
 	}
 	id, ok := parseUUID(rest)
 	if !ok {

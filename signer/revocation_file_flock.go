@@ -9,10 +9,16 @@ import (
 	"syscall"
 )
 
+// What a file system can refuse. Tests have it do so.
+var (
+	flock    = syscall.Flock
+	syncOpen = (*os.File).Sync
+)
+
 // lockFile waits for an exclusive lock on the file.
 func lockFile(f *os.File) (unlock func(), err error) {
 	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		err = flock(int(f.Fd()), syscall.LOCK_EX)
 		if err != syscall.EINTR {
 			break
 		}
@@ -33,7 +39,7 @@ func syncDirectory(path string) error {
 	}
 	defer dir.Close()
 	// Some network file systems cannot sync a directory, and need not.
-	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
+	if err := syncOpen(dir); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	return nil

@@ -29,16 +29,18 @@ const (
 var (
 	errLongLine = fmt.Errorf("has more than %d bytes", maxRevocationLine)
 	errWholeKey = errors.New("holds a whole key: write only its id")
+	errMark     = errors.New("begins with a byte order mark: save the list as UTF-8 without one")
 	errBadLine  = errors.New("is neither a lower-case UUID nor a time such as `before 2006-01-02T15:04:05Z`, each with white space before any text that follows")
 )
 
 // ParseRevocations parses a list. A line is one of
 //
-//	<uuid> [text]               revokes the key with that id and all keys
-//	                            restricted from it; OLLAMA- or OLLAMA-ADMIN-
-//	                            may precede the id
+//	<uuid> [text]               revokes the key with that id in its head, or in an id
+//	                            caveat, and all keys restricted from it; OLLAMA- or
+//	                            OLLAMA-ADMIN- may precede the id
 //	before <RFC 3339> [text]    revokes all keys minted before that time, and
-//	                            those whose UUID has no time
+//	                            those whose UUID has no time; the time in an id
+//	                            caveat does not count
 //	# text                      is a comment, as is a blank line
 //
 // If any other line, or one of more than 4 KiB, is in the list, ParseRevocations returns
@@ -93,7 +95,10 @@ func (c *collection) addLine(line []byte) error {
 	} else {
 		line = bytes.TrimPrefix(line, []byte(userPrefix))
 	}
-	if len(line) < uuidLen {
+	switch {
+	case bytes.HasPrefix(line, []byte("\ufeff")), bytes.HasPrefix(line, []byte("\xff\xfe")), bytes.HasPrefix(line, []byte("\xfe\xff")):
+		return errMark
+	case len(line) < uuidLen:
 		return errBadLine
 	}
 	id, ok := parseUUID(string(line[:uuidLen]))
@@ -115,7 +120,7 @@ var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]
 // addBefore parses what follows the word "before". Of several times the latest counts.
 func (c *collection) addBefore(rest []byte) error {
 	text := bytes.TrimLeft(rest, blanks)
-	if i := bytes.IndexAny(text, blanks); i >= 0 {
+	if i := bytes.IndexAny(text, blanks); i >= 0 { // never 0: they are trimmed
 		text = text[:i]
 	}
 	if len(rest) == 0 || !isBlank(rest[0]) || !rfc3339.Match(text) {

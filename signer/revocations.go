@@ -116,9 +116,9 @@ func scramble(h uint64) uint64 {
 	return h ^ h>>31
 }
 
-// Revoked reports whether the key with this id is revoked: the id is listed, or the list
-// has a Before and the id is older than that, or has no time. It takes no lock and
-// allocates nothing.
+// Revoked reports whether the key with this id in its head is revoked: the id is listed,
+// or the list has a Before and the id is older than that, or has no time. It takes no
+// lock and allocates nothing.
 func (r *Revocations) Revoked(id uuid.UUID) bool {
 	if r.has(wordsOf(id)) {
 		return true

@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,11 +13,16 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"unicode"
 )
 
 const (
-	// minSecretLen is the least text a secret may have: 32 bytes, what
-	// HMAC-SHA256 can use in full.
+	// SecretPrefix is how secrets begin that are made here, so that scanners find one
+	// where it should not be. It is part of the secret.
+	SecretPrefix = "ollama-proxy-secret-"
+
+	// minSecretLen is the least text a secret may have, behind SecretPrefix if it has
+	// that: 32 bytes, what HMAC-SHA256 can use in full.
 	minSecretLen = 32
 
 	// maxSecrets bounds the secrets in force: 16. A rotation needs two, and a
@@ -37,23 +43,34 @@ type Secret struct {
 }
 
 // ParseSecret takes a secret's text, trimmed of surrounding white space. If it
-// is shorter than 32 bytes, holds control characters, or is a placeholder such
-// as "change-me…" or one character over and over, ParseSecret says so; the
-// error never shows the text.
+// is shorter than 32 bytes, without [SecretPrefix], holds control characters, or is a placeholder such
+// as "change-me…" or one character over and over, ParseSecret says so. It also refuses
+// what stands in quotes, or holds characters that nobody sees, such as a byte order
+// mark: other programs that sign with the secret might leave them out, or might not.
+// The error never shows the text.
 func ParseSecret(text string) (Secret, error) {
 	text = strings.TrimSpace(text)
+	random, prefixed := strings.CutPrefix(text, SecretPrefix)
 	switch {
 	case text == "":
 		return Secret{}, errors.New("the secret is empty")
+	case prefixed && len(random) < minSecretLen:
+		return Secret{}, fmt.Errorf("the secret has %d bytes after %s, at least %d are needed", len(random), SecretPrefix, minSecretLen)
 	case len(text) < minSecretLen:
 		return Secret{}, fmt.Errorf("the secret has %d bytes, at least %d are needed", len(text), minSecretLen)
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return Secret{}, errors.New("the secret holds control characters")
-	case isPlaceholder(text):
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.Cf, r) }):
+		return Secret{}, errors.New("the secret holds invisible characters, such as a byte order mark: save it as UTF-8 without one")
+	case isQuote(text[0]) || isQuote(text[len(text)-1]):
+		return Secret{}, errors.New("the secret stands in quotes: take them off")
+	case isPlaceholder(random):
 		return Secret{}, errors.New("the secret is a placeholder; make one with `ollama-proxy secret`")
 	}
 	return newSecret(text), nil
 }
+
+func isQuote(c byte) bool { return c == '"' || c == '\'' }
 
 // isPlaceholder tells what people copy from examples from what a generator
 // printed.
@@ -71,12 +88,12 @@ func isPlaceholder(text string) bool {
 	return len(distinct) < 6
 }
 
-// NewSecret returns a new random secret of 256 bits and its text, 43
+// NewSecret returns a new random secret of 256 bits and its text: [SecretPrefix] and 43
 // characters of base64url.
 func NewSecret() (s Secret, text string) {
 	random := make([]byte, 32)
 	rand.Read(random)
-	text = encoding.EncodeToString(random)
+	text = SecretPrefix + encoding.EncodeToString(random)
 	return newSecret(text), text
 }
 
@@ -96,6 +113,9 @@ func ParseSecrets(r io.Reader) ([]Secret, error) {
 	}
 	if len(data) > maxSecretFile {
 		return nil, fmt.Errorf("more than %d bytes", maxSecretFile)
+	}
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil, errors.New("it is UTF-16: save it as UTF-8")
 	}
 	var secrets []Secret
 	for i, line := range strings.Split(string(data), "\n") {

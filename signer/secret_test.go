@@ -51,7 +51,7 @@ func TestParseSecrets(t *testing.T) {
 		name, text, err string
 		n               int
 	}{
-		{"one", first, "", 1},
+		{"one of before there was a prefix", first, "", 1},
 		{"trimmed", "\t " + first + " \r\n", "", 1},
 		{"two, with comments", "# newest first\n" + first + "\n\n" + second + "\n", "", 2},
 		{"empty", "", "no secret in it", 0},
@@ -60,11 +60,30 @@ func TestParseSecrets(t *testing.T) {
 		{"a bad line after a good one", first + "\nshort", "line 2: ", 0},
 		{"placeholder", "please-change-me-please-change-me-please", "line 1: the secret is a placeholder", 0},
 		{"one character", strings.Repeat("a", 40), "line 1: the secret is a placeholder", 0},
+		{"one that is made here after it", first + "\n" + SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l2m3n4o5p6q7r", "", 2},
+		{"the beginning and too little", SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l", "line 1: the secret has 31 bytes after " + SecretPrefix + ", at least 32 are needed", 0},
+		{"the beginning and just enough after it", first + "\n" + SecretPrefix + "kLx0Zr3v9m0yQ7Qk1s1ZC5oD8cQ0p1l2", "", 2},
+		{"the beginning alone", SecretPrefix, "line 1: the secret has 0 bytes after", 0},
+		{"the beginning and one character", SecretPrefix + strings.Repeat("a", 43), "line 1: the secret is a placeholder", 0},
+		{"the beginning and a placeholder", SecretPrefix + "replace-me-with-what-ollama-proxy-secret-prints", "line 1: the secret is a placeholder", 0},
 		{"control character", first + "\x00", "line 1: the secret holds control characters", 0},
+		{"CRLF", "# newest first\r\n" + first + "\r\n\r\n" + second + "\r\n", "", 2},
+		{"no end of the last line", first + "\n" + second, "", 2},
+		{"a byte order mark", "\ufeff" + first + "\n", "line 1: the secret holds invisible characters", 0},
+		{"a byte order mark before a comment", "\ufeff# newest first\n" + first + "\n", "line 1: the secret", 0},
+		{"a byte order mark within", first + "\n\ufeff" + second + "\n", "line 2: the secret holds invisible characters", 0},
+		{"a space without width", first + "\u200b", "line 1: the secret holds invisible characters", 0},
+		{"UTF-16", "\xff\xfe" + strings.Join(strings.Split(first, ""), "\x00") + "\x00", "it is UTF-16: save it as UTF-8", 0},
+		{"UTF-16 of the other order", "\xfe\xff\x00" + strings.Join(strings.Split(first, ""), "\x00"), "it is UTF-16", 0},
+		{"UTF-16 without a mark", strings.Join(strings.Split(first, ""), "\x00"), "line 1: the secret holds control characters", 0},
+		{"quotes", `"` + first + `"`, "line 1: the secret stands in quotes", 0},
+		{"single quotes", first + "\n'" + second + "'", "line 2: the secret stands in quotes", 0},
+		{"a quote that is left over", first + `"`, "line 1: the secret stands in quotes", 0},
+		{"a quote within", first[:20] + `"` + first[20:] + "\n", "", 1},
 		{"sixteen", "# the most\n" + first + "\n" + manySecrets(15), "", 16},
 		{"seventeen", "# newest first\n" + first + "\n\n" + manySecrets(16), "line 19: more than 16 secrets", 0},
 		{"many, the 17th being none", first + "\n" + manySecrets(15) + "short\n", "line 17: the secret has 5 bytes", 0},
-		{"as many as fit", first + "\n" + manySecrets(1400), "line 17: more than 16 secrets", 0},
+		{"as many as fit", first + "\n" + manySecrets(1000), "line 17: more than 16 secrets", 0},
 		{"a huge file", strings.Repeat("#\n", maxSecretFile), "more than 65536 bytes", 0},
 	} {
 		secrets, err := ParseSecrets(strings.NewReader(row.text))
@@ -75,7 +94,7 @@ func TestParseSecrets(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), row.err) {
 			t.Errorf("%s: %v", row.name, err)
 		}
-		if row.n > 0 && !secrets[0].Equal(mustSecret(t, first)) {
+		if row.n > 0 && row.name != "a quote within" && !secrets[0].Equal(mustSecret(t, first)) {
 			t.Errorf("%s: the first line does not come first", row.name)
 		}
 	}
@@ -188,5 +207,24 @@ func TestFingerprintsTellSecretsApart(t *testing.T) {
 	}
 	if Fingerprint([]Secret{a}) != Fingerprint([]Secret{mustSecret(t, testSecret)}) {
 		t.Error("the same secret has two fingerprints")
+	}
+}
+
+// An empty variable is an unset one: it neither contradicts a file nor is a secret.
+func TestAnEmptyVariableHoldsNoSecret(t *testing.T) {
+	t.Setenv(SecretVariable, "")
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("AppData", t.TempDir())
+	if _, err := FindSecrets(""); err != ErrNoSecret {
+		t.Errorf("without a file: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "secret")
+	made, err := CreateSecretFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := FindSecrets(path); err != nil || !found.Secrets[0].Equal(made) {
+		t.Errorf("with a file: %v", err)
 	}
 }

@@ -21,8 +21,21 @@ type vectors struct {
 		Caveats           []string
 	}
 	RefusedUnder string `json:"refused_under_secret"`
-	Refused      []struct{ Why, Key string }
+	Refused      []refusedVector
+	Derived      []struct {
+		Secret, Name, Derived, Head, Key string
+		Caveats                          []string
+	}
+	RefusedNames []string `json:"derived_refused_names"`
+	Admin        struct {
+		Secret      string
+		AdminSecret string `json:"admin_secret"`
+		Valid       []string
+		Refused     []refusedVector
+	}
 }
+
+type refusedVector struct{ Why, Key string }
 
 func readVectors(tb testing.TB) (v vectors) {
 	tb.Helper()
@@ -33,7 +46,7 @@ func readVectors(tb testing.TB) (v vectors) {
 	if err := json.Unmarshal(data, &v); err != nil {
 		tb.Fatal(err)
 	}
-	if len(v.Valid) == 0 || len(v.Refused) == 0 {
+	if len(v.Valid) == 0 || len(v.Refused) == 0 || len(v.Derived) == 0 || len(v.RefusedNames) == 0 || len(v.Admin.Valid) == 0 || len(v.Admin.Refused) == 0 {
 		tb.Fatal("the vectors are empty")
 	}
 	return v
@@ -307,6 +320,8 @@ func BenchmarkVerify(b *testing.B) {
 		{"one caveat", mustMint(b, false, "label=alice")},
 		{"four caveats", mustMint(b, false, "label=alice", "exp=4102444800", "models=llama3.2", "rpm=60")},
 		{"sixteen caveats", mustMint(b, false, slices.Repeat([]string{"label=alice", "exp=4102444800", "models=llama3.2", "rpm=60"}, 4)...)},
+		{"one id", mustMint(b, false, "id="+idA)},
+		{"sixteen ids", mustMint(b, false, slices.Repeat([]string{"id=" + idA}, 16)...)},
 		{"malformed", "OLLAMA-nonsense"},
 	} {
 		b.Run(row.name, func(b *testing.B) {

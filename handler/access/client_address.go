@@ -9,9 +9,13 @@ import (
 	"strings"
 )
 
-// ParseNetworks reads networks such as 10.0.0.0/8, and single addresses. Each
-// text may hold several, with commas between them. IPv4 in IPv6's clothes, such as
-// ::ffff:10.0.0.0/104, is the IPv4 network that it stands for.
+// ParseNetworks reads networks in CIDR form such as 10.0.0.0/8, and single addresses,
+// each of which becomes a network of one. A text may hold several, separated by commas
+// without spaces. An IPv4-mapped IPv6 network, such as ::ffff:10.0.0.0/104, becomes the
+// IPv4 network that it stands for.
+//
+// If an item is neither, has a zone, or is a mapped network that reaches beyond IPv4,
+// ParseNetworks returns an error that quotes the item.
 func ParseNetworks(texts []string) (networks []netip.Prefix, err error) {
 	for _, text := range texts {
 		for item := range strings.SplitSeq(text, ",") {
@@ -25,7 +29,7 @@ func ParseNetworks(texts []string) (networks []netip.Prefix, err error) {
 	return networks, nil
 }
 
-// mappedBits is how many bits of an IPv4-mapped IPv6 address come before the IPv4
+// mappedBits is the number of bits before the IPv4 address in an IPv4-mapped IPv6
 // address.
 const mappedBits = 96
 
@@ -48,11 +52,13 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return network.Masked(), nil
 }
 
-// ClientAddress is where a request comes from: the peer, or, where the peer is
-// a trusted proxy, who that proxy says it is for, and so on from right to
-// left. What stands left of the first address that is not trusted is hearsay.
-// If a trusted proxy says something that is no address, the answer is the zero
-// Addr: not known.
+// ClientAddress returns the address of the client that sent the request. It starts with
+// the peer of the connection. As long as the address is a trusted proxy's, it goes on to
+// the next entry of X-Forwarded-For, from right to left; entries further left were
+// written by somebody who is not trusted, and are ignored.
+//
+// If the peer's address cannot be read, or a trusted proxy has written something that is
+// no address, ClientAddress returns the zero Addr. No zone is ever part of the result.
 func ClientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -87,8 +93,8 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// parseForwarded reads an address with or without a port, as proxies write
-// them: some put IPv6 in brackets, also where no port follows.
+// parseForwarded reads an address with or without a port. Some proxies write IPv6 in
+// brackets even if no port follows.
 func parseForwarded(s string) netip.Addr {
 	bare := s
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {

@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// StreamKind tells whether an answer is a stream, and of which form.
+// StreamKind is the form of a streamed answer.
 type StreamKind int
 
 const (
-	NoStream  StreamKind = iota
-	JsonLines            // application/x-ndjson
-	Sse                  // text/event-stream
-	coded                // one of them, compressed: nothing can be added to it
+	NoStream  StreamKind = iota // an answer in one piece
+	JsonLines                   // application/x-ndjson
+	Sse                         // text/event-stream
+	coded                       // one of the two, compressed: nothing can be added to it
 )
 
+// StreamKindOf tells the form of an answer by its Content-Type and Content-Encoding.
 func StreamKindOf(h http.Header) StreamKind {
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	media = strings.ToLower(strings.TrimSpace(media))

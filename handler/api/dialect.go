@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Dialect is the form in which a route's clients expect errors.
+// Dialect is the format in which the clients of a route expect errors. The zero Dialect
+// is Native.
 type Dialect int
 
 const (
@@ -16,7 +17,8 @@ const (
 	anthropic                // /v1/messages: Anthropic's error object
 )
 
-// DialectOf tells the dialect of a path that is in no table.
+// DialectOf returns the dialect for a path that no route has: it guesses by how the path
+// begins.
 func DialectOf(path string) Dialect {
 	switch {
 	case path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/"):
@@ -45,7 +47,8 @@ type anthropicError struct {
 	RequestID string `json:"request_id"`
 }
 
-// ErrorBody is the body of an error answer.
+// ErrorBody returns the JSON body of an error answer with the status and the message.
+// Anthropic's has the request id in it; the others leave it to a header.
 func (d Dialect) ErrorBody(status int, message, requestID string) []byte {
 	switch d {
 	case openAI, responses:
@@ -56,9 +59,9 @@ func (d Dialect) ErrorBody(status int, message, requestID string) []byte {
 	return encode(map[string]string{"error": message})
 }
 
-// ErrorEvent is what ends a stream that cannot go on, for clients that read
-// it event by event or line by line. The number is the event's, where events have
-// one.
+// ErrorEvent returns what is to be written at the end of a stream that broke off: a line
+// of JSON, or a server-sent event, so that the client's library reports the message. The
+// number is the event's sequence_number, which only /v1/responses has.
 func (d Dialect) ErrorEvent(kind StreamKind, status int, message, requestID string, number int64) []byte {
 	if kind == JsonLines {
 		return append(Native.ErrorBody(status, message, requestID), '\n')
@@ -92,15 +95,16 @@ func newOpenAIError(status int, message string) openAIError {
 		e.Type = "not_found_error"
 	case http.StatusTooManyRequests:
 		e.Type = "rate_limit_error"
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge:
+	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusBadRequest, http.StatusMethodNotAllowed,
+		http.StatusRequestEntityTooLarge, http.StatusUpgradeRequired:
 		e.Type = "invalid_request_error"
 	}
 	return e
 }
 
-// responsesError is an event of /v1/responses. OpenAI's documentation has the
-// error's fields in the event itself, its servers an error within; some clients
-// look for the one and some for the other.
+// responsesError is the error event of /v1/responses. OpenAI's documentation puts the
+// fields of the error into the event itself, and OpenAI's servers put them into an object
+// inside it. Clients read one or the other, so both are there.
 type responsesError struct {
 	Type     string      `json:"type"`
 	Number   int64       `json:"sequence_number"`
@@ -137,7 +141,8 @@ func newAnthropicError(status int, message, requestID string) anthropicError {
 		e.Error.Type = "overloaded_error"
 	case http.StatusGatewayTimeout:
 		e.Error.Type = "timeout_error"
-	case http.StatusBadRequest, http.StatusMethodNotAllowed:
+	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusBadRequest, http.StatusMethodNotAllowed,
+		http.StatusUpgradeRequired:
 		e.Error.Type = "invalid_request_error"
 	default:
 		e.Error.Type = "api_error"

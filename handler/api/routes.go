@@ -9,26 +9,27 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// route is one way in. A request reaches Ollama only on a route of this table,
-// under the path that stands here.
+// route is one row of the table: an endpoint of Ollama's that is let through. A request
+// reaches Ollama only on such a route, under the path that stands here.
 type route struct {
 	Name    string // its path, and its label in the metrics
 	methods []string
-	Class   signer.Class
-	Dialect Dialect
-	Models  models.Source
-	Upload  bool // streams to Ollama's disk: --max-body does not bind it
-	Reach   fanout
+	Class   signer.Class  // which keys may use it
+	Dialect Dialect       // of its errors
+	Models  models.Source // where a request names its model
+	Upload  bool          // the body streams to Ollama's disk: --max-body does not bind it
+	Reach   fanout        // which of several Ollamas get its requests
 
-	LastWord LastWord // of its streams
+	LastWord LastWord // with which its streams end
 
 	Id    int    // its place in RouteNames
-	Allow string // what a 405 says
+	Allow string // its methods, for the header Allow
 }
 
-// A name that ends in {…} takes one path segment more, any but "." and "..".
+// Routes is the table of all that is let through. In a name that ends in {…}, the braces
+// stand for any one path segment but "." and "..".
 //
-// Left out on purpose, because they act with the host's ollama.com account:
+// These are left out on purpose, since they act with the host's account at ollama.com:
 // /api/me, /api/signout, /api/user/… and /api/experimental/….
 var Routes = newTable([]route{
 	{Name: "/v1/chat/completions", methods: post, Class: signer.Chat, Dialect: openAI, Models: models.InModel, LastWord: doneMark},
@@ -58,7 +59,13 @@ var Routes = newTable([]route{
 	{Name: "/api/copy", methods: post, Class: signer.Admin, Dialect: Native, Models: models.InCopy, Reach: everyone},
 	{Name: "/api/delete", methods: del, Class: signer.Admin, Dialect: Native, Models: models.InManaged, Reach: everyone},
 	{Name: "/api/blobs/{digest}", methods: headPost, Class: signer.Admin, Dialect: Native, Models: models.Unknown, Upload: true, Reach: TheNamed},
+
+	{Name: "/v1/key", methods: get, Class: Any, Dialect: openAI}, // never reaches Ollama
 })
+
+// Any is in place of a class on a route that is open to every valid key, whatever classes it
+// was narrowed to.
+const Any signer.Class = "any"
 
 var (
 	post     = []string{http.MethodPost}
@@ -68,11 +75,11 @@ var (
 	del      = []string{http.MethodDelete}
 )
 
-// Other stands for every path that is not in the table, in the metrics only.
+// Other is the label, in metrics and log, of all paths that no route has.
 const Other = "other"
 
-// RouteNames lists the names of all routes, and last the one that stands for
-// every other path. A Recorder is told of a route by its place in this list.
+// RouteNames returns the names of all routes in the order of the table, and [Other] at
+// the end. A Recorder gets a route as an index into this list.
 func RouteNames() []string {
 	names := make([]string, 0, len(Routes.All)+1)
 	for _, r := range Routes.All {
@@ -81,7 +88,7 @@ func RouteNames() []string {
 	return append(names, Other)
 }
 
-// NameOf is the name that the route goes by in the metrics and the log.
+// NameOf returns the route's name for metrics and log; for nil that is [Other].
 func NameOf(r *route) string {
 	if r == nil {
 		return Other
@@ -89,9 +96,8 @@ func NameOf(r *route) string {
 	return r.Name
 }
 
-// table finds routes by path. http.ServeMux would clean paths, redirect and
-// decode them, and answer HEAD where only GET is named; here a path is let
-// through as it stands in the table, byte for byte, or not at all.
+// table is a router that matches paths byte for byte. http.ServeMux does not do: it cleans
+// and decodes paths, and answers HEAD where only GET is named.
 type table struct {
 	All      []*route
 	Literal  map[string]*route
@@ -113,7 +119,7 @@ func newTable(rows []route) table {
 	return t
 }
 
-// Match is where a request's path leads.
+// Match is the route of a request, and the path to ask Ollama for.
 type Match struct {
 	Route   *route // nil: to no route
 	Path    string // what Ollama is asked for
@@ -121,9 +127,10 @@ type Match struct {
 	Segment string // what stands for {…} in the route's name
 }
 
-// Find tells where u's path leads. The path to ask Ollama for is made from the
-// table and from one decoded segment, encoded anew: nothing else that a client
-// writes into a path leaves the proxy.
+// Find returns the route that has the URL's path, or a Match whose Route is nil. The path
+// for Ollama is made from the table and, where the route has a {…}, from one segment that
+// is decoded and encoded again: nothing else that a client writes into a path leaves the
+// proxy.
 func (t *table) Find(u *url.URL) Match {
 	if r := t.Literal[u.Path]; r != nil && (u.RawPath == "" || u.RawPath == u.Path) {
 		return Match{Route: r, Path: r.Name}
@@ -144,25 +151,25 @@ func (t *table) Find(u *url.URL) Match {
 	return Match{}
 }
 
-// isSegment keeps out what another server could take for more than one
-// segment, or for a way up.
+// isSegment reports whether every server reads the decoded text as one path segment: it
+// has no separators and no control characters, and leads to no parent directory.
 func isSegment(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool {
 		return r == '/' || r == '\\' || r < ' ' || r == 0x7f
 	})
 }
 
-// HasEvents reports whether the route answers with server-sent events where a
-// request asks for a stream.
+// HasEvents reports whether the route streams server-sent events if a request asks for a
+// stream.
 func (r *route) HasEvents() bool {
 	return r.Class == signer.Chat && r.Dialect != Native && r.Models == models.InModel
 }
 
-// HostsTools reports whether Ollama itself runs tools of some types for the
-// requests on the route, as the account of its host.
+// HostsTools reports whether Ollama itself runs some tools, such as a web search, for
+// requests on the route. It does that with its host's account.
 func (r *route) HostsTools() bool { return r.Dialect == anthropic || r.Dialect == responses }
 
-// Permits reports whether the route takes the method.
+// Permits reports whether the table has the method for the route.
 func (r *route) Permits(method string) bool {
 	for _, m := range r.methods {
 		if m == method {

@@ -1,11 +1,11 @@
 package api
 
-// reach is whom the requests on a route concern where there are several Ollamas
-// and the client names none.
+// fanout says to which of several Ollamas the requests on a route go if the client names
+// none.
 type fanout int
 
 const (
-	TheBest  fanout = iota // the one that suits it best
-	everyone               // all of them, and the answers become one
-	TheNamed               // nobody can tell but the client
+	TheBest  fanout = iota // the one that is chosen for the request
+	everyone               // all of them, and their answers are merged
+	TheNamed               // none: the client has to name one
 )

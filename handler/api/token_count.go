@@ -5,23 +5,26 @@ import (
 	"strconv"
 )
 
-// Passage is what is kept of an answer as it passes: 1 KiB of memory.
+// Passage follows an answer that is relayed, in 1 KiB of memory: it keeps the last bytes,
+// and tells at the end whether the stream was complete. Set Tail.N to 0 and call
+// Ending.Expect before the first chunk.
 type Passage struct {
 	Tail
 	Ending ending
 }
 
+// Add follows one more chunk. It keeps no reference to it.
 func (p *Passage) Add(chunk []byte) {
 	p.Ending.add(chunk, &p.Tail)
 	p.Tail.add(chunk)
 }
 
-// tailLen is how much of an answer's end is kept to read its token counts
-// from. They stand in the last line or event; what may come before them
-// there, such as the context of /api/generate, need not fit.
+// tailLen is the number of bytes that are kept of an answer's end: 872, to read the token
+// counts from. They are at the end of the last line or event, so the rest of it, such as
+// the context of /api/generate, need not fit.
 const tailLen = 1<<10 - 152
 
-// Tail is the last bytes that were passed on.
+// Tail holds the last bytes of an answer that were relayed: N of them, 872 at most.
 type Tail struct {
 	bytes [tailLen]byte
 	N     int
@@ -37,8 +40,8 @@ func (t *Tail) add(chunk []byte) {
 	t.N += copy(t.bytes[t.N:], chunk)
 }
 
-// Last is the byte at the given place from the end, 1 being the last; 0 if
-// there are not so many.
+// Last returns a byte by its place from the end, counted from 1, or 0 if fewer bytes are
+// kept.
 func (t *Tail) Last(place int) byte {
 	if t.N < place {
 		return 0
@@ -46,14 +49,14 @@ func (t *Tail) Last(place int) byte {
 	return t.bytes[t.N-place]
 }
 
-// Tokens reads how many tokens Ollama counted in the prompt and in its answer.
-// What it does not say is 0.
+// Tokens returns how many tokens Ollama counted in the prompt and in its answer. A count
+// that the tail does not have is 0.
 func (t *Tail) Tokens(d Dialect) (prompt, completion int64) {
 	end, keys := t.bytes[:t.N], tokenKeys[d]
 	return count(end, keys.prompt), count(end, keys.completion)
 }
 
-// tokenKeys are the names of the counts, as they stand in JSON.
+// tokenKeys are the JSON keys of the token counts in each dialect.
 var tokenKeys = [...]struct{ prompt, completion []byte }{
 	Native:    {[]byte(`"prompt_eval_count":`), []byte(`"eval_count":`)},
 	openAI:    {[]byte(`"prompt_tokens":`), []byte(`"completion_tokens":`)},
@@ -61,9 +64,9 @@ var tokenKeys = [...]struct{ prompt, completion []byte }{
 	anthropic: {[]byte(`"input_tokens":`), []byte(`"output_tokens":`)},
 }
 
-// count finds the last number that stands under a key. Text that a model wrote
-// cannot pass for a key: in a JSON string its quotes are escaped. The arguments of
-// a tool can, but they come before Ollama's counts.
+// count returns the last number with the key, or 0. The text of a model cannot forge a
+// key: in a JSON string its quotes are escaped. The arguments of a tool call can, but
+// they come before Ollama's own counts.
 func count(b, key []byte) int64 {
 	end := bytes.LastIndexByte(b, ':') // of the key; bytes.LastIndex(b, key) takes ten times as long
 	for end >= 0 && !bytes.HasSuffix(b[:end+1], key) {

@@ -303,7 +303,7 @@ func TestHandshakesGetACMECertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := handlertest.Start(t, handlertest.Config{Certificates: c})
-	for deadline := time.Now().Add(handlertest.Patience); ; runtime.Gosched() {
+	for deadline := time.Now().Add(handlertest.Timeout); ; runtime.Gosched() {
 		_, err := c.Reload(context.Background(), false)
 		if c.NotAfter().After(time.Now()) && err != nil { // one is in the cache, the other cannot be ordered
 			break

@@ -76,7 +76,7 @@ func checkingFlags(action cli.ActionFunc) cli.ActionFunc {
 		for _, flag := range c.Command.Flags {
 			name := flag.Names()[0]
 			if _, ok := flag.(*cli.StringFlag); ok && c.IsSet(name) && c.String(name) == "" {
-				return namingVariable(fmt.Errorf("--%s is empty: give it a value, or leave it out", name), name, flag)
+				return fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
 			}
 		}
 		err := action(c)

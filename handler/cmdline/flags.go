@@ -1,6 +1,7 @@
 package cmdline
 
 import (
+	"os"
 	"strings"
 	"time"
 
@@ -9,12 +10,17 @@ import (
 
 // Finish completes the commands and returns them: each flag can also be set by a
 // variable, OLLAMA_PROXY_ and its name in capitals; errors are worded by [UsageError];
-// and flags that are set but empty are refused.
+// and flags that are set but empty are refused. It deletes empty variables from the
+// environment: a shell, or a compose file, makes an empty one of a variable that it does
+// not know, and nobody means an empty address or list.
 func Finish(commands []*cli.Command) []*cli.Command {
 	for _, command := range commands {
 		command.OnUsageError, command.Action = UsageError, checkingFlags(command.Action)
 		for _, flag := range command.Flags {
 			variable := []string{"OLLAMA_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag.Names()[0], "-", "_"))}
+			if os.Getenv(variable[0]) == "" {
+				os.Unsetenv(variable[0])
+			}
 			switch f := flag.(type) {
 			case *cli.StringFlag:
 				f.EnvVars = append(variable, f.EnvVars...)

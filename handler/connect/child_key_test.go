@@ -152,7 +152,7 @@ func TestConnectSendsTheKeyAsItIs(t *testing.T) {
 				if len(remote.keys) != 1 || remote.keys[0] != key {
 					t.Errorf("%d keys were sent", len(remote.keys))
 				}
-				if text, _ := log.Look(); strings.Count(text, tt.said) != 1 || strings.Count(text, "\n") != 1 {
+				if text, _ := log.Text(); strings.Count(text, tt.said) != 1 || strings.Count(text, "\n") != 1 {
 					t.Errorf("logged: %s", text)
 				}
 			})
@@ -179,7 +179,7 @@ func TestConnectAKeyThatIsRevoked(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		text, _ := log.Look()
+		text, _ := log.Text()
 		if strings.Count(text, "refuses the key") != 1 || remote.asked > 3 {
 			t.Errorf("asked %d times, logged: %s", remote.asked, text)
 		}
@@ -210,7 +210,7 @@ func TestConnectARemoteThatComesBack(t *testing.T) {
 		if code := ask(); code != 200 || slices.Contains(remote.keys, key) {
 			t.Errorf("%d; the key itself was sent: %t", code, slices.Contains(remote.keys, key))
 		}
-		text, _ := log.Look()
+		text, _ := log.Text()
 		if strings.Count(text, "cannot be asked") != 1 || strings.Count(text, "the remote accepts the key") != 1 {
 			t.Errorf("logged: %s", text)
 		}

@@ -77,7 +77,7 @@ func isUpstreamName(text string) bool {
 	return len(text) <= 300 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:@[]") == ""
 }
 
-// ServeHTTP serves one request.
+// ServeHTTP implements http.Handler.
 func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	check := local.CheckLoopback
 	if c.Shared {
@@ -182,6 +182,9 @@ func writeError(w http.ResponseWriter, d api.Dialect, status int, message, id st
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Request-Id", id)
+	if api.IsFinal(status) {
+		h.Set(api.RetryHeader, "false")
+	}
 	w.WriteHeader(status)
 	w.Write(body)
 }

@@ -74,7 +74,7 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	t.Cleanup(func() {
 		c.stop()
 		handlertest.Await(t, over, "Serve to return")
-		if text, _ := c.log.Look(); strings.Contains(text, key[:20]) {
+		if text, _ := c.log.Text(); strings.Contains(text, key[:20]) {
 			t.Errorf("the log shows the key: %s", text)
 		}
 	})
@@ -117,7 +117,7 @@ func (c *connected) ask(t *testing.T, method, target, body string, headers ...st
 }
 
 func (c *connected) logged(what string) int {
-	text, _ := c.log.Look()
+	text, _ := c.log.Text()
 	return strings.Count(text, what)
 }
 
@@ -169,31 +169,16 @@ func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 			eachConnectRemote(t, true, func(t *testing.T, _ *handlertest.Site, c *connected, step chan<- struct{}) {
 				w := handlertest.Dial(t, c.address)
 				connectSend(w, "POST", chat.Path, chat.Ask("tiny", true))
-				res := w.Begun("POST")
+				res := w.ReadHead("POST")
 				if res.StatusCode != 200 || !slices.Equal(res.TransferEncoding, []string{"chunked"}) {
 					t.Errorf("%s, %v", res.Status, res.TransferEncoding)
 				}
-				var text strings.Builder
-				buffer := make([]byte, 64<<10)
-				chunks := 0
-				for {
-					n, err := res.Body.Read(buffer)
-					text.Write(buffer[:n])
-					if err != nil || strings.Contains(text.String(), chat.End) {
-						break
-					}
-					chunks++
-					select {
-					case step <- struct{}{}:
-					case <-time.After(handlertest.Patience):
-						t.Fatalf("after %d chunks Ollama does not go on", chunks)
-					}
-				}
+				text, chunks := handlertest.ReadStepwise(t, res.Body, step, chat.End)
 				if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
 					t.Errorf("after the end %q, %v", rest, err)
 				}
-				if chunks < 20 || !strings.Contains(text.String(), chat.End) {
-					t.Errorf("%d chunks, %d bytes", chunks, text.Len())
+				if chunks < 20 || !strings.Contains(text, chat.End) {
+					t.Errorf("%d chunks, %d bytes", chunks, len(text))
 				}
 			})
 		})
@@ -218,9 +203,9 @@ func TestConnectCancels(t *testing.T) {
 			eachConnectRemote(t, false, func(t *testing.T, s *handlertest.Site, c *connected, _ chan<- struct{}) {
 				w := handlertest.Dial(t, c.address)
 				connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask(tt.model, tt.stream))
-				seen := s.Arrival(t, 1)
+				seen := s.AwaitRequest(t, 1)
 				if tt.begun {
-					if _, err := w.Begun("POST").Body.Read(make([]byte, 1)); err != nil {
+					if _, err := w.ReadHead("POST").Body.Read(make([]byte, 1)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -256,7 +241,7 @@ func TestConnectUploads(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			seen := s.Arrival(t, 1)
+			seen := s.AwaitRequest(t, 1)
 			if res.StatusCode != http.StatusCreated || seen.BodyLen != int64(len(blob)) || seen.BodySum != sum {
 				t.Errorf("%s; %d bytes arrived, the same: %t", res.Status, seen.BodyLen, seen.BodySum == sum)
 			}
@@ -449,7 +434,7 @@ func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
 		if a := c.ask(t, "GET", "/api/status", ""); a.Status != 200 || a.Body != `{"cloud":{"disabled":true,"source":"config"}}` {
 			t.Errorf("%d %s", a.Status, a.Body)
 		}
-		s.NothingArrived(t)
+		s.ExpectNoRequest(t)
 	})
 }
 
@@ -507,7 +492,7 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 	if a := c.ask(t, "GET", "http://evil.example/api/tags", ""); a.Status != http.StatusForbidden {
 		t.Error(a)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 
 	for _, headers := range [][]string{
 		{"Host: localhost"},
@@ -558,7 +543,7 @@ func TestConnectRemoteDown(t *testing.T) {
 		fmt.Fprintf(c, "%s\r\n\r\n", r.Header.Get("Authorization"))
 	})
 	for _, tt := range []struct{ name, remote, message string }{
-		{"nobody listens", handlertest.Nobody, " cannot be reached"},
+		{"nobody listens", handlertest.ClosedAddress, " cannot be reached"},
 		{"no answer", silent, "no proper answer from "},
 		{"no HTTP", garbled, "no proper answer from "},
 	} {
@@ -594,7 +579,7 @@ func TestConnectAKeyThatTheRemoteRefuses(t *testing.T) {
 	if n := c.logged("the remote refuses the key"); n != 1 || c.logged("\n") != 1 {
 		t.Errorf("logged %d times", n)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
 // TestConnectAnswersThatBreakOff: no client may take such an answer for a whole one.
@@ -611,7 +596,7 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 				w := handlertest.Dial(t, c.address)
 				body := handlertest.Chats[0].Ask(model, true)
 				w.Writef("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-				if err := w.End(); !errors.Is(err, syscall.ECONNRESET) {
+				if err := w.ReadToEnd(); !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("to a client of HTTP/1.0: %v", err)
 				}
 			})
@@ -630,7 +615,7 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 		c := connectTo(t, "http://"+remote, connectKey(t), 0, nil)
 		w := handlertest.Dial(t, c.address)
 		connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true))
-		res := w.Begun("POST")
+		res := w.ReadHead("POST")
 		if _, err := io.ReadFull(res.Body, make([]byte, 3)); err != nil {
 			t.Error(err)
 		}
@@ -667,7 +652,7 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 		t.Error(err)
 	}
 	if n := c.logged("\n"); n != 1 { // of the look
-		text, _ := c.log.Look()
+		text, _ := c.log.Text()
 		t.Errorf("%d lines in the log: %s", n, text)
 	}
 }
@@ -692,10 +677,10 @@ func TestConnectStops(t *testing.T) {
 		t.Parallel()
 		step := make(chan struct{})
 		s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})
-		c := connectTo(t, "http://"+s.Public, s.Key, handlertest.Patience, nil)
+		c := connectTo(t, "http://"+s.Public, s.Key, handlertest.Timeout, nil)
 		w := handlertest.Dial(t, c.address)
 		connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true))
-		res := w.Begun("POST")
+		res := w.ReadHead("POST")
 		c.stop()
 		for {
 			// When the drain has begun, the port is closed.
@@ -721,7 +706,7 @@ func TestConnectStops(t *testing.T) {
 		newer, older := handlertest.Dial(t, c.address), handlertest.Dial(t, c.address)
 		connectSend(newer, "POST", "/api/chat", body)
 		older.Writef("POST /api/chat HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		first, second := newer.Begun("POST"), older.Begun("POST")
+		first, second := newer.ReadHead("POST"), older.ReadHead("POST")
 		c.stop()
 		if _, err := io.ReadAll(first.Body); err == nil {
 			t.Error("the stream ends properly")
@@ -730,7 +715,7 @@ func TestConnectStops(t *testing.T) {
 			t.Errorf("to a client of HTTP/1.0: %v", err)
 		}
 		for n := range 2 {
-			handlertest.Await(t, s.Arrival(t, n+1).Gone, "Ollama to see the client leave")
+			handlertest.Await(t, s.AwaitRequest(t, n+1).Gone, "Ollama to see the client leave")
 		}
 		if err := handlertest.Await(t, c.served, "Serve to return"); err != nil {
 			t.Error(err)
@@ -942,6 +927,9 @@ func TestConnectReadKey(t *testing.T) {
 	}{
 		{"file", write("plain", key, 0o600), "", false, ""},
 		{"file with white space around", write("spaces", "\n "+key+" \r\n\n", 0o640), "", false, ""},
+		{"file behind a byte order mark, with CRLF", write("mark", "\ufeff"+key+"\r\n", 0o600), "", false, ""},
+		{"file in quotes", write("quotes", `"`+key+"\"\n", 0o600), "", false, ""},
+		{"variable in quotes", "", "' " + key + " '", false, ""},
 		{"file for all", write("exposed", key+"\n", 0o644), "", true, ""},
 		{"variable", "", key, false, ""},
 		{"variable with white space around", "", " " + key + "\n", false, ""},
@@ -954,6 +942,8 @@ func TestConnectReadKey(t *testing.T) {
 		{"empty file", write("empty", " \n", 0o600), "", false, "empty"},
 		{"two keys", write("two", key+"\n"+key+"\n", 0o600), "", false, "more than one line"},
 		{"huge file", write("huge", key+strings.Repeat("\n", 1<<20), 0o600), "", false, "bytes"},
+		{"half a quote", write("quote", `"`+key, 0o600), "", false, "that is no key"},
+		{"UTF-16", write("wide", "\xff\xfe"+strings.Join(strings.Split(key, ""), "\x00")+"\x00", 0o600), "", false, "that is no key"},
 		{"half a key", write("half", key[:len(key)-1], 0o600), "", false, "that is no key"},
 		{"a header", write("header", "Bearer "+key, 0o600), "", false, "that is no key"},
 		{"half a key in the variable", "", key[:len(key)-1], false, "that is no key"},

@@ -106,7 +106,7 @@ func TestConnectSaysWhatTheRemoteIs(t *testing.T) {
 		"without label and end": {connect.Options{Key: s.Key}, "http://" + s.Public, []string{"level=INFO", "accepts the key", `until="no end"`}},
 		"good, elsewhere":       {connect.Options{Key: elsewhere}, "http://" + s.Public, []string{"level=WARN", "accepts the key, but", "not for use from your address"}},
 		"refused":               {connect.Options{Key: own}, "http://" + s.Public, []string{"level=WARN", "refuses the key", `answer="missing or invalid API key"`}},
-		"no such name":          {connect.Options{Key: s.Admin, Upstream: "big"}, "http://" + s.Public, []string{"level=WARN", "accepts the key, but", "no Ollama of that name"}},
+		"no such name":          {connect.Options{Key: s.Admin, Upstream: "big"}, "http://" + s.Public, []string{"level=WARN", "accepts the key, but", "no Ollama has that name"}},
 		"an Ollama":             {connect.Options{Key: own}, "http://" + s.Upstream, []string{"level=WARN", "without a key", "an Ollama without a proxy"}},
 		"another program":       {connect.Options{Key: own}, answering(200, nil, "<html>"), []string{"level=WARN", "not as an Ollama does"}},
 		"below a path":          {connect.Options{Key: own}, answering(404, nil, "") + "/api", []string{"level=WARN", "does it go without /api?"}},
@@ -114,7 +114,7 @@ func TestConnectSaysWhatTheRemoteIs(t *testing.T) {
 		"a redirect": {connect.Options{Key: own}, answering(301, http.Header{"Location": {"https://gpu.example/below/api/version"}}, ""),
 			[]string{"level=WARN", "redirects to https://gpu.example/below:"}},
 		"not ready":                      {connect.Options{Key: own}, answering(503, nil, ""), []string{"level=WARN", "not ready", "serving all the same"}},
-		"down":                           {connect.Options{Key: own}, "http://" + handlertest.Nobody, []string{"level=WARN", "cannot be reached (connection refused)", "serving all the same"}},
+		"down":                           {connect.Options{Key: own}, "http://" + handlertest.ClosedAddress, []string{"level=WARN", "cannot be reached (connection refused)", "serving all the same"}},
 		"plain http":                     {connect.Options{Key: own}, "https://" + s.Public, []string{"level=WARN", "TLS fails", "speaks plain http"}},
 		"TLS":                            {connect.Options{Key: own}, strings.Replace(overTLS.URL, "https:", "http:", 1), []string{"level=WARN", "speaks TLS: write https://"}},
 		"an authority that nobody knows": {connect.Options{Key: own}, overTLS.URL, []string{"level=WARN", "TLS fails", "does not know the authority", "SSL_CERT_FILE"}},
@@ -216,7 +216,7 @@ func TestConnectAStreamOutlivesItsKey(t *testing.T) {
 	c := connectTo(t, "http://"+s.Public, s.Key, 0, nil)
 	w := handlertest.Dial(t, c.address)
 	connectSend(w, "POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	keys.ahead.Store(int64(time.Hour))
 	s.Proxy.CutRevoked()
 	close(step)

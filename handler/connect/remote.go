@@ -16,8 +16,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// KeyVariable is the environment variable that may hold the key. There is no flag for
-// it: everyone on the machine can read a command line.
+// KeyVariable is the environment variable that may hold the key. No flag does: everyone on
+// the machine can read a command line.
 const KeyVariable = "OLLAMA_PROXY_KEY"
 
 // maxKeyFile bounds a key file: 4 KiB, twice the longest key.
@@ -80,15 +80,16 @@ func hasKeyShape(text string) bool {
 	return err == nil
 }
 
-// ReadKey reads a key from the file at path, or, if path is empty, from the
-// environment variable OLLAMA_PROXY_KEY. exposed reports whether everyone on the machine
-// may read the file, which deserves a warning; on Windows it is always false.
+// ReadKey reads a key from the file at path or, if path is empty, from [KeyVariable].
+// Exposed is set if others than the owner may read the file, which deserves a warning; on
+// Windows that is not known, and exposed is false.
 //
-// If both are set, or neither, or the text is not one line with the shape of a key,
-// ReadKey returns an error, which never shows the key. ReadKey cannot tell whether the
-// key is genuine; only the remote can.
+// A byte order mark, white space and a pair of quotes around the key are taken off.
+// If both are given, or neither, or what is there is not one line with the
+// shape of a key, ReadKey returns an error, which never shows the key. Whether
+// the key is genuine only the remote can tell.
 func ReadKey(path string) (key string, exposed bool, err error) {
-	key = strings.TrimSpace(os.Getenv(KeyVariable))
+	key = bareKey(os.Getenv(KeyVariable))
 	switch {
 	case path != "" && key != "":
 		return "", false, fmt.Errorf("a key file and %s are both set: which of the two?", KeyVariable)
@@ -106,6 +107,16 @@ func ReadKey(path string) (key string, exposed bool, err error) {
 	return key, false, nil
 }
 
+// bareKey takes off a text what editors and shells leave around a key: a byte order
+// mark, white space and a pair of quotes. None of them is ever part of one.
+func bareKey(text string) string {
+	text = strings.TrimSpace(strings.TrimPrefix(text, "\ufeff"))
+	if n := len(text); n >= 2 && text[0] == text[n-1] && (text[0] == '"' || text[0] == '\'') {
+		text = strings.TrimSpace(text[1 : n-1])
+	}
+	return text
+}
+
 func readKeyFile(path string) (key string, exposed bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -120,7 +131,7 @@ func readKeyFile(path string) (key string, exposed bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	key = strings.TrimSpace(string(data))
+	key = bareKey(string(data))
 	switch {
 	case len(data) > maxKeyFile:
 		return "", false, fmt.Errorf("%s has more than %d bytes", path, maxKeyFile)

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/downstream"
+	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
 // Serve serves h, which [New] returned, on l until the context ends, and looks at the
@@ -21,7 +19,7 @@ import (
 // for ever.
 func Serve(ctx context.Context, h http.Handler, l net.Listener, grace time.Duration) error {
 	if c, ok := h.(*connector); ok {
-		if c.leadsTo(l.Addr()) {
+		if local.LeadsTo(c.Remote, l.Addr()) {
 			l.Close()
 			return fmt.Errorf("%s is this very port: give the URL of an ollama-proxy", c.Remote.Host)
 		}
@@ -62,27 +60,4 @@ func shutdown(s *http.Server, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	return s.Shutdown(ctx)
-}
-
-// leadsTo reports whether the remote is the given address of this machine.
-func (c *connector) leadsTo(a net.Addr) bool {
-	own, ok := a.(*net.TCPAddr)
-	if !ok || c.Remote.Port() != strconv.Itoa(own.Port) {
-		return false
-	}
-	host := c.Remote.Hostname()
-	ip := net.ParseIP(host)
-	if strings.EqualFold(host, "localhost") {
-		return own.IP.IsLoopback() || own.IP.IsUnspecified()
-	}
-	return own.IP.Equal(ip) || own.IP.IsUnspecified() && isOfThisMachine(ip)
-}
-
-// isOfThisMachine reports whether a network interface of this machine has the address.
-func isOfThisMachine(ip net.IP) bool {
-	addresses, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(addresses, func(a net.Addr) bool {
-		network, ok := a.(*net.IPNet)
-		return ok && (network.IP.Equal(ip) || network.IP.IsLoopback() && ip.IsLoopback())
-	})
 }

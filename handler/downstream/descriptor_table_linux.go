@@ -5,15 +5,15 @@ import (
 	"syscall"
 )
 
-// openDescriptor opens a descriptor with the given number, or the next one that
-// is free, and closes it. The table keeps the size that it had to get for that.
+// openDescriptor opens a file descriptor with the given number, or the next free one,
+// and closes it. That grows the table, which never shrinks again.
 func openDescriptor(number int) error {
 	some, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC) // needs no file
 	if err != nil {
 		return os.NewSyscallError("epoll_create1", err)
 	}
 	defer syscall.Close(some)
-	// As a Syscall, so that the scheduler knows that it may take long.
+	// Syscall, unlike RawSyscall, tells the scheduler that the call may take long.
 	high, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(some), syscall.F_DUPFD_CLOEXEC, uintptr(number))
 	if errno != 0 {
 		return os.NewSyscallError("fcntl", errno)

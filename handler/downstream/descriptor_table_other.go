@@ -2,6 +2,6 @@
 
 package downstream
 
-// openDescriptor does nothing: that growing the table makes others wait is known
-// of Linux alone.
+// openDescriptor does nothing: only on Linux is growing the table known to make other
+// threads wait.
 func openDescriptor(int) error { return nil }

@@ -1,13 +1,16 @@
 package downstream
 
-// ConnectionBounds says how many there may be at once. Of requests and of connections to
-// Ollama 0 means that there is no bound.
-type ConnectionBounds struct{ Connections, Requests, Upstream int }
+// ConnectionBounds limits what a server does at once.
+type ConnectionBounds struct {
+	Connections int // of clients
+	Requests    int // in flight; 0: no limit
+	Upstream    int // connections to Ollama; 0: no limit
+}
 
-// BoundsFor returns the bounds of a process that may open so many descriptors
-// (0: not known) and was told to let in so many connections and, unless that is
-// 0, requests. Where the number of descriptors is not known, what was told is
-// all that bounds.
+// BoundsFor returns the limits for a process that may open the given number of
+// file descriptors. Connections and requests (0: no limit) are the operator's limits;
+// they are lowered where there are too few descriptors for both sides. If the number of
+// descriptors is 0, it is not known, and the operator's limits are returned unchanged.
 func BoundsFor(descriptors, connections, requests int) ConnectionBounds {
 	if descriptors == 0 {
 		return ConnectionBounds{connections, requests, 0}
@@ -19,9 +22,9 @@ func BoundsFor(descriptors, connections, requests int) ConnectionBounds {
 	return ConnectionBounds{connections, requests, upstream}
 }
 
-// splitDescriptors shares out the descriptors that the process may have open between clients'
-// connections, of which there need be no more than wanted, and requests'
-// connections to Ollama. Some are left for other things.
+// splitDescriptors divides the file descriptors that the process may open between
+// connections of clients, at most the wanted number, and connections of requests to
+// Ollama. A quarter of them, at most 100, is left for other things.
 func splitDescriptors(descriptors, wanted int) (connections, requests int) {
 	spare := max(2, descriptors-min(descriptors/4, 100))
 	connections = min(wanted, spare/2)

@@ -2,6 +2,6 @@
 
 package downstream
 
-// Descriptors is how many files and connections the process may have open at
-// once; 0: that is not known.
+// Descriptors returns how many files and connections the process may have open at
+// once, or 0 if that is not known.
 func Descriptors() int { return 0 }

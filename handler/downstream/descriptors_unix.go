@@ -4,8 +4,8 @@ package downstream
 
 import "syscall"
 
-// Descriptors is how many files and connections the process may have open at
-// once; 0: that is not known.
+// Descriptors returns how many files and connections the process may have open at
+// once, or 0 if that is not known.
 func Descriptors() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

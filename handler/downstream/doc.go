@@ -1,17 +1,34 @@
-// Package downstream accepts clients' connections, bounds how many there are and how
-// long they may take, and serves the simple requests among theirs.
+// Package downstream accepts the connections of HTTP clients, limits their number, their
+// memory and their time, and contains the HTTP/1.1 server of the simple requests.
 //
-// A [Listener] keeps no more connections than its limit. A connection without a valid
-// key makes way for a new one, the oldest first, so that strangers cannot keep key
-// holders out. What connections without a key may make the process hold is bounded
-// for all of them together.
+// # Connections
 //
-// A [SimpleServer] serves requests in the clear that are simple, see package http1,
-// in one goroutine per connection, which holds no buffer while it waits. With the
-// first request that is not simple, the connection goes to net/http for good, with all
-// bytes read so far: it is still net/http that faces what the internet sends. That a
-// client has left is learned from the kernel (epoll); where that is not possible,
-// net/http serves everything.
+// A [Listener] keeps no more connections than its limit. When the limit is reached, it
+// closes a connection that is not in use for a new one, and first the oldest of those
+// that never carried a valid key: so clients without a key cannot keep clients with a key
+// out. The memory that connections without a valid key make the process hold is
+// estimated and limited for all of them together, see unauthenticated_memory.go; where they hold too much,
+// those that hold the most for the longest are closed.
 //
-// Limits that both sides of a client's connection share stand in limits.go.
+// # Simple requests
+//
+// A [SimpleServer] serves simple requests without TLS, see package http1, in one
+// goroutine per connection, which holds no buffer while it waits. With the first request
+// that is not simple, the connection goes to net/http's server for good, with all bytes
+// read so far, through a [Fallback]. So net/http still parses whatever is unusual. The
+// kernel reports that a client has left ([Hangups], by epoll); where it cannot, net/http
+// serves every connection.
+//
+// # Failure
+//
+// A connection that is closed to make room ends without an answer. A panic of a handler
+// ends its connection and is logged. If a limit is reached, the log says so, at most
+// once a minute.
+//
+// # Limits
+//
+// client_limits.go holds the time limits and sizes, for packages server and connect too.
+//
+// The package verifies no key and knows no routes: package handler reports with
+// [Conn.Enter] that a request has a valid key.
 package downstream

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Fallback is a listener that accepts connections which somebody has begun to
-// serve, and gives up.
+// Fallback is a net.Listener whose connections come from a [SimpleServer]: those that
+// carry a request that is not simple. net/http's server accepts and serves them.
 type Fallback struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -15,12 +15,14 @@ type Fallback struct {
 	addr   net.Addr
 }
 
+// NewFallback returns a Fallback for connections that were accepted at addr.
 func NewFallback(addr net.Addr) *Fallback {
 	return &Fallback{conns: make(chan net.Conn), closed: make(chan struct{}), addr: addr}
 }
 
-// give hands a connection over. If nobody accepts any more, it is closed.
-func (h *Fallback) give(c net.Conn) {
+// hand waits until Accept returns the connection to its caller. If the Fallback is
+// closed, hand closes the connection.
+func (h *Fallback) hand(c net.Conn) {
 	select {
 	case h.conns <- c:
 	case <-h.closed:
@@ -47,28 +49,30 @@ func (h *Fallback) Close() error {
 // Addr implements net.Listener.
 func (h *Fallback) Addr() net.Addr { return h.addr }
 
-// rewound is a connection of which something has been read.
+// rewound is a connection that reads again what the SimpleServer has already read
+// from it.
 type rewound struct {
 	*Conn
-	read  []byte
-	until time.Time // when its first head has to be there; zero: it is not the first
+	read         []byte
+	headDeadline time.Time // of the connection's first head; zero: the first head has been read
 }
 
-// SetReadDeadline gives a first head no more time than the connection was given
-// when it came. Once that head is there, net/http sets no deadline.
+// SetReadDeadline sets the read deadline, but for the connection's first head no later
+// than the deadline that the SimpleServer set. net/http sets a zero deadline once it
+// has read that head.
 func (c *rewound) SetReadDeadline(t time.Time) error {
-	if !c.until.IsZero() {
+	if !c.headDeadline.IsZero() {
 		if t.IsZero() {
-			c.until = t
-		} else if t.After(c.until) {
-			t = c.until
+			c.headDeadline = t
+		} else if t.After(c.headDeadline) {
+			t = c.headDeadline
 		}
 	}
 	return c.Conn.SetReadDeadline(t)
 }
 
-// Read gives what has been read before, first. It counts as it would if it had
-// just come.
+// Read returns the bytes that were read before, and then reads from the connection.
+// Both count as bytes of a head.
 func (c *rewound) Read(p []byte) (int, error) {
 	if len(c.read) == 0 {
 		return c.Conn.Read(p)
@@ -77,9 +81,9 @@ func (c *rewound) Read(p []byte) (int, error) {
 	if c.read = c.read[n:]; len(c.read) == 0 {
 		c.read = nil // the connection may live long
 	}
-	c.Conn.count(n)
+	c.Conn.countHead(n)
 	return n, nil
 }
 
-// NetConn is the connection itself.
+// NetConn returns the connection that c wraps.
 func (c *rewound) NetConn() net.Conn { return c.Conn }

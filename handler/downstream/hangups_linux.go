@@ -9,18 +9,20 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/reqctx"
 )
 
-// Hangups learns from the kernel which clients have left: that takes nothing
-// while they stay. net/http has a goroutine for each that tries to read from it.
+// Hangups ends the contexts of connections whose clients have closed them. The kernel
+// reports that through epoll, which costs nothing while clients stay; net/http instead
+// keeps a goroutine per connection that tries to read from it.
 type Hangups struct {
 	epoll *os.File
 	raw   syscall.RawConn
 
 	mu   sync.Mutex
-	last uint64
-	all  map[uint64]*Conn
+	last uint64           // the id given last
+	all  map[uint64]*Conn // the watched connections, by hangupID
 }
 
-// NewHangups returns nil where there can be none.
+// NewHangups starts to watch for hang-ups, until Close. It returns nil where the system
+// does not report them; all methods may be called on nil.
 func NewHangups() *Hangups {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -31,8 +33,8 @@ func NewHangups() *Hangups {
 		return nil
 	}
 	d := &Hangups{epoll: os.NewFile(uintptr(fd), "epoll"), all: map[uint64]*Conn{}}
-	// What cannot have a deadline Go's own epoll does not take, and then nobody
-	// would ever hear of those who leave.
+	// A file that cannot have a deadline is not in the epoll set of Go's runtime, and
+	// run would never be woken.
 	if d.raw, err = d.epoll.SyscallConn(); err != nil || d.epoll.SetReadDeadline(time.Time{}) != nil {
 		d.epoll.Close()
 		return nil
@@ -41,7 +43,8 @@ func NewHangups() *Hangups {
 	return d
 }
 
-// watch gives the client a context, and reports whether it could.
+// watch gives the connection a context that ends when the client leaves. It reports
+// whether the kernel watches the connection now.
 func (d *Hangups) watch(c *Conn) bool {
 	if d == nil {
 		return false
@@ -50,13 +53,13 @@ func (d *Hangups) watch(c *Conn) bool {
 	if err != nil {
 		return false
 	}
-	c.departure = &reqctx.Conn{Owner: c}
+	c.ctx = &reqctx.Conn{Owner: c}
 	d.mu.Lock()
 	d.last++
-	c.id = d.last
-	d.all[c.id] = c
+	c.hangupID = d.last
+	d.all[c.hangupID] = c
 	d.mu.Unlock()
-	event := syscall.EpollEvent{Fd: int32(c.id), Pad: int32(c.id >> 32)}
+	event := syscall.EpollEvent{Fd: int32(c.hangupID), Pad: int32(c.hangupID >> 32)}
 	event.Events = syscall.EPOLLRDHUP | edgeTriggered
 	control := d.raw.Control
 	err = syscall.EBADF
@@ -72,18 +75,18 @@ func (d *Hangups) watch(c *Conn) bool {
 	return true
 }
 
-// edgeTriggered is syscall.EPOLLET, which has a sign there.
+// edgeTriggered is syscall.EPOLLET as an unsigned number; there it is negative.
 const edgeTriggered = 1 << 31
 
-// forget takes a client's context back. The kernel forgets it when the
-// connection is closed.
+// forget stops watching the connection. The kernel removes it from the epoll set when it
+// is closed.
 func (d *Hangups) forget(c *Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.all, c.id)
+	delete(d.all, c.hangupID)
 }
 
-// each calls f for every client that is watched.
+// each calls f for every connection that is watched, with the lock held.
 func (d *Hangups) each(f func(*Conn)) {
 	if d == nil {
 		return
@@ -95,7 +98,7 @@ func (d *Hangups) each(f func(*Conn)) {
 	}
 }
 
-// run tells those who have left, until close.
+// run ends the contexts of connections whose clients have left, until Close.
 func (d *Hangups) run() {
 	var events [64]syscall.EpollEvent
 	for {
@@ -116,13 +119,13 @@ func (d *Hangups) run() {
 			c := d.all[uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32]
 			d.mu.Unlock()
 			if c != nil {
-				c.departure.End()
+				c.ctx.End()
 			}
 		}
 	}
 }
 
-// Close ends run.
+// Close stops watching. The contexts that have not ended no longer end by themselves.
 func (d *Hangups) Close() {
 	if d != nil {
 		d.epoll.Close()

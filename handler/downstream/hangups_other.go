@@ -2,9 +2,11 @@
 
 package downstream
 
-// Hangups cannot be learned of here: net/http serves all connections.
+// Hangups ends the contexts of connections whose clients have closed them. That is not
+// implemented on this system, where net/http serves all connections.
 type Hangups struct{}
 
+// NewHangups returns nil, on which all methods may be called: nothing is watched.
 func NewHangups() *Hangups { return nil }
 
 func (*Hangups) watch(*Conn) bool { return false }
@@ -13,4 +15,5 @@ func (*Hangups) forget(*Conn) {}
 
 func (*Hangups) each(func(*Conn)) {}
 
+// Close does nothing.
 func (*Hangups) Close() {}

@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// Listen listens on the address, a host and a port, such as 127.0.0.1:8080 or,
-// for all that this machine has, 0.0.0.0:8080. If the text is no address, or
-// something else listens there, or the port is not for everyone, the error says
-// what to do about it.
+// Listen listens for TCP connections on the address, a host and a port: 127.0.0.1:8080,
+// or 0.0.0.0:8080 for all addresses of this machine. If the text is not an address, if
+// another process listens there, or if the process lacks the right to use the port, the
+// error says what to do.
 func Listen(address string) (net.Listener, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, fmt.Errorf("%q is no address such as 127.0.0.1:8080", address)
+		return nil, fmt.Errorf("%q is not an address: write a host and a port, such as 127.0.0.1:8080", address)
 	}
 	l, err := net.Listen("tcp", address)
 	switch {

@@ -12,60 +12,66 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// Listener is a listener that knows the connections it has accepted, and keeps
-// no more than max of them. One that carries no request with a valid key makes
-// way for a new one: of those that never have carried any the oldest, unless
-// they are so few that it may just have come, or else one that has long carried
-// none. So whoever has no key cannot keep those out who have one. A few carry no
-// request, and so whoever comes when the others all do is told so.
+// Listener is a net.Listener that tracks the connections it has accepted and keeps no
+// more than Max of them. When Max is reached, a new connection evicts one that carries no
+// request with a valid key: the oldest that has never carried a valid key or, if those
+// are at most an eighth of Max and may have come just now, one that has carried no
+// request for long. So clients without a key cannot keep clients with a key out.
+//
+// 64 of the Max connections (an eighth of them, if that is less) are kept free of
+// requests with a valid key: further clients are refused with 503 on these, instead of
+// being refused a connection.
 type Listener struct {
 	net.Listener
-	Max     int
-	maxBusy int           // how many may carry requests
-	stalled time.Duration // a client with a key may pause for so long, also at an answer's end
-	secure  bool          // they speak TLS
-	log     *slog.Logger
+	Max          int           // connections at once; not to be changed
+	maxBusy      int           // how many of them may carry requests
+	stallTimeout time.Duration // how long a write to a client with a valid key may take
+	tls          bool          // the clients speak TLS
+	log          *slog.Logger
 
 	busy atomic.Int64 // connections that carry requests with a valid key
 
 	mu              sync.Mutex
-	unauthenticated list.List // of *client: never a valid key
-	authenticated   list.List // of *client
-	told            time.Time // when the log last said that there are too many
-	refused         time.Time // when it last said that too many carry requests
+	unauthenticated list.List // of *Conn that have never carried a valid key, the oldest first
+	authenticated   list.List // of *Conn that have
+	loggedFull      time.Time // when Max was last logged to be reached
+	loggedBusy      time.Time // when maxBusy was
 
-	held          int64 // what all of them hold without a valid key, see charge
-	ending        int64 // what those held that have been closed for it, and have not ended
-	freed         sync.Cond
-	ranks         ranks
-	toldOfHolders time.Time
+	held         int64     // bytes held by connections without a valid key, see charge
+	evicted      int64     // bytes held by evicted connections that have not ended; not in held
+	freed        sync.Cond // evicted has shrunk, or a connection has stopped draining
+	classes      sizeClasses
+	loggedMemory time.Time // when maxHeld was last logged to be reached
 
-	firstStreams, drainTime time.Duration // 0: the constants
+	firstStreams, drainTime time.Duration // 0: the constants of these names
 	idleTimeout             time.Duration
 }
 
-// ClientOptions say how a listener treats clients.
-type ClientOptions struct {
-	Connections int           // at once
-	Stalled     time.Duration // a client with a key may pause for so long
-	Secure      bool          // they speak TLS
-	IdleTimeout time.Duration // how long one over TLS waits for its next request; 0: IdleTimeout
-	Log         *slog.Logger
+// ListenerOptions configure a [Listener].
+type ListenerOptions struct {
+	MaxConns     int           // at once; at least 1
+	StallTimeout time.Duration // how long a write to a client with a valid key may take
+	TLS          bool          // the clients speak TLS
+	IdleTimeout  time.Duration // how long one with TLS may wait for its next request; 0: IdleTimeout
+	Log          *slog.Logger
 
-	FirstStreams, DrainTime time.Duration // 0: the constants
+	// FirstStreams and DrainTime replace the constants of these names, if not 0.
+	FirstStreams, DrainTime time.Duration
 }
 
-// NewClients makes a listener one of clients.
-func NewClients(l net.Listener, o ClientOptions) *Listener {
+// NewListener returns a Listener that accepts the connections of l.
+func NewListener(l net.Listener, o ListenerOptions) *Listener {
 	c := &Listener{
-		Listener: l, Max: o.Connections, maxBusy: o.Connections - min(o.Connections/8, maxSpare),
-		stalled: o.Stalled, secure: o.Secure, log: o.Log, firstStreams: o.FirstStreams, drainTime: o.DrainTime, idleTimeout: cmp.Or(o.IdleTimeout, IdleTimeout),
+		Listener: l, Max: o.MaxConns, maxBusy: o.MaxConns - min(o.MaxConns/8, maxReserve),
+		stallTimeout: o.StallTimeout, tls: o.TLS, log: o.Log, firstStreams: o.FirstStreams, drainTime: o.DrainTime,
+		idleTimeout: cmp.Or(o.IdleTimeout, IdleTimeout),
 	}
 	c.freed.L = &c.mu
 	return c
 }
 
-// Accept waits for a connection for which there is room, or can be made.
+// Accept implements net.Listener. It closes connections that come while Max is reached
+// and no other can be evicted, and returns the next one.
 func (s *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := s.Listener.Accept()
@@ -76,7 +82,7 @@ func (s *Listener) Accept() (net.Conn, error) {
 		if !ok {
 			return conn, nil
 		}
-		c := &Conn{TCPConn: tcp, io: socket.New(tcp), home: s}
+		c := &Conn{TCPConn: tcp, stream: socket.New(tcp), listener: s}
 		if s.add(c) {
 			return c, nil
 		}
@@ -84,82 +90,85 @@ func (s *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// add adds a new connection, and evicts another one if Max is reached. It reports
+// whether there was room.
 func (s *Listener) add(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unauthenticated.Len()+s.authenticated.Len() >= s.Max {
-		if time.Since(s.told) > time.Minute {
-			s.told = time.Now()
-			s.log.Warn("as many connections as there may be: those not in use make way", "connections", s.Max, "without_key", s.unauthenticated.Len())
+		if time.Since(s.loggedFull) > time.Minute {
+			s.loggedFull = time.Now()
+			s.log.Warn("connection limit reached: closing connections not in use for new ones", "connections", s.Max, "without_key", s.unauthenticated.Len())
 		}
-		dispensable := s.evictable()
-		if dispensable == nil {
+		victim := s.evictable()
+		if victim == nil {
 			return false
 		}
-		s.evict(dispensable)
+		s.evict(victim)
 	}
-	c.place = s.unauthenticated.PushBack(c)
+	c.element = s.unauthenticated.PushBack(c)
 	c.held.cost = simpleCost
-	if s.secure {
-		c.held.cost = secureCost
+	if s.tls {
+		c.held.cost = tlsCost
 	}
 	s.held += c.held.cost
-	s.rank(c)
-	s.makeRoom()
+	s.classify(c)
+	s.freeMemory()
 	return true
 }
 
-// evictable is the connection to be closed for another, or nil.
+// evictable returns the connection to close for a new one, or nil if all carry requests.
 func (s *Listener) evictable() *Conn {
 	if s.unauthenticated.Len() <= s.Max/8 {
-		if c := s.idleKnown(); c != nil {
+		if c := s.idleAuthenticated(); c != nil {
 			return c
 		}
 	}
 	for e := s.unauthenticated.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*Conn); c.busy.Load() == 0 { // it may just be showing its first key
+		if c := e.Value.(*Conn); c.busy.Load() == 0 { // otherwise its first key has just been verified
 			return c
 		}
 	}
-	return s.idleKnown()
+	return s.idleAuthenticated()
 }
 
-// idleKnown is a connection that has carried no request since it was last looked
-// at; nil if all do now.
-func (s *Listener) idleKnown() *Conn {
+// idleAuthenticated returns an authenticated connection that has carried no request
+// since idleAuthenticated last looked at it (the CLOCK algorithm), or nil if all carry
+// requests now.
+func (s *Listener) idleAuthenticated() *Conn {
 	if s.busy.Load() >= int64(s.authenticated.Len()) {
-		return nil // as the look would find out
+		return nil // saves the loop, which would find none
 	}
-	for range 2 * s.authenticated.Len() { // at the second look none has been used since the first
+	for range 2 * s.authenticated.Len() { // in the second round, those not busy are unused since the first
 		c := s.authenticated.Front().Value.(*Conn)
 		if used := c.used.Swap(false); !used && c.busy.Load() == 0 {
 			return c
 		}
-		s.authenticated.MoveToBack(c.place)
+		s.authenticated.MoveToBack(c.element)
 	}
 	return nil
 }
 
-// remove forgets a connection, with the lock held.
+// remove removes a connection from all lists and sums, with the lock held.
 func (s *Listener) remove(c *Conn) {
-	s.forgive(c)
+	s.uncharge(c)
 	switch {
-	case c.place == nil:
-	case c.known.Load():
-		s.authenticated.Remove(c.place)
+	case c.element == nil:
+	case c.authenticated.Load():
+		s.authenticated.Remove(c.element)
 	default:
-		s.unauthenticated.Remove(c.place)
+		s.unauthenticated.Remove(c.element)
 	}
-	c.place = nil
+	c.element = nil
 }
 
-// tellOfRefusals says now and then that there is no room. To which limit a refusal
-// is due does not show in its own line.
-func (s *Listener) tellOfRefusals() {
+// logBusy logs, at most once a minute, that maxBusy is reached. The access log does not
+// say which limit a refusal is due to.
+func (s *Listener) logBusy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.refused) > time.Minute {
-		s.refused = time.Now()
-		s.log.Warn("as many connections carry requests as may: further ones get 503", "connections", s.maxBusy)
+	if time.Since(s.loggedBusy) > time.Minute {
+		s.loggedBusy = time.Now()
+		s.log.Warn("limit of connections that carry requests reached: further requests get 503", "connections", s.maxBusy)
 	}
 }

@@ -12,42 +12,42 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/http1"
 )
 
-// simpleResponse is the http.ResponseWriter of a simple request. It differs from
-// net/http's in that what is flushed goes out in one piece, head and all, and
-// an answer whose length is announced goes out with its last byte.
+// simpleResponse is the http.ResponseWriter of a simple request. Unlike net/http's it
+// sends the head and what is flushed first in one write, and sends an answer of
+// announced length as soon as its last byte is written.
 type simpleResponse struct {
-	conn    *simpleConn
-	header  http.Header
-	isHead  bool // what is written is left out
-	noBody  bool // the status has none
-	chunked bool
-	begun   bool // the head is written, or in out
-	status  int
-	left    int64 // bytes of an announced length that are still to come
-	last    bool  // request on its connection
-	out     *responseBuffer
-	err     error // once writing has failed
+	conn        *simpleConn
+	header      http.Header
+	isHead      bool // the request is a HEAD: a body that is written is left out
+	noBody      bool // an answer of this status has no body
+	chunked     bool
+	headWritten bool // it is sent, or in buffer
+	status      int
+	bodyLeft    int64           // bytes of the announced length that are not written yet
+	closeAfter  bool            // the connection closes after this answer
+	buffer      *responseBuffer // nil while nothing is buffered
+	err         error           // of the write that failed
 }
 
-// responseBuffer is what an answer gathers before it goes out. What is larger is not
-// copied.
+// responseBuffer gathers the head and small writes of an answer. A write that does not
+// fit is sent without being copied.
 type responseBuffer struct{ bytes []byte }
 
 const responseBufferSize = 4 << 10
 
 var responseBuffers = sync.Pool{New: func() any { return &responseBuffer{make([]byte, 0, responseBufferSize)} }}
 
-// begin makes the answer ready for a request.
+// begin resets the answer for a new request.
 func (a *simpleResponse) begin(r *http.Request) {
 	clear(a.header)
-	*a = simpleResponse{conn: a.conn, header: a.header, isHead: r.Method == http.MethodHead, last: r.Close}
+	*a = simpleResponse{conn: a.conn, header: a.header, isHead: r.Method == http.MethodHead, closeAfter: r.Close}
 }
 
 // Header implements http.ResponseWriter.
 func (a *simpleResponse) Header() http.Header { return a.header }
 
-// WriteHeader implements http.ResponseWriter. The head is written with what
-// follows, so that headers may still be set until then.
+// WriteHeader implements http.ResponseWriter. The head is only written with the first
+// byte of the body, or a flush: headers may be set until then.
 func (a *simpleResponse) WriteHeader(status int) {
 	if a.status != 0 {
 		return
@@ -73,62 +73,62 @@ func (a *simpleResponse) Write(p []byte) (int, error) {
 	if a.chunked {
 		return a.writeChunk(p)
 	}
-	if int64(len(p)) > a.left {
+	if int64(len(p)) > a.bodyLeft {
 		return 0, http.ErrContentLength
 	}
-	a.left -= int64(len(p))
-	if len(a.out.bytes)+len(p) > responseBufferSize {
+	a.bodyLeft -= int64(len(p))
+	if len(a.buffer.bytes)+len(p) > responseBufferSize {
 		a.flush(p)
-		return a.written(len(p))
+		return a.result(len(p))
 	}
-	if a.out.bytes = append(a.out.bytes, p...); a.left == 0 {
+	if a.buffer.bytes = append(a.buffer.bytes, p...); a.bodyLeft == 0 {
 		a.flush()
 	}
-	return a.written(len(p))
+	return a.result(len(p))
 }
 
 func (a *simpleResponse) writeChunk(p []byte) (int, error) {
-	b := strconv.AppendInt(a.out.bytes, int64(len(p)), 16)
+	b := strconv.AppendInt(a.buffer.bytes, int64(len(p)), 16)
 	b = append(b, "\r\n"...)
 	if len(b)+len(p) > responseBufferSize {
-		a.out.bytes = b
+		a.buffer.bytes = b
 		a.flush(p, http1.CRLF)
-		return a.written(len(p))
+		return a.result(len(p))
 	}
 	b = append(b, p...)
-	a.out.bytes = append(b, http1.CRLF...)
-	return a.written(len(p))
+	a.buffer.bytes = append(b, http1.CRLF...)
+	return a.result(len(p))
 }
 
-func (a *simpleResponse) written(n int) (int, error) {
+func (a *simpleResponse) result(n int) (int, error) {
 	if a.err != nil {
 		return 0, a.err
 	}
 	return n, nil
 }
 
-// hold sees to it that there is a buffer.
-func (a *simpleResponse) hold() {
-	if a.out == nil {
-		a.out = responseBuffers.Get().(*responseBuffer)
-		a.out.bytes = a.out.bytes[:0]
+// borrowBuffer borrows a buffer, if the answer has none.
+func (a *simpleResponse) borrowBuffer() {
+	if a.buffer == nil {
+		a.buffer = responseBuffers.Get().(*responseBuffer)
+		a.buffer.bytes = a.buffer.bytes[:0]
 	}
 }
 
-// writeHead writes the head, if that has not been done. Length is that of the
-// body where the headers do not say it; -1: not known.
+// writeHead writes the head to the buffer, unless it has been written. Length is the
+// length of the body if no Content-Length header gives it, or -1: not known.
 func (a *simpleResponse) writeHead(length int64) {
-	a.hold()
-	if a.begun {
+	a.borrowBuffer()
+	if a.headWritten {
 		return
 	}
-	a.begun = true
-	b := append(a.out.bytes, "HTTP/1.1 "...)
+	a.headWritten = true
+	b := append(a.buffer.bytes, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(a.status), 10)
 	b = append(b, ' ')
 	b = append(b, http.StatusText(a.status)...)
 	b = append(b, "\r\n"...)
-	a.left = -1
+	a.bodyLeft = -1
 	for name, values := range a.header {
 		switch name {
 		case "Content-Length":
@@ -139,9 +139,9 @@ func (a *simpleResponse) writeHead(length int64) {
 			if err != nil {
 				continue
 			}
-			a.left = int64(n)
+			a.bodyLeft = int64(n)
 		case "Connection":
-			a.last = a.last || len(values) > 0 && values[0] == "close"
+			a.closeAfter = a.closeAfter || len(values) > 0 && values[0] == "close"
 			continue
 		case "Transfer-Encoding":
 			continue
@@ -162,9 +162,9 @@ func (a *simpleResponse) writeHead(length int64) {
 		b = append(b, "\r\n"...)
 	}
 	switch {
-	case a.left >= 0:
+	case a.bodyLeft >= 0:
 	case length >= 0:
-		a.left = length
+		a.bodyLeft = length
 		if !a.noBody && !a.isHead {
 			b = append(b, "Content-Length: "...)
 			b = strconv.AppendInt(b, length, 10)
@@ -174,17 +174,17 @@ func (a *simpleResponse) writeHead(length int64) {
 		a.chunked = true
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if a.last {
+	if a.closeAfter {
 		b = append(b, "Connection: close\r\n"...)
 	}
-	a.out.bytes = append(b, "\r\n"...)
+	a.buffer.bytes = append(b, "\r\n"...)
 }
 
-// oneLine keeps a value from ending its line, as net/http does.
+// oneLine replaces line ends in a header's value by spaces, as net/http does.
 var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
 
-// FlushError sends what has been written, the head at least. It is what
-// http.ResponseController calls.
+// FlushError sends the head, if it has not been sent, and what is buffered.
+// http.ResponseController.Flush calls it.
 func (a *simpleResponse) FlushError() error {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
@@ -194,58 +194,59 @@ func (a *simpleResponse) FlushError() error {
 	return a.err
 }
 
-// flush sends what has been gathered, and what follows it.
+// flush sends the buffer, followed by the given pieces, and returns it to the pool.
 func (a *simpleResponse) flush(more ...[]byte) {
-	if a.out == nil {
+	if a.buffer == nil {
 		return
 	}
 	switch {
 	case a.err != nil:
 	case len(more) > 0:
-		_, a.err = a.conn.client.writeAll(append(net.Buffers{a.out.bytes}, more...))
-	case len(a.out.bytes) > 0:
-		_, a.err = a.conn.client.Write(a.out.bytes)
+		_, a.err = a.conn.client.writeAll(append(net.Buffers{a.buffer.bytes}, more...))
+	case len(a.buffer.bytes) > 0:
+		_, a.err = a.conn.client.Write(a.buffer.bytes)
 	}
-	if cap(a.out.bytes) == responseBufferSize { // a head may have made it larger
-		responseBuffers.Put(a.out)
+	if cap(a.buffer.bytes) == responseBufferSize { // a long head has made it grow
+		responseBuffers.Put(a.buffer)
 	}
-	a.out = nil
+	a.buffer = nil
 }
 
-// finish sends what is left. It reports whether the answer is whole and was not
-// to be the last on its connection.
+// finish sends the end of the answer. It reports whether another request may follow on
+// the connection: the answer is whole, and no header says that the connection closes.
 func (a *simpleResponse) finish() (more bool) {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
 	}
-	if !a.begun {
+	if !a.headWritten {
 		a.writeHead(0)
 	}
 	if a.chunked {
-		a.hold()
-		a.out.bytes = append(a.out.bytes, "0\r\n\r\n"...)
+		a.borrowBuffer()
+		a.buffer.bytes = append(a.buffer.bytes, "0\r\n\r\n"...)
 	}
 	a.flush()
-	return a.err == nil && !a.last && (a.noBody || a.isHead || a.chunked || a.left == 0)
+	return a.err == nil && !a.closeAfter && (a.noBody || a.isHead || a.chunked || a.bodyLeft == 0)
 }
 
-// SetReadDeadline is what http.ResponseController calls.
+// SetReadDeadline implements the method of http.ResponseController.
 func (a *simpleResponse) SetReadDeadline(t time.Time) error {
-	a.conn.rearm.Store(true)
+	a.conn.readDeadlineSet.Store(true)
 	return a.conn.client.SetReadDeadline(t)
 }
 
-// SetWriteDeadline is what http.ResponseController calls.
+// SetWriteDeadline implements the method of http.ResponseController.
 func (a *simpleResponse) SetWriteDeadline(t time.Time) error {
-	a.conn.hurry.Store(true)
+	a.conn.writeDeadlineSet.Store(true)
 	return a.conn.client.SetWriteDeadline(t)
 }
 
-// EnableFullDuplex is what http.ResponseController calls. Nothing is read here
-// but what the handler asks for.
+// EnableFullDuplex implements the method of http.ResponseController. It has nothing to
+// do: only the handler reads the request's body.
 func (a *simpleResponse) EnableFullDuplex() error { return nil }
 
-// date is the time in the form of a Date header, to the second.
+// date returns the current time in the form of a Date header. The text is cached for a
+// second.
 func date() string {
 	now := time.Now()
 	d := lastDate.Load()

@@ -18,20 +18,18 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/socket"
 )
 
-// SimpleServer is an HTTP/1.1 server for simple requests in the clear, see
-// ReadRequest, at half of what net/http takes for one, in time and in memory. It
-// has no goroutine beside that of the connection, as hangups tell it that a
-// client has left; no buffer while it waits; and nothing to decide, since what is
-// in any way out of the ordinary is not for it. With the first request that is
-// not simple, or has not come in one piece, a connection goes to net/http for good,
-// with all that has been read of it. So it is still net/http that faces what the
-// internet sends.
+// SimpleServer is an HTTP/1.1 server for simple requests without TLS, see
+// [http1.ReadRequest]. It takes half of the time and memory that net/http takes for one:
+// each connection has a single goroutine, since Hangups reports when the client leaves,
+// and holds no buffer while it waits. With the first request that is not simple, or whose
+// head does not arrive in one piece, the connection goes to net/http's server for good,
+// with all bytes read so far. So net/http still parses whatever is unusual.
 type SimpleServer struct {
-	Handler    http.Handler
-	Log        *log.Logger
-	HeadTime   time.Duration // for a first head
-	Departures *Hangups
-	Rest       *Fallback // the connections that are for net/http
+	Handler     http.Handler
+	Log         *log.Logger
+	HeadTimeout time.Duration // for the first head of a connection
+	Hangups     *Hangups
+	Fallback    *Fallback // passes connections on to net/http
 
 	// IdleTimeout is how long a connection may wait for its next request. 0 means the
 	// constant of that name.
@@ -41,9 +39,11 @@ type SimpleServer struct {
 	conns   sync.WaitGroup
 }
 
-// Serve accepts connections until the listener is closed, and then returns why.
+// Serve accepts and serves connections until Accept returns an error that is not
+// temporary, which it returns. A connection that is not from a [Listener], or that
+// Hangups cannot watch, goes to the Fallback at once.
 func (s *SimpleServer) Serve(l net.Listener) error {
-	s.conns.Add(1) // shutdown may only wait while nobody begins with none
+	s.conns.Add(1) // Add must not happen concurrently with Shutdown's Wait while the count is 0
 	defer s.conns.Done()
 	for pause := time.Duration(0); ; {
 		c, err := l.Accept()
@@ -58,11 +58,11 @@ func (s *SimpleServer) Serve(l net.Listener) error {
 		}
 		pause = 0
 		client, ok := c.(*Conn)
-		if !ok || !s.Departures.watch(client) {
+		if !ok || !s.Hangups.watch(client) {
 			if ok {
 				client.fallBack()
 			}
-			s.Rest.give(c)
+			s.Fallback.hand(c)
 			continue
 		}
 		client.simple = true
@@ -70,62 +70,63 @@ func (s *SimpleServer) Serve(l net.Listener) error {
 	}
 }
 
-// Shutdown ends the connections that wait for a request at once and the others
-// after their answer, and returns when there are none left. If the context ends
-// before that, it closes them and returns.
+// Shutdown closes the connections that wait for a request at once, and the others after
+// their answer. It returns when none is left, or when the context ends: then it closes
+// those that are left.
 func (s *SimpleServer) Shutdown(ctx context.Context) {
 	s.closing.Store(true)
-	s.Departures.each(func(c *Conn) { c.SetReadDeadline(socket.LongAgo) })
-	over := make(chan struct{})
-	go func() { s.conns.Wait(); close(over) }()
+	s.Hangups.each(func(c *Conn) { c.SetReadDeadline(socket.LongAgo) })
+	idle := make(chan struct{})
+	go func() { s.conns.Wait(); close(idle) }()
 	select {
-	case <-over:
+	case <-idle:
 	case <-ctx.Done():
 		s.Close()
 	}
 }
 
-// Close closes all connections, and ends what runs on them.
+// Close closes all connections, and ends the contexts of their requests.
 func (s *SimpleServer) Close() {
 	s.closing.Store(true)
-	s.Departures.each(func(c *Conn) {
+	s.Hangups.each(func(c *Conn) {
 		c.Close()
-		c.departure.End() // of that the kernel does not tell
+		c.ctx.End() // the kernel does not report a close from this side
 	})
 }
 
-// simpleConn is a connection that plainServer serves.
+// simpleConn is a connection that a SimpleServer serves, and the body of its request.
 type simpleConn struct {
-	client *Conn
-	from   string // the client's address
-	in     []byte // what has been read and not been used; in space
-	space  *socket.Buffer
-	unread int64 // of the body
-	answer simpleResponse
+	client     *Conn
+	remoteAddr string
+	buffered   []byte // what has been read and not been consumed; in buffer
+	buffer     *socket.Buffer
+	bodyLeft   int64 // bytes of the request's body that have not been read
+	response   simpleResponse
 
-	first  bool        // request
-	posted bool        // the one before had a body, or might have
-	until  time.Time   // the read deadline
-	rearm  atomic.Bool // it may be another one
-	hurry  atomic.Bool // there may be a write deadline that is for one request
+	first            bool        // no request has been served yet
+	afterBody        bool        // the request before may have had a body
+	readDeadline     time.Time   // the one that await has set
+	readDeadlineSet  atomic.Bool // somebody else has set another one since
+	writeDeadlineSet atomic.Bool // the handler has set a write deadline, which ends with the request
 }
 
-// idleSlack is how much sooner than after idleTimeout a connection may end: the
-// deadline is not set anew for every request.
+// idleSlack is by how much a connection may be closed before IdleTimeout is over, which
+// saves setting the deadline for every request.
 const idleSlack = 5 * time.Second
 
+// serveConn serves requests on a connection until it ends or goes to the Fallback.
 func (s *SimpleServer) serveConn(client *Conn) {
-	c := &simpleConn{client: client, from: client.RemoteAddr().String(), first: true}
-	c.answer = simpleResponse{conn: c, header: make(http.Header, 8)}
-	ours := true
+	c := &simpleConn{client: client, remoteAddr: client.RemoteAddr().String(), first: true}
+	c.response = simpleResponse{conn: c, header: make(http.Header, 8)}
+	isOurs := true
 	defer func() {
-		s.Departures.forget(client)
+		s.Hangups.forget(client)
 		if err := recover(); err != nil && err != http.ErrAbortHandler {
 			stack := make([]byte, 64<<10)
 			stack = stack[:runtime.Stack(stack, false)]
-			s.Log.Print(fmt.Sprintf("http: panic serving %v: %v\n", c.from, err), string(stack))
+			s.Log.Print(fmt.Sprintf("http: panic serving %v: %v\n", c.remoteAddr, err), string(stack))
 		}
-		if ours {
+		if isOurs {
 			c.release()
 			client.Close()
 		}
@@ -134,25 +135,25 @@ func (s *SimpleServer) serveConn(client *Conn) {
 		if err := c.await(s); err != nil {
 			return
 		}
-		if c.posted {
-			// Old clients send an empty line after a body.
-			for n := 0; n < 4 && len(c.in) > 0 && (c.in[0] == '\r' || c.in[0] == '\n'); n++ {
-				c.use(1)
+		if c.afterBody {
+			// Some old clients send an empty line after a body.
+			for n := 0; n < 4 && len(c.buffered) > 0 && (c.buffered[0] == '\r' || c.buffered[0] == '\n'); n++ {
+				c.consume(1)
 			}
-			if c.posted = false; len(c.in) == 0 {
+			if c.afterBody = false; len(c.buffered) == 0 {
 				continue
 			}
 		}
-		r, head := http1.ReadRequest(client.departure, c.in, c.from)
+		r, head := http1.ReadRequest(client.ctx, c.buffered, c.remoteAddr)
 		if r == nil {
-			ours = false
+			isOurs = false
 			client.SetReadDeadline(time.Time{})
 			client.fallBack()
-			over := &rewound{Conn: client, read: bytes.Clone(c.in)}
+			whole := &rewound{Conn: client, read: bytes.Clone(c.buffered)}
 			if c.first {
-				over.until = c.until
+				whole.headDeadline = c.readDeadline
 			}
-			s.Rest.give(over)
+			s.Fallback.hand(whole)
 			c.release()
 			return
 		}
@@ -161,104 +162,106 @@ func (s *SimpleServer) serveConn(client *Conn) {
 	c.linger()
 }
 
-// await returns once there is something to read, or, with an error, once nothing
-// more is to come.
+// await waits until there are bytes in buffered. It returns an error if the client has
+// closed the connection, if the read deadline has passed, or if the server is closing.
 func (c *simpleConn) await(s *SimpleServer) (err error) {
-	if len(c.in) > 0 {
+	if len(c.buffered) > 0 {
 		return nil
 	}
 	limit := cmp.Or(s.IdleTimeout, IdleTimeout)
 	slack := min(idleSlack, limit/8)
 	if c.first {
-		limit, slack = s.HeadTime, 0
+		limit, slack = s.HeadTimeout, 0
 	}
 	until := time.Now().Add(limit)
-	if late := until.Sub(c.until); c.rearm.Swap(false) || late > slack || late < 0 {
-		c.until = until
+	if late := until.Sub(c.readDeadline); c.readDeadlineSet.Swap(false) || late > slack || late < 0 {
+		c.readDeadline = until
 		c.client.SetReadDeadline(until)
 	}
-	if s.closing.Load() { // whoever closes might have set the deadline just before
+	if s.closing.Load() { // Shutdown may have set its deadline just before this one was set
 		return net.ErrClosed
 	}
-	c.space, c.in, err = c.client.readBuffer()
+	c.buffer, c.buffered, err = c.client.readBuffer()
 	return err
 }
 
-// serveRequest reports whether another request may follow.
+// serveRequest serves one request, whose head has the given length. It reports whether
+// another request may follow.
 func (s *SimpleServer) serveRequest(c *simpleConn, r *http.Request, head int) (more bool) {
-	c.use(head)
+	c.consume(head)
 	r.Body = http.NoBody
-	if c.unread = r.ContentLength; c.unread > 0 {
+	if c.bodyLeft = r.ContentLength; c.bodyLeft > 0 {
 		r.Body = c
-		if c.unread > int64(len(c.in)) { // whoever reads it sees to how long that may take
-			c.rearm.Store(true)
+		if c.bodyLeft > int64(len(c.buffered)) { // the handler bounds how long the body may take
+			c.readDeadlineSet.Store(true)
 			c.client.SetReadDeadline(time.Time{})
 		}
 	}
-	c.posted = r.Method == http.MethodPost
-	c.answer.begin(r)
-	s.Handler.ServeHTTP(&c.answer, r)
-	more = c.answer.finish() && c.unread == 0
-	if c.hurry.Swap(false) {
+	c.afterBody = r.Method == http.MethodPost
+	c.response.begin(r)
+	s.Handler.ServeHTTP(&c.response, r)
+	more = c.response.finish() && c.bodyLeft == 0
+	if c.writeDeadlineSet.Swap(false) {
 		c.client.SetWriteDeadline(time.Time{})
 	}
 	return more
 }
 
-// Read reads the body of the request.
+// Read implements io.Reader: it reads the body of the request.
 func (c *simpleConn) Read(p []byte) (n int, err error) {
-	if c.unread == 0 {
+	if c.bodyLeft == 0 {
 		return 0, io.EOF
 	}
-	if int64(len(p)) > c.unread {
-		p = p[:c.unread]
+	if int64(len(p)) > c.bodyLeft {
+		p = p[:c.bodyLeft]
 	}
-	if len(c.in) > 0 {
-		n = copy(p, c.in)
-		c.use(n)
+	if len(c.buffered) > 0 {
+		n = copy(p, c.buffered)
+		c.consume(n)
 	} else if n, err = c.client.Read(p); err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	if c.unread -= int64(n); c.unread == 0 {
+	if c.bodyLeft -= int64(n); c.bodyLeft == 0 {
 		err = io.EOF
 	}
 	return n, err
 }
 
-// Close does nothing: what is left of a body ends the connection.
+// Close does nothing. If the handler has not read the whole body, the connection closes
+// after the answer.
 func (c *simpleConn) Close() error { return nil }
 
-// use takes n bytes out of what has been read.
-func (c *simpleConn) use(n int) {
-	if c.in = c.in[n:]; len(c.in) == 0 {
+// consume removes the first n bytes of buffered.
+func (c *simpleConn) consume(n int) {
+	if c.buffered = c.buffered[n:]; len(c.buffered) == 0 {
 		c.release()
 	}
 }
 
 func (c *simpleConn) release() {
-	c.space.Release()
-	c.space, c.in = nil, nil
+	c.buffer.Release()
+	c.buffer, c.buffered = nil, nil
 }
 
-// linger lets a client that is still sending read the answer: if the connection
-// were closed at once, what it sends would be answered by a reset, and the
-// answer lost. It takes in no more than the request's body, and keeps none of it.
+// linger reads and drops the rest of the request's body for a moment, so that a client
+// that is still sending can read the answer. If the connection were closed at once, the
+// kernel would answer further bytes with a reset, and the client would lose the answer.
 func (c *simpleConn) linger() {
-	c.skip()
-	if c.unread == 0 {
+	c.discard()
+	if c.bodyLeft == 0 {
 		return
 	}
 	c.client.CloseWrite()
 	c.client.SetReadDeadline(time.Now().Add(Lingering))
-	for err := error(nil); c.unread > 0; c.skip() {
-		if c.space, c.in, err = c.client.readBuffer(); err != nil {
+	for err := error(nil); c.bodyLeft > 0; c.discard() {
+		if c.buffer, c.buffered, err = c.client.readBuffer(); err != nil {
 			return
 		}
 	}
 }
 
-// skip lets go of what has been read.
-func (c *simpleConn) skip() {
-	c.unread -= min(c.unread, int64(len(c.in)))
+// discard drops what is buffered, as a part of the body.
+func (c *simpleConn) discard() {
+	c.bodyLeft -= min(c.bodyLeft, int64(len(c.buffered)))
 	c.release()
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// echo answers in every way that a handler may.
+// echo answers in a way of its own on each path: together, they are all ways in which a
+// handler may use its ResponseWriter.
 func echo(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	body, err := io.ReadAll(r.Body)
@@ -62,7 +63,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 		w.Write(body)
 		control.Flush()
-		control.SetWriteDeadline(time.Unix(1, 0)) // is for this answer alone
+		control.SetWriteDeadline(time.Unix(1, 0)) // must not fail the next answer
 	case "/close":
 		w.Header().Set("Connection", "close")
 		control.Flush()
@@ -83,8 +84,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// exchangesOf sends raw and gives all that comes back, as far as it can be
-// compared, until the server closes the connection.
+// exchangesOf sends the pieces as they are, and returns the answers until the server
+// closes the connection, without what differs from server to server.
 func exchangesOf(t *testing.T, address string, pieces ...string) (all []string) {
 	t.Helper()
 	w := handlertest.Dial(t, address)
@@ -113,21 +114,23 @@ func exchangesOf(t *testing.T, address string, pieces ...string) (all []string) 
 	}
 }
 
-// serveBoth serves a handler as plain requests are, and with net/http alone.
-func serveBoth(t *testing.T, h http.HandlerFunc) (plain, standard string, handedOver *atomic.Int32) {
+// serveBoth serves a handler at one address with a SimpleServer, and at the other with
+// net/http alone. It counts the connections that fell back from the one to net/http.
+func serveBoth(t *testing.T, h http.HandlerFunc) (simple, standard string, fellBack *atomic.Int32) {
 	t.Helper()
-	handedOver = &atomic.Int32{}
+	fellBack = &atomic.Int32{}
 	ours, theirs := handlertest.Listen(t), handlertest.Listen(t)
-	rest, stop := downstream.ServePlain(ours, h, true)
-	for _, l := range []net.Listener{counting{rest, handedOver}, theirs} {
+	fallback, stop := downstream.ServeSimple(ours, h, true)
+	for _, l := range []net.Listener{counting{fallback, fellBack}, theirs} {
 		server := &http.Server{Handler: h, DisableGeneralOptionsHandler: true}
 		go server.Serve(l)
 		t.Cleanup(func() { server.Close() })
 	}
 	t.Cleanup(stop)
-	return ours.Addr().String(), theirs.Addr().String(), handedOver
+	return ours.Addr().String(), theirs.Addr().String(), fellBack
 }
 
+// counting is a listener that counts the connections it accepts.
 type counting struct {
 	net.Listener
 	n *atomic.Int32
@@ -141,17 +144,17 @@ func (c counting) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// TestPlainAnswersAreThoseOfNetHTTP, whatever the handler does, but for the names
-// of headers that HTTP does not have, which net/http leaves out as well.
-func TestPlainAnswersAreThoseOfNetHTTP(t *testing.T) {
+// TestSimpleServerAnswersLikeNetHTTP, whatever the handler does: a header whose name is no
+// token is left out, too.
+func TestSimpleServerAnswersLikeNetHTTP(t *testing.T) {
 	t.Parallel()
-	plain, standard, handedOver := serveBoth(t, echo)
+	simple, standard, fellBack := serveBoth(t, echo)
 	ends := map[string]bool{"/close": true, "/short": true, "/long": true, "/aborted": true}
 	for _, path := range []string{"/nothing", "/status", "/none", "/unchanged", "/known", "/pieces", "/stream", "/gathered", "/late", "/lines", "/close", "/short", "/long", "/aborted"} {
 		for _, method := range []string{"GET", "HEAD", "POST", "DELETE"} {
 			for _, body := range []string{"", "banana", strings.Repeat("banana", 10_000), strings.Repeat("b", 100_000)} {
 				if method == "HEAD" && path == "/long" {
-					continue // counts what it leaves out
+					continue // net/http counts the body that it does not send
 				}
 				request := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", method, path, len(body)) + body
 				if body == "" && method != "POST" {
@@ -160,23 +163,23 @@ func TestPlainAnswersAreThoseOfNetHTTP(t *testing.T) {
 				if !ends[path] {
 					request += request
 				}
-				ours, theirs := exchangesOf(t, plain, request), exchangesOf(t, standard, request)
+				ours, theirs := exchangesOf(t, simple, request), exchangesOf(t, standard, request)
 				if !reflect.DeepEqual(ours, theirs) {
 					t.Errorf("%s %s with %d bytes is answered\n%q, and by net/http\n%q", method, path, len(body), ours, theirs)
 				}
 			}
 		}
 	}
-	if n := handedOver.Load(); n > 0 {
+	if n := fellBack.Load(); n > 0 {
 		t.Errorf("%d connections went to net/http", n)
 	}
 }
 
-// TestAConnectionChangesHands at any byte: what has come in one piece is plain,
-// what has not is for net/http, and the answers are the same.
-func TestAConnectionChangesHands(t *testing.T) {
+// TestFallbackAtAnyByte: wherever the client's bytes are cut in two, so that a head is not
+// in one piece and the connection falls back, the answers are the same.
+func TestFallbackAtAnyByte(t *testing.T) {
 	t.Parallel()
-	plain, standard, handedOver := serveBoth(t, echo)
+	simple, standard, fellBack := serveBoth(t, echo)
 	const (
 		post = "POST /known HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nbanana"
 		odd  = "POST /known?x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nba\r\n0\r\n\r\n"
@@ -185,31 +188,31 @@ func TestAConnectionChangesHands(t *testing.T) {
 	whole := post + get + odd + post + get
 	want := exchangesOf(t, standard, whole)
 	for at := range len(whole) {
-		if got := exchangesOf(t, plain, whole[:at], whole[at:]); !reflect.DeepEqual(got, want) {
+		if got := exchangesOf(t, simple, whole[:at], whole[at:]); !reflect.DeepEqual(got, want) {
 			t.Fatalf("cut at %d of %q: %q, not %q", at, whole, got, want)
 		}
 	}
-	if handedOver.Load() == 0 {
-		t.Error("nothing went to net/http")
+	if fellBack.Load() == 0 {
+		t.Error("no connection went to net/http")
 	}
-	before := handedOver.Load()
-	exchangesOf(t, plain, post+"\r\n"+post+get)
-	if handedOver.Load() != before {
-		t.Error("an empty line after a body is not plain")
+	before := fellBack.Load()
+	exchangesOf(t, simple, post+"\r\n"+post+get)
+	if fellBack.Load() != before {
+		t.Error("an empty line after a body makes the connection fall back")
 	}
 }
 
-// TestAHeadHasNoMoreTimeForChangingHands: what is late for one is late for the
-// other, but only while it is not there.
-func TestAHeadHasNoMoreTimeForChangingHands(t *testing.T) {
+// TestFallbackKeepsTheHeadDeadline: the first head must arrive by the deadline that was
+// set before the connection fell back. Once it has, the deadline no longer counts.
+func TestFallbackKeepsTheHeadDeadline(t *testing.T) {
 	t.Parallel()
 	server := &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: time.Hour}
 	defer server.Close()
 	for name, c := range map[string]struct {
-		read  string
-		until time.Time
-		rest  string
-		want  int // answers
+		read     string
+		deadline time.Time
+		rest     string
+		want     int // answers
 	}{
 		"half a head, late":    {"GET /known HTTP/1.1\r\nHost: x\r\n", time.Unix(1, 0), "", 0},
 		"half a head, in time": {"GET /known HTTP/1.1\r\nHost: x\r\n", time.Now().Add(time.Hour), "\r\n", 1},
@@ -217,15 +220,15 @@ func TestAHeadHasNoMoreTimeForChangingHands(t *testing.T) {
 		"what follows a head":  {"GET /known HTTP/1.1\r\nHost: x\r\n\r\n", time.Unix(1, 0), "GET /known HTTP/1.1\r\nHost: x\r\n\r\n", 2},
 	} {
 		l := handlertest.Listen(t)
-		public := downstream.ClientsOn(l, time.Minute)
+		public := downstream.NewTestListener(l, time.Minute)
 		w := handlertest.Dial(t, l.Addr().String())
 		accepted, err := public.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
-		go server.Serve(&one{Listener: l, conn: downstream.HandOver(accepted, c.read, c.until)})
+		go server.Serve(&one{Listener: l, conn: downstream.Rewound(accepted, c.read, c.deadline)})
 		if c.want == 0 {
-			w.Closed()
+			w.ExpectClosed()
 			continue
 		}
 		for i := range c.want {
@@ -239,7 +242,7 @@ func TestAHeadHasNoMoreTimeForChangingHands(t *testing.T) {
 	}
 }
 
-// one is a listener that accepts one connection.
+// one is a listener that first accepts the given connection.
 type one struct {
 	net.Listener
 	conn net.Conn
@@ -252,13 +255,14 @@ func (l *one) Accept() (c net.Conn, err error) {
 	return c, nil
 }
 
-// TestWithoutDepartures net/http serves all.
-func TestWithoutDepartures(t *testing.T) {
+// TestWithoutHangups: where the kernel does not report them, net/http serves every
+// connection.
+func TestWithoutHangups(t *testing.T) {
 	t.Parallel()
 	l := handlertest.Listen(t)
-	rest, stop := downstream.ServePlain(l, echo, false)
+	fallback, stop := downstream.ServeSimple(l, echo, false)
 	server := &http.Server{Handler: http.HandlerFunc(echo)}
-	go server.Serve(rest)
+	go server.Serve(fallback)
 	defer server.Close()
 	w := handlertest.Dial(t, l.Addr().String())
 	w.Send("POST", "/known", "banana")
@@ -268,15 +272,15 @@ func TestWithoutDepartures(t *testing.T) {
 	stop()
 }
 
-// TestWhoGoesOnSending after a refusal has no more taken in than belongs to the
-// request that was refused.
-func TestWhoGoesOnSending(t *testing.T) {
+// TestReadsOnlyTheBodyAfterARefusal: if the client sends on, no more is read than the
+// body of the request that was refused.
+func TestReadsOnlyTheBodyAfterARefusal(t *testing.T) {
 	t.Parallel()
-	plain, _, _ := serveBoth(t, func(w http.ResponseWriter, _ *http.Request) {
+	simple, _, _ := serveBoth(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")
 		w.WriteHeader(http.StatusUnauthorized)
 	})
-	w := handlertest.Dial(t, plain)
+	w := handlertest.Dial(t, simple)
 	w.Writef("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
 	if got := w.Answer("POST"); got.Status != 401 || got.Err != nil {
 		t.Error(got)
@@ -287,5 +291,5 @@ func TestWhoGoesOnSending(t *testing.T) {
 			return
 		}
 	}
-	t.Error("64 MiB were taken")
+	t.Error("64 MiB were read")
 }

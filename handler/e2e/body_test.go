@@ -14,9 +14,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// TestTheLongestBody is bound by MaxBody and not by one byte less. Of what is
-// longer Ollama never sees a whole.
-func TestTheLongestBody(t *testing.T) {
+// TestMaxBody: a body of exactly MaxBody bytes passes. Of a longer one Ollama never gets
+// the end.
+func TestMaxBody(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{100, 1 << 20, 2 << 20} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestTheLongestBody(t *testing.T) {
 						code := s.Spy.Ended(t, requests)
 						if size <= limit {
 							arrived++
-							if seen := s.Arrival(t, arrived); got.Status == 413 || seen.BodySum != sha256.Sum256(body) {
+							if seen := s.AwaitRequest(t, arrived); got.Status == 413 || seen.BodySum != sha256.Sum256(body) {
 								t.Errorf("%s: %s, %d bytes arrived", what, got, seen.BodyLen)
 							}
 							continue
@@ -66,7 +66,7 @@ func TestTheLongestBody(t *testing.T) {
 						}
 						if chunked && limit > 1<<20 { // found out when Ollama has some of it
 							arrived++
-							seen := s.Arrival(t, arrived)
+							seen := s.AwaitRequest(t, arrived)
 							handlertest.Await(t, seen.Gone, "Ollama to be let go")
 							if seen.BodyLen > int64(limit) {
 								t.Errorf("%s: %d bytes arrived", what, seen.BodyLen)
@@ -85,8 +85,8 @@ func TestTheLongestBody(t *testing.T) {
 	}
 }
 
-// TestBlobsHaveNoBound: a model's files stream to Ollama's disk.
-func TestBlobsHaveNoBound(t *testing.T) {
+// TestBlobsHaveNoLimit: an upload of a model's file may be larger than MaxBody.
+func TestBlobsHaveNoLimit(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxBody = 100 }})
 	for i, size := range []int{101, 4 << 20} {
@@ -101,7 +101,7 @@ func TestBlobsHaveNoBound(t *testing.T) {
 		if got := w.Answer("POST"); got.Status != 200 {
 			t.Errorf("%d bytes in a chunk: %s %s", size, got, got.Body)
 		}
-		if seen := s.Arrival(t, 2*i+2); seen.BodySum != sha256.Sum256(blob) || seen.URI != path {
+		if seen := s.AwaitRequest(t, 2*i+2); seen.BodySum != sha256.Sum256(blob) || seen.URI != path {
 			t.Errorf("%d bytes arrived at %s", seen.BodyLen, seen.URI)
 		}
 	}
@@ -122,11 +122,11 @@ func TestBlobsHaveNoBound(t *testing.T) {
 	}
 }
 
-// TestBodiesThatAreNone: framing that cannot be read is the client's mistake,
-// before and after the upload to Ollama has begun.
-func TestBodiesThatAreNone(t *testing.T) {
+// TestInvalidFraming: framing that cannot be read is answered 400, before and after the
+// upload to Ollama has begun.
+func TestInvalidFraming(t *testing.T) {
 	t.Parallel()
-	megabytes := fmt.Sprintf("%x\r\n%s\r\n", 2<<20, handlertest.Text(2<<20))
+	megabytes := fmt.Sprintf("%x\r\n%s\r\n", 2<<20, handlertest.BodyOfSize(2<<20))
 	for name, body := range map[string]string{
 		"no number":      "xyz\r\n{}\r\n0\r\n\r\n",
 		"negative":       "-1\r\n{}\r\n0\r\n\r\n",
@@ -147,7 +147,7 @@ func TestBodiesThatAreNone(t *testing.T) {
 			if message, kind := handlertest.ErrorIn(t, "/v1/messages", got.Body); got.Status != 400 || message != "the request body cannot be read" || kind != "invalid_request_error" {
 				t.Errorf("%s %q", got, got.Body)
 			}
-			w.Closed()
+			w.ExpectClosed()
 			if code := s.Spy.Ended(t, 1); code != 400 {
 				t.Errorf("recorded as %d", code)
 			}
@@ -158,9 +158,9 @@ func TestBodiesThatAreNone(t *testing.T) {
 				t.Errorf("put down to Ollama: %q", got)
 			}
 			if len(body) > 1<<20 {
-				handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to be let go")
+				handlertest.Await(t, s.AwaitRequest(t, 1).Gone, "Ollama to be let go")
 			} else {
-				s.NothingArrived(t)
+				s.ExpectNoRequest(t)
 			}
 		})
 	}
@@ -207,9 +207,9 @@ func TestNoRequestHidesInAnother(t *testing.T) {
 	}
 }
 
-// TestAnEarlyAnswer: Ollama may refuse a request before it has read the body.
-// The client gets that answer, also if it waits for it with the rest of the body.
-func TestAnEarlyAnswer(t *testing.T) {
+// TestAnswerBeforeTheBodyEnds: Ollama may refuse a request before it has read the body.
+// The client gets that answer, also if it only reads once it has sent the whole body.
+func TestAnswerBeforeTheBodyEnds(t *testing.T) {
 	t.Parallel()
 	const first = `{"model":"early","prompt":"`
 	for name, framing := range map[string]string{"length": "Content-Length: 3000000", "chunked": "Transfer-Encoding: chunked"} {
@@ -240,9 +240,9 @@ func TestAnEarlyAnswer(t *testing.T) {
 	}
 }
 
-// TestAStreamThatIsTooSoon: an upload that turns out too long, or broken, when
-// Ollama has begun to answer ends a stream, and in one of the known ways.
-func TestAStreamThatIsTooSoon(t *testing.T) {
+// TestUploadFailsAfterTheStreamHasBegun: if an upload turns out to be too long or broken
+// once Ollama has begun to answer, the stream ends with one of the known outcomes.
+func TestUploadFailsAfterTheStreamHasBegun(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]string{
 		"too long": fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 1<<20, strings.Repeat(" ", 1<<20)),
@@ -263,10 +263,10 @@ func TestAStreamThatIsTooSoon(t *testing.T) {
 				Proxy: func(o *handler.Options) { o.MaxBody = 3 << 20 },
 			})
 			w := s.Dial(t)
-			w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), 5<<19, handlertest.Text(5<<19))
+			w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), 5<<19, handlertest.BodyOfSize(5<<19))
 			s.Spy.Await(t, "StreamStarted", 1)
 			io.WriteString(w, end)
-			brokenOff(t, w, handlertest.Chats[0], w.Begun("POST"))
+			brokenOff(t, w, handlertest.Chats[0], w.ReadHead("POST"))
 			if code := s.Spy.Ended(t, 1); code == 200 {
 				t.Error("recorded as 200")
 			}

@@ -146,7 +146,7 @@ func TestLeavingOverHTTP2(t *testing.T) {
 		_, err := client.Do(r)
 		failed <- err
 	}()
-	seen := s.Arrival(t, 1)
+	seen := s.AwaitRequest(t, 1)
 	leave()
 	handlertest.Await(t, seen.Gone, "Ollama to be let go")
 	if err := handlertest.Await(t, failed, "the client to fail"); err == nil {
@@ -157,7 +157,7 @@ func TestLeavingOverHTTP2(t *testing.T) {
 	}
 }
 
-func TestABadCertificateIsNotTaken(t *testing.T) {
+func TestBadCertificateIsNotLoaded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	certFile, keyFile := issue(t, dir, 1)
@@ -199,7 +199,7 @@ func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(handlertest.Patience))
+		c.SetDeadline(time.Now().Add(handlertest.Timeout))
 		io.WriteString(c, http2.ClientPreface)
 		frames := http2.NewFramer(c, c)
 		frames.WriteSettings()
@@ -220,9 +220,9 @@ func TestLargeFramesOfHTTP2AreRefused(t *testing.T) {
 	}
 }
 
-// TestASpaceInAQuery: HTTP/2 can send one, and HTTP/1.1 would take it for the
-// query's end.
-func TestASpaceInAQuery(t *testing.T) {
+// TestSpaceInAQuery: HTTP/2 can send a space in a query, which HTTP/1.1 would read as
+// its end.
+func TestSpaceInAQuery(t *testing.T) {
 	t.Parallel()
 	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
@@ -241,7 +241,7 @@ func TestASpaceInAQuery(t *testing.T) {
 	if res.ProtoMajor != 2 || res.StatusCode != 200 {
 		t.Fatalf("HTTP/%d, %s", res.ProtoMajor, res.Status)
 	}
-	if got := s.Arrival(t, 1).URI; got != "/api/version?a%20HTTP/1.1%20b" {
+	if got := s.AwaitRequest(t, 1).URI; got != "/api/version?a%20HTTP/1.1%20b" {
 		t.Errorf("Ollama saw %s", got)
 	}
 }

@@ -32,16 +32,16 @@ func isOpen(w *handlertest.Wire) bool {
 	w.T.Helper()
 	w.SetReadDeadline(time.Now().Add(brief))
 	_, err := w.R.Peek(1)
-	w.SetReadDeadline(time.Now().Add(handlertest.Patience))
+	w.SetReadDeadline(time.Now().Add(handlertest.Timeout))
 	late := net.Error(nil)
 	return errors.As(err, &late) && late.Timeout()
 }
 
-// TestStrangersMakeWay: however many come without a key, who has one gets in, and
-// those whom they push out are the oldest of themselves.
-func TestStrangersMakeWay(t *testing.T) {
+// TestUnauthenticatedConnectionsAreEvicted: clients with a key get connections however
+// many there are without one, and the oldest of those without a key are closed.
+func TestUnauthenticatedConnectionsAreEvicted(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Connections: 6})
+	s := handlertest.Start(t, handlertest.Config{MaxConnections: 6})
 	known := []*handlertest.Wire{s.Dial(t)}
 	useKey(s, t, known[0])
 	for round, opening := range []string{"", "GET /api/tags HTTP/1.1\r\n", handlertest.Head("GET", "/api/tags") + "\r\n"} {
@@ -63,7 +63,7 @@ func TestStrangersMakeWay(t *testing.T) {
 		}
 		for i, w := range strangers {
 			if i < 9-(4-round) { // each round there is one more who is known
-				w.Closed()
+				w.ExpectClosed()
 			} else if !isOpen(w) {
 				t.Errorf("after %q: stranger %d of 9 is gone", opening, i)
 			}
@@ -74,11 +74,12 @@ func TestStrangersMakeWay(t *testing.T) {
 	}
 }
 
-// TestTheFewStrangersDoNotMakeWay while those who are known have nothing to do:
-// whoever has just come could never show a key.
-func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
+// TestFewUnauthenticatedConnectionsAreKept: while clients with a key have idle
+// connections, a few without a key are not closed: otherwise a new client could never
+// show its key.
+func TestFewUnauthenticatedConnectionsAreKept(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Connections: 16})
+	s := handlertest.Start(t, handlertest.Config{MaxConnections: 16})
 	var known []*handlertest.Wire
 	for range 16 {
 		w := s.Dial(t)
@@ -91,30 +92,30 @@ func TestTheFewStrangersDoNotMakeWay(t *testing.T) {
 	}
 	for i, w := range strangers {
 		if i < 2 {
-			w.Closed()
+			w.ExpectClosed()
 		} else {
 			useKey(s, t, w)
 		}
 	}
 	for i, w := range known {
 		if i < 3 {
-			w.Closed()
+			w.ExpectClosed()
 		} else {
 			useKey(s, t, w)
 		}
 	}
 }
 
-// TestWhatRunsNeverMakesWay, and what idles under a key does when nothing else
-// can.
-func TestWhatRunsNeverMakesWay(t *testing.T) {
+// TestBusyConnectionsAreNotEvicted: an idle connection with a key is closed only if
+// there is no other.
+func TestBusyConnectionsAreNotEvicted(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := handlertest.Start(t, handlertest.Config{Connections: 3, Ollama: standin.Options{Step: step}})
+	s := handlertest.Start(t, handlertest.Config{MaxConnections: 3, Ollama: standin.Options{Step: step}})
 	var running []*http.Response
 	stream := func(w *handlertest.Wire) {
 		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
-		running = append(running, w.Begun("POST"))
+		running = append(running, w.ReadHead("POST"))
 	}
 	first, idle, last := s.Dial(t), s.Dial(t), s.Dial(t)
 	stream(first)
@@ -122,13 +123,13 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 	stream(last)
 
 	stranger := s.Dial(t) // while there is a stranger he is who makes way
-	idle.Closed()
+	idle.ExpectClosed()
 	w := s.Dial(t)
-	stranger.Closed()
+	stranger.ExpectClosed()
 	stream(w)
 
-	s.Dial(t).Closed()
-	s.Dial(t).Closed()
+	s.Dial(t).ExpectClosed()
+	s.Dial(t).ExpectClosed()
 	close(step)
 	for _, res := range running {
 		if body, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(body), handlertest.Chats[0].End) {
@@ -136,22 +137,22 @@ func TestWhatRunsNeverMakesWay(t *testing.T) {
 		}
 	}
 	useKey(s, t, s.Dial(t))
-	if text, _ := s.Log.Look(); strings.Count(text, "as many connections as there may be") != 1 {
+	if text, _ := s.Log.Text(); strings.Count(text, "connection limit reached") != 1 {
 		t.Error("the log does not say once that there are too many connections")
 	}
 }
 
-// TestWhereAllConnectionsAreInUse whoever comes with a key is told so, in the
-// words of the route.
-func TestWhereAllConnectionsAreInUse(t *testing.T) {
+// TestAllConnectionsInUse: a further client with a key gets 503 in the dialect of the
+// route.
+func TestAllConnectionsInUse(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := handlertest.Start(t, handlertest.Config{Connections: 24, Ollama: standin.Options{Step: step}})
+	s := handlertest.Start(t, handlertest.Config{MaxConnections: 24, Ollama: standin.Options{Step: step}})
 	var running []*http.Response
 	begin := func() {
 		w := s.Dial(t)
 		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
-		running = append(running, w.Begun("POST"))
+		running = append(running, w.ReadHead("POST"))
 	}
 	for range 21 {
 		begin()
@@ -179,19 +180,19 @@ func TestWhereAllConnectionsAreInUse(t *testing.T) {
 	if reasons := s.Spy.Texts("Refused"); len(reasons) != turnedAway || !slices.Equal(slices.Compact(reasons), []string{"overload"}) {
 		t.Errorf("%d were turned away, and recorded as %q", turnedAway, reasons)
 	}
-	if text, _ := s.Log.Look(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"msg":"as many connections carry requests as may: further ones get 503","connections":21`) {
+	if text, _ := s.Log.Text(); strings.Count(text, `"level":"WARN"`) != 1 || !strings.Contains(text, `"msg":"limit of connections that carry requests reached: further requests get 503","connections":21`) {
 		t.Errorf("the log does not say once that there is no room: %s", text)
 	}
 }
 
-// TestLongHeadsHaveABound, all together: short ones do not suffer from it, and
-// neither do long ones once those that came to nothing are over.
-func TestLongHeadsHaveABound(t *testing.T) {
+// TestLongHeadsAreLimitedTogether: the limit does not affect short heads, nor long heads
+// once those that never became complete have ended.
+func TestLongHeadsAreLimitedTogether(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Server: func(s *server.Server) { s.HeadTimeout = time.Hour }})
 	long := handlertest.Head("GET", "/api/version", handlertest.Bearer(s.Key), "X-Long: "+strings.Repeat("a", 60<<10))
 	passes := func(w *handlertest.Wire) bool {
-		w.SetDeadline(time.Now().Add(handlertest.Patience))
+		w.SetDeadline(time.Now().Add(handlertest.Timeout))
 		w.Writef("%s\r\n", long)
 		res, err := http.ReadResponse(w.R, nil)
 		if err != nil || res.StatusCode != 200 {
@@ -226,7 +227,7 @@ func TestLongHeadsHaveABound(t *testing.T) {
 		return int(open.Load()) * len(long)
 	}
 	bytes := held()
-	for until := time.Now().Add(handlertest.Patience); bytes > 2<<20 && time.Now().Before(until); {
+	for until := time.Now().Add(handlertest.Timeout); bytes > 2<<20 && time.Now().Before(until); {
 		bytes = held() // what has been sent may not have been read yet
 	}
 	if bytes < 1<<20 || bytes > 2<<20 {
@@ -238,7 +239,7 @@ func TestLongHeadsHaveABound(t *testing.T) {
 		halves = append(halves, w)
 	}
 	isOpen(halves[len(halves)-1])
-	regular.SetDeadline(time.Now().Add(handlertest.Patience))
+	regular.SetDeadline(time.Now().Add(handlertest.Timeout))
 	useKey(s, t, s.Dial(t))
 	useKey(s, t, regular)
 	for _, w := range []*handlertest.Wire{s.Dial(t), regular} {
@@ -250,24 +251,24 @@ func TestLongHeadsHaveABound(t *testing.T) {
 	for _, w := range halves {
 		w.Close()
 	}
-	for until := time.Now().Add(handlertest.Patience); !passes(s.Dial(t)); {
+	for until := time.Now().Add(handlertest.Timeout); !passes(s.Dial(t)); {
 		if time.Now().After(until) {
 			t.Fatal("long heads do not pass any more")
 		}
 	}
 }
 
-// TestPreflightsAreNoHeadsThatGoOn, however many come on a connection.
-func TestPreflightsAreNoHeadsThatGoOn(t *testing.T) {
+// TestPreflightsDoNotCountAsIncompleteHeads: however many are sent on one connection.
+func TestPreflightsDoNotCountAsIncompleteHeads(t *testing.T) {
 	t.Parallel()
 	cors, err := server.AllowOrigins([]string{"https://chat.example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := handlertest.Start(t, handlertest.Config{Cors: cors})
+	s := handlertest.Start(t, handlertest.Config{CORS: cors})
 	page, long := s.Dial(t), "X-Long: "+strings.Repeat("a", 60<<10)
 	for i := range 300 { // 18 MB
-		page.SetDeadline(time.Now().Add(handlertest.Patience))
+		page.SetDeadline(time.Now().Add(handlertest.Timeout))
 		page.Send("OPTIONS", "/api/chat", "", "Origin: https://chat.example.com", "Access-Control-Request-Method: POST", long)
 		if got := page.Answer("OPTIONS"); got.Status != 204 {
 			t.Fatalf("preflight %d: %s", i, got)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,8 +13,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// TestCredentials is who gets in, with what, and what the operator hears of
-// the others.
+// TestCredentials: which credentials are accepted, and which reason is recorded for the
+// others.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -31,6 +32,7 @@ func TestCredentials(t *testing.T) {
 		last = 'B'
 	}
 	bent := key[:len(key)-3] + string(last) + key[len(key)-2:]
+	narrower := narrow(t, key)
 	promoted := strings.Replace(key, "OLLAMA-", "OLLAMA-ADMIN-", 1)
 
 	for _, c := range []struct {
@@ -45,23 +47,58 @@ func TestCredentials(t *testing.T) {
 		{"x-api-key", []string{"x-api-key: " + key}, 200, ""},
 		{"both, the same", []string{"Authorization: Bearer " + key, "x-api-key: " + key}, 200, ""},
 		{"space around the value", []string{"Authorization:   Bearer " + key + " \t"}, 200, ""},
+		{"api-key", []string{"api-key: " + key}, 200, ""},
+		{"x-goog-api-key", []string{"X-Goog-Api-Key: " + key}, 200, ""},
+		{"two spaces", []string{"Authorization: Bearer  " + key}, 200, ""},
+		{"quoted", []string{`Authorization: Bearer "` + key + `"`}, 200, ""},
+		{"in single quotes, with spaces", []string{"Authorization: Bearer ' " + key + " '"}, 200, ""},
+		{"the scheme twice", []string{"Authorization: Bearer Bearer " + key}, 200, ""},
+		{"the scheme twice, once in quotes", []string{`Authorization: bearer "Bearer ` + key + `"`}, 200, ""},
+		{"x-api-key, quoted", []string{`x-api-key: "` + key + `"`}, 200, ""},
+		{"Basic, the password", []string{basic("x:" + key)}, 200, ""},
+		{"Basic, the password alone", []string{basic(":" + key)}, 200, ""},
+		{"Basic, the user", []string{basic(key + ":")}, 200, ""},
+		{"Basic, the user and some password", []string{basic(key + ":x:y")}, 200, ""},
+		{"Basic, both", []string{basic(key + ":" + key)}, 200, ""},
+		{"basic in lower case", []string{strings.Replace(basic("x:"+key), "Basic", "basic", 1)}, 200, ""},
 		{"not yet expired", []string{handlertest.Bearer(s.Mint(false, future, "label=alice"))}, 200, ""},
 		{"admin", []string{handlertest.Bearer(s.Admin)}, 200, ""},
 
+		// What has not the shape of a key is another program's.
+		{"both, one empty", []string{"Authorization: Bearer " + key, "x-api-key:"}, 200, ""},
+		{"both, the other empty", []string{"Authorization:", "x-api-key: " + key}, 200, ""},
+		{"beside the scheme alone", []string{"Authorization: Bearer ", "x-api-key: " + key}, 200, ""},
+		{"beside another's key", []string{"Authorization: Bearer " + key, "x-api-key: sk-ant-api03-AAAA"}, 200, ""},
+		{"beside another's bearer", []string{"Authorization: Bearer sk-proj-AAAA", "x-api-key: " + key}, 200, ""},
+		{"beside another's in each header", []string{"Authorization: Bearer " + key, "x-api-key: a", "api-key: b", "x-goog-api-key: c"}, 200, ""},
+		{"beside Basic", []string{"Authorization: Basic eDp5", "x-api-key: " + key}, 200, ""},
+		{"beside Basic that cannot be read", []string{"Authorization: Basic %%%", "api-key: " + key}, 200, ""},
+		{"beside another scheme", []string{"Authorization: Negotiate YII=", "x-goog-api-key: " + key}, 200, ""},
+		{"beside another Authorization", []string{handlertest.Bearer(key), "Authorization: Basic eDp5"}, 200, ""},
+		{"after another Authorization", []string{"Authorization: Basic eDp5", handlertest.Bearer(key)}, 200, ""},
+		{"beside half a key", []string{handlertest.Bearer(key), "x-api-key: " + key[:50]}, 200, ""},
+
+		{"Authorization twice, the same", []string{handlertest.Bearer(key), handlertest.Bearer(key)}, 200, ""},
+		{"Authorization twice, one empty", []string{handlertest.Bearer(key), "Authorization:"}, 200, ""},
+		{"x-api-key twice, the same", []string{"x-api-key: " + key, "X-Api-Key: " + key}, 200, ""},
+		{"everywhere the same", []string{handlertest.Bearer(key), basic(key + ":" + key), "x-api-key: " + key, "api-key: '" + key + "'", "x-goog-api-key: " + key}, 200, ""},
+
 		{"both, different", []string{"Authorization: Bearer " + key, "x-api-key: " + another}, 400, "ambiguous"},
-		{"both, one empty", []string{"Authorization: Bearer " + key, "x-api-key:"}, 400, "ambiguous"},
-		{"both, the other empty", []string{"Authorization:", "x-api-key: " + key}, 400, "ambiguous"},
 		{"both, one forged", []string{"Authorization: Bearer " + bent, "x-api-key: " + key}, 400, "ambiguous"},
-		{"basic and x-api-key", []string{"Authorization: Basic eDp5", "x-api-key: " + key}, 400, "ambiguous"},
+		{"both forged", []string{"Authorization: Bearer " + bent, "x-api-key: " + promoted}, 400, "ambiguous"},
+		{"both, one narrower", []string{handlertest.Bearer(key), "x-api-key: " + narrower}, 400, "ambiguous"},
+		{"x-api-key and api-key", []string{"x-api-key: " + key, "api-key: " + another}, 400, "ambiguous"},
+		{"api-key and x-goog-api-key", []string{"api-key: " + key, "x-goog-api-key: " + another}, 400, "ambiguous"},
+		{"Authorization and x-goog-api-key", []string{handlertest.Bearer(key), "x-goog-api-key: " + another}, 400, "ambiguous"},
+		{"Basic, two keys", []string{basic(key + ":" + another)}, 400, "ambiguous"},
+		{"Basic and Bearer", []string{basic("x:" + key), handlertest.Bearer(another)}, 400, "ambiguous"},
+		{"one, another, and the one again", []string{handlertest.Bearer(key), "x-api-key: " + another, "api-key: " + key}, 400, "ambiguous"},
 		{"Authorization twice", []string{handlertest.Bearer(key), handlertest.Bearer(another)}, 400, "ambiguous"},
-		{"Authorization twice, the same", []string{handlertest.Bearer(key), handlertest.Bearer(key)}, 400, "ambiguous"},
-		{"Authorization twice, one empty", []string{handlertest.Bearer(key), "Authorization:"}, 400, "ambiguous"},
 		{"x-api-key twice", []string{"x-api-key: " + key, "X-Api-Key: " + another}, 400, "ambiguous"},
-		{"x-api-key twice, the same", []string{"x-api-key: " + key, "X-Api-Key: " + key}, 400, "ambiguous"},
 
 		{"none", nil, 401, "missing"},
 		{"in a cookie", []string{"Cookie: Authorization=Bearer " + key + "; key=" + key}, 401, "missing"},
-		{"in another header", []string{"X-Authorization: Bearer " + key, "Api-Key: " + key, "X_Api_Key: " + key}, 401, "missing"},
+		{"in another header", []string{"X-Authorization: Bearer " + key, "Api_Key: " + key, "X_Api_Key: " + key, "X-Goog-Api-Key-2: " + key, "Token: " + key}, 401, "missing"},
 		{"as a proxy's", []string{"Proxy-Authorization: Bearer " + key}, 401, "missing"},
 		{"empty", []string{"Authorization:"}, 401, "malformed"},
 		{"the scheme alone", []string{"Authorization: Bearer"}, 401, "malformed"},
@@ -69,10 +106,21 @@ func TestCredentials(t *testing.T) {
 		{"no scheme", []string{"Authorization: " + key}, 401, "malformed"},
 		{"another scheme", []string{"Authorization: Token " + key}, 401, "malformed"},
 		{"basic", []string{"Authorization: Basic eDp5"}, 401, "malformed"},
-		{"two spaces", []string{"Authorization: Bearer  " + key}, 401, "malformed"},
 		{"a tab", []string{"Authorization: Bearer\t" + key}, 401, "malformed"},
-		{"quoted", []string{`Authorization: Bearer "` + key + `"`}, 401, "malformed"},
 		{"two in one line", []string{"Authorization: Bearer " + key + ", Bearer " + another}, 401, "malformed"},
+		{"half a quote", []string{`Authorization: Bearer "` + key}, 401, "malformed"},
+		{"two kinds of quotes", []string{`Authorization: Bearer "` + key + `'`}, 401, "malformed"},
+		{"two pairs of quotes", []string{`Authorization: Bearer "'` + key + `'"`}, 401, "malformed"},
+		{"the scheme thrice", []string{"Authorization: Bearer Bearer Bearer " + key}, 401, "malformed"},
+		{"a space within", []string{handlertest.Bearer(key[:9] + " " + key[9:])}, 401, "malformed"},
+		{"Basic without base64", []string{"Authorization: Basic x:" + key}, 401, "malformed"},
+		{"Basic without a colon", []string{basic(key)}, 401, "malformed"},
+		{"Basic, a scheme in the password", []string{basic("x:Bearer " + key)}, 401, "malformed"},
+		{"Basic, a forged password", []string{basic("x:" + bent)}, 401, "bad_signature"},
+		{"Basic, endless", []string{basic("x:" + strings.Repeat("A", 20_000))}, 401, "malformed"},
+		{"another's key alone", []string{"x-api-key: sk-ant-api03-AAAA"}, 401, "malformed"},
+		{"another's keys everywhere", []string{"Authorization: Bearer a", "x-api-key: b", "api-key: c", "x-goog-api-key: d"}, 401, "malformed"},
+		{"expired, beside another's key", []string{handlertest.Bearer(s.Mint(true, past)), "x-api-key: a"}, 401, "expired"},
 		{"a scheme in x-api-key", []string{"x-api-key: Bearer " + key}, 401, "malformed"},
 		{"an empty x-api-key", []string{"x-api-key:"}, 401, "malformed"},
 		{"upper case", []string{handlertest.Bearer(strings.ToUpper(key))}, 401, "malformed"},
@@ -115,8 +163,27 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestAKeyInAnotherPlaceIsNone: where keys end up in logs, they do not count.
-func TestAKeyInAnotherPlaceIsNone(t *testing.T) {
+func basic(userinfo string) string {
+	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(userinfo))
+}
+
+// narrow makes a key of the same family that has one caveat more.
+func narrow(t *testing.T, key string) string {
+	t.Helper()
+	caveat, err := signer.NewCaveat("label", "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrower, err := signer.Restrict(key, caveat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return narrower
+}
+
+// TestKeyInAnotherPlaceIsRefused: a key in a place that is often logged, such as the
+// URL, does not count.
+func TestKeyInAnotherPlaceIsRefused(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, target := range []string{"/api/tags?key=", "/api/tags?api_key=", "/api/tags?access_token=", "/api/tags?Authorization=Bearer+", "/api/tags/"} {
@@ -141,12 +208,13 @@ func TestAKeyInAnotherPlaceIsNone(t *testing.T) {
 	if got := w.Answer("GET"); got.Status != 401 {
 		t.Errorf("in the target: %s", got)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
-// TestRefusalsSpeakTheDialect of the path, so that the clients' own libraries
-// show our message. All 401s of one are the same, whatever the reason.
-func TestRefusalsSpeakTheDialect(t *testing.T) {
+// TestRefusalsInEachDialect: a refusal has the form of the path's dialect, so that
+// clients' libraries show its message. All 401s of a dialect are equal, whatever the
+// reason, except for keys that were genuine.
+func TestRefusalsInEachDialect(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	expired := s.Mint(false, "exp=1")
@@ -166,10 +234,10 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 			{"POST", path, 401, "missing or invalid API key", nil},
 			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer("OLLAMA-nonsense")}},
 			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(strings.Replace(s.Key, "-", "-ADMIN-", 1))}},
-			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(expired)}},
+			{"POST", path, 401, "missing or invalid API key", []string{handlertest.Bearer(expired[:len(expired)-4] + "AAAA")}},
 			{"POST", path, 401, "missing or invalid API key", []string{"Authorization: Basic eDp5"}},
 			{"GET", path + "/x", 401, "missing or invalid API key", nil},
-			{"POST", path, 400, "send one API key, in one header", []string{handlertest.Bearer(s.Key), handlertest.Bearer(s.Key)}},
+			{"POST", path, 400, "send one API key, not two", []string{handlertest.Bearer(s.Key), handlertest.Bearer(s.Admin)}},
 			{"POST", path + "/x", 404, "no such route", []string{handlertest.Bearer(s.Key)}},
 			{"GET", path, 405, "use POST on this route", []string{handlertest.Bearer(s.Key)}},
 		} {
@@ -179,6 +247,9 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 			w.Close()
 			if got.Status != c.status || got.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s %s %.30q: %s, %v", c.method, c.path, c.headers, got, got.Header)
+			}
+			if again := got.Header.Get("X-Should-Retry"); again != "false" {
+				t.Errorf("%s %s: %d with X-Should-Retry %q", c.method, c.path, got.Status, again)
 			}
 			message, kind := handlertest.ErrorIn(t, path, got.Body)
 			if message != c.message || kind != kinds[c.status] {
@@ -203,12 +274,12 @@ func TestRefusalsSpeakTheDialect(t *testing.T) {
 	if message, _ := handlertest.ErrorIn(t, "/api/pull", got.Body); got.Status != 403 || message != "this route needs an OLLAMA-ADMIN- key" {
 		t.Errorf("%s, %q", got, message)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
-// TestARefusalReachesWhoSends: most clients read nothing before they have sent
-// all of their body, and a connection that is reset meanwhile loses the answer.
-func TestARefusalReachesWhoSends(t *testing.T) {
+// TestRefusalReachesAClientThatStillSends: most clients read only after they have sent
+// their whole body, and would lose the answer if the connection were reset before.
+func TestRefusalReachesAClientThatStillSends(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, size := range []int{1, 5_000, 200_000, 2 << 20} {
@@ -228,12 +299,12 @@ func TestARefusalReachesWhoSends(t *testing.T) {
 			}
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
-// TestARefusalDoesNotWaitForTheBody: whoever has no key must not be able to
-// hold a connection by announcing a body and never sending it.
-func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
+// TestRefusalDoesNotWaitForTheBody: a client without a key must not be able to hold a
+// connection by announcing a body that it never sends.
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	waiting := map[string]*handlertest.Wire{}
@@ -245,9 +316,9 @@ func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
 		if got := w.Answer("POST"); got.Status != 401 || got.Err != nil {
 			t.Errorf("%s: %s", framing, got)
 		}
-		if raw := w.Raw.String(); strings.Contains(raw, "100 Continue") {
+		if raw := w.Received.String(); strings.Contains(raw, "100 Continue") {
 			t.Errorf("%s: the client was asked for its body: %q", framing, raw)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 }

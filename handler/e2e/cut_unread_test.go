@@ -56,7 +56,7 @@ var slowReaders = []struct {
 					return
 				}
 				if _, data := frame.(*http2.DataFrame); data {
-					time.Sleep(time.Millisecond)
+					time.Sleep(time.Millisecond) // the pace of a slow reader: the test does not depend on it
 					f.WriteWindowUpdate(1, 1)
 				}
 			}
@@ -87,7 +87,7 @@ func askSecurely(t *testing.T, c net.Conn, key string) {
 	}
 }
 
-// trickle reads a little now and then.
+// trickle reads a few bytes every 10 ms, the pace of a slow reader. No test depends on it.
 func trickle(c net.Conn) {
 	for b := make([]byte, 16); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := c.Read(b); err != nil {
@@ -96,10 +96,10 @@ func trickle(c net.Conn) {
 	}
 }
 
-// TestSlowReadersCannotOutstayACut: what is cut ends soon, with all that it has
-// taken, whatever its client reads. Left alone it might go on for the five minutes
-// of the stall timeout, and anew with each byte.
-func TestSlowReadersCannotOutstayACut(t *testing.T) {
+// TestCutEndsSlowReaders: a request that is cut ends soon, with all its resources,
+// however slowly its client reads. Otherwise each byte that it reads would extend the
+// stall timeout.
+func TestCutEndsSlowReaders(t *testing.T) {
 	t.Parallel()
 	certificate := loadCertificate(t)
 	for _, reader := range slowReaders {

@@ -109,9 +109,10 @@ func toBeRead(r *recorded) *recorded {
 	return r
 }
 
-// TestOllamaDiesAtEveryByte of its answer, in good order and with a reset. The
-// client gets a whole answer where Ollama sent one, and else an error or an
-// answer that is visibly broken off. Its connection serves on after an error.
+// TestOllamaDiesAtEveryByte: Ollama closes or resets the connection after each byte of
+// its answer. The client gets a complete answer where Ollama sent one, and otherwise an
+// error or an answer that is visibly broken off. After an error, its connection can be
+// used again.
 func TestOllamaDiesAtEveryByte(t *testing.T) {
 	t.Parallel()
 	room := make(chan struct{}, 200) // bounds how many sockets are in use
@@ -181,8 +182,8 @@ func (r *recorded) audit(t *testing.T, s *handlertest.Site) {
 	if kinds := slices.Sorted(slices.Values(s.Spy.Texts("UpstreamFailed"))); !slices.Equal(kinds, want) {
 		t.Errorf("%s %s: after %d deaths the recorder knows of %d: %q", r.path, r.name, broken, len(kinds), kinds)
 	}
-	s.Lines(t, len(s.Spy.All("RequestEnded")))
-	log, _ := s.Log.Look()
+	s.AccessLog(t, len(s.Spy.All("RequestEnded")))
+	log, _ := s.Log.Text()
 	if n := strings.Count(log, `"outcome":"upstream_error"`); n != broken || strings.Contains(log, "planted") {
 		t.Errorf("%s %s: after %d deaths the log tells of %d; it quotes Ollama: %t", r.path, r.name, broken, n, strings.Contains(log, "planted"))
 	}
@@ -214,7 +215,7 @@ func (r *recorded) ask(proxy, key string, cut int, reset bool) error {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(handlertest.Patience))
+	conn.SetDeadline(time.Now().Add(handlertest.Timeout))
 	var raw strings.Builder
 	in := bufio.NewReader(io.TeeReader(conn, &raw))
 	method := "POST"

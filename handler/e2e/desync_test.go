@@ -98,7 +98,7 @@ func (h *hostile) talk(c net.Conn) {
 			h.mistakes = append(h.mistakes, fmt.Sprintf("%s: the connection carries %s", last.name, request.RequestURI))
 			h.mu.Unlock()
 		}
-		if handlertest.IsWatch(request) {
+		if handlertest.IsProbe(request) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 			continue
 		}
@@ -132,10 +132,10 @@ func proper(name string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nthis is %s", len("this is ")+len(name), name)
 }
 
-// TestEachGetsItsOwnAnswer whatever Ollama sends: what the client reads is a
-// well-formed answer, or one that breaks off visibly; its connection, if that
-// lives on, has not lost its place; and nothing is left over for anyone else.
-func TestEachGetsItsOwnAnswer(t *testing.T) {
+// TestNoDesyncByAnswers: whatever Ollama sends, the client reads a well-formed answer or
+// one that visibly breaks off. If its connection stays open, it is in step, and no byte
+// is left over for another request.
+func TestNoDesyncByAnswers(t *testing.T) {
 	t.Parallel()
 	h := newHostile(badAnswers...)
 	s := handlertest.Start(t, handlertest.Config{Address: h.serve(t)})
@@ -156,7 +156,7 @@ func TestEachGetsItsOwnAnswer(t *testing.T) {
 				}
 				w.CloseWrite()
 			}
-			w.Closed()
+			w.ExpectClosed()
 			if !b.again {
 				handlertest.Await(t, h.ended[b.query()], "the connection to Ollama to end")
 			}
@@ -251,8 +251,8 @@ func parseAnswer(w *handlertest.Wire, method string) (got string, alive bool) {
 	return got, alive && whole
 }
 
-// TestLeftoversUnderLoad: what Ollama sends beyond its answer's end must not meet
-// a request that comes that very moment.
+// TestLeftoversUnderLoad: bytes that Ollama sends after the end of its answer must not
+// become the answer to a request that arrives at that moment.
 func TestLeftoversUnderLoad(t *testing.T) {
 	t.Parallel()
 	const clients, each = 8, 30
@@ -280,7 +280,7 @@ func TestLeftoversUnderLoad(t *testing.T) {
 // asksFor asks for an answer by its name, and fails the test if it gets another
 // one that has a body.
 func asksFor(w *handlertest.Wire, name, key string) {
-	w.SetDeadline(time.Now().Add(handlertest.Patience))
+	w.SetDeadline(time.Now().Add(handlertest.Timeout))
 	fmt.Fprintf(w, "%s\r\n", handlertest.Head("GET", "/api/version?"+name, handlertest.Bearer(key)))
 	res, err := http.ReadResponse(w.R, nil)
 	if err != nil {

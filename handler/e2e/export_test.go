@@ -16,5 +16,5 @@ func UseResolver(t http.RoundTripper, r *net.Resolver) { t.(*transport.Transport
 // Watch looks at a server as its page does; remember marks each minute.
 func Watch(s *server.Server) (look func() status.Status, remember func(context.Context)) {
 	w := status.NewWatcher(s.Watched())
-	return w.Look, w.Remember
+	return w.Status, w.RecordHistory
 }

@@ -56,14 +56,14 @@ func blames(s *handlertest.Site, t *testing.T, want blame, streamed bool) {
 	if got := s.Spy.Texts("StreamEnded"); !slices.Equal(got, outcomes) {
 		t.Errorf("StreamEnded %q, not %q", got, outcomes)
 	}
-	line := s.Lines(t, 1)[0]
+	line := s.AccessLog(t, 1)[0]
 	if line["outcome"] != want.outcome || line["status"] != float64(want.code) {
 		t.Errorf("the access log says status %v, outcome %v; not %d, %s", line["status"], line["outcome"], want.code, want.outcome)
 	}
 }
 
-// TestFailuresBeforeTheAnswer: whatever Ollama does instead of answering, the
-// client gets a status and an error in its own dialect.
+// TestFailuresBeforeTheAnswer: whatever Ollama does instead of answering, the client
+// gets a status and an error in its dialect.
 func TestFailuresBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -73,7 +73,7 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 		message     string
 		blame       blame
 	}{
-		{"refused", "tiny", handlertest.Config{Address: handlertest.Nobody}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
+		{"refused", "tiny", handlertest.Config{Address: handlertest.ClosedAddress}, 502, "Ollama cannot be reached", blame{502, "upstream_error", "dial"}},
 		{"silent", "hang", handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = brief }}, 504, "Ollama sent nothing within 30ms", blame{504, "stalled", "timeout"}},
 		{"reset", "reset", handlertest.Config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
 		{"close", "close", handlertest.Config{}, 502, "Ollama broke off its answer", blame{502, "upstream_error", "reset"}},
@@ -93,7 +93,7 @@ func TestFailuresBeforeTheAnswer(t *testing.T) {
 				}
 				blames(s, t, c.blame, false)
 				if c.config.Address == "" && c.blame.kind != "timeout" {
-					s.Arrival(t, 1) // where time ran out, it may have done so before
+					s.AwaitRequest(t, 1) // where time ran out, it may have done so before
 				}
 				for _, seen := range s.Ollama.Seen() {
 					handlertest.Await(t, seen.Done, "Ollama to be let go")
@@ -111,17 +111,17 @@ func brokenOff(t *testing.T, w *handlertest.Wire, c handlertest.Chat, res *http.
 	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client read %q, %v: no broken answer", tailOf(string(b)), err)
 	}
-	w.Closed()
-	raw := w.Raw.String()
+	w.ExpectClosed()
+	raw := w.Received.String()
 	if strings.HasSuffix(raw, "\r\n0\r\n\r\n") || res.ContentLength < 0 && strings.Contains(raw, c.End) {
 		t.Errorf("it looks whole: %q", tailOf(raw))
 	}
 	return string(b)
 }
 
-// TestFailuresMidway: an answer that breaks off never looks like one that is
-// finished. Where a line was complete the client is told why, in the stream's
-// own terms, and always its connection breaks.
+// TestFailuresMidway: an answer that breaks off never looks complete: the connection
+// breaks off, and if the last line of a stream was complete, an error event comes
+// before.
 func TestFailuresMidway(t *testing.T) {
 	t.Parallel()
 	broke := blame{502, "upstream_error", "reset"}
@@ -136,7 +136,7 @@ func TestFailuresMidway(t *testing.T) {
 		{"dies-between", handlertest.Config{}, "Ollama broke off its answer", broke},
 		{"dies-mid-line", handlertest.Config{}, "", broke},
 		{"short", handlertest.Config{}, "Ollama broke off its answer", broke},
-		{"hang-mid", quick, "nothing moved for 200ms", stalled},
+		{"hang-mid", quick, "no data was transferred for 200ms", stalled},
 	} {
 		t.Run(c.model, func(t *testing.T) {
 			handlertest.EachChat(t, func(t *testing.T, chat handlertest.Chat, stream bool) {
@@ -146,7 +146,7 @@ func TestFailuresMidway(t *testing.T) {
 				s := handlertest.Start(t, c.config)
 				w := s.Dial(t)
 				w.Send("POST", chat.Path, chat.Ask(c.model, stream), handlertest.Bearer(s.Key))
-				res := w.Begun("POST")
+				res := w.ReadHead("POST")
 				if res.StatusCode != 200 {
 					t.Fatal(res.Status)
 				}
@@ -166,7 +166,7 @@ func TestFailuresMidway(t *testing.T) {
 					}
 				}
 				blames(s, t, c.blame, stream)
-				handlertest.Await(t, s.Arrival(t, 1).Done, "Ollama to be let go")
+				handlertest.Await(t, s.AwaitRequest(t, 1).Done, "Ollama to be let go")
 			})
 		})
 	}
@@ -222,8 +222,9 @@ func errorEvent(t *testing.T, path, body string) (message string) {
 	return message
 }
 
-// TestWhereTheErrorEventGoes: it never ends up inside of what Ollama sent.
-func TestWhereTheErrorEventGoes(t *testing.T) {
+// TestErrorEventIsNotInsideAnEvent: the error event is never sent in the middle of a
+// line or event of Ollama's.
+func TestErrorEventIsNotInsideAnEvent(t *testing.T) {
 	t.Parallel()
 	const oops = `{"error":{"message":"Ollama broke off its answer","type":"api_error","param":null,"code":null}}`
 	const line = `{"error":"Ollama broke off its answer"}` + "\n"
@@ -251,29 +252,29 @@ func TestWhereTheErrorEventGoes(t *testing.T) {
 			})})
 			w := s.Dial(t)
 			w.Send("POST", "/v1/chat/completions", "{}", handlertest.Bearer(s.Key))
-			if got := brokenOff(t, w, handlertest.Chats[2], w.Begun("POST")); got != c.want {
+			if got := brokenOff(t, w, handlertest.Chats[2], w.ReadHead("POST")); got != c.want {
 				t.Errorf("the client got %q, not %q", got, c.want)
 			}
 		})
 	}
 }
 
-// TestABrokenChunk: an Ollama that loses its way in its own framing has broken
-// off.
-func TestABrokenChunk(t *testing.T) {
+// TestBrokenChunkFraming: an invalid chunk from Ollama is treated as an answer that
+// broke off.
+func TestBrokenChunkFraming(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\nno number\r\n")
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	brokenOff(t, w, handlertest.Chats[0], w.Begun("POST"))
+	brokenOff(t, w, handlertest.Chats[0], w.ReadHead("POST"))
 	blames(s, t, blame{502, "upstream_error", "other"}, true)
 }
 
-// TestABrokenAnswerToAnOldClient, who speaks HTTP/1.0: an orderly close would
-// be the proper end of the answer, so there must be none.
-func TestABrokenAnswerToAnOldClient(t *testing.T) {
+// TestBrokenAnswerOverHTTP10: an orderly close would be the proper end of an answer in
+// HTTP/1.0, so the connection is reset.
+func TestBrokenAnswerOverHTTP10(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats {
 		for _, model := range []string{"dies-between", "dies-mid-line", "reset", "hang-mid"} {
@@ -294,19 +295,18 @@ func TestABrokenAnswerToAnOldClient(t *testing.T) {
 				}
 				// A reset may overtake all that was sent before it.
 				if _, err := io.Copy(io.Discard, w.R); !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("after %q the connection ended with %v", tailOf(w.Raw.String()), err)
+					t.Errorf("after %q the connection ended with %v", tailOf(w.Received.String()), err)
 				}
-				if strings.Contains(w.Raw.String(), c.End) {
-					t.Errorf("it looks whole: %q", w.Raw)
+				if strings.Contains(w.Received.String(), c.End) {
+					t.Errorf("it looks whole: %q", w.Received)
 				}
 			})
 		}
 	}
 }
 
-// TestAClientThatStopsReading holds a GPU for as long as the stall timeout, and
-// no longer.
-func TestAClientThatStopsReading(t *testing.T) {
+// TestClientStopsReading: it can hold a GPU for the stall timeout, and no longer.
+func TestClientStopsReading(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{
@@ -322,15 +322,15 @@ func TestAClientThatStopsReading(t *testing.T) {
 	})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	handlertest.Await(t, gone, "Ollama to be let go")
 	blames(s, t, blame{504, "stalled", ""}, true)
 	brokenOff(t, w, handlertest.Chats[0], res)
 }
 
-// TestAClientThatStopsSending is not waited for either; what it sent never
-// reaches Ollama as a whole request.
-func TestAClientThatStopsSending(t *testing.T) {
+// TestClientStopsSending: it is given up after the stall timeout, and Ollama never gets
+// a whole request.
+func TestClientStopsSending(t *testing.T) {
 	t.Parallel()
 	for framing, c := range map[string]handlertest.Chat{"Content-Length: 3000000": handlertest.Chats[0], "Transfer-Encoding: chunked": handlertest.Chats[5]} {
 		for _, size := range []int{0, 1000, 1_200_000} {
@@ -340,7 +340,7 @@ func TestAClientThatStopsSending(t *testing.T) {
 				w := s.Dial(t)
 				w.Writef("%s\r\n", handlertest.Head("POST", c.Path, handlertest.Bearer(s.Key), framing))
 				chunked := strings.HasSuffix(framing, "chunked")
-				part := handlertest.Text(size)
+				part := handlertest.BodyOfSize(size)
 				if chunked && size > 0 {
 					part = fmt.Sprintf("%x\r\n%s\r\n", size, part)
 				}
@@ -349,15 +349,15 @@ func TestAClientThatStopsSending(t *testing.T) {
 				if got.Status != 504 || got.Err != nil {
 					t.Error(got)
 				}
-				if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "nothing moved for 200ms" {
+				if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "no data was transferred for 200ms" {
 					t.Errorf("the client reads %q", message)
 				}
-				w.Closed()
+				w.ExpectClosed()
 				blames(s, t, blame{504, "stalled", ""}, false)
 				if !chunked || size > 1<<20 {
-					handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to be let go")
+					handlertest.Await(t, s.AwaitRequest(t, 1).Gone, "Ollama to be let go")
 				} else {
-					s.NothingArrived(t)
+					s.ExpectNoRequest(t)
 				}
 			})
 		}
@@ -375,7 +375,7 @@ func bubble(t *testing.T, body io.Reader, ollama func(r *http.Request) (*http.Re
 func bubbleAt(t *testing.T, path string, heartbeat time.Duration, body io.Reader, ollama func(r *http.Request) (*http.Response, error)) (handlertest.Answer, *handlertest.Spy) {
 	t.Helper()
 	return bubbleOver(t, path, heartbeat, body, func(r *http.Request) (*http.Response, error) {
-		if handlertest.IsWatch(r) {
+		if handlertest.IsProbe(r) {
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"models":[]}`))}, nil
 		}
 		return ollama(r)
@@ -465,8 +465,8 @@ func untilCut(ctx context.Context, text string) io.Reader {
 	return r
 }
 
-// TestASlowUploadIsNoStall: each byte gives a client the whole time again.
-func TestASlowUploadIsNoStall(t *testing.T) {
+// TestSlowUploadIsNotStalled: each byte restarts the stall timeout.
+func TestSlowUploadIsNotStalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ask := `{"model":"tiny","prompt":"slow"}`
@@ -484,9 +484,9 @@ func TestASlowUploadIsNoStall(t *testing.T) {
 	})
 }
 
-// TestASlowStreamIsNoStall: what counts is the pause between two chunks, not
-// the length of the whole.
-func TestASlowStreamIsNoStall(t *testing.T) {
+// TestSlowStreamIsNotStalled: the stall timeout limits the pause between two chunks, not
+// the whole stream.
+func TestSlowStreamIsNotStalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const text = `{"response":"takes hours","done":true}` + "\n"
@@ -499,9 +499,9 @@ func TestASlowStreamIsNoStall(t *testing.T) {
 	})
 }
 
-// TestALoadingModelIsNoStall: until the first byte only the limit for the first
-// byte counts, and it is counted from the end of the upload.
-func TestALoadingModelIsNoStall(t *testing.T) {
+// TestLoadingModelIsNotStalled: before the first byte only FirstByteTimeout counts, from
+// the end of the upload.
+func TestLoadingModelIsNotStalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		got, _ := bubble(t, drip(`{"model":"tiny"}`, time.Minute), func(r *http.Request) (*http.Response, error) {
@@ -515,8 +515,8 @@ func TestALoadingModelIsNoStall(t *testing.T) {
 	})
 }
 
-// TestTheLimitsUnlessOthersAreSet: 15 minutes for the first byte, 5 without one.
-func TestTheLimitsUnlessOthersAreSet(t *testing.T) {
+// TestDefaultTimeouts: 15 minutes for the first byte, and 5 minutes without a byte.
+func TestDefaultTimeouts(t *testing.T) {
 	t.Parallel()
 	silent := func(r *http.Request) (*http.Response, error) {
 		consume(r)
@@ -535,7 +535,7 @@ func TestTheLimitsUnlessOthersAreSet(t *testing.T) {
 		after  time.Duration
 	}{
 		"no first byte": {silent, 504, `{"error":"Ollama sent nothing within 15m0s"}`, nil, 15 * time.Minute},
-		"no second":     {begins, 200, "{}\n" + `{"error":"nothing moved for 5m0s"}` + "\n", http.ErrAbortHandler, 5 * time.Minute},
+		"no second":     {begins, 200, "{}\n" + `{"error":"no data was transferred for 5m0s"}` + "\n", http.ErrAbortHandler, 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -556,10 +556,9 @@ func TestTheLimitsUnlessOthersAreSet(t *testing.T) {
 	}
 }
 
-// TestAnEarlyAnswerIsWatchedLikeAnyOther: when Ollama answers before it has
-// read the body, the end of the upload must not put the clock for the first
-// byte in place of the one for the stream.
-func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
+// TestStallTimeoutOfAnEarlyAnswer: if Ollama answers before it has read the body, the
+// end of the upload must not replace the stall timeout by FirstByteTimeout.
+func TestStallTimeoutOfAnEarlyAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -572,7 +571,7 @@ func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
 		if took := time.Since(began).Round(time.Minute); took != 5*time.Minute {
 			t.Errorf("cut after %v: the stream stood still for 5m0s", took)
 		}
-		if !strings.Contains(got.Body, "nothing moved") {
+		if !strings.Contains(got.Body, "no data was transferred") {
 			t.Errorf("the client reads %q", got.Body)
 		}
 		if kinds := spy.Texts("UpstreamFailed"); len(kinds) != 0 {
@@ -581,9 +580,9 @@ func TestAnEarlyAnswerIsWatchedLikeAnyOther(t *testing.T) {
 	})
 }
 
-// TestAFailureEndsNothingElse: the client's connection goes on after errors that
-// came before the answer, and the next request gets through.
-func TestAFailureEndsNothingElse(t *testing.T) {
+// TestConnectionOutlivesAFailure: after an error that came before the answer, the
+// client's next request on the connection is served.
+func TestConnectionOutlivesAFailure(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -597,20 +596,21 @@ func TestAFailureEndsNothingElse(t *testing.T) {
 	}
 }
 
-// TestErrorsDoNotQuoteOllama: what it sent instead of HTTP may hold anything.
+// TestErrorsDoNotQuoteOllama: bytes that Ollama sends instead of HTTP may contain
+// anything, and appear in no log and no error.
 func TestErrorsDoNotQuoteOllama(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(conn *net.TCPConn, _ *http.Request) {
 		io.WriteString(conn, "a-secret-prompt and no HTTP\r\n\r\n")
 	})})
 	got := s.Ask(t, "POST", "/api/chat", "{}")
-	s.Lines(t, 1)
-	if log, _ := s.Log.Look(); got.Status != 502 || strings.Contains(got.Body+log, "a-secret-prompt") {
+	s.AccessLog(t, 1)
+	if log, _ := s.Log.Text(); got.Status != 502 || strings.Contains(got.Body+log, "a-secret-prompt") {
 		t.Errorf("%s %q, %s", got, got.Body, log)
 	}
 }
 
-// TestOutcomesAreListed keeps the words of these tests in step with the code.
+// TestOutcomesAreListed: the outcomes in these tests are those of StreamOutcomes.
 func TestOutcomesAreListed(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []string{"complete", "client_gone", "upstream_error", "stalled", "shutdown"} {

@@ -39,7 +39,8 @@ func sayAndHangUp(text string) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) { io.WriteString(conn, text) }
 }
 
-// goOn sends text, and then more over and over until the proxy has had enough.
+// goOn sends text, and then more after each pause, until the proxy closes the connection.
+// The pauses only bound how much is sent.
 func goOn(text, more string, pause time.Duration) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) {
 		io.WriteString(conn, text)
@@ -53,7 +54,7 @@ const (
 	brokeOff   = "Ollama broke off its answer"
 	nonsense   = "Ollama's answer cannot be understood"
 	notInTime  = "Ollama sent nothing within 200ms"
-	nothingNew = "nothing moved for 200ms"
+	nothingNew = "no data was transferred for 200ms"
 	interim    = "HTTP/1.1 103 Early Hints\r\nX: planted\r\n\r\n"
 )
 
@@ -106,9 +107,9 @@ var faultsMidway = []fault{
 	{"silence before the last line", say("0\r\n"), nothingNew, stalled, ""},
 }
 
-// TestFaultsBeforeTheAnswer: the client hears of it in its dialect, the recorder
-// and the log know whose fault it was, and nothing of what Ollama or the client
-// sent is in the log. Ollama's connection is given up.
+// TestFaultsBeforeTheAnswer: the client gets an error in its dialect, the recorder and
+// the log say who was at fault, and no byte from Ollama or the client is in the log. The
+// connection to Ollama is closed.
 func TestFaultsBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	for _, f := range faultsBeforeTheAnswer {
@@ -125,7 +126,8 @@ func TestFaultsBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-// TestFaultsMidway: the stream's last event says so, and its connection breaks.
+// TestFaultsMidway: the last event of the stream is an error, and the connection breaks
+// off.
 func TestFaultsMidway(t *testing.T) {
 	t.Parallel()
 	first := func(c handlertest.Chat) string {
@@ -143,7 +145,7 @@ func TestFaultsMidway(t *testing.T) {
 	}
 	for _, f := range faultsMidway {
 		f.inEachDialect(t, begin, func(t *testing.T, c handlertest.Chat, s *handlertest.Site, w *handlertest.Wire) {
-			body := brokenOff(t, w, c, w.Begun("POST"))
+			body := brokenOff(t, w, c, w.ReadHead("POST"))
 			if message := errorEvent(t, c.Path, body); message != f.message || !strings.HasPrefix(body, first(c)) {
 				t.Errorf("%s: the client reads %q", c.Path, body)
 			}
@@ -186,11 +188,11 @@ func (f fault) inEachDialect(t *testing.T, begin func(handlertest.Chat) string, 
 
 func (f fault) isLogged(t *testing.T, s *handlertest.Site) {
 	t.Helper()
-	said, _ := s.Lines(t, 1)[0]["error"].(string)
+	said, _ := s.AccessLog(t, 1)[0]["error"].(string)
 	if !strings.HasSuffix(said, f.log) {
 		t.Errorf("the log says %q, not %q", said, f.log)
 	}
-	log, _ := s.Log.Look()
+	log, _ := s.Log.Text()
 	if n := strings.Count(log, "planted"); n > 1 || n == 1 && !strings.Contains(log, `"model":"planted:latest"`) {
 		t.Errorf("the log quotes what was sent: %s", log)
 	}

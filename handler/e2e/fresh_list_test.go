@@ -16,9 +16,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestWhatWasMadeAMomentAgo is known when it is asked for: it runs if it is here,
-// and does not if it is at ollama.com.
-func TestWhatWasMadeAMomentAgo(t *testing.T) {
+// TestModelCreatedAMomentAgo: a request for it is allowed if it runs here, and refused
+// if it runs at ollama.com.
+func TestModelCreatedAMomentAgo(t *testing.T) {
 	t.Parallel()
 	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny"}})
 	s.Spy.Await(t, "UpstreamUp", 1) // the list has been read
@@ -44,15 +44,16 @@ func TestWhatWasMadeAMomentAgo(t *testing.T) {
 	}
 }
 
-// TestWhatARequestHasChanged is looked at again: a model may have become another.
-func TestWhatARequestHasChanged(t *testing.T) {
+// TestModelReplacedByARequest: after a request that may change models, the lists are
+// read again.
+func TestModelReplacedByARequest(t *testing.T) {
 	t.Parallel()
 	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{Models: []string{"tiny", "other:1b"}})
 	s.Spy.Await(t, "UpstreamUp", 1)
 	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
 		t.Fatal(a)
 	}
-	if a := handlertest.AsManager(s, t, "POST", "/api/pull", `{"model":"other:1b"}`); a.Status != 200 {
+	if a := handlertest.AskAdmin(s, t, "POST", "/api/pull", `{"model":"other:1b"}`); a.Status != 200 {
 		t.Fatal(a)
 	}
 	s.Spy.Await(t, "RequestEnded", 2)
@@ -62,8 +63,8 @@ func TestWhatARequestHasChanged(t *testing.T) {
 	}
 }
 
-// TestColdStart: a proxy that is there before Ollama lets nothing pass to models
-// that it knows nothing of, and everything to those that are there once Ollama is.
+// TestColdStart: a proxy that starts before Ollama allows no model until it has read
+// Ollama's list, and then those on the list.
 func TestColdStart(t *testing.T) {
 	t.Parallel()
 	l := handlertest.Listen(t)
@@ -98,9 +99,9 @@ func TestColdStart(t *testing.T) {
 	}
 }
 
-// TestOllamaThatCannotBeAskedGetsNothing, and what is no Ollama is not asked for
-// more than it has.
-func TestOllamaThatCannotBeAskedGetsNothing(t *testing.T) {
+// TestNoRequestWithoutAList: an Ollama whose list cannot be read gets no request. A
+// server that is not an Ollama is not asked for a list again and again.
+func TestNoRequestWithoutAList(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		status int
@@ -115,7 +116,7 @@ func TestOllamaThatCannotBeAskedGetsNothing(t *testing.T) {
 	} {
 		var passed atomic.Int32
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if handlertest.IsWatch(r) {
+			if handlertest.IsProbe(r) {
 				w.WriteHeader(row.status)
 				io.WriteString(w, row.list)
 				return
@@ -153,7 +154,7 @@ func (h heldLists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/api/ps":
 		io.WriteString(w, `{}`)
-	case handlertest.IsWatch(r):
+	case handlertest.IsProbe(r):
 		h.asked <- struct{}{}
 		select {
 		case text := <-h.reply:
@@ -166,9 +167,9 @@ func (h heldLists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestOneLookForAllWhoWait: who asks while a list is on its way waits for the next
-// one, together with all others who do.
-func TestOneLookForAllWhoWait(t *testing.T) {
+// TestWaitingRequestsShareAList: requests that arrive while a list is being read wait
+// for the next list, all for the same.
+func TestWaitingRequestsShareAList(t *testing.T) {
 	t.Parallel()
 	h := heldLists{make(chan struct{}, 100), make(chan string)}
 	server := httptest.NewServer(h)
@@ -204,7 +205,7 @@ func TestOneLookForAllWhoWait(t *testing.T) {
 			if n++; a.Status != 403 {
 				t.Errorf("what has come to be at ollama.com meanwhile: %d %s", a.Status, a.Body)
 			}
-		case <-time.After(handlertest.Patience):
+		case <-time.After(handlertest.Timeout):
 			t.Fatal("they wait in vain")
 		}
 	}
@@ -221,13 +222,13 @@ func ended499(s *handlertest.Site, t *testing.T) {
 	}
 }
 
-// TestAListThatDoesNotCome is waited for no longer than lists take.
-func TestAListThatDoesNotCome(t *testing.T) {
+// TestListTimeout: a request waits for a list no longer than the time limit of lists.
+func TestListTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		a, _ := bubbleBefore(t, strings.NewReader(`{"model":"tiny"}`), func(r *http.Request) (*http.Response, error) {
-			if !handlertest.IsWatch(r) {
+			if !handlertest.IsProbe(r) {
 				t.Error("it passes")
 			}
 			<-r.Context().Done()
@@ -239,15 +240,15 @@ func TestAListThatDoesNotCome(t *testing.T) {
 	})
 }
 
-// TestALargeBodyIsAllowedAtItsEnd, where Ollama may have waited for that: what was
-// no model at the end of its JSON may be one then.
-func TestALargeBodyIsAllowedAtItsEnd(t *testing.T) {
+// TestLargeBodyIsCheckedAgainAtItsEnd: the name may have been given to another model
+// while Ollama waited for the end of the body.
+func TestLargeBodyIsCheckedAgainAtItsEnd(t *testing.T) {
 	t.Parallel()
 	for _, chunked := range []bool{true, false} {
 		ended, checked := make(chan error, 1), make(chan struct{}, 10)
 		ollama := standin.New(standin.Options{Models: []string{"tiny"}})
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if handlertest.IsWatch(r) {
+			if handlertest.IsProbe(r) {
 				ollama.ServeHTTP(w, r)
 				checked <- struct{}{}
 				return

@@ -49,7 +49,7 @@ func startFuzzed(f *testing.F, clients net.Listener) *fuzzed {
 	if err != nil {
 		f.Fatal(err)
 	}
-	s := &fuzzed{Recorder: handlertest.Deaf{}, clients: clients}
+	s := &fuzzed{Recorder: handlertest.NopRecorder{}, clients: clients}
 	server := &server.Server{
 		Proxy: handler.New(handler.Options{
 			Upstream: &url.URL{Scheme: "http", Host: "ollama"},

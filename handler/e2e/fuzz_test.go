@@ -26,15 +26,15 @@ var (
 	fuzzAdmin    = fuzzKey("OLLAMA-ADMIN-0197f0a0-0000-7000-8000-000000000002")
 )
 
-// FuzzHandler writes anything at all to a server: no more requests are handled
-// than RFC 9112 says there are, no more go on to Ollama than have a key, each well
-// formed; nothing panics, and nothing hangs.
+// FuzzHandler writes arbitrary bytes to a server. No more requests are handled than RFC
+// 9112 says there are, only those with a key reach Ollama, each well formed; nothing
+// panics, and nothing hangs.
 func FuzzHandler(f *testing.F) {
 	fuzzServer(f, startFuzzed(f, newInProcess()).writeInProcess)
 }
 
-// FuzzSocket does so over sockets, where what is plain is not read by net/http.
-// A client that says no more has left, so most answers are never seen.
+// FuzzSocket writes arbitrary bytes over TCP, where the simple requests are not read by
+// net/http. The client closes its sending side at once, so most answers are never seen.
 func FuzzSocket(f *testing.F) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -29,9 +29,9 @@ func formOf(field, model string) (body, contentType string) {
 	return b.String(), w.FormDataContentType()
 }
 
-// TestTheModelThatIsCheckedIsTheModelThatRuns lets a key for tiny and qwen3:*
-// ask in every way that there is to name a model.
-func TestTheModelThatIsCheckedIsTheModelThatRuns(t *testing.T) {
+// TestCheckedModelIsTheModelThatRuns: a key for tiny and qwen3:* tries every way to name
+// a model.
+func TestCheckedModelIsTheModelThatRuns(t *testing.T) {
 	const chat = "/api/chat"
 	tiny, tinyType := formOf("model", "tiny")
 	other, otherType := formOf("model", "other:1b")
@@ -149,8 +149,8 @@ func TestTheModelThatIsCheckedIsTheModelThatRuns(t *testing.T) {
 	}
 }
 
-// TestCompressedBodiesAreReadAsOllamaDoes has an Ollama that decodes zstd,
-// which the stand-in does not.
+// TestCompressedBodiesAreReadAsOllamaDoes: Ollama decodes zstd here, which the stand-in
+// does not.
 func TestCompressedBodiesAreReadAsOllamaDoes(t *testing.T) {
 	ran := make(chan string, 1)
 	ollama := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -234,12 +234,12 @@ func TestCloudModelsAreRefusedToEveryone(t *testing.T) {
 			}
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
-// TestModelsByOtherNamesOfTheCloud: Ollama says which they are, and who makes one
-// says so, too.
-func TestModelsByOtherNamesOfTheCloud(t *testing.T) {
+// TestCloudModelsWithOrdinaryNames: models with ordinary names that run at ollama.com
+// are refused: those that Ollama lists so, and those that are created so.
+func TestCloudModelsWithOrdinaryNames(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{})
 	open := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }})
 	for _, site := range []*handlertest.Site{s, open} {
@@ -265,7 +265,7 @@ func TestModelsByOtherNamesOfTheCloud(t *testing.T) {
 			t.Errorf("allowed, yet %s %.80s: %s", row.path, row.body, a.Body)
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 	w := s.Dial(t)
 	w.Send("POST", "/api/generate", `{"model":"llama3.2","remote_host":"x","prompt":"x","stream":false}`, handlertest.Bearer(s.Key))
 	if a := w.Answer("POST"); a.Status != http.StatusOK {
@@ -273,9 +273,9 @@ func TestModelsByOtherNamesOfTheCloud(t *testing.T) {
 	}
 }
 
-// TestANameThatIsTooLongIsNoWayAround: Ollama takes spaces off a name, however
-// many there are.
-func TestANameThatIsTooLongIsNoWayAround(t *testing.T) {
+// TestTooLongNameIsRefused: Ollama strips any number of spaces from a name, so a long
+// name could be that of any model.
+func TestTooLongNameIsRefused(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{})
 	padded := strings.Repeat(" ", 8<<10)
 	for _, body := range []string{
@@ -299,9 +299,9 @@ func TestANameThatIsTooLongIsNoWayAround(t *testing.T) {
 	}
 }
 
-// TestOllamaCannotBeginBeforeTheModelIsKnown sends a large body up to the byte
-// that would complete it.
-func TestOllamaCannotBeginBeforeTheModelIsKnown(t *testing.T) {
+// TestOllamaCannotBeginBeforeTheModelIsChecked: a large body is sent up to the byte that
+// would complete it.
+func TestOllamaCannotBeginBeforeTheModelIsChecked(t *testing.T) {
 	ended := make(chan error, 1)
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var v any
@@ -318,7 +318,7 @@ func TestOllamaCannotBeginBeforeTheModelIsKnown(t *testing.T) {
 	}
 }
 
-func TestListsShowWhatTheKeyIsFor(t *testing.T) {
+func TestListsShowTheModelsOfTheKey(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Models: []string{"tiny", "other:1b", "qwen3:8b"}}})
 	limited := s.Mint(false, "models=tiny,qwen3:*")
 	w := s.Dial(t)
@@ -349,7 +349,7 @@ func TestListsShowWhatTheKeyIsFor(t *testing.T) {
 	}
 }
 
-func TestAListThatCannotBeReadIsNotPassedOn(t *testing.T) {
+func TestInvalidListIsNotRelayed(t *testing.T) {
 	for name, body := range map[string]string{
 		"no JSON":    `models: other:1b`,
 		"an array":   `[{"name":"other:1b"}]`,

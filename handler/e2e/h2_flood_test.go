@@ -15,9 +15,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// TestFloods: what costs a client without a key nothing and the server something
-// is not taken without end, and meanwhile others are served.
-func TestFloods(t *testing.T) {
+// TestHTTP2Floods: frames that cost a client without a key nothing, and the server
+// something, are limited, and other clients are served meanwhile.
+func TestHTTP2Floods(t *testing.T) {
 	t.Parallel()
 	for _, flood := range []struct {
 		name  string
@@ -85,10 +85,10 @@ func TestFloods(t *testing.T) {
 	}
 }
 
-// TestShutWindows: streams that are refused, and whose windows stay shut, hold no
-// more than there may be, also where net/http refuses them itself and none of our
-// handlers sees them. Those who come with a key get in.
-func TestShutWindows(t *testing.T) {
+// TestClosedWindowsAreLimited: streams that are refused, and whose windows stay closed,
+// hold no more memory than the limit, also if net/http refuses them before any handler.
+// Clients with a key are served.
+func TestClosedWindowsAreLimited(t *testing.T) {
 	t.Parallel()
 	const many, mostOpen = 40, 28 // 56 MiB, at 2 MiB each
 	via := bytes.Repeat([]byte{0x80 | 60}, 2500)
@@ -126,7 +126,7 @@ func TestShutWindows(t *testing.T) {
 				return open
 			}
 			open := count()
-			for until := time.Now().Add(handlertest.Patience); open > mostOpen && time.Now().Before(until); {
+			for until := time.Now().Add(handlertest.Timeout); open > mostOpen && time.Now().Before(until); {
 				open = count() // the closing may be on its way
 			}
 			if open > mostOpen || open < 1 {
@@ -159,9 +159,9 @@ func (c *crowd) RequestEnded(route int, method string, code int, took time.Durat
 	c.now.Add(-1)
 }
 
-// TestRapidReset is CVE-2023-44487: who takes requests back as soon as they are
-// sent may send many, but has no more at once than others have; and Ollama is
-// let go of them all.
+// TestRapidReset: CVE-2023-44487. A client that resets its streams at once may send
+// many, but never has more in flight than other clients may, and each request at Ollama
+// is cancelled.
 func TestRapidReset(t *testing.T) {
 	t.Parallel()
 	const atOnce = 100 // on one connection
@@ -182,7 +182,7 @@ func TestRapidReset(t *testing.T) {
 	if got := h.end(stream - 2); got != "refused" {
 		t.Errorf("the last of too many: %q", got)
 	}
-	s.Arrival(t, atOnce)
+	s.AwaitRequest(t, atOnce)
 	for reset := uint32(1); reset < stream; reset += 2 {
 		h.try(h.WriteRSTStream(reset, http2.ErrCodeCancel))
 	}

@@ -132,9 +132,8 @@ func (h *h2) open(stream uint32, head []byte) {
 
 func (h *h2) all(stream uint32, head []byte) { h.open(stream, head); h.body(stream, true, tiny) }
 
-// TestFramesThatNoClientSends: whatever they are, Ollama sees the request once,
-// as it is, or not at all.
-func TestFramesThatNoClientSends(t *testing.T) {
+// TestUnusualFrames: Ollama gets the request once and unchanged, or not at all.
+func TestUnusualFrames(t *testing.T) {
 	t.Parallel()
 	// After some of them net/http leaves the client a second to read why.
 	const groups = 8

@@ -50,7 +50,7 @@ func dialH2(s *handlertest.Site, t *testing.T) *h2 {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(handlertest.Patience))
+	c.SetDeadline(time.Now().Add(handlertest.Timeout))
 	h := newH2(t, c)
 	h.conn = c
 	return h
@@ -172,8 +172,8 @@ func (r request2) fields(key string) []string {
 	return slices.DeleteFunc(fields, func(f string) bool { return strings.HasSuffix(f, ":") })
 }
 
-// TestNoRequestIsSmuggledOverHTTP2: what HTTP/2 can say and HTTP/1.1 cannot is
-// refused, or left behind, when it is put into the one from the other.
+// TestNoRequestIsSmuggledOverHTTP2: what HTTP/2 can express and HTTP/1.1 cannot is
+// refused, or left out of the request to Ollama.
 func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 	t.Parallel()
 	s, tap := startSecure(t, handlertest.Config{})
@@ -208,8 +208,8 @@ func TestNoRequestIsSmuggledOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestHTTP2WithoutTLS is not spoken, neither at once nor after an upgrade: what
-// comes is read as HTTP/1.1, and that ends it.
+// TestHTTP2WithoutTLS: it is not supported, neither at once nor by an upgrade: the bytes
+// are read as HTTP/1.1, and the connection ends.
 func TestHTTP2WithoutTLS(t *testing.T) {
 	t.Parallel()
 	s, tap := startTapped(t, handlertest.Config{})
@@ -230,7 +230,7 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 		w.CloseWrite()
-		w.End()
+		w.ReadToEnd()
 		s.Spy.Idle(t)
 		for _, sent := range tap.take(t, s.Upstream) {
 			if sent.target != "/api/version" {

@@ -34,9 +34,9 @@ var passes = []string{
 	"X-Empty:", "X_under_score: 1", "X-Latin: caf\xe9", "Cache-Control: no-store", "Via: 1.1 a-proxy",
 }
 
-// TestWhatOllamaSees is the whole of it: no header is missing, and none is
-// there that the client did not send.
-func TestWhatOllamaSees(t *testing.T) {
+// TestHeadersThatOllamaGets: the exact list: no header is missing, and none is there
+// that the client did not send.
+func TestHeadersThatOllamaGets(t *testing.T) {
 	t.Parallel()
 	want := http.Header{}
 	for _, line := range passes {
@@ -48,6 +48,10 @@ func TestWhatOllamaSees(t *testing.T) {
 		"x-api-key": func(s *handlertest.Site) []string { return []string{"x-api-key: " + s.Key} },
 		"both": func(s *handlertest.Site) []string {
 			return []string{"authorization: bearer " + s.Key, "X-API-KEY: " + s.Key}
+		},
+		"basic": func(s *handlertest.Site) []string { return []string{basic("x:" + s.Key)} },
+		"beside others' credentials": func(s *handlertest.Site) []string {
+			return []string{"Authorization: Basic eDp5", "Authorization: Negotiate YII=", "X-Api-Key: sk-ant-x", "X-Api-Key:", "api-key: " + s.Key, "Api-Key: x", "x-goog-api-key: AIza"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +65,7 @@ func TestWhatOllamaSees(t *testing.T) {
 			}
 			want := want.Clone()
 			want.Set("Content-Length", fmt.Sprint(len(body)))
-			seen := s.Arrival(t, 1)
+			seen := s.AwaitRequest(t, 1)
 			if !maps.EqualFunc(seen.Header, want, slices.Equal) {
 				t.Errorf("Ollama saw\n%v, not\n%v", seen.Header, want)
 			}
@@ -72,8 +76,8 @@ func TestWhatOllamaSees(t *testing.T) {
 	}
 }
 
-// TestNothingIsAddedToARequest of a client that sends no more than it must.
-func TestNothingIsAddedToARequest(t *testing.T) {
+// TestNoHeaderIsAddedToARequest: also if the client sends only the headers that it must.
+func TestNoHeaderIsAddedToARequest(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for i, request := range []string{
@@ -85,16 +89,16 @@ func TestNothingIsAddedToARequest(t *testing.T) {
 		w := s.Dial(t)
 		w.Writef("%s\r\n", request)
 		w.Answer(strings.Fields(request)[0])
-		if got := s.Arrival(t, i+1).Header; len(got) != 0 {
+		if got := s.AwaitRequest(t, i+1).Header; len(got) != 0 {
 			t.Errorf("%q arrived with %v", request, got)
 		}
 	}
 }
 
-// TestConnectionTakesNothingFromTheProxy: a client may call any header
-// hop-by-hop. It then does not pass, but what the proxy itself goes by, and what it
-// sets, is not the client's to take away.
-func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
+// TestConnectionHeaderCannotRemoveTheProxysHeaders: a client may list any header in
+// Connection, and it is then not relayed. But headers that the proxy reads or sets
+// itself cannot be removed in this way.
+func TestConnectionHeaderCannotRemoveTheProxysHeaders(t *testing.T) {
 	t.Parallel()
 	for _, listed := range []string{"Authorization", "authorization, x-api-key", "Content-Type", "Content-Length", "Host", "Transfer-Encoding", "close, Authorization, X-Foo", "keep-alive,X-Foo,content-type"} {
 		t.Run(listed, func(t *testing.T) {
@@ -113,7 +117,7 @@ func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
 			if !strings.Contains(listed, "X-Foo") {
 				want.Set("X-Foo", "1")
 			}
-			seen := s.Arrival(t, 1)
+			seen := s.AwaitRequest(t, 1)
 			if !maps.EqualFunc(seen.Header, want, slices.Equal) || string(seen.Body) != body || seen.Host != s.Upstream {
 				t.Errorf("Ollama saw %v, %q", seen.Header, seen.Body)
 			}
@@ -125,11 +129,11 @@ func TestConnectionTakesNothingFromTheProxy(t *testing.T) {
 	if got := w.Answer("GET"); got.Status != 401 {
 		t.Errorf("a bad key that is called hop-by-hop: %s", got)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
-// TestTheHostIsTheProxysOwn: Ollama refuses strange ones.
-func TestTheHostIsTheProxysOwn(t *testing.T) {
+// TestHostIsThatOfOllama: Ollama refuses unknown hosts.
+func TestHostIsThatOfOllama(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for i, request := range []string{
@@ -143,14 +147,14 @@ func TestTheHostIsTheProxysOwn(t *testing.T) {
 		if got := w.Answer("GET"); got.Status != 200 {
 			t.Errorf("%q: %s", request, got)
 		}
-		if seen := s.Arrival(t, i+1); seen.Host != s.Upstream || seen.URI != "/api/version" {
+		if seen := s.AwaitRequest(t, i+1); seen.Host != s.Upstream || seen.URI != "/api/version" {
 			t.Errorf("%q arrived for %s, asking %s", request, seen.Host, seen.URI)
 		}
 	}
 }
 
-// TestAnAnswersHopByHopHeadersStay behind, and so do those that it lists.
-func TestAnAnswersHopByHopHeadersStay(t *testing.T) {
+// TestHopByHopHeadersOfAnswersAreRemoved: also those that Connection lists.
+func TestHopByHopHeadersOfAnswersAreRemoved(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Address: handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Passes: 1\r\nX-Passes: 2\r\n"+
@@ -165,8 +169,8 @@ func TestAnAnswersHopByHopHeadersStay(t *testing.T) {
 	}
 }
 
-// TestOnlyStreamsAskNotToBeBuffered, by an nginx in front.
-func TestOnlyStreamsAskNotToBeBuffered(t *testing.T) {
+// TestOnlyStreamsSwitchBufferingOff: by the header X-Accel-Buffering, for nginx.
+func TestOnlyStreamsSwitchBufferingOff(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, c := range handlertest.Chats {

@@ -31,8 +31,8 @@ func events(status int, contentType, body string) *http.Response {
 // is seen when it is read.
 func unannounced(body string) io.Reader { return struct{ io.Reader }{strings.NewReader(body)} }
 
-// TestHeartbeats says who gets them: those who wait for a stream of events,
-// and only until it begins.
+// TestHeartbeats: requests that wait for a stream of events get them, until the stream
+// begins.
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	ends := map[string]string{
@@ -86,9 +86,9 @@ func TestHeartbeats(t *testing.T) {
 	}
 }
 
-// TestNoHeartbeatWhileTheBodyComes: what it asks for is not known before its
-// end, and an answer to half a request would end the upload.
-func TestNoHeartbeatWhileTheBodyComes(t *testing.T) {
+// TestNoHeartbeatBeforeTheBodyEnds: before its end it is not known whether the body asks
+// for a stream, and an early answer would end the upload.
+func TestNoHeartbeatBeforeTheBodyEnds(t *testing.T) {
 	t.Parallel()
 	const stop = "event: message_stop\ndata: {}\n\n"
 	synctest.Test(t, func(t *testing.T) {
@@ -102,8 +102,8 @@ func TestNoHeartbeatWhileTheBodyComes(t *testing.T) {
 	})
 }
 
-// TestNoHeartbeatsUnlessAskedFor: they cost an error of Ollama's its status.
-func TestNoHeartbeatsUnlessAskedFor(t *testing.T) {
+// TestNoHeartbeatsByDefault: they would replace the status of an error of Ollama's.
+func TestNoHeartbeatsByDefault(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		got, _ := bubbleAt(t, "/v1/messages", 0, strings.NewReader(`{"model":"tiny","stream":true}`), func(r *http.Request) (*http.Response, error) {
@@ -117,10 +117,10 @@ func TestNoHeartbeatsUnlessAskedFor(t *testing.T) {
 	})
 }
 
-// TestFailuresBehindAHeartbeat: the status is gone, so an event says it, in the
-// route's dialect. That is all that there is to say, and the connection stays,
-// unless the exchange was cut.
-func TestFailuresBehindAHeartbeat(t *testing.T) {
+// TestFailuresAfterAHeartbeat: the status is sent already, so an event has the error, in
+// the route's dialect. It completes the answer, and the connection stays open, unless
+// the exchange was cut.
+func TestFailuresAfterAHeartbeat(t *testing.T) {
 	t.Parallel()
 	type ollama = func(r *http.Request) (*http.Response, error)
 	answers := func(res *http.Response) ollama {
@@ -166,9 +166,9 @@ func TestFailuresBehindAHeartbeat(t *testing.T) {
 	}
 }
 
-// TestHeartbeatsOverASocket: they arrive while Ollama is silent, and the answer
-// that follows is byte for byte Ollama's, over HTTP/1 as it stands on the wire.
-func TestHeartbeatsOverASocket(t *testing.T) {
+// TestHeartbeatsOverTCP: they arrive while Ollama is silent, and the answer that follows
+// has the same bytes as Ollama's.
+func TestHeartbeatsOverTCP(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats[2:] {
 		t.Run(c.Path, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestHeartbeatsOverASocket(t *testing.T) {
 			s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Proxy: func(o *handler.Options) { o.Heartbeat = time.Millisecond }})
 			w := s.Dial(t)
 			w.Send("POST", c.Path, c.Ask("slow", true), handlertest.Bearer(s.Key), "Accept-Encoding: gzip")
-			res := w.Begun("POST")
+			res := w.ReadHead("POST")
 			body := bufio.NewReader(res.Body)
 			for range 3 {
 				if line, err := body.ReadString('\n'); line+"\n" != beat || err != nil {
@@ -194,21 +194,21 @@ func TestHeartbeatsOverASocket(t *testing.T) {
 			if n := s.Spy.Sum("Passed"); n != len(text) {
 				t.Errorf("Ollama sent %d bytes, %d arrived", n, len(text))
 			}
-			if coding := s.Arrival(t, 1).Header.Get("Accept-Encoding"); coding != "" {
+			if coding := s.AwaitRequest(t, 1).Header.Get("Accept-Encoding"); coding != "" {
 				t.Errorf("Ollama may answer in %s", coding)
 			}
 		})
 	}
 }
 
-// TestLeavingWhileHearingHeartbeats: a client that leaves stops Ollama.
-func TestLeavingWhileHearingHeartbeats(t *testing.T) {
+// TestLeavingDuringHeartbeats: a client that leaves cancels the request at Ollama.
+func TestLeavingDuringHeartbeats(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.Heartbeat = time.Millisecond }})
 	w := s.Dial(t)
 	w.Send("POST", handlertest.Chats[2].Path, handlertest.Chats[2].Ask("hang", true), handlertest.Bearer(s.Key))
-	w.Begun("POST")
-	asked := s.Arrival(t, 1) // the first beat may come before that
+	w.ReadHead("POST")
+	asked := s.AwaitRequest(t, 1) // the first beat may come before that
 	w.Close()
 	handlertest.Await(t, asked.Gone, "Ollama to be let go")
 	if code := s.Spy.Ended(t, 1); code != 499 {

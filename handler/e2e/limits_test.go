@@ -11,8 +11,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// TestWhatAKeyIsFor lets keys with one caveat each try what it forbids.
-func TestWhatAKeyIsFor(t *testing.T) {
+// TestCaveats: a key with one caveat tries what the caveat forbids.
+func TestCaveats(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, row := range []struct {
@@ -27,7 +27,7 @@ func TestWhatAKeyIsFor(t *testing.T) {
 		{"routes=embed", "GET", "/nowhere", 404, "no such route"},
 		{"from=127.0.0.0/8", "GET", "/api/tags", 200, ""},
 		{"from=10.0.0.0/8,2001:db8::/32", "GET", "/api/tags", 403, "this key is not for use from your address"},
-		{"exp=1", "GET", "/api/tags", 401, "missing or invalid API key"},
+		{"exp=1", "GET", "/api/tags", 401, "the API key has expired"},
 		{"exp=4102444800", "GET", "/api/tags", 200, ""},
 		{"label=alice", "GET", "/api/tags", 200, ""},
 	} {
@@ -64,9 +64,9 @@ func TestTheAddressBehindATrustedProxy(t *testing.T) {
 	}
 }
 
-// TestTooMany: who asks too often hears when to come back, in the words of the
-// route's own clients, and Ollama hears nothing.
-func TestTooMany(t *testing.T) {
+// TestRequestsPerMinute: a request beyond the limit gets 429 with Retry-After in the
+// dialect of the route, and does not reach Ollama.
+func TestRequestsPerMinute(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats {
 		s := handlertest.Start(t, handlertest.Config{})
@@ -83,7 +83,7 @@ func TestTooMany(t *testing.T) {
 		if got.Status != http.StatusTooManyRequests || err != nil || after < 50 || after > 60 {
 			t.Errorf("%s: the second: %s, Retry-After %q", c.Path, got, got.Header.Get("Retry-After"))
 		}
-		if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "this key has no requests left for now" {
+		if message, _ := handlertest.ErrorIn(t, c.Path, got.Body); message != "this key has used up its requests per minute" {
 			t.Errorf("%s: %s", c.Path, got.Body)
 		}
 		if n := len(s.Ollama.Seen()); n != 1 {
@@ -98,7 +98,7 @@ func TestTooManyAtOnce(t *testing.T) {
 	key := s.Mint(false, "streams=1")
 	first := s.Dial(t)
 	first.Send("POST", "/api/generate", `{"model":"hang","prompt":"x"}`, handlertest.Bearer(key))
-	s.Arrival(t, 1)
+	s.AwaitRequest(t, 1)
 	second := s.Dial(t)
 	second.Send("GET", "/api/tags", "", handlertest.Bearer(key))
 	if got := second.Answer("GET"); got.Status != http.StatusTooManyRequests || got.Header.Get("Retry-After") != "1" {

@@ -18,8 +18,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// TestEachEventOnce is what the recorder hears of one request, in whatever way
-// it ends.
+// TestEachEventOnce: the recorder gets the same events for each request, once each,
+// however it ends.
 func TestEachEventOnce(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -45,7 +45,8 @@ func TestEachEventOnce(t *testing.T) {
 		{"no route", "POST", "/api/me", "{}", "admin", 404, "Refused", "refused"},
 		{"no method", "GET", "/api/chat", "", "admin", 405, "Refused", "refused"},
 		{"an odd method", "PLANT", "/api/chat", "", "admin", 405, "Refused", "refused"},
-		{"no admin", "POST", "/api/pull", "{}", "ordinary", 403, "Refused", "refused"},
+		{"no admin", "POST", "/api/push", "{}", "ordinary", 403, "Refused", "refused"},
+		{"no admin, a pull", "POST", "/api/pull", "{}", "ordinary", 403, "Refused Uploaded+", "refused"},
 		{"too long", "POST", "/api/chat", strings.Repeat(" ", 5000), "ordinary", 413, "Refused", "refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,7 +55,7 @@ func TestEachEventOnce(t *testing.T) {
 			key := map[string]string{"": "X-No: key", "ordinary": handlertest.Bearer(s.Key), "admin": handlertest.Bearer(s.Admin), "bad": handlertest.Bearer(s.Key[1:])}[c.key]
 			w := s.Dial(t)
 			w.Send(c.method, c.path, c.body, key)
-			res := w.Begun(c.method)
+			res := w.ReadHead(c.method)
 			body, _ := io.ReadAll(res.Body)
 			if code := s.Spy.Ended(t, 1); code != c.code {
 				t.Errorf("recorded as %d", code)
@@ -119,7 +120,7 @@ func TestEachEventOnce(t *testing.T) {
 				}
 			}
 
-			lines := s.Lines(t, 1)
+			lines := s.AccessLog(t, 1)
 			if len(lines) != 1 || lines[0]["status"] != float64(c.code) || lines[0]["outcome"] != c.outcome {
 				t.Errorf("the access log: %v", lines)
 			}
@@ -127,8 +128,7 @@ func TestEachEventOnce(t *testing.T) {
 	}
 }
 
-// TestLabelsAreOurs: a client cannot make up values for them.
-func TestLabelsAreOurs(t *testing.T) {
+func TestClientsCannotChooseLabels(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	n := 0
@@ -149,22 +149,22 @@ func TestLabelsAreOurs(t *testing.T) {
 			if e := s.Spy.Await(t, "RequestEnded", n); e.Route != c.route || e.Text != c.label {
 				t.Errorf("%s %s is recorded as %s %s", c.method, c.path, e.Text, e.Route)
 			}
-			if line := s.Lines(t, n)[n-1]; line["route"] != c.route || line["method"] != c.label {
+			if line := s.AccessLog(t, n)[n-1]; line["route"] != c.route || line["method"] != c.label {
 				t.Errorf("%s %s is logged as %s %s", c.method, c.path, line["method"], line["route"])
 			}
 		}
 	}
 }
 
-// TestTheAccessLog is what it says of a request.
-func TestTheAccessLog(t *testing.T) {
+// TestAccessLog: the fields of the line for a request.
+func TestAccessLog(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	key := s.Mint(false, "label=alice")
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(key))
 	got := w.Answer("POST")
-	line := s.Lines(t, 1)[0]
+	line := s.AccessLog(t, 1)[0]
 	u, err := signer.Inspect(key)
 	if err != nil {
 		t.Fatal(err)
@@ -179,27 +179,27 @@ func TestTheAccessLog(t *testing.T) {
 	}
 	duration, _ := line["duration"].(float64)
 	first, _ := line["first_byte"].(float64)
-	if id, _ := line["request"].(string); id == "" || first <= 0 || duration < first || duration > float64(handlertest.Patience) {
+	if id, _ := line["request"].(string); id == "" || first <= 0 || duration < first || duration > float64(handlertest.Timeout) {
 		t.Errorf("%v", line)
 	}
 
 	w.Send("POST", "/api/pull", "{}", handlertest.Bearer(key))
 	got = w.Answer("POST")
-	line = s.Lines(t, 2)[1]
+	line = s.AccessLog(t, 2)[1]
 	if line["request"] != got.Header.Get("X-Request-Id") || line["reason"] != "route" || line["label"] != "alice" {
 		t.Errorf("%v, the client was told %s", line, got.Header.Get("X-Request-Id"))
 	}
 	w = s.Dial(t)
 	w.Send("GET", "/api/tags", "", handlertest.Bearer(strings.Replace(key, "-", "-ADMIN-", 1)))
 	w.Answer("GET")
-	if line = s.Lines(t, 3)[2]; line["key"] != nil || line["label"] != nil || line["reason"] != "bad_signature" {
+	if line = s.AccessLog(t, 3)[2]; line["key"] != nil || line["label"] != nil || line["reason"] != "bad_signature" {
 		t.Errorf("of a forged key: %v", line)
 	}
 }
 
-// TestTheLogsKeepSecrets plants a word wherever a client or Ollama can put
-// one, makes everything happen that can happen, and looks for it.
-func TestTheLogsKeepSecrets(t *testing.T) {
+// TestLogsContainNoSecrets: a word is planted wherever a client or Ollama can put one,
+// every kind of request is made, and the word must not be in the log.
+func TestLogsContainNoSecrets(t *testing.T) {
 	t.Parallel()
 	for name, format := range map[string]func(io.Writer) slog.Handler{
 		"json": func(w io.Writer) slog.Handler {
@@ -235,7 +235,7 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 					for _, path := range []string{"/api/chat", "/" + planted, "/api/delete"} {
 						w := s.Dial(t)
 						w.Send("POST", path+"?"+planted+"="+which, `{"prompt":"`+planted+`"}`, auth, "User-Agent: "+planted, "Referer: http://"+planted, "X-Pl4nted: 1", "Origin: http://"+planted)
-						io.Copy(io.Discard, http.MaxBytesReader(nil, w.Begun("POST").Body, 1<<20))
+						io.Copy(io.Discard, http.MaxBytesReader(nil, w.ReadHead("POST").Body, 1<<20))
 						w.Close()
 						requests++
 					}
@@ -249,7 +249,7 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 				w := s.Dial(t)
 				w.Writef("%s", broken)
 				w.CloseWrite()
-				w.End()
+				w.ReadToEnd()
 			}
 			w := s.Dial(t)
 			w.Writef("%s\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), planted)
@@ -262,7 +262,7 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 			s.Stop()
 			serveReturned(s, t)
 
-			log, _ := s.Log.Look()
+			log, _ := s.Log.Text()
 			secrets := []string{planted, strings.ToUpper(planted), s.Key, s.Admin, s.Key[len(s.Key)-43:], s.Admin[len(s.Admin)-43:]}
 			for line := range strings.Lines(log) {
 				for _, secret := range secrets {
@@ -285,35 +285,34 @@ func TestTheLogsKeepSecrets(t *testing.T) {
 }
 
 // faulty is a KeyVerifier with a bug.
-type faulty struct{}
+type faulty struct{ handler.KeyVerifier }
 
 func (faulty) Verify(text string, _ time.Time) (signer.Key, error) { panic("a bug") }
 
-// TestABugIsReported as a request like any other, and by name in the log; the
-// client is not shown it.
-func TestABugIsReported(t *testing.T) {
+// TestPanicIsReported: a request whose handler panics is counted like any other, and
+// logged with the panic, which the client does not get.
+func TestPanicIsReported(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.Keys = faulty{} }})
 	w := s.Dial(t)
 	w.Send("GET", "/api/tags", "", handlertest.Bearer(s.Key))
 	if _, err := w.R.ReadByte(); !errors.Is(err, io.EOF) {
-		t.Errorf("the client got %q, %v", w.Raw, err)
+		t.Errorf("the client got %q, %v", w.Received, err)
 	}
 	if code := s.Spy.Ended(t, 1); code != 500 {
 		t.Errorf("recorded as %d", code)
 	}
 	s.Stop()
 	serveReturned(s, t)
-	log, _ := s.Log.Look()
+	log, _ := s.Log.Text()
 	if !strings.Contains(log, "a bug") || !strings.Contains(log, `"level":"ERROR"`) || strings.Contains(log, s.Key) {
 		t.Errorf("the log: %s", log)
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
-// TestAQuietLog: without a log that listens, requests are served and
-// recorded all the same.
-func TestAQuietLog(t *testing.T) {
+// TestWithoutALog: requests are served and recorded if the log discards everything.
+func TestWithoutALog(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Log: func(w io.Writer) slog.Handler {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelError})
@@ -324,13 +323,13 @@ func TestAQuietLog(t *testing.T) {
 		}
 		s.Spy.Ended(t, i+1)
 	}
-	if log, _ := s.Log.Look(); log != "" {
+	if log, _ := s.Log.Text(); log != "" {
 		t.Errorf("the log: %s", log)
 	}
 }
 
-// TestManyAtOnce is for the race detector, and for what is counted twice or not
-// at all when much happens at the same time.
+// TestManyAtOnce: for the race detector, and for events that are counted twice or not at
+// all under concurrency.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -380,9 +379,9 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestTheLogNamesKeysThatHoldNoMore: the operator wants to know whose key it
-// is that still knocks. Of a forged one nothing is to be believed.
-func TestTheLogNamesKeysThatHoldNoMore(t *testing.T) {
+// TestLogNamesExpiredAndRevokedKeys: the operator wants to know whose key is still used.
+// A forged key is not named: nothing in it can be believed.
+func TestLogNamesExpiredAndRevokedKeys(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	expired := s.Mint(false, "label=alice", "exp=1")
@@ -394,14 +393,14 @@ func TestTheLogNamesKeysThatHoldNoMore(t *testing.T) {
 		w := s.Dial(t)
 		w.Send("GET", "/api/tags", "", handlertest.Bearer(row.key))
 		w.Answer("GET")
-		if line := s.Lines(t, n+1)[n]; line["key"] != row.id || line["label"] != row.label {
+		if line := s.AccessLog(t, n+1)[n]; line["key"] != row.id || line["label"] != row.label {
 			t.Errorf("logged: %v", line)
 		}
 	}
 }
 
-// TestKeysIntroduceThemselves: a request without a valid key is nobody's.
-func TestKeysIntroduceThemselves(t *testing.T) {
+// TestKeySeen: it is called for requests with a valid key only.
+func TestKeySeen(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	labelled := s.Mint(false, "label=alice")

@@ -13,19 +13,19 @@ import (
 	"testing"
 
 	"github.com/ollama-proxy/ollama-proxy/handler"
+	"github.com/ollama-proxy/ollama-proxy/handler/endpoint"
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
-	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// TestARealOllama tries the main job on the Ollama at OLLAMA_HOST, with the
-// smallest model it has.
-func TestARealOllama(t *testing.T) {
+// TestRealOllama tries the main routes on the Ollama at OLLAMA_HOST, with the smallest
+// model it has.
+func TestRealOllama(t *testing.T) {
 	host := os.Getenv("OLLAMA_HOST")
 	if host == "" {
 		t.Skip("OLLAMA_HOST is not set: nothing was tried against a real Ollama")
 	}
-	upstream, err := upstream.ParseURL(host)
+	upstream, err := endpoint.ParseURL(host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,17 +43,7 @@ func TestARealOllama(t *testing.T) {
 	t.Cleanup(proxy.Close)
 	do := func(ctx context.Context, method, path, body string) *http.Response {
 		t.Helper()
-		r, err := http.NewRequestWithContext(ctx, method, proxy.URL+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+key)
-		res, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { res.Body.Close() })
-		return res
+		return handlertest.Do(ctx, t, method, proxy.URL+path, key, body)
 	}
 
 	var tags struct {

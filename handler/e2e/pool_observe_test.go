@@ -8,8 +8,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestWhereARequestWentIsTold to the log and the recorder, with the reason.
-func TestWhereARequestWentIsTold(t *testing.T) {
+// TestSelectedOllamaIsReported: to the log and to the recorder, with the reason.
+func TestSelectedOllamaIsReported(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
@@ -19,14 +19,14 @@ func TestWhereARequestWentIsTold(t *testing.T) {
 		s.Ask(t, "POST", "/api/chat", body)
 	}
 	s.Ask(t, "POST", "/api/generate", `{"model":"tiny"}`)
-	handlertest.AsManager(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.Naming+": one")
+	handlertest.AskAdmin(s, t, "POST", "/api/chat", handlertest.ForModel("tiny"), handlertest.UpstreamHeader+": one")
 	s.Spy.Await(t, "UpstreamDone", 5)
 	one.Close()
 	s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	one.Reopen()
 
 	var places []any
-	for _, line := range s.Lines(t, 6) {
+	for _, line := range s.AccessLog(t, 6) {
 		places = append(places, line["upstream"])
 	}
 	if want := []any{"one", "two", "two", "one", "one", nil}; !slices.Equal(places, want) {

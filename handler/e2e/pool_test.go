@@ -14,8 +14,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestRequestsGoWhereTheModelIs on every route that names one, wherever in a body
-// of whatever size.
+// TestRequestsGoWhereTheModelIs: on every route that names a model, wherever it stands
+// in a body of any size.
 func TestRequestsGoWhereTheModelIs(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "shared"}})
@@ -59,9 +59,9 @@ func TestRequestsGoWhereTheModelIs(t *testing.T) {
 	}
 }
 
-// TestOneLoadIsEnough: requests for a model that several have go where it is
-// loaded, and those that come together before it is load it once.
-func TestOneLoadIsEnough(t *testing.T) {
+// TestModelIsLoadedOnce: requests for a model that several Ollamas have go to the one
+// that has it loaded. Those that arrive together before load it on one Ollama only.
+func TestModelIsLoadedOnce(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
 	var boxes []*handlertest.Box
@@ -90,9 +90,9 @@ func TestOneLoadIsEnough(t *testing.T) {
 	}
 }
 
-// TestAModelThatOthersHaveLoadedIsUsed: what a box was made to load by others is
-// known after a look.
-func TestAModelThatOthersHaveLoadedIsUsed(t *testing.T) {
+// TestModelLoadedByOthersIsUsed: the next probe finds a model that another client has
+// made an Ollama load.
+func TestModelLoadedByOthersIsUsed(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -106,9 +106,9 @@ func TestAModelThatOthersHaveLoadedIsUsed(t *testing.T) {
 	}
 }
 
-// TestAConversationStays where it began, though another box could have it as
-// well.
-func TestAConversationStays(t *testing.T) {
+// TestConversationAffinity: a conversation stays on the Ollama on which it began, also
+// if another one has the model loaded.
+func TestConversationAffinity(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -140,8 +140,8 @@ func TestAConversationStays(t *testing.T) {
 	}
 }
 
-// TestNobodyHasTheModel: the client hears so from an Ollama, in its own words.
-func TestNobodyHasTheModel(t *testing.T) {
+// TestNoOllamaHasTheModel: the client gets the answer of an Ollama.
+func TestNoOllamaHasTheModel(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
@@ -154,9 +154,9 @@ func TestNobodyHasTheModel(t *testing.T) {
 	}
 }
 
-// TestANewModelIsFound at the first request for it, and however many ask for what
-// does not exist, they share the looks at the boxes' lists.
-func TestANewModelIsFound(t *testing.T) {
+// TestNewModelIsFound: at the first request for it. Requests for models that do not
+// exist share the reads of the lists, however many there are.
+func TestNewModelIsFound(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]bool{"default": false, "allow-cloud": true} {
 		t.Run(name, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestANewModelIsFound(t *testing.T) {
 			one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 			two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
 			s := handlertest.StartPool(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = open }}, one, two)
-			r, _ := http.NewRequest("POST", "http://"+two.At+"/api/copy", strings.NewReader(`{"source":"tiny","destination":"fresh"}`))
+			r, _ := http.NewRequest("POST", "http://"+two.Address+"/api/copy", strings.NewReader(`{"source":"tiny","destination":"fresh"}`))
 			res, err := http.DefaultTransport.RoundTrip(r)
 			if err != nil || res.StatusCode != 200 {
 				t.Fatal(res, err)
@@ -173,7 +173,7 @@ func TestANewModelIsFound(t *testing.T) {
 			if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("fresh")); a.Status != 200 {
 				t.Errorf("%v %s", a, a.Body)
 			}
-			began, before := time.Now(), one.Looks.Load()
+			began, before := time.Now(), one.Probes.Load()
 			var all sync.WaitGroup
 			for i := range 100 {
 				all.Go(func() { s.Ask(t, "POST", "/api/chat", handlertest.ForModel(fmt.Sprint("nope", i))) })
@@ -181,22 +181,22 @@ func TestANewModelIsFound(t *testing.T) {
 			all.Wait()
 			// Beside the one that requests wait for there may be the one that
 			// each box gets every now and then.
-			if n := one.Peak.Load(); n > 2 {
+			if n := one.PeakListProbes.Load(); n > 2 {
 				t.Errorf("%d looks at once", n)
 			}
 			// A look is two requests. Where nothing depends on it for safety,
 			// there is one at most every 2 seconds because of unknown models,
 			// and every 1.5 without.
-			if n, most := int(one.Looks.Load()-before), 4+4*int(time.Since(began)/time.Second); open && n > most {
+			if n, most := int(one.Probes.Load()-before), 4+4*int(time.Since(began)/time.Second); open && n > most {
 				t.Errorf("%d looks because of 100 requests for unknown models, in %v", n, time.Since(began))
 			}
 		})
 	}
 }
 
-// TestARefusedRequestGoesElsewhere, to whoever is left, and the box that is gone
-// is not asked again until it is back.
-func TestARefusedRequestGoesElsewhere(t *testing.T) {
+// TestRefusedConnectionIsRetried: on one of the other Ollamas, and the one that refuses
+// gets no request until it is back.
+func TestRefusedConnectionIsRetried(t *testing.T) {
 	t.Parallel()
 	boxes := []*handlertest.Box{handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}), handlertest.NewBox(t, "three", standin.Options{})}
 	s := handlertest.StartPool(t, handlertest.Config{}, boxes...)
@@ -218,8 +218,9 @@ func TestARefusedRequestGoesElsewhere(t *testing.T) {
 	boxes[2].Reopen()
 }
 
-// TestABrokenRequestIsTriedOnceMore and no more: it may be what breaks them.
-func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
+// TestBrokenRequestIsRetriedOnce: and no more, since the request itself may crash an
+// Ollama.
+func TestBrokenRequestIsRetriedOnce(t *testing.T) {
 	t.Parallel()
 	boxes := []*handlertest.Box{handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{}), handlertest.NewBox(t, "three", standin.Options{})}
 	boxes[0].Load("tiny")
@@ -230,7 +231,7 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 		}
 		return n
 	}
-	boxes[0].Fails(handlertest.Breaks)
+	boxes[0].AnswerWith(handlertest.ResetConnection)
 	for range 30 {
 		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
 			t.Fatalf("%v %s", a, a.Body)
@@ -239,8 +240,8 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 	if n := len(s.Spy.All("UpstreamRetried")); n != boxes[0].Requests() || n == 0 {
 		t.Errorf("%d requests came back from one, and %d tried another", boxes[0].Requests(), n)
 	}
-	boxes[1].Fails(handlertest.Breaks)
-	boxes[2].Fails(handlertest.Breaks)
+	boxes[1].AnswerWith(handlertest.ResetConnection)
+	boxes[2].AnswerWith(handlertest.ResetConnection)
 	before := got()
 	a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	if n := got() - before; a.Status != 502 || n != 2 {
@@ -248,9 +249,9 @@ func TestABrokenRequestIsTriedOnceMore(t *testing.T) {
 	}
 }
 
-// TestABegunAnswerIsNeverBegunAgain: not when it breaks off, and not when it has
-// an error's status.
-func TestABegunAnswerIsNeverBegunAgain(t *testing.T) {
+// TestBegunAnswerIsNotRetried: neither if it breaks off, nor if it has the status of an
+// error.
+func TestBegunAnswerIsNotRetried(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
@@ -266,26 +267,26 @@ func TestABegunAnswerIsNeverBegunAgain(t *testing.T) {
 	}
 }
 
-// TestABusyBoxSendsToTheNext, and when all are, the client gets to hear it.
-func TestABusyBoxSendsToTheNext(t *testing.T) {
+// TestBusyOllamaIsRetriedElsewhere: if all are busy, the client gets that answer.
+func TestBusyOllamaIsRetriedElsewhere(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
-	one.Fails(handlertest.IsBusy)
+	one.AnswerWith(handlertest.AnswerBusy)
 	for range 10 {
 		if a := s.Ask(t, "POST", "/v1/chat/completions", handlertest.ForModel("tiny")); a.Status != 200 {
 			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	two.Fails(handlertest.IsBusy)
+	two.AnswerWith(handlertest.AnswerBusy)
 	a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny"))
 	if a.Status != 503 || a.Err != nil || a.Body != `{"error":"server busy, please try again.  maximum pending requests exceeded"}` {
 		t.Errorf("%v %q", a, a.Body)
 	}
 }
 
-// TestABusyBoxThatBreaksOffIsNoAnswer: half of what it says never looks whole.
-func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
+// TestBusyAnswerThatBreaksOff: half of it never looks complete.
+func TestBusyAnswerThatBreaksOff(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -297,8 +298,8 @@ func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	one.Fails(half)
-	two.Fails(half)
+	one.AnswerWith(half)
+	two.AnswerWith(half)
 	if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status == 503 && a.Err == nil {
 		t.Errorf("%v %q", a, a.Body)
 	}
@@ -310,14 +311,14 @@ func TestABusyBoxThatBreaksOffIsNoAnswer(t *testing.T) {
 	}
 }
 
-// TestADownBoxMayStillAnswer what it had before: it is looked after none the less
-// until it takes something new.
-func TestADownBoxMayStillAnswer(t *testing.T) {
+// TestDownOllamaFinishesItsAnswers: an Ollama that is marked down finishes the answers
+// it has begun, while it is probed.
+func TestDownOllamaFinishesItsAnswers(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{Models: []string{"other:1b"}})
 	s := handlertest.StartPool(t, handlertest.Config{}, one, two)
 	begun, over := make(chan struct{}), make(chan struct{})
-	one.Fails(func(w http.ResponseWriter, _ *http.Request) {
+	one.AnswerWith(func(w http.ResponseWriter, _ *http.Request) {
 		c, _, _ := w.(http.Hijacker).Hijack() // outlives the server
 		close(begun)
 		go func() {
@@ -352,8 +353,8 @@ func TestADownBoxMayStillAnswer(t *testing.T) {
 	handlertest.Eventually(s, t, func() bool { return s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")).Status == 200 })
 }
 
-// TestAllAreDown: the client is told at once.
-func TestAllAreDown(t *testing.T) {
+// TestAllOllamasAreDown: the client gets an error at once.
+func TestAllOllamasAreDown(t *testing.T) {
 	t.Parallel()
 	one, two := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny"}}), handlertest.NewBox(t, "two", standin.Options{})
 	s := handlertest.StartPool(t, handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = time.Hour }}, one, two)
@@ -378,8 +379,8 @@ func TestAllAreDown(t *testing.T) {
 	one.Reopen()
 }
 
-// TestWhatIsKnownOfEachOllama is what the page for the operator shows.
-func TestWhatIsKnownOfEachOllama(t *testing.T) {
+// TestUpstreamStates: the state of each Ollama, as the status page shows it.
+func TestUpstreamStates(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "other:1b"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"shared"}})

@@ -23,9 +23,9 @@ func (a *assembly) Verify(text string, now time.Time) (signer.Key, error) {
 	return a.KeyVerifier.Verify(text, now)
 }
 
-// TestManyShowTheirFirstKeyAtOnce: after a restart all clients come back together.
-// None of them has to make way for another.
-func TestManyShowTheirFirstKeyAtOnce(t *testing.T) {
+// TestManyReconnectAtOnce: after a restart all clients reconnect together, and none is
+// evicted for another.
+func TestManyReconnectAtOnce(t *testing.T) {
 	t.Parallel()
 	const many = 80
 	a := &assembly{}
@@ -60,8 +60,8 @@ func (g *gates) Verify(text string, now time.Time) (signer.Key, error) {
 	return g.KeyVerifier.Verify(text, now)
 }
 
-// TestManyAreRefusedAtOnce, as after a rotation of the secret. Each of them is told
-// so, though all together may hold more than clients without a key may.
+// TestManyAreRefusedAtOnce: as after a rotation of the secret. Each client gets its 401,
+// though all together may hold more memory than the limit for clients without a key.
 func TestManyAreRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	const many = 80

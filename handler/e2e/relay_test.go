@@ -23,9 +23,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestEachChunkPassesAtOnce lets Ollama send a chunk only after the client has
-// got the one before: a proxy that held one back would wait for ever.
-func TestEachChunkPassesAtOnce(t *testing.T) {
+// TestEachChunkIsRelayedAtOnce: Ollama sends a chunk only after the client has got the
+// one before. A proxy that held a chunk back would wait forever.
+func TestEachChunkIsRelayedAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats {
 		t.Run(c.Path, func(t *testing.T) {
@@ -34,32 +34,17 @@ func TestEachChunkPassesAtOnce(t *testing.T) {
 			s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}})
 			w := s.Dial(t)
 			w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key))
-			res := w.Begun("POST")
+			res := w.ReadHead("POST")
 			if res.StatusCode != 200 || !slices.Equal(res.TransferEncoding, []string{"chunked"}) || res.Header.Get("X-Accel-Buffering") != "no" {
 				t.Errorf("%s, %v, %v", res.Status, res.TransferEncoding, res.Header)
 			}
-			var text strings.Builder
-			chunks := 0
-			buffer := make([]byte, 64<<10)
-			for {
-				n, err := res.Body.Read(buffer)
-				text.Write(buffer[:n])
-				if err != nil || strings.Contains(text.String(), c.End) {
-					break
-				}
-				chunks++
-				select {
-				case step <- struct{}{}:
-				case <-time.After(handlertest.Patience):
-					t.Fatalf("after %d chunks Ollama does not go on", chunks)
-				}
-			}
+			text, chunks := handlertest.ReadStepwise(t, res.Body, step, c.End)
 			close(step)
 			if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
 				t.Errorf("after the end %q, %v", rest, err)
 			}
-			if chunks < 20 || !strings.Contains(text.String(), c.End) {
-				t.Errorf("%d chunks, ending with %q", chunks, tailOf(text.String()))
+			if chunks < 20 || !strings.Contains(text, c.End) {
+				t.Errorf("%d chunks, ending with %q", chunks, tailOf(text))
 			}
 			if code := s.Spy.Ended(t, 1); code != 200 {
 				t.Errorf("recorded as %d", code)
@@ -73,9 +58,8 @@ func TestEachChunkPassesAtOnce(t *testing.T) {
 
 func tailOf(text string) string { return text[max(0, len(text)-200):] }
 
-// TestTheHeadPassesAtOnce is for a stream that begins long before its first
-// chunk.
-func TestTheHeadPassesAtOnce(t *testing.T) {
+// TestHeadIsRelayedAtOnce: a stream may begin long before its first chunk.
+func TestHeadIsRelayedAtOnce(t *testing.T) {
 	t.Parallel()
 	send := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +70,7 @@ func TestTheHeadPassesAtOnce(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/v1/chat/completions", "{}", handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	close(send)
 	if body, err := io.ReadAll(res.Body); string(body) != "data: [DONE]\n\n" || err != nil {
 		t.Errorf("%q, %v", body, err)
@@ -168,9 +152,9 @@ var answers = func() map[string]http.HandlerFunc {
 	return all
 }()
 
-// TestTheAnswerIsOllamas compares each answer with the one that a client gets
-// who asks Ollama itself.
-func TestTheAnswerIsOllamas(t *testing.T) {
+// TestAnswersEqualOllamas: each answer is compared with the one that Ollama gives to the
+// same request directly.
+func TestAnswersEqualOllamas(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answers[r.URL.RawQuery](w, r)
@@ -187,7 +171,7 @@ func TestTheAnswerIsOllamas(t *testing.T) {
 				w := handlertest.Dial(t, address)
 				defer w.Close()
 				w.Send(method, path+"?"+name, "", append(headers, "Connection: close")...)
-				res := w.Begun(method)
+				res := w.ReadHead(method)
 				body, err := io.ReadAll(res.Body)
 				return res, handlertest.Answer{Body: string(body), Err: err}
 			}
@@ -217,9 +201,8 @@ func TestTheAnswerIsOllamas(t *testing.T) {
 	}
 }
 
-// TestNoHeaderIsInvented: what Ollama does not say of its answer, the proxy
-// does not guess. A Date is what RFC 9110 asks it to add.
-func TestNoHeaderIsInvented(t *testing.T) {
+// TestNoHeaderIsAddedToAnAnswer: except Date, which RFC 9110 requires.
+func TestNoHeaderIsAddedToAnAnswer(t *testing.T) {
 	t.Parallel()
 	address := handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n<html>not html</html>")
@@ -232,9 +215,9 @@ func TestNoHeaderIsInvented(t *testing.T) {
 	}
 }
 
-// TestTheBodyArrivesAsItWasSent at the sizes where something changes: what is
-// small is read into memory, what is large streams.
-func TestTheBodyArrivesAsItWasSent(t *testing.T) {
+// TestBodyIsRelayedUnchanged: at the sizes at which small bodies, which are read into
+// memory, become large ones, which are streamed.
+func TestBodyIsRelayedUnchanged(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxBody = 8 << 20 }})
 	requests := 0
@@ -263,7 +246,7 @@ func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 				got := w.Answer(method)
 				w.Close()
 				requests++
-				seen := s.Arrival(t, requests)
+				seen := s.AwaitRequest(t, requests)
 				if seen.BodyLen != int64(size) || seen.BodySum != sha256.Sum256(body) {
 					t.Errorf("%s of %d bytes in chunks of %d: %d bytes arrived, or others; %s", method, size, chunk, seen.BodyLen, got)
 				}
@@ -275,20 +258,20 @@ func TestTheBodyArrivesAsItWasSent(t *testing.T) {
 	}
 }
 
-// TestASmallBodyIsAnnouncedByItsLength, also one that came in chunks: it leaves
-// in one piece.
-func TestASmallBodyIsAnnouncedByItsLength(t *testing.T) {
+// TestSmallBodyHasAContentLength: also one that arrives in chunks: it is sent to Ollama
+// in one write.
+func TestSmallBodyHasAContentLength(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
 	w.Writef("%s\r\n2\r\n{}\r\n0\r\n\r\n", handlertest.Head("POST", "/api/show", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"))
 	w.Answer("POST")
-	if got := s.Arrival(t, 1).Header.Get("Content-Length"); got != "2" {
+	if got := s.AwaitRequest(t, 1).Header.Get("Content-Length"); got != "2" {
 		t.Errorf("Content-Length %q", got)
 	}
 }
 
-func TestExpectContinueIsAnsweredHere(t *testing.T) {
+func TestExpectContinueIsAnsweredByTheProxy(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -301,7 +284,7 @@ func TestExpectContinueIsAnsweredHere(t *testing.T) {
 	if got := w.Answer("POST"); got.Status != 200 {
 		t.Error(got)
 	}
-	if seen := s.Arrival(t, 1); seen.Header.Get("Expect") != "" || string(seen.Body) != `{"model":"tiny"}` {
+	if seen := s.AwaitRequest(t, 1); seen.Header.Get("Expect") != "" || string(seen.Body) != `{"model":"tiny"}` {
 		t.Errorf("%v, %q", seen.Header, seen.Body)
 	}
 }
@@ -320,7 +303,7 @@ func TestOneConnectionServesManyRequests(t *testing.T) {
 		}
 		if status < 500 && status != 405 {
 			n++
-			s.Arrival(t, n)
+			s.AwaitRequest(t, n)
 		}
 	}
 	for range 3 {
@@ -345,8 +328,8 @@ func TestOneConnectionServesManyRequests(t *testing.T) {
 	}
 }
 
-// TestRequestsInOneGo is pipelining: legal, and answered in order.
-func TestRequestsInOneGo(t *testing.T) {
+// TestPipelining: several requests sent at once are answered in order.
+func TestPipelining(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -360,9 +343,8 @@ func TestRequestsInOneGo(t *testing.T) {
 	}
 }
 
-// TestAnOldClient speaks HTTP/1.0, and gets no chunks but the text, and a
-// close.
-func TestAnOldClient(t *testing.T) {
+// TestHTTP10: a client gets the body without chunks, and the connection closes.
+func TestHTTP10(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, c := range handlertest.Chats {
@@ -374,16 +356,16 @@ func TestAnOldClient(t *testing.T) {
 			if got.Status != 200 || got.Err != nil || got.Header.Get("Transfer-Encoding") != "" || stream != strings.Contains(got.Body, c.End) && c.Path[:4] == "/v1/" {
 				t.Errorf("%s: %s %v", c.Path, got, got.Header)
 			}
-			if err := w.End(); err != nil {
+			if err := w.ReadToEnd(); err != nil {
 				t.Errorf("%s: the connection ended with %v", c.Path, err)
 			}
 		}
 	}
 }
 
-// TestLeavingStopsOllama: a client that goes away, in whatever way and at
-// whatever time, ends the request at Ollama, so that the GPU stops.
-func TestLeavingStopsOllama(t *testing.T) {
+// TestLeavingCancelsTheRequest: a client that leaves, in any way and at any time, ends
+// the request at Ollama, so that the GPU stops.
+func TestLeavingCancelsTheRequest(t *testing.T) {
 	t.Parallel()
 	ways := map[string]func(w *handlertest.Wire){
 		"FIN":  func(w *handlertest.Wire) { w.Close() },
@@ -408,9 +390,9 @@ func TestLeavingStopsOllama(t *testing.T) {
 				for i, chat := range handlertest.Chats {
 					w := s.Dial(t)
 					w.Send("POST", chat.Path, chat.Ask(c.model, c.stream), handlertest.Bearer(s.Key))
-					seen := s.Arrival(t, i+1)
+					seen := s.AwaitRequest(t, i+1)
 					if c.begun {
-						w.Begun("POST")
+						w.ReadHead("POST")
 					}
 					left := time.Now()
 					leave(w)
@@ -421,7 +403,7 @@ func TestLeavingStopsOllama(t *testing.T) {
 					}
 					if how == "half" {
 						io.Copy(io.Discard, w.R)
-						if raw := w.Raw.String(); strings.HasSuffix(raw, "0\r\n\r\n") || strings.Contains(raw, "broke off") || !c.begun && raw != "" {
+						if raw := w.Received.String(); strings.HasSuffix(raw, "0\r\n\r\n") || strings.Contains(raw, "broke off") || !c.begun && raw != "" {
 							t.Errorf("%s: a client that has closed its half got %q", chat.Path, raw)
 						}
 					}
@@ -439,8 +421,7 @@ func TestLeavingStopsOllama(t *testing.T) {
 	}
 }
 
-// TestLeavingAnEndlessStream: bytes that are on their way all the time do not
-// hide that the client has left.
+// TestLeavingAnEndlessStream: it is noticed although bytes are being sent all the time.
 func TestLeavingAnEndlessStream(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{})
@@ -454,7 +435,7 @@ func TestLeavingAnEndlessStream(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	w.Begun("POST")
+	w.ReadHead("POST")
 	w.Close()
 	handlertest.Await(t, gone, "Ollama to notice")
 	if code := s.Spy.Ended(t, 1); code != 499 {
@@ -465,16 +446,16 @@ func TestLeavingAnEndlessStream(t *testing.T) {
 	}
 }
 
-// TestLeavingUnseen: net/http watches a connection by reading one byte ahead.
-// A client that has sent more than its request hides its leaving behind that
-// byte; then it is the time limits that end the request at Ollama.
-func TestLeavingUnseen(t *testing.T) {
+// TestLeavingUnnoticed: net/http notices that a client leaves by reading one byte ahead.
+// If the client has sent more than its request, it does not notice, and a time limit
+// ends the request at Ollama.
+func TestLeavingUnnoticed(t *testing.T) {
 	t.Parallel()
 	for _, surplus := range []string{"\r\n", handlertest.Head("GET", "/") + "\r\n"} {
 		s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.FirstByteTimeout = ample }})
 		w := s.Dial(t)
 		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Key))
-		seen := s.Arrival(t, 1)
+		seen := s.AwaitRequest(t, 1)
 		w.Writef("%s", surplus)
 		w.Close()
 		handlertest.Await(t, seen.Gone, "Ollama to be let go")
@@ -484,9 +465,9 @@ func TestLeavingUnseen(t *testing.T) {
 	}
 }
 
-// TestLeavingAmidTheUpload: Ollama must never take the part of a body that
-// came for the whole.
-func TestLeavingAmidTheUpload(t *testing.T) {
+// TestLeavingDuringTheUpload: Ollama must not take the part of the body that arrived for
+// a whole body.
+func TestLeavingDuringTheUpload(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1000, 3 << 20} {
 		for _, chunked := range []bool{false, true} {
@@ -494,7 +475,7 @@ func TestLeavingAmidTheUpload(t *testing.T) {
 				t.Parallel()
 				s := handlertest.Start(t, handlertest.Config{})
 				w := s.Dial(t)
-				half := handlertest.Text(size / 2)
+				half := handlertest.BodyOfSize(size / 2)
 				if chunked {
 					w.Writef("%s\r\n%x\r\n%s\r\n", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Transfer-Encoding: chunked"), len(half), half)
 				} else {
@@ -508,23 +489,23 @@ func TestLeavingAmidTheUpload(t *testing.T) {
 					t.Errorf("recorded as %d", code)
 				}
 				if len(half) > 1<<20 {
-					handlertest.Await(t, s.Arrival(t, 1).Gone, "Ollama to notice")
+					handlertest.Await(t, s.AwaitRequest(t, 1).Gone, "Ollama to notice")
 				} else {
-					s.NothingArrived(t)
+					s.ExpectNoRequest(t)
 				}
 			})
 		}
 	}
 }
 
-// TestOllamaComesBack: connections that died with an old Ollama do not fail
-// the first requests to the new one.
-func TestOllamaComesBack(t *testing.T) {
+// TestOllamaRestarts: connections that died with the old process do not fail the first
+// requests to the new one.
+func TestOllamaRestarts(t *testing.T) {
 	t.Parallel()
 	l := handlertest.Listen(t)
 	address := l.Addr().String()
 	serve := func() *httptest.Server {
-		o := httptest.NewUnstartedServer(handlertest.Unwatched(standin.New(standin.Options{})))
+		o := httptest.NewUnstartedServer(handlertest.AnswerProbes(standin.New(standin.Options{})))
 		o.Listener.Close()
 		o.Listener = l
 		o.Start()
@@ -546,7 +527,7 @@ func TestOllamaComesBack(t *testing.T) {
 	}
 }
 
-// TestLinesOfAnySize pass as they are.
+// TestLinesOfAnySize: they are relayed unchanged.
 func TestLinesOfAnySize(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -570,8 +551,8 @@ func TestLinesOfAnySize(t *testing.T) {
 	}
 }
 
-// TestOllamasOwnErrorsPass, status and body, and are not ours to rewrite.
-func TestOllamasOwnErrorsPass(t *testing.T) {
+// TestOllamasErrorsAreRelayed: with their status and body.
+func TestOllamasErrorsAreRelayed(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for _, c := range handlertest.Chats {

@@ -18,21 +18,21 @@ import (
 // serveOn runs a stand-in until stop is called.
 func serveOn(t *testing.T, l net.Listener) (stop func()) {
 	t.Helper()
-	server := &http.Server{Handler: handlertest.Unwatched(standin.New(standin.Options{}))}
+	server := &http.Server{Handler: handlertest.AnswerProbes(standin.New(standin.Options{}))}
 	go server.Serve(l)
 	return func() { server.Close() }
 }
 
-// TestNamesThatDoNotResolve are Ollama's fault, at once, and none from the moment
-// on when they do.
-func TestNamesThatDoNotResolve(t *testing.T) {
+// TestHostThatDoesNotResolve: a request fails at once and counts as Ollama's failure,
+// until the name resolves.
+func TestHostThatDoesNotResolve(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]func(*handlertest.Names){
-		"no such name":       func(n *handlertest.Names) { n.Set(dnsmessage.RCodeNameError) },
-		"a server's failure": func(n *handlertest.Names) { n.Set(dnsmessage.RCodeServerFailure) },
-		"a name of nothing":  func(n *handlertest.Names) { n.Set(dnsmessage.RCodeSuccess) },
-		"a slow server":      func(n *handlertest.Names) { n.Slow = make(chan struct{}) },
-		"a deserted address": func(n *handlertest.Names) { n.Set(dnsmessage.RCodeSuccess, "127.0.0.2", "::1") },
+	for name, fault := range map[string]func(*handlertest.NameServer){
+		"no such name":       func(n *handlertest.NameServer) { n.Set(dnsmessage.RCodeNameError) },
+		"a server's failure": func(n *handlertest.NameServer) { n.Set(dnsmessage.RCodeServerFailure) },
+		"a name of nothing":  func(n *handlertest.NameServer) { n.Set(dnsmessage.RCodeSuccess) },
+		"a slow server":      func(n *handlertest.NameServer) { n.Slow = make(chan struct{}) },
+		"a deserted address": func(n *handlertest.NameServer) { n.Set(dnsmessage.RCodeSuccess, "127.0.0.2", "::1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -40,7 +40,7 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 			_, port, _ := net.SplitHostPort(ollama.Addr().String())
 			stop := serveOn(t, ollama)
 			defer stop()
-			n := &handlertest.Names{}
+			n := &handlertest.NameServer{}
 			fault(n)
 			want := blame{502, "upstream_error", "dial"}
 			if n.Slow != nil {
@@ -67,7 +67,7 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 			}
 			for _, c := range dialects {
 				got := s.Ask(t, "POST", c.Path, c.Ask("tiny", true))
-				for late := time.Now().Add(handlertest.Patience); (got.Status == 504 || got.Err != nil) && time.Now().Before(late); {
+				for late := time.Now().Add(handlertest.Timeout); (got.Status == 504 || got.Err != nil) && time.Now().Before(late); {
 					got = s.Ask(t, "POST", c.Path, c.Ask("tiny", true)) // a busy machine is slow, too
 				}
 				if got.Status != 200 || got.Err != nil || !strings.Contains(got.Body, c.End) {
@@ -78,8 +78,8 @@ func TestNamesThatDoNotResolve(t *testing.T) {
 	}
 }
 
-// TestNamesOfSeveralAddresses: one where Ollama listens is enough.
-func TestNamesOfSeveralAddresses(t *testing.T) {
+// TestHostWithSeveralAddresses: it is enough that Ollama listens on one of them.
+func TestHostWithSeveralAddresses(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
 		l, err := net.Listen("tcp", at)
@@ -91,7 +91,7 @@ func TestNamesOfSeveralAddresses(t *testing.T) {
 		}
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		defer serveOn(t, l)()
-		n := &handlertest.Names{}
+		n := &handlertest.NameServer{}
 		n.Set(dnsmessage.RCodeSuccess, "127.0.0.2", "127.0.0.1", "::1")
 		s := handlertest.Start(t, handlertest.Config{Address: "ollama.internal:" + port, Proxy: func(o *handler.Options) { e2e.UseResolver(o.Transport, n.Resolver()) }})
 		if got := s.Ask(t, "GET", "/api/version", ""); got.Status != 200 {

@@ -29,7 +29,7 @@ func operate(s *handlertest.Site, t *testing.T, method, path string) handlertest
 func drainSite(s *handlertest.Site, t *testing.T) {
 	t.Helper()
 	s.Stop()
-	for until := time.Now().Add(handlertest.Patience); operate(s, t, "GET", "/readyz").Status != 503; {
+	for until := time.Now().Add(handlertest.Timeout); operate(s, t, "GET", "/readyz").Status != 503; {
 		if time.Now().After(until) {
 			t.Fatal("the drain does not begin")
 		}
@@ -50,7 +50,7 @@ func serveReturned(s *handlertest.Site, t *testing.T) {
 	}
 }
 
-// TestDrain: what runs may finish, what is new is sent elsewhere.
+// TestDrain: requests in flight finish, and new ones are refused.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
@@ -66,7 +66,7 @@ func TestDrain(t *testing.T) {
 	for _, c := range handlertest.Chats {
 		w := s.Dial(t)
 		w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key))
-		begun = append(begun, w.Begun("POST"))
+		begun = append(begun, w.ReadHead("POST"))
 	}
 	if got := operate(s, t, "GET", "/readyz"); got.Status != 200 {
 		t.Errorf("ready: %s", got)
@@ -82,7 +82,7 @@ func TestDrain(t *testing.T) {
 		if message, kind := handlertest.ErrorIn(t, "/v1/messages", got.Body); message != "shutting down, try again" || kind != "overloaded_error" {
 			t.Errorf("on %s connection: %q, %q", name, message, kind)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 	for path, status := range map[string]int{"/readyz": 503, "/healthz": 200, "/metrics": 200} {
 		if got := operate(s, t, "GET", path); got.Status != status {
@@ -111,11 +111,10 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestTheDelayOfADrain: nothing is refused until it is over, but clients are
-// asked to go elsewhere.
-func TestTheDelayOfADrain(t *testing.T) {
+// TestDrainDelay: until it is over, requests are served, but the connections close.
+func TestDrainDelay(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Delay: time.Hour})
+	s := handlertest.Start(t, handlertest.Config{DrainDelay: time.Hour})
 	kept := s.Dial(t)
 	useKey(s, t, kept)
 	drainSite(s, t)
@@ -125,7 +124,7 @@ func TestTheDelayOfADrain(t *testing.T) {
 		if got.Status != 200 || got.Err != nil || !strings.Contains(got.Body, handlertest.Chats[0].End) {
 			t.Errorf("on %s connection: %s %v", name, got, got.Header)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 	if got := operate(s, t, "GET", "/healthz"); got.Status != 200 {
 		t.Errorf("alive: %s", got)
@@ -136,15 +135,15 @@ func TestTheDelayOfADrain(t *testing.T) {
 	}
 }
 
-// TestTheEndOfTheDelay: it is one.
-func TestTheEndOfTheDelay(t *testing.T) {
+// TestEndOfTheDrainDelay: the drain begins when it is over.
+func TestEndOfTheDrainDelay(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Delay: brief, Grace: time.Hour})
+	s := handlertest.Start(t, handlertest.Config{DrainDelay: brief, Grace: time.Hour})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang-mid", true), handlertest.Bearer(s.Key))
-	w.Begun("POST")
+	w.ReadHead("POST")
 	s.Stop()
-	for until := time.Now().Add(handlertest.Patience); s.Ask(t, "GET", "/api/version", "").Status != 503; {
+	for until := time.Now().Add(handlertest.Timeout); s.Ask(t, "GET", "/api/version", "").Status != 503; {
 		if time.Now().After(until) {
 			t.Fatal("the delay does not end")
 		}
@@ -153,8 +152,8 @@ func TestTheEndOfTheDelay(t *testing.T) {
 	serveReturned(s, t)
 }
 
-// TestDrainOfNothing takes no time.
-func TestDrainOfNothing(t *testing.T) {
+// TestDrainWithoutRequests: it takes no time.
+func TestDrainWithoutRequests(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Grace: time.Hour})
 	w := s.Dial(t)
@@ -162,11 +161,12 @@ func TestDrainOfNothing(t *testing.T) {
 	w.Answer("GET")
 	s.Stop()
 	serveReturned(s, t)
-	w.Closed()
+	w.ExpectClosed()
 }
 
-// TestTheEndOfTheGrace: what still runs is cut, and each client can tell.
-func TestTheEndOfTheGrace(t *testing.T) {
+// TestEndOfTheGrace: requests still in flight are cut, and each client can see that its
+// answer is incomplete.
+func TestEndOfTheGrace(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Grace: brief})
 	const message = "the proxy is shutting down"
@@ -177,13 +177,13 @@ func TestTheEndOfTheGrace(t *testing.T) {
 	for _, c := range handlertest.Chats {
 		w := s.Dial(t)
 		w.Send("POST", c.Path, c.Ask("hang-mid", true), handlertest.Bearer(s.Key))
-		streaming[c.Path], begun[c.Path] = w, w.Begun("POST")
+		streaming[c.Path], begun[c.Path] = w, w.ReadHead("POST")
 		n++
-		s.Arrival(t, n)
+		s.AwaitRequest(t, n)
 	}
 	waiting := s.Dial(t)
 	waiting.Send("POST", "/v1/messages", handlertest.Chats[5].Ask("hang", true), handlertest.Bearer(s.Key))
-	s.Arrival(t, n+1)
+	s.AwaitRequest(t, n+1)
 	uploading := s.Dial(t)
 	uploading.Writef("%s\r\n{", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Content-Length: 100"))
 	s.Spy.Await(t, "Uploaded", n+2)
@@ -200,7 +200,7 @@ func TestTheEndOfTheGrace(t *testing.T) {
 		if said, _ := handlertest.ErrorIn(t, path, got.Body); got.Status != 503 || got.Header.Get("Retry-After") != "1" || said != message {
 			t.Errorf("%s: %s %q", path, got, got.Body)
 		}
-		w.Closed()
+		w.ExpectClosed()
 	}
 	serveReturned(s, t)
 	for i := range n + 2 {
@@ -215,12 +215,12 @@ func TestTheEndOfTheGrace(t *testing.T) {
 		t.Errorf("put down to Ollama: %q", failed)
 	}
 	for i := range n + 1 {
-		handlertest.Await(t, s.Arrival(t, i+1).Gone, "Ollama to be let go")
+		handlertest.Await(t, s.AwaitRequest(t, i+1).Gone, "Ollama to be let go")
 	}
 }
 
-// TestTheGraceOfAClientThatDoesNotRead ends all the same.
-func TestTheGraceOfAClientThatDoesNotRead(t *testing.T) {
+// TestGraceOfAClientThatDoesNotRead: it ends on time.
+func TestGraceOfAClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	full := make(chan struct{})
 	s := handlertest.Start(t, handlertest.Config{Grace: brief, Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -235,7 +235,7 @@ func TestTheGraceOfAClientThatDoesNotRead(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", "{}", handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	handlertest.Await(t, full, "Ollama to send 6 MiB")
 	s.Stop()
 	serveReturned(s, t)
@@ -245,8 +245,8 @@ func TestTheGraceOfAClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// TestTheMostInFlight: no more are let in, and those refused may come again.
-func TestTheMostInFlight(t *testing.T) {
+// TestMaxInFlight: further requests get 503 with Retry-After.
+func TestMaxInFlight(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.MaxInFlight = 2 }})
 	var held []*handlertest.Wire
@@ -254,7 +254,7 @@ func TestTheMostInFlight(t *testing.T) {
 		w := s.Dial(t)
 		w.Send("POST", c.Path, c.Ask("hang", true), handlertest.Bearer(s.Key))
 		held = append(held, w)
-		s.Arrival(t, i+1)
+		s.AwaitRequest(t, i+1)
 	}
 	for _, c := range handlertest.Chats {
 		got := s.Ask(t, "POST", c.Path, c.Ask("tiny", true))
@@ -287,9 +287,8 @@ func TestTheMostInFlight(t *testing.T) {
 	}
 }
 
-// TestThePrivateListener has what the public one must not have, and nothing
-// else.
-func TestThePrivateListener(t *testing.T) {
+// TestPrivateListener: it serves what the public one must not serve, and nothing else.
+func TestPrivateListener(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	for path, body := range map[string]string{"/metrics": "the metrics\n", "/healthz": "ok\n", "/readyz": "ok\n"} {
@@ -308,11 +307,11 @@ func TestThePrivateListener(t *testing.T) {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
-	s.NothingArrived(t)
+	s.ExpectNoRequest(t)
 }
 
-// TestALostListener ends Serve with the reason, and whatever runs.
-func TestALostListener(t *testing.T) {
+// TestListenerFails: Serve ends all requests and returns the error.
+func TestListenerFails(t *testing.T) {
 	t.Parallel()
 	for _, lose := range []func(s *handlertest.Site) net.Listener{
 		func(s *handlertest.Site) net.Listener { return s.Listeners[0] },
@@ -322,12 +321,12 @@ func TestALostListener(t *testing.T) {
 		idle, running := s.Dial(t), s.Dial(t)
 		useKey(s, t, idle)
 		running.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
-		res := running.Begun("POST")
+		res := running.ReadHead("POST")
 		lose(s).Close()
 		if err := handlertest.Await(t, s.Served, "Serve to return"); err == nil {
 			t.Error("Serve returned nil")
 		}
-		idle.Closed()
+		idle.ExpectClosed()
 		if text, err := io.ReadAll(res.Body); err != io.ErrUnexpectedEOF {
 			t.Errorf("%q, %v", text, err)
 		}
@@ -335,8 +334,8 @@ func TestALostListener(t *testing.T) {
 	}
 }
 
-// TestHeadsThatAreTooLong never get as far as Ollama.
-func TestHeadsThatAreTooLong(t *testing.T) {
+// TestTooLongHeads: they do not reach Ollama.
+func TestTooLongHeads(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
 	w := s.Dial(t)
@@ -354,15 +353,15 @@ func TestHeadsThatAreTooLong(t *testing.T) {
 	}
 }
 
-// TestTheConnectionEndsAfterAnUnclearRequest: whatever follows one that can be
-// read in two ways is not answered, with a key or without.
-func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
+// TestConnectionEndsAfterAnAmbiguousRequest: what follows a request that can be read in
+// two ways is not answered, with a key or without.
+func TestConnectionEndsAfterAnAmbiguousRequest(t *testing.T) {
 	t.Parallel()
 	allow, err := server.AllowOrigins([]string{"https://chat.example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := handlertest.Start(t, handlertest.Config{Cors: allow})
+	s := handlertest.Start(t, handlertest.Config{CORS: allow})
 	const preflight = "OPTIONS /api/show HTTP/1.1\r\nHost: x\r\nOrigin: https://chat.example.com\r\nAccess-Control-Request-Method: POST\r\n"
 	for _, key := range []string{handlertest.Bearer(s.Key), "X-No: key"} {
 		for name, request := range map[string]string{
@@ -377,7 +376,7 @@ func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
 			if got := w.Answer("POST"); got.Err != nil {
 				t.Errorf("%s: %s", name, got)
 			}
-			w.Closed()
+			w.ExpectClosed()
 		}
 	}
 	for _, seen := range s.Ollama.Seen() {
@@ -387,10 +386,10 @@ func TestTheConnectionEndsAfterAnUnclearRequest(t *testing.T) {
 	}
 }
 
-// TestOllamaIsLookedAfter from the start.
-func TestOllamaIsLookedAfter(t *testing.T) {
+// TestOllamaIsProbed: from the start.
+func TestOllamaIsProbed(t *testing.T) {
 	t.Parallel()
-	for address, want := range map[string]string{"": "true", handlertest.Nobody: "false"} {
+	for address, want := range map[string]string{"": "true", handlertest.ClosedAddress: "false"} {
 		s := handlertest.Start(t, handlertest.Config{Address: address})
 		if got := s.Spy.Await(t, "UpstreamUp", 1).Text; got != want {
 			t.Errorf("UpstreamUp(%s)", got)

@@ -5,7 +5,8 @@ import "strings"
 // upgrades are attacks by what would make something else of a connection, or of
 // the time at which a body is due.
 var upgrades = []attack{
-	{"a web socket", header("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"), "200 200", "version, pull"}, // No upgrade passes; the request is answered as if it asked for none.
+	{"a web socket", header("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"), "426", ""},                           // The connection ends: what follows may be no HTTP.
+	{"a web socket that is not named by Connection", header("Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"), "200 200", "version, pull"}, // No upgrade passes; the request is answered as if it asked for none.
 	{"h2c", header("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"), "200 200", "version, pull"},
 	{"h2c that is not named by Connection", header("Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"), "200 200", "version, pull"},
 	{"TLS", header("Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n"), "200 200", "version, pull"},

@@ -37,7 +37,7 @@ var (
 	show   = post("Content-Length: 16\r\n", tiny)
 	hidden = "POST /api/pull HTTP/1.1\r\nHost: x\r\n" + I + "\r\nContent-Length: 31\r\n\r\n" + `{"model":"tiny","stream":false}`
 	chunks = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(tiny), tiny)
-	large  = handlertest.Text(smallBody + 1<<10)
+	large  = handlertest.BodyOfSize(smallBody + 1<<10)
 )
 
 const (
@@ -86,10 +86,10 @@ func with(raw, mark, line string) string {
 
 var brokenOffAt = regexp.MustCompile(`\d+ bytes…$`)
 
-// TestNoRequestIsSmuggled writes each attack with and without keys, and looks at
-// the very bytes that Ollama gets. Whatever was sent: without a valid key that
-// is nothing at all; no more requests are read than RFC 9112 says there are; each
-// arrives well formed; and the connection ends when the client has no more to say.
+// TestNoRequestIsSmuggled sends each attack with and without keys, and checks the bytes
+// that Ollama gets. Without a valid key, Ollama gets nothing. No more requests are read
+// than RFC 9112 says there are, each arrives well formed, and the connection ends when
+// the client sends no more.
 func TestNoRequestIsSmuggled(t *testing.T) {
 	t.Parallel()
 	for name, attacks := range map[string][]attack{
@@ -191,7 +191,7 @@ func launch(s *handlertest.Site, t *testing.T, tap *tap, raw string, wait int) (
 	l.handled = len(s.Spy.All("RequestStarted")) - handled
 	l.arrived = tap.take(t, s.Upstream)
 	for i, request := range l.arrived {
-		got := s.Arrival(t, seen+i+1)
+		got := s.AwaitRequest(t, seen+i+1)
 		if got.Method != request.method || got.URI != request.target || request.whole && got.BodySum != sha256.Sum256([]byte(request.body)) {
 			t.Errorf("Ollama reads %s as %s %s with %d bytes", request, got.Method, got.URI, got.BodyLen)
 		}

@@ -31,7 +31,7 @@ func watched(t *testing.T, now *status.Totals, f func(look func() status.Status)
 			c.Requests, c.Refusals, c.ModelPrompt, c.ModelCompletion = maps.Clone(c.Requests), maps.Clone(c.Refusals), maps.Clone(c.ModelPrompt), maps.Clone(c.ModelCompletion)
 			return c
 		}}
-		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: handlertest.Nobody}, Recorder: handlertest.Deaf{}})
+		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: handlertest.ClosedAddress}, Recorder: handlertest.NopRecorder{}})
 		look, remember := e2e.Watch(s)
 		ctx, stop := context.WithCancel(t.Context())
 		go remember(ctx)
@@ -41,7 +41,7 @@ func watched(t *testing.T, now *status.Totals, f func(look func() status.Status)
 	})
 }
 
-func TestTheHourIsMinutesOfWhatWasCounted(t *testing.T) {
+func TestHourCountsEachMinute(t *testing.T) {
 	t.Parallel()
 	chat := 0 // the place of a route of chats
 	firstBytes := func(all ...uint64) [][]uint64 {
@@ -102,7 +102,7 @@ func TestTheHourIsMinutesOfWhatWasCounted(t *testing.T) {
 	})
 }
 
-func TestTotalsAreInOrder(t *testing.T) {
+func TestTotalsAreSorted(t *testing.T) {
 	t.Parallel()
 	now := &status.Totals{
 		FirstByteBounds: []float64{1},

@@ -24,13 +24,13 @@ func lookAt(s *handlertest.Site, t *testing.T, target, host string, headers ...s
 	if target != "/events" {
 		return w.Answer("GET")
 	}
-	res := w.Begun("GET")
+	res := w.ReadHead("GET")
 	return handlertest.Answer{Status: res.StatusCode, Header: res.Header}
 }
 
-func TestThePageIsItsOwn(t *testing.T) {
+func TestPageLoadsNothingElse(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Server: handlertest.Seen})
+	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	a := lookAt(s, t, "/", "127.0.0.1:9464")
 	if a.Status != 200 || a.Header.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Fatalf("%s", a)
@@ -74,7 +74,7 @@ func TestThePageIsItsOwn(t *testing.T) {
 func TestOnlyOwnPagesMayLook(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{Server: func(s *server.Server) {
-		handlertest.Seen(s)
+		handlertest.WithStatus(s)
 		s.MetricsHosts = []string{"gpu.example.com"}
 	}})
 	port := s.Private[strings.LastIndexByte(s.Private, ':'):]
@@ -139,7 +139,7 @@ func TestOnlyOwnPagesMayLook(t *testing.T) {
 
 func TestThePrivateListenerServesNothingElse(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Server: handlertest.Seen})
+	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	for _, target := range []string{"/index.html", "/status/", "/events/", "/favicon.ico", "/api/tags", "/v1/models"} {
 		if a := lookAt(s, t, target, "localhost"); a.Status != 404 {
 			t.Errorf("%s: %s", target, a)
@@ -163,7 +163,7 @@ func openViewer(s *handlertest.Site, t *testing.T) *handlertest.Wire {
 	t.Helper()
 	w := handlertest.Dial(t, s.Private)
 	w.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
-	if res := w.Begun("GET"); res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+	if res := w.ReadHead("GET"); res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("status %d, %v", res.StatusCode, res.Header)
 	}
 	return w
@@ -186,14 +186,14 @@ func nextEvent(w *handlertest.Wire, t *testing.T) (st status.Status) {
 	}
 }
 
-func TestEventsComeAtOnceAndGoOn(t *testing.T) {
+func TestEventsComeAtOnceAndRepeat(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Server: handlertest.Seen})
+	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	w := openViewer(s, t)
 	first := nextEvent(w, t)
 	hanging := s.Dial(t)
 	hanging.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Key))
-	s.Arrival(t, 1)
+	s.AwaitRequest(t, 1)
 	next := nextEvent(w, t)
 	for n := 0; next.Requests != 1 && n < 5; n++ {
 		next = nextEvent(w, t)
@@ -204,7 +204,7 @@ func TestEventsComeAtOnceAndGoOn(t *testing.T) {
 	hanging.Close()
 	s.Stop() // it drains, and ends
 	handlertest.Await(t, s.Served, "Serve to return")
-	w.End()
+	w.ReadToEnd()
 }
 
 // Who looks and does not read holds up nobody: not the clients, not those who
@@ -213,7 +213,7 @@ func TestAViewerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	var reads atomic.Int32
 	s := handlertest.Start(t, handlertest.Config{Server: func(s *server.Server) {
-		handlertest.Seen(s)
+		handlertest.WithStatus(s)
 		s.Totals = func() status.Totals {
 			now := handlertest.Totals()
 			if reads.Add(1) == 2 { // at the first look: more than fits between two sockets
@@ -225,7 +225,7 @@ func TestAViewerThatDoesNotRead(t *testing.T) {
 	deaf := handlertest.Dial(t, s.Private)
 	deaf.SetReadBuffer(1)
 	deaf.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	if res := deaf.Begun("GET"); res.StatusCode != 200 {
+	if res := deaf.ReadHead("GET"); res.StatusCode != 200 {
 		t.Fatalf("status %d", res.StatusCode)
 	}
 	w := openViewer(s, t)
@@ -243,9 +243,9 @@ func TestAViewerThatDoesNotRead(t *testing.T) {
 	}
 }
 
-func TestThereAreNotManyViewers(t *testing.T) {
+func TestViewersAreLimited(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Server: handlertest.Seen})
+	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	var all []*handlertest.Wire
 	for range 32 {
 		all = append(all, openViewer(s, t))
@@ -260,7 +260,7 @@ func TestThereAreNotManyViewers(t *testing.T) {
 	for n := 0; ; n++ {
 		w := handlertest.Dial(t, s.Private)
 		w.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		res := w.Begun("GET")
+		res := w.ReadHead("GET")
 		w.Close()
 		if res.StatusCode == 200 {
 			break
@@ -271,7 +271,7 @@ func TestThereAreNotManyViewers(t *testing.T) {
 	}
 }
 
-func TestHostsAreNames(t *testing.T) {
+func TestParseHosts(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"gpu", "gpu.example.com", "gpu.example.com.", "10.0.0.1", "xn--bcher-kva.example"} {
 		if got, err := local.ParseHosts([]string{"localhost", good}); err != nil || len(got) != 2 {

@@ -42,17 +42,9 @@ func private200(s *handlertest.Site, t *testing.T, path string) string {
 	return a.Body
 }
 
-func TestStatusTellsWhatRuns(t *testing.T) {
+func TestStatusShowsRequestsInFlight(t *testing.T) {
 	t.Parallel()
-	step := make(chan struct{})
-	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Server: handlertest.Seen})
-	s.Spy.Await(t, "UpstreamUp", 1)
-	w := s.Dial(t)
-	key := s.Mint(false, "label=alice")
-	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("LLAMA3.2", true), handlertest.Bearer(key))
-	res := w.Begun("POST")
-	s.Spy.Await(t, "Passed", 1)
-
+	s, key, finish := handlertest.StartStreaming(t)
 	st := statusOf(s, t)
 	if st.Requests != 1 || st.Streams != 1 || len(st.Running) != 1 {
 		t.Fatalf("%d requests, %d streams, %d shown", st.Requests, st.Streams, len(st.Running))
@@ -70,16 +62,15 @@ func TestStatusTellsWhatRuns(t *testing.T) {
 	if u := st.Upstreams; len(u) != 1 || !u[0].Up || u[0].Models == 0 {
 		t.Errorf("Ollama is shown as %+v", u)
 	}
-	close(step)
-	io.Copy(io.Discard, res.Body)
+	finish()
 }
 
-func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
+func TestStatusShowsTheStateOfARequest(t *testing.T) {
 	t.Parallel()
-	s := handlertest.Start(t, handlertest.Config{Server: handlertest.Seen})
+	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	waits := s.Dial(t)
 	waits.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Key))
-	s.Arrival(t, 1)
+	s.AwaitRequest(t, 1)
 	sends := s.Dial(t)
 	sends.Writef("%s", handlertest.Head("POST", "/api/chat", handlertest.Bearer(s.Key), "Content-Length: 1000")+"\r\n{")
 	s.Spy.Await(t, "KeySeen", 2)
@@ -94,14 +85,14 @@ func TestStatusTellsWhatARequestWaitsFor(t *testing.T) {
 	}
 }
 
-func TestStatusShowsTheOldestOfMany(t *testing.T) {
+func TestStatusShowsTheOldestRequests(t *testing.T) {
 	t.Parallel()
 	const n = 103
-	s := handlertest.Start(t, handlertest.Config{Server: handlertest.Seen})
+	s := handlertest.Start(t, handlertest.Config{Server: handlertest.WithStatus})
 	for i := range n {
 		w := s.Dial(t)
 		w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("hang", true), handlertest.Bearer(s.Mint(false, fmt.Sprintf("label=key %d", i))))
-		s.Arrival(t, i+1)
+		s.AwaitRequest(t, i+1)
 	}
 	st := statusOf(s, t)
 	if st.Requests != n || len(st.Running) != 100 || st.Running[0].Key != "key 0" || st.Running[99].Key != "key 99" {
@@ -113,15 +104,15 @@ func TestStatusShowsTheOldestOfMany(t *testing.T) {
 func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	t.Parallel()
 	step := make(chan struct{})
-	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Server: handlertest.Seen})
+	s := handlertest.Start(t, handlertest.Config{Ollama: standin.Options{Step: step}, Server: handlertest.WithStatus})
 	key := s.Mint(false, "label=alice", "models=llama3.2")
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat?plant=QUERY", `{"model":"llama3.2","stream":true,"messages":[{"role":"user","content":"PROMPT"}]}`, handlertest.Bearer(key), "User-Agent: AGENT", "Cookie: COOKIE")
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	s.Spy.Await(t, "Passed", 1)
 	nameless := s.Dial(t)
 	nameless.Send("POST", "/v1/messages", handlertest.Chats[5].Ask("hang", true), "X-Api-Key: "+s.Key)
-	s.Arrival(t, 2)
+	s.AwaitRequest(t, 2)
 	refused := s.Ask(t, "POST", "/api/chat", `{"model":"SECRETMODEL","messages":[]}`, handlertest.Bearer(key))
 	if refused.Status != 400 && refused.Status != 403 {
 		t.Errorf("%s", refused)
@@ -129,7 +120,7 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 
 	viewer := handlertest.Dial(t, s.Private)
 	viewer.Writef("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	events := viewer.Begun("GET")
+	events := viewer.ReadHead("GET")
 	event := make([]byte, 1<<16)
 	n, _ := events.Body.Read(event)
 	all := private200(s, t, "/") + private200(s, t, "/status") + string(event[:n])
@@ -149,12 +140,12 @@ func TestStatusHoldsNoKeyPromptOrAnswer(t *testing.T) {
 	}
 }
 
-func TestNothingIsReadWhileNobodyLooks(t *testing.T) {
+func TestCountersAreReadOnDemand(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reads atomic.Int32
 		s := &server.Server{InForce: handlertest.InForce{}, Totals: func() status.Totals { reads.Add(1); return handlertest.Totals() }}
-		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: handlertest.Nobody}, Recorder: handlertest.Deaf{}})
+		s.Proxy = handler.New(handler.Options{Upstream: &url.URL{Scheme: "http", Host: handlertest.ClosedAddress}, Recorder: handlertest.NopRecorder{}})
 		look, remember := e2e.Watch(s)
 		ctx, stop := context.WithCancel(t.Context())
 		go remember(ctx)

@@ -11,9 +11,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 )
 
-// TestTokensAreThoseThatOllamaCounted asks on every route that counts, and
-// compares with what the answer itself says.
-func TestTokensAreThoseThatOllamaCounted(t *testing.T) {
+// TestTokenCountsAreOllamas: on every route that counts, they are compared with those in
+// the answer itself.
+func TestTokenCountsAreOllamas(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats {
 		for _, stream := range []bool{true, false} {

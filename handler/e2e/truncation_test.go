@@ -46,9 +46,9 @@ var changes = []handlertest.Chat{
 	{Path: "/api/create", Body: `{"model":%q,"stream":%t,"from":"tiny"}`, End: "success"},
 }
 
-// TestStreamsThatEndWithoutTheirLastWord: what Ollama does not say, we do, and
-// break the connection. What it says itself stays as it is.
-func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
+// TestStreamsWithoutTheirLastWord: the proxy adds an error event and breaks the
+// connection off. An error that Ollama itself sends is relayed unchanged.
+func TestStreamsWithoutTheirLastWord(t *testing.T) {
 	t.Parallel()
 	for _, c := range append(changes, handlertest.Chats...) {
 		for model, says := range cleanEnds {
@@ -67,7 +67,7 @@ func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
 
 				w := s.Dial(t)
 				w.Send("POST", c.Path, c.Ask(model, true), handlertest.Bearer(s.Admin))
-				res := w.Begun("POST")
+				res := w.ReadHead("POST")
 				if says(c.Path) {
 					body, err := io.ReadAll(res.Body)
 					if sameButTimes(string(body)) != sameButTimes(string(sent)) || err != nil || res.StatusCode != 200 {
@@ -85,7 +85,7 @@ func TestStreamsThatEndWithoutTheirLastWord(t *testing.T) {
 					}
 					blames(s, t, truncated, true)
 				}
-				line := s.Lines(t, 1)[0]
+				line := s.AccessLog(t, 1)[0]
 				if reason, _ := line["error"].(string); !strings.HasPrefix(reason, "the stream ended with") {
 					t.Errorf("the log says %q", reason)
 				}
@@ -112,8 +112,9 @@ func sameButTimes(body string) string {
 	return body
 }
 
-// TestWhatNeedsNoLastWord: its form is not known, or it is no success.
-func TestWhatNeedsNoLastWord(t *testing.T) {
+// TestAnswersThatNeedNoLastWord: those of unknown form, and those that are not a
+// success.
+func TestAnswersThatNeedNoLastWord(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		path, head, body string
@@ -153,8 +154,8 @@ func TestWhatNeedsNoLastWord(t *testing.T) {
 	}
 }
 
-// TestAStreamOfKnownLength is not whole for being as long as was announced.
-func TestAStreamOfKnownLength(t *testing.T) {
+// TestStreamOfKnownLength: it needs its last word even if it has the announced length.
+func TestStreamOfKnownLength(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		body  string
@@ -173,9 +174,9 @@ func TestAStreamOfKnownLength(t *testing.T) {
 	}
 }
 
-// TestOthersStreams: servers other than Ollama end theirs in the same words, in
-// other forms.
-func TestOthersStreams(t *testing.T) {
+// TestStreamsOfOtherServers: servers other than Ollama end their streams with the same
+// last words in other forms.
+func TestStreamsOfOtherServers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		path, body, kind string
@@ -210,10 +211,9 @@ func TestOthersStreams(t *testing.T) {
 	}
 }
 
-// TestATruncatedAnswerInOtherProtocols: a client of HTTP/1.0, which knows an
-// answer's end by that of the connection, sees it reset, and one of HTTP/2 its
-// stream.
-func TestATruncatedAnswerInOtherProtocols(t *testing.T) {
+// TestTruncatedAnswerInOtherProtocols: over HTTP/1.0, where the end of the connection is
+// the end of the answer, the connection is reset; over HTTP/2 the stream is.
+func TestTruncatedAnswerInOtherProtocols(t *testing.T) {
 	t.Parallel()
 	c := handlertest.Chats[2]
 	s := handlertest.Start(t, handlertest.Config{})
@@ -252,9 +252,9 @@ func TestATruncatedAnswerInOtherProtocols(t *testing.T) {
 	blames(secure, t, truncated, true)
 }
 
-// TestPullsFromSeveral: the merged stream has a last word of its own, and what a
-// member ends without its own counts as failed there.
-func TestPullsFromSeveral(t *testing.T) {
+// TestPullFromSeveralOllamas: the merged stream has a last word of its own, and an
+// Ollama whose stream ends without one counts as failed.
+func TestPullFromSeveralOllamas(t *testing.T) {
 	t.Parallel()
 	one := handlertest.NewBox(t, "one", standin.Options{Models: []string{"tiny", "fresh"}})
 	two := handlertest.NewBox(t, "two", standin.Options{Models: []string{"tiny"}})
@@ -269,7 +269,7 @@ func TestPullsFromSeveral(t *testing.T) {
 		{`{"model":"repeat"}`, "upstream_error", 502},
 		{`{"model":"runner-killed"}`, "upstream_error", 502},
 	} {
-		a := handlertest.AsManager(s, t, "POST", "/api/pull", c.ask)
+		a := handlertest.AskAdmin(s, t, "POST", "/api/pull", c.ask)
 		if a.Status != 200 || a.Err != nil || strings.Contains(a.Body, endedEarly) || strings.HasSuffix(a.Body, `{"status":"success"}`+"\n") != (c.code == 200) {
 			t.Errorf("%s: %s %q", c.ask, a, tailOf(a.Body))
 		}
@@ -280,15 +280,15 @@ func TestPullsFromSeveral(t *testing.T) {
 			t.Errorf("%s is recorded as %s", c.ask, got)
 		}
 	}
-	a := handlertest.AsManager(s, t, "POST", "/api/create", `{"model":"repeat","from":"tiny"}`, handlertest.Naming+": two")
+	a := handlertest.AskAdmin(s, t, "POST", "/api/create", `{"model":"repeat","from":"tiny"}`, handlertest.UpstreamHeader+": two")
 	if a.Err == nil || errorEvent(t, "/api/create", a.Body) != endedEarly {
 		t.Errorf("%s %q", a, tailOf(a.Body))
 	}
 }
 
-// TestAnErrorBehindAHeartbeatLeavesTheConnection in use: it was told in full. An
-// answer that broke off afterwards does not.
-func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
+// TestErrorAfterAHeartbeatKeepsTheConnection: the error event completes the answer. An
+// answer that breaks off later does not keep it.
+func TestErrorAfterAHeartbeatKeepsTheConnection(t *testing.T) {
 	t.Parallel()
 	for _, c := range handlertest.Chats[2:] {
 		t.Run(c.Path, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 			w := s.Dial(t)
 			for fault, want := range map[string]string{"error": "model runner has crashed", "reset": "Ollama broke off its answer"} {
 				w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key), "X-Fault: "+fault)
-				res := w.Begun("POST") // with the first beat
+				res := w.ReadHead("POST") // with the first beat
 				step <- struct{}{}
 				body, err := io.ReadAll(res.Body)
 				if message := errorEvent(t, c.Path, string(body)); message != want || err != nil {
@@ -319,7 +319,7 @@ func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 				}
 			}
 			w.Send("POST", c.Path, c.Ask("tiny", true), handlertest.Bearer(s.Key), "X-Fault: truncated")
-			res := w.Begun("POST")
+			res := w.ReadHead("POST")
 			step <- struct{}{}
 			if message := errorEvent(t, c.Path, brokenOff(t, w, c, res)); message != endedEarly {
 				t.Errorf("%q", message)
@@ -333,9 +333,9 @@ func TestAnErrorBehindAHeartbeatLeavesTheConnection(t *testing.T) {
 	}
 }
 
-// TestWhoLeavesBecauseOfOllamasError: many clients close the connection as soon as they
-// have read it, and Ollama has failed all the same.
-func TestWhoLeavesBecauseOfOllamasError(t *testing.T) {
+// TestLeavingAfterOllamasError: many clients close the connection as soon as they have
+// read an error, and it counts as Ollama's failure all the same.
+func TestLeavingAfterOllamasError(t *testing.T) {
 	t.Parallel()
 	const event = "data: {\"error\":{\"message\":\"unexpected EOF\"}}\n\n"
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -346,7 +346,7 @@ func TestWhoLeavesBecauseOfOllamasError(t *testing.T) {
 	})})
 	w := s.Dial(t)
 	w.Send("POST", "/v1/chat/completions", `{"model":"tiny","stream":true,"messages":[]}`, handlertest.Bearer(s.Key))
-	res := w.Begun("POST")
+	res := w.ReadHead("POST")
 	if _, err := io.ReadFull(res.Body, make([]byte, len(event))); err != nil {
 		t.Fatal(err)
 	}

@@ -22,9 +22,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/server"
 )
 
-// TestClientsThatNeverRead ask again and again, and take no answer in. That must
-// end, with a key and without, also where an answer is so short that the proxy
-// is done with it before anybody could notice.
+// TestClientsThatNeverRead: a client that sends requests and reads no answer is
+// disconnected, with a key and without, also if the answers are so short that the proxy
+// has sent them before it could notice.
 func TestClientsThatNeverRead(t *testing.T) {
 	t.Parallel()
 	cors, err := server.AllowOrigins([]string{"https://chat.example.com"})
@@ -46,7 +46,7 @@ func TestClientsThatNeverRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := handlertest.Start(t, handlertest.Config{Cors: cors, Upstream: short, Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
+			s := handlertest.Start(t, handlertest.Config{CORS: cors, Upstream: short, Proxy: func(o *handler.Options) { o.StallTimeout = ample }})
 			w := narrowKey(s, t)
 			for {
 				_, err := io.WriteString(w, request(s)+"\r\n")
@@ -78,7 +78,7 @@ func narrowKey(s *handlertest.Site, t *testing.T) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(handlertest.Patience))
+	c.SetDeadline(time.Now().Add(handlertest.Timeout))
 	return c
 }
 
@@ -105,9 +105,9 @@ func ask(f *http2.Framer, stream uint32, path, key string) error {
 	return f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: []byte(block.String()), EndHeaders: true, EndStream: true})
 }
 
-// TestAWindowThatStaysShut: a client of HTTP/2 may say how much it takes in. Who
-// says nothing at all gets no answer, and does not wait for one forever.
-func TestAWindowThatStaysShut(t *testing.T) {
+// TestHTTP2WindowStaysClosed: a client of HTTP/2 that never opens its window gets no
+// answer, and is not waited for forever.
+func TestHTTP2WindowStaysClosed(t *testing.T) {
 	t.Parallel()
 	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {
@@ -138,8 +138,8 @@ func TestAWindowThatStaysShut(t *testing.T) {
 	}
 }
 
-// TestAConnectionOfHTTP2ThatTakesNothing ends with all its streams.
-func TestAConnectionOfHTTP2ThatTakesNothing(t *testing.T) {
+// TestHTTP2ConnectionNotRead: it ends with all its streams.
+func TestHTTP2ConnectionNotRead(t *testing.T) {
 	t.Parallel()
 	certificate, err := certs.LoadCertificate(issue(t, t.TempDir(), 1))
 	if err != nil {

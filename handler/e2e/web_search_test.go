@@ -12,9 +12,9 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// TestWebSearchActsWithTheAccount: so it has the gate that models of ollama.com
-// have, in bodies of any size and in any pieces.
-func TestWebSearchActsWithTheAccount(t *testing.T) {
+// TestWebSearchUsesTheAccount: so it is refused like models of ollama.com, in bodies of
+// any size and in any pieces.
+func TestWebSearchUsesTheAccount(t *testing.T) {
 	t.Parallel()
 	s, ollama := startBefore(t, handlertest.Config{}, standin.Options{})
 	open, behindOpen := startBefore(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }}, standin.Options{})
@@ -86,12 +86,13 @@ func TestWebSearchActsWithTheAccount(t *testing.T) {
 	}
 }
 
-// TestTheCommandIsToldThatThereIsNoCloud: GET /api/status is how it asks.
-func TestTheCommandIsToldThatThereIsNoCloud(t *testing.T) {
+// TestCloudStatus: GET /api/status is how the ollama command asks whether it may offer
+// models of ollama.com.
+func TestCloudStatus(t *testing.T) {
 	t.Parallel()
 	const disabled, enabled = `{"cloud":{"disabled":true,"source":"config"}}`, `{"cloud":{"disabled":false,"source":"none"}}`
 	s := handlertest.Start(t, handlertest.Config{})
-	down := handlertest.Start(t, handlertest.Config{Address: handlertest.Nobody})
+	down := handlertest.Start(t, handlertest.Config{Address: handlertest.ClosedAddress})
 	open := handlertest.Start(t, handlertest.Config{Proxy: func(o *handler.Options) { o.AllowCloud = true }})
 	for _, row := range []struct {
 		site        *handlertest.Site
@@ -119,8 +120,8 @@ func TestTheCommandIsToldThatThereIsNoCloud(t *testing.T) {
 			t.Errorf("it is %q", a.Header.Get("Content-Type"))
 		}
 	}
-	s.NothingArrived(t)
-	line := s.Lines(t, 1)[0]
+	s.ExpectNoRequest(t)
+	line := s.AccessLog(t, 1)[0]
 	if line["route"] != "/api/status" || line["outcome"] != "complete" || line["status"] != 200.0 || line["bytes"] != float64(len(disabled)) {
 		t.Errorf("the log says %v", line)
 	}

@@ -17,21 +17,21 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-// Box is one of several Ollamas.
+// Box is one of several Ollamas behind a proxy.
 type Box struct {
-	t      *testing.T
-	Name   string
-	Ollama *standin.Ollama
-	server *httptest.Server
-	At     string                                                        // host:port
-	Fault  atomic.Pointer[func(http.ResponseWriter, *http.Request) bool] // answers in its place; false: does not
-	Looks  atomic.Int32                                                  // of the proxy's own
-	now    atomic.Int32                                                  // looks at its list that it is answering
-	Peak   atomic.Int32                                                  // the most of these at once
-	Asked  chan string                                                   // the path of each request that reaches it
+	t              *testing.T
+	Name           string
+	Ollama         *standin.Ollama
+	server         *httptest.Server
+	Address        string                                                        // host:port
+	Fault          atomic.Pointer[func(http.ResponseWriter, *http.Request) bool] // answers a request in its place, unless it returns false
+	Probes         atomic.Int32                                                  // requests of the proxy's own
+	listProbes     atomic.Int32                                                  // probes of the list of models that are being answered
+	PeakListProbes atomic.Int32                                                  // the most of listProbes so far
+	Asked          chan string                                                   // receives the path of each request that is no probe
 }
 
-// NewBox runs one with the given models, or those of any stand-in.
+// NewBox starts a Box until the test ends.
 func NewBox(t *testing.T, name string, o standin.Options) *Box {
 	t.Helper()
 	b := &Box{t: t, Name: name, Ollama: standin.New(o), Asked: make(chan string, 10_000)}
@@ -40,31 +40,33 @@ func NewBox(t *testing.T, name string, o standin.Options) *Box {
 	return b
 }
 
+// open serves the listener.
 func (b *Box) open(l net.Listener) {
 	b.server = httptest.NewUnstartedServer(b)
 	b.server.Listener.Close()
 	b.server.Listener = l
 	b.server.Start()
-	b.At = l.Addr().String()
+	b.Address = l.Addr().String()
 }
 
-// Close kills it: nothing is accepted any more, and what runs breaks off.
+// Close closes the Box's listener and its connections, as if its process had died.
 func (b *Box) Close() {
 	b.server.Listener.Close()
 	b.server.CloseClientConnections()
 	b.server.Close()
 }
 
-// Reopen has it come back where it was.
-func (b *Box) Reopen() { b.open(ListenAt(b.t, b.At)) }
+// Reopen serves on the same address again after Close.
+func (b *Box) Reopen() { b.open(ListenAt(b.t, b.Address)) }
 
+// ServeHTTP implements http.Handler.
 func (b *Box) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if IsWatch(r) {
-		b.Looks.Add(1)
+	if IsProbe(r) {
+		b.Probes.Add(1)
 		if r.URL.Path == "/api/tags" {
-			for n, peak := b.now.Add(1), b.Peak.Load(); n > peak && !b.Peak.CompareAndSwap(peak, n); peak = b.Peak.Load() {
+			for n, peak := b.listProbes.Add(1), b.PeakListProbes.Load(); n > peak && !b.PeakListProbes.CompareAndSwap(peak, n); peak = b.PeakListProbes.Load() {
 			}
-			defer b.now.Add(-1)
+			defer b.listProbes.Add(-1)
 		}
 		b.Ollama.ServeHTTP(w, r)
 		return
@@ -76,34 +78,35 @@ func (b *Box) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.Ollama.ServeHTTP(w, r)
 }
 
+// Upstream returns the Box for handler.Options.Upstreams.
 func (b *Box) Upstream() upstream.Upstream {
-	return upstream.Upstream{Name: b.Name, URL: &url.URL{Scheme: "http", Host: b.At}, Weight: 1}
+	return upstream.Upstream{Name: b.Name, URL: &url.URL{Scheme: "http", Host: b.Address}, Weight: 1}
 }
 
-// Fails has it answer requests, though not looks, like this from now on.
-func (b *Box) Fails(how func(http.ResponseWriter, *http.Request)) {
-	f := func(w http.ResponseWriter, r *http.Request) bool { how(w, r); return true }
+// AnswerWith answers requests with h from now on, except probes.
+func (b *Box) AnswerWith(h http.HandlerFunc) {
+	f := func(w http.ResponseWriter, r *http.Request) bool { h(w, r); return true }
 	b.Fault.Store(&f)
 }
 
-func IsBusy(w http.ResponseWriter, _ *http.Request) {
+// AnswerBusy answers as an Ollama whose queue is full.
+func AnswerBusy(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(http.StatusServiceUnavailable)
 	fmt.Fprint(w, `{"error":"server busy, please try again.  maximum pending requests exceeded"}`)
 }
 
-// Breaks resets the connection before any of the answer.
-func Breaks(w http.ResponseWriter, _ *http.Request) {
+// ResetConnection resets the connection without an answer.
+func ResetConnection(w http.ResponseWriter, _ *http.Request) {
 	c, _, _ := w.(http.Hijacker).Hijack()
 	c.(*net.TCPConn).SetLinger(0)
 	c.Close()
 }
 
-// Requests is how many it got that were not looks.
+// Requests returns how many requests the Box got, without probes.
 func (b *Box) Requests() int { return len(b.Asked) }
 
-// StartPool runs a proxy before several Ollamas, and waits until it has looked at
-// each.
+// StartPool starts a proxy with several Ollamas, and waits until it has probed each.
 func StartPool(t *testing.T, c Config, boxes ...*Box) *Site {
 	t.Helper()
 	change := c.Proxy
@@ -118,18 +121,18 @@ func StartPool(t *testing.T, c Config, boxes ...*Box) *Site {
 	s := Start(t, c)
 	for i := 1; ; i++ {
 		s.Spy.Await(t, "UpstreamUp", i)
-		if !slices.ContainsFunc(boxes, func(b *Box) bool { return b.Looks.Load() < 2 }) && i >= len(boxes) {
+		if !slices.ContainsFunc(boxes, func(b *Box) bool { return b.Probes.Load() < 2 }) && i >= len(boxes) {
 			return s
 		}
 	}
 }
 
-// ForModel is a small chat that asks for one.
+// ForModel returns the body of a small chat with the model.
 func ForModel(model string) string {
 	return fmt.Sprintf(`{"model":%q,"stream":false,"messages":[{"role":"user","content":"hi"}]}`, model)
 }
 
-// Load has the box load a model, unseen by the proxy until it looks.
+// Load makes the Box load a model. The proxy learns of it with the next probe.
 func (b *Box) Load(model string) {
 	r := httptest.NewRequestWithContext(context.Background(), "POST", "http://localhost/api/generate", strings.NewReader(fmt.Sprintf(`{"model":%q}`, model)))
 	w := httptest.NewRecorder()

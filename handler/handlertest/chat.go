@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// Chat is a route that answers in a stream or in one piece.
+// Chat is a route that generates text, as a stream or in one piece.
 type Chat struct {
 	Path string
-	Body string // of a request, with a model and whether to stream
-	End  string // what only a whole stream has in it
+	Body string // of a request; a format for the model and whether to stream
+	End  string // text that only a complete stream contains
 }
 
+// Chats lists these routes.
 var Chats = []Chat{
 	{"/api/chat", `{"model":%q,"stream":%t,"messages":[{"role":"user","content":"hi"}]}`, `"done":true`},
 	{"/api/generate", `{"model":%q,"stream":%t,"prompt":"hi"}`, `"done":true`},
@@ -24,15 +25,16 @@ var Chats = []Chat{
 	{"/v1/messages", `{"model":%q,"stream":%t,"max_tokens":500,"messages":[{"role":"user","content":"hi"}]}`, "message_stop"},
 }
 
+// Ask returns the body of a request.
 func (c Chat) Ask(model string, stream bool) string { return fmt.Sprintf(c.Body, model, stream) }
 
-// Text is the beginning of a body, of any length.
-func Text(size int) string {
+// BodyOfSize returns the first bytes of a body of JSON, of the given number.
+func BodyOfSize(size int) string {
 	const first = `{"prompt":"`
 	return (first + strings.Repeat("a", size))[:size]
 }
 
-// EachChat runs a test for every chat route, streamed and whole.
+// EachChat runs a test for each of Chats, as a stream and in one piece.
 func EachChat(t *testing.T, f func(t *testing.T, c Chat, stream bool)) {
 	for _, c := range Chats {
 		for _, stream := range []bool{true, false} {
@@ -44,13 +46,14 @@ func EachChat(t *testing.T, f func(t *testing.T, c Chat, stream bool)) {
 	}
 }
 
-// shape is an error answer in any of the dialects.
+// shape has the fields of an error answer in any of the dialects.
 type shape struct {
 	Type      string          `json:"type"`
 	Error     json.RawMessage `json:"error"`
 	RequestID string          `json:"request_id"`
 }
 
+// detail has the fields of the error in it.
 type detail struct {
 	Message string  `json:"message"`
 	Type    string  `json:"type"`
@@ -58,8 +61,8 @@ type detail struct {
 	Code    *string `json:"code"`
 }
 
-// ErrorIn reads an error in the dialect that clients of the path expect, and
-// fails the test if it is in another. It returns the message and the type.
+// ErrorIn reads an error answer, and returns its message and type. The test fails if the
+// answer is not in the dialect that clients of the path expect.
 func ErrorIn(t *testing.T, path, body string) (message, kind string) {
 	t.Helper()
 	var s shape
@@ -89,7 +92,8 @@ func ErrorIn(t *testing.T, path, body string) (message, kind string) {
 	return d.Message, d.Type
 }
 
-// Strict decodes JSON that is to hold one value, and no field that v has not.
+// Strict decodes one JSON value into v. It returns an error for a field that v does not
+// have, and for more than one value.
 func Strict(text string, v any) error {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.DisallowUnknownFields()

@@ -10,15 +10,17 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Names is a name server in process: one name, and what it stands for.
-type Names struct {
+// NameServer is a DNS server in the test's process, which gives the same answer for every
+// name.
+type NameServer struct {
 	mu    sync.Mutex
 	code  dnsmessage.RCode
 	addrs []net.IP
-	Slow  chan struct{} // not nil: no answer before it is closed
+	Slow  chan struct{} // if not nil, answers wait until it is closed
 }
 
-func (n *Names) Set(code dnsmessage.RCode, addrs ...string) {
+// Set sets the answer: a response code, and the addresses of the name.
+func (n *NameServer) Set(code dnsmessage.RCode, addrs ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.code, n.addrs = code, nil
@@ -27,7 +29,8 @@ func (n *Names) Set(code dnsmessage.RCode, addrs ...string) {
 	}
 }
 
-func (n *Names) Resolver() *net.Resolver {
+// Resolver returns a resolver that asks the NameServer.
+func (n *NameServer) Resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
 		go n.serve(far)
@@ -35,7 +38,8 @@ func (n *Names) Resolver() *net.Resolver {
 	}}
 }
 
-func (n *Names) serve(c net.Conn) {
+// serve answers the questions on a connection.
+func (n *NameServer) serve(c net.Conn) {
 	defer c.Close()
 	for {
 		var size [2]byte
@@ -54,7 +58,8 @@ func (n *Names) serve(c net.Conn) {
 	}
 }
 
-func (n *Names) reply(question []byte) []byte {
+// reply returns the answer to a question, both in wire form.
+func (n *NameServer) reply(question []byte) []byte {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var m dnsmessage.Message

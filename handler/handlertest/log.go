@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// SyncBuffer collects a log.
+// SyncBuffer is an io.Writer that collects what is written, such as a log, for a test that
+// waits for it.
 type SyncBuffer struct {
 	mu    sync.Mutex
 	b     bytes.Buffer
-	grown chan struct{} // closed at the next write; nil if nobody waits
+	grown chan struct{} // closed by the next Write; nil if no one waits
 }
 
+// Write implements io.Writer.
 func (b *SyncBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -26,8 +28,8 @@ func (b *SyncBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// Look returns what is there, and a channel that is closed when there is more.
-func (b *SyncBuffer) Look() (string, <-chan struct{}) {
+// Text returns all that has been written, and a channel that the next Write closes.
+func (b *SyncBuffer) Text() (string, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.grown == nil {
@@ -36,13 +38,13 @@ func (b *SyncBuffer) Look() (string, <-chan struct{}) {
 	return b.b.String(), b.grown
 }
 
-// Lines waits until the access log has n lines, and returns all it has.
-func (s *Site) Lines(t *testing.T, n int) []map[string]any {
+// AccessLog waits until the access log has n lines, and returns all lines it has.
+func (s *Site) AccessLog(t *testing.T, n int) []map[string]any {
 	t.Helper()
-	late := time.After(Patience)
+	timeout := time.After(Timeout)
 	for {
 		var all []map[string]any
-		text, grown := s.Log.Look()
+		text, grown := s.Log.Text()
 		for line := range strings.Lines(text) {
 			var m map[string]any
 			if err := json.Unmarshal([]byte(line), &m); err != nil {
@@ -57,7 +59,7 @@ func (s *Site) Lines(t *testing.T, n int) []map[string]any {
 		}
 		select {
 		case <-grown:
-		case <-late:
+		case <-timeout:
 			t.Fatalf("waited in vain for line %d of the access log", n)
 		}
 	}

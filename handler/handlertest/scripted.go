@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Scripted is an Ollama whose every byte is the test's. For each request it
-// calls script with the connection, and closes it afterwards.
+// Scripted starts an Ollama whose answers the test writes byte by byte, and returns its
+// address. For each request it reads the body, calls script, and then closes the connection.
 func Scripted(t *testing.T, script func(c *net.TCPConn, r *http.Request)) string {
 	t.Helper()
 	l := Listen(t)
@@ -27,7 +27,7 @@ func Scripted(t *testing.T, script func(c *net.TCPConn, r *http.Request)) string
 				if err != nil {
 					return
 				}
-				if IsWatch(r) {
+				if IsProbe(r) {
 					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 					return
 				}

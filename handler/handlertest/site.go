@@ -20,28 +20,29 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// Patience is how long a test waits for what must happen. Only a failing test
-// ever waits that long.
-const Patience = 30 * time.Second
+// Timeout is how long a test waits for an event that must happen: 30 seconds. Only a test
+// that fails waits that long.
+const Timeout = 30 * time.Second
 
-// Config says what a test wants different from the ordinary.
+// Config configures a [Site]. The zero Config is a proxy with default options and a
+// stand-in Ollama.
 type Config struct {
-	Ollama   standin.Options
-	Upstream http.Handler // in place of the stand-in
-	Address  string       // of an Ollama, in place of both
-	Proxy    func(*handler.Options)
-	Server   func(*server.Server)
-	Delay    time.Duration // of the drain
-	Grace    time.Duration
-	Cors     func(http.Handler) http.Handler
+	Ollama     standin.Options
+	Upstream   http.Handler           // the Ollama, in place of the stand-in
+	Address    string                 // of an Ollama, in place of the stand-in and Upstream
+	Proxy      func(*handler.Options) // changes the options
+	Server     func(*server.Server)   // changes the server
+	DrainDelay time.Duration
+	Grace      time.Duration
+	CORS       func(http.Handler) http.Handler
 
-	Connections  int   // at once
-	Bodies       int64 // bytes that they may take in memory
-	Certificates certs.Certificates
-	Log          func(io.Writer) slog.Handler
+	MaxConnections int
+	MaxBodyMemory  int64
+	Certificates   certs.Certificates
+	Log            func(io.Writer) slog.Handler
 }
 
-// Site is a proxy that serves on real listeners, with an Ollama behind it.
+// Site is a proxy that serves on listeners on loopback, with an Ollama behind it.
 type Site struct {
 	t               *testing.T
 	Ollama          *standin.Ollama
@@ -52,13 +53,13 @@ type Site struct {
 	Log             *SyncBuffer
 	secret          signer.Secret
 	Key, Admin      string
-	Stop            context.CancelFunc // begins the drain
-	Served          <-chan error       // what Serve returned
+	Stop            context.CancelFunc // begins the server's drain
+	Served          <-chan error       // receives what Serve returns
 	Listeners       [2]net.Listener    // public, private
 }
 
-// Start runs a site until the test ends, and then sees that it leaves nothing
-// behind and that its recorder was told a consistent story.
+// Start starts a Site until the test ends. Then the test fails if Serve does not return, or
+// if the calls of the Recorder are not consistent.
 func Start(t *testing.T, c Config) *Site {
 	t.Helper()
 	s := &Site{t: t, Ollama: standin.New(c.Ollama), Spy: NewSpy(), Log: &SyncBuffer{}, Upstream: c.Address}
@@ -67,7 +68,7 @@ func Start(t *testing.T, c Config) *Site {
 		if behind == nil {
 			behind = s.Ollama
 		}
-		server := httptest.NewServer(Unwatched(behind))
+		server := httptest.NewServer(AnswerProbes(behind))
 		t.Cleanup(server.Close)
 		s.Upstream = server.Listener.Addr().String()
 	}
@@ -90,7 +91,7 @@ func Start(t *testing.T, c Config) *Site {
 		Log:       slog.New(c.Log(s.Log)),
 		Transport: transport,
 
-		MaxBodyMemory: c.Bodies,
+		MaxBodyMemory: c.MaxBodyMemory,
 	}
 	if c.Proxy != nil {
 		c.Proxy(&o)
@@ -105,11 +106,11 @@ func Start(t *testing.T, c Config) *Site {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the metrics\n") }),
 		Grace:   c.Grace,
 
-		DrainDelay: c.Delay,
-		CORS:       c.Cors,
+		DrainDelay: c.DrainDelay,
+		CORS:       c.CORS,
 
 		Certificates:   c.Certificates,
-		MaxConnections: c.Connections,
+		MaxConnections: c.MaxConnections,
 	}
 	s.Proxy = server.Proxy
 	if c.Server != nil {
@@ -131,11 +132,11 @@ func Start(t *testing.T, c Config) *Site {
 	return s
 }
 
-// Unwatched answers WatchUpstreams itself, so that a test sees nothing but its
-// own requests. Only the proxy's own ones carry this User-Agent.
-func Unwatched(next http.Handler) http.Handler {
+// AnswerProbes is a middleware that answers the proxy's probes of an Ollama, so that next
+// gets only the requests of the test.
+func AnswerProbes(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if IsWatch(r) {
+		if IsProbe(r) {
 			if r.URL.Path == "/api/ps" {
 				io.WriteString(w, `{"models":[]}`)
 				return
@@ -147,13 +148,15 @@ func Unwatched(next http.Handler) http.Handler {
 	})
 }
 
-func IsWatch(r *http.Request) bool {
+// IsProbe reports whether a request is a probe by the proxy itself.
+func IsProbe(r *http.Request) bool {
 	return (r.URL.Path == "/api/tags" || r.URL.Path == "/api/ps") && r.UserAgent() == "ollama-proxy"
 }
 
-// Nobody listens there, nor will any other test.
-const Nobody = "127.0.0.1:1"
+// ClosedAddress is an address on which nothing listens.
+const ClosedAddress = "127.0.0.1:1"
 
+// Listen listens on a free port of loopback until the test ends.
 func Listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -164,6 +167,7 @@ func Listen(t *testing.T) net.Listener {
 	return l
 }
 
+// Mint makes a key of the site with caveats, each written as name=value.
 func (s *Site) Mint(admin bool, caveats ...string) string {
 	s.t.Helper()
 	var all []signer.Caveat
@@ -182,10 +186,10 @@ func (s *Site) Mint(admin bool, caveats ...string) string {
 	return key
 }
 
-// Arrival waits for the n-th request that reaches the stand-in.
-func (s *Site) Arrival(t *testing.T, n int) *standin.Seen {
+// AwaitRequest waits for the n-th request that reaches the stand-in.
+func (s *Site) AwaitRequest(t *testing.T, n int) *standin.Seen {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	seen, err := s.Ollama.Await(ctx, n)
 	if err != nil {
@@ -194,20 +198,20 @@ func (s *Site) Arrival(t *testing.T, n int) *standin.Seen {
 	return seen
 }
 
-// NothingArrived fails the test if any request has reached the stand-in.
-func (s *Site) NothingArrived(t *testing.T) {
+// ExpectNoRequest fails the test if any request has reached the stand-in.
+func (s *Site) ExpectNoRequest(t *testing.T) {
 	t.Helper()
 	for _, seen := range s.Ollama.Seen() {
 		t.Errorf("%s %s reached Ollama", seen.Method, seen.URI)
 	}
 }
 
-// Await waits for something to be closed, or sent.
+// Await waits until a value is sent on the channel, or the channel is closed.
 func Await[T any](t *testing.T, c <-chan T, what string) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(Patience):
+	case <-time.After(Timeout):
 		t.Errorf("waited in vain for %s", what)
 	}
 	return v

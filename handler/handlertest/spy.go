@@ -15,26 +15,28 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-// Event is one call of a recorder's method; fields that it has not are zero.
+// Event is one call of a method of a Recorder. The fields hold its arguments; those that it
+// does not have are zero.
 type Event struct {
 	Route string
 	Key   int
-	Text  string // reason, outcome, kind or method
-	N     int    // bytes or code
+	Text  string // reason, outcome, kind or HTTP method
+	N     int    // bytes, code or upstream
 	Took  time.Duration
 }
 
-// Spy is a Recorder that remembers everything.
+// Spy is a Recorder that records every call. An event's name is that of the method.
 type Spy struct {
 	mu     sync.Mutex
 	events map[string][]Event // by method
-	grown  chan struct{}      // closed at the next event; nil if nobody waits
-	names  []string
+	grown  chan struct{}      // closed by the next event; nil if no one waits
+	names  []string           // of the routes
 }
 
+// NewSpy returns a Spy without events.
 func NewSpy() *Spy { return &Spy{events: map[string][]Event{}, names: api.RouteNames()} }
 
-func (s *Spy) note(what string, e Event) {
+func (s *Spy) record(what string, e Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events[what] = append(s.events[what], e)
@@ -51,85 +53,89 @@ func (s *Spy) name(route int) string {
 	return s.names[route]
 }
 
-func (s *Spy) RequestStarted(route int) { s.note("RequestStarted", Event{Route: s.name(route)}) }
+func (s *Spy) RequestStarted(route int) { s.record("RequestStarted", Event{Route: s.name(route)}) }
 
-func (s *Spy) Refused(reason string) { s.note("Refused", Event{Text: reason}) }
+func (s *Spy) Refused(reason string) { s.record("Refused", Event{Text: reason}) }
 
 func (s *Spy) Forwarded(d time.Duration) {
-	s.note("Forwarded", Event{Took: d})
+	s.record("Forwarded", Event{Took: d})
 }
 
 func (s *Spy) Uploaded(route int, n int) {
-	s.note("Uploaded", Event{Route: s.name(route), N: n})
+	s.record("Uploaded", Event{Route: s.name(route), N: n})
 }
 
 func (s *Spy) FirstByte(route int, d time.Duration) {
-	s.note("FirstByte", Event{Route: s.name(route), Took: d})
+	s.record("FirstByte", Event{Route: s.name(route), Took: d})
 }
 
-func (s *Spy) StreamStarted(route int) { s.note("StreamStarted", Event{Route: s.name(route)}) }
+func (s *Spy) StreamStarted(route int) { s.record("StreamStarted", Event{Route: s.name(route)}) }
 
 func (s *Spy) Passed(route, key, n int, gap time.Duration) {
-	s.note("Passed", Event{Route: s.name(route), Key: key, N: n, Took: gap})
+	s.record("Passed", Event{Route: s.name(route), Key: key, N: n, Took: gap})
 }
 
-func (s *Spy) KeySeen(id [16]byte, label []byte) int {
-	s.note("KeySeen", Event{Text: uuid.UUID(id).String() + " " + string(label)})
+func (s *Spy) KeySeen(id, narrowed [16]byte, label []byte) int {
+	name := uuid.UUID(id).String()
+	if narrowed != [16]byte{} {
+		name += "~" + uuid.UUID(narrowed).String()
+	}
+	s.record("KeySeen", Event{Text: name + " " + string(label)})
 	return len(s.All("KeySeen"))
 }
 
 func (s *Spy) StreamEnded(route int, outcome string) {
-	s.note("StreamEnded", Event{Route: s.name(route), Text: outcome})
+	s.record("StreamEnded", Event{Route: s.name(route), Text: outcome})
 }
 
 func (s *Spy) UpstreamJoined(name string) int {
-	s.note("UpstreamJoined", Event{Text: name})
+	s.record("UpstreamJoined", Event{Text: name})
 	return len(s.All("UpstreamJoined"))
 }
 
-func (s *Spy) UpstreamLeft(upstream int) { s.note("UpstreamLeft", Event{N: upstream}) }
+func (s *Spy) UpstreamLeft(upstream int) { s.record("UpstreamLeft", Event{N: upstream}) }
 
 func (s *Spy) UpstreamFailed(upstream int, kind string) {
-	s.note("UpstreamFailed", Event{N: upstream, Text: kind})
+	s.record("UpstreamFailed", Event{N: upstream, Text: kind})
 }
 
 func (s *Spy) UpstreamUp(upstream int, up bool) {
-	s.note("UpstreamUp", Event{N: upstream, Text: fmt.Sprint(up)})
+	s.record("UpstreamUp", Event{N: upstream, Text: fmt.Sprint(up)})
 }
 
 func (s *Spy) UpstreamEntered(upstream int, choice string) {
-	s.note("UpstreamEntered", Event{N: upstream, Text: choice})
+	s.record("UpstreamEntered", Event{N: upstream, Text: choice})
 }
 
-func (s *Spy) UpstreamDone(upstream int) { s.note("UpstreamDone", Event{N: upstream}) }
+func (s *Spy) UpstreamDone(upstream int) { s.record("UpstreamDone", Event{N: upstream}) }
 
 func (s *Spy) UpstreamRetried(upstream int, reason string) {
-	s.note("UpstreamRetried", Event{N: upstream, Text: reason})
+	s.record("UpstreamRetried", Event{N: upstream, Text: reason})
 }
 
 func (s *Spy) Answered(key int, model string, bytes, prompt, completion int64) {
-	s.note("Answered", Event{Key: key, Text: model, N: int(bytes)})
+	s.record("Answered", Event{Key: key, Text: model, N: int(bytes)})
 	if prompt != 0 || completion != 0 {
-		s.note("Tokens", Event{Key: key, Text: fmt.Sprint(model, " ", prompt, " ", completion)})
+		s.record("Tokens", Event{Key: key, Text: fmt.Sprint(model, " ", prompt, " ", completion)})
 	}
 }
 
 func (s *Spy) Reloaded(source string, ok bool, _ time.Time) {
-	s.note("Reloaded", Event{Text: fmt.Sprint(source, " ", ok)})
+	s.record("Reloaded", Event{Text: fmt.Sprint(source, " ", ok)})
 }
 
 func (s *Spy) RequestEnded(route int, method string, code int, d time.Duration) {
-	s.note("RequestEnded", Event{Route: s.name(route), Text: method, N: code, Took: d})
+	s.record("RequestEnded", Event{Route: s.name(route), Text: method, N: code, Took: d})
 }
 
-// All returns the events of one method so far.
+// All returns the events of a method so far.
 func (s *Spy) All(what string) []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events[what])
 }
 
-// Sum adds up the bytes of one method's events.
+// Sum returns the sum of Event.N of a method's events.
 func (s *Spy) Sum(what string) (n int) {
 	for _, e := range s.All(what) {
 		n += e.N
@@ -137,7 +143,7 @@ func (s *Spy) Sum(what string) (n int) {
 	return n
 }
 
-// Texts are the words of one method's events.
+// Texts returns Event.Text of each of a method's events.
 func (s *Spy) Texts(what string) (all []string) {
 	for _, e := range s.All(what) {
 		all = append(all, e.Text)
@@ -145,10 +151,10 @@ func (s *Spy) Texts(what string) (all []string) {
 	return all
 }
 
-// Await waits until there are n events of a method and returns the n-th.
+// Await waits until there are n events of a method, and returns the n-th.
 func (s *Spy) Await(t *testing.T, what string, n int) Event {
 	t.Helper()
-	late := time.After(Patience)
+	timeout := time.After(Timeout)
 	for {
 		s.mu.Lock()
 		all := s.events[what]
@@ -162,13 +168,13 @@ func (s *Spy) Await(t *testing.T, what string, n int) Event {
 		}
 		select {
 		case <-grown:
-		case <-late:
+		case <-timeout:
 			t.Fatalf("waited in vain for %s number %d; there were %+v", what, n, all)
 		}
 	}
 }
 
-// Ended waits until the n-th request is over and returns its code.
+// Ended waits until n requests have ended, and returns the code of the n-th.
 func (s *Spy) Ended(t *testing.T, n int) int { t.Helper(); return s.Await(t, "RequestEnded", n).N }
 
 // Idle waits until as many requests have ended as have arrived.
@@ -179,7 +185,7 @@ func (s *Spy) Idle(t *testing.T) {
 	}
 }
 
-// unbalanced says what has begun and not ended.
+// unbalanced lists what has begun more or less often than it has ended.
 func (s *Spy) unbalanced() (all []string) {
 	for _, pair := range [][2]string{{"RequestStarted", "RequestEnded"}, {"StreamStarted", "StreamEnded"}, {"UpstreamEntered", "UpstreamDone"}} {
 		open := map[string]int{}
@@ -198,13 +204,13 @@ func (s *Spy) unbalanced() (all []string) {
 	return all
 }
 
-// audit checks what holds of every site, whatever was done to it: what began
-// has ended, once, and every word is one of those that are listed. A request of
-// a connection that is gone may still begin when all others are over.
+// audit checks what must hold after every test: all that began has ended once, and each
+// reason, outcome, kind and method is one of those that the proxy lists. A request may
+// still begin while it waits, on a connection that is already closed.
 func (s *Spy) audit(t *testing.T) {
 	t.Helper()
 	s.Idle(t)
-	for until := time.Now().Add(Patience); len(s.unbalanced()) > 0; runtime.Gosched() {
+	for until := time.Now().Add(Timeout); len(s.unbalanced()) > 0; runtime.Gosched() {
 		if time.Now().After(until) {
 			t.Error(s.unbalanced())
 			break

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// Wire is a client's connection with nothing in between that would hide
-// anything.
+// Wire is a client's TCP connection, on which a test writes and reads raw bytes.
 type Wire struct {
 	*net.TCPConn
-	T   *testing.T
-	R   *bufio.Reader
-	Raw *bytes.Buffer // all that came
+	T        *testing.T
+	R        *bufio.Reader
+	Received *bytes.Buffer // all bytes that R has read
 }
 
+// Dial connects to the address until the test ends, and sets a deadline of [Timeout].
 func Dial(t *testing.T, address string) *Wire {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -30,11 +30,12 @@ func Dial(t *testing.T, address string) *Wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(Patience))
+	c.SetDeadline(time.Now().Add(Timeout))
 	raw := &bytes.Buffer{}
 	return &Wire{c.(*net.TCPConn), t, bufio.NewReader(io.TeeReader(c, raw)), raw}
 }
 
+// Writef writes formatted bytes.
 func (w *Wire) Writef(format string, a ...any) {
 	w.T.Helper()
 	if _, err := fmt.Fprintf(w, format, a...); err != nil {
@@ -42,8 +43,8 @@ func (w *Wire) Writef(format string, a ...any) {
 	}
 }
 
-// Head is the start of a request: its line, a Host, the lines of headers, and
-// no empty line at the end.
+// Head returns the head of a request without the empty line at its end: the request line,
+// a Host, and the lines of headers.
 func Head(method, target string, headers ...string) string {
 	lines := append([]string{method + " " + target + " HTTP/1.1", "Host: proxy.example"}, headers...)
 	return strings.Join(lines, "\r\n") + "\r\n"
@@ -60,22 +61,21 @@ func (w *Wire) Send(method, target, body string, headers ...string) {
 	}
 }
 
-// Answer is what came back to a request.
+// Answer is the answer to a request.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
-	Err    error // why the body ended, if not by its proper end
+	Err    error // why the body ended early; nil: it is complete
 }
 
-// Begun reads the head of an answer, and any 1xx before it; the body is left
-// to read.
-func (w *Wire) Begun(method string) *http.Response {
+// ReadHead reads the head of an answer, and skips any 1xx before it. The body is not read.
+func (w *Wire) ReadHead(method string) *http.Response {
 	w.T.Helper()
 	for {
 		r, err := http.ReadResponse(w.R, &http.Request{Method: method})
 		if err != nil {
-			w.T.Fatalf("instead of an answer: %q, %v", w.Raw, err)
+			w.T.Fatalf("instead of an answer: %q, %v", w.Received, err)
 		}
 		if r.StatusCode >= 200 {
 			return r
@@ -83,24 +83,24 @@ func (w *Wire) Begun(method string) *http.Response {
 	}
 }
 
-// Answer reads an answer to its end, whatever that is.
+// Answer reads an answer to its end, or until its body breaks off.
 func (w *Wire) Answer(method string) Answer {
 	w.T.Helper()
-	r := w.Begun(method)
+	r := w.ReadHead(method)
 	body, err := io.ReadAll(r.Body)
 	return Answer{r.StatusCode, r.Header, string(body), err}
 }
 
-// End reads what is left, and returns how the connection ended: nil is an
-// orderly close.
-func (w *Wire) End() error {
+// ReadToEnd reads and drops all further bytes. It returns nil if the connection was closed
+// in an orderly way, or the error with which it ended.
+func (w *Wire) ReadToEnd() error {
 	_, err := io.Copy(io.Discard, w.R)
 	return err
 }
 
-// Closed fails the test unless the server has closed the connection, one way
-// or another, without sending more.
-func (w *Wire) Closed() {
+// ExpectClosed fails the test unless the server closes the connection, in any way, without
+// sending more.
+func (w *Wire) ExpectClosed() {
 	w.T.Helper()
 	n, err := io.Copy(io.Discard, w.R)
 	var late net.Error
@@ -109,8 +109,10 @@ func (w *Wire) Closed() {
 	}
 }
 
+// Bearer returns the line of the header that carries a key.
 func Bearer(key string) string { return "Authorization: Bearer " + key }
 
+// String describes the answer for the message of a test that fails.
 func (a Answer) String() string {
 	return fmt.Sprintf("status %d, %d bytes, %v", a.Status, len(a.Body), cmp.Or(a.Err, errors.New("whole")))
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// Compressed is the line of the header of a body that is compressed with zstd.
 const Compressed = "Content-Encoding: zstd"
 
-// FarReaching compresses a body, and announces that it may refer 8 MiB back.
-func FarReaching(t *testing.T, text string) string {
+// CompressWideWindow compresses a body with zstd and announces a window of 8 MiB.
+func CompressWideWindow(t *testing.T, text string) string {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(8<<20))
@@ -19,7 +20,7 @@ func FarReaching(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	fmt.Fprint(w, text[:1])
-	w.Flush() // before it knows how little there is
+	w.Flush() // otherwise the writer would announce a window of the body's size
 	fmt.Fprint(w, text[1:])
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

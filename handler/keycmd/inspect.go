@@ -15,6 +15,7 @@ import (
 type InspectOptions struct {
 	Key         string // or "-": it is on standard input
 	SecretFile  string // see signer.FindSecrets
+	AdminFile   string // see signer.FindAdminSecrets; "": ADMIN keys have no secrets of their own
 	Revocations string // the list; "": the one beside the secret that serve makes, if it is there
 	JSON        bool
 }
@@ -38,6 +39,9 @@ func Inspect(ctx context.Context, s Streams, o InspectOptions) error {
 	if len(found.Secrets) > 0 {
 		keys, err := openKeyring(ctx, found, o.Revocations)
 		if err != nil {
+			return err
+		}
+		if err := useAdminSecrets(keys, o.AdminFile); err != nil {
 			return err
 		}
 		verdict = "valid"

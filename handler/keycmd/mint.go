@@ -14,9 +14,14 @@ const maxCount = 1_000_000
 type MintOptions struct {
 	SecretFile string // see signer.FindSecrets
 	Admin      bool   // they reach the management routes
-	Count      int    // 1 to 1,000,000
-	Caveats    []signer.Caveat
-	JSON       bool
+	Derive     string // make them for the holder of this derived secret; "": for all
+
+	// AdminSecretFile has the secrets of ADMIN keys; "": they are made under the others.
+	AdminSecretFile string
+
+	Count   int // 1 to 1,000,000
+	Caveats []signer.Caveat
+	JSON    bool
 }
 
 // Mint prints new keys, one a line. If there is no secret, or the count is out of
@@ -25,13 +30,13 @@ func Mint(s Streams, o MintOptions) error {
 	if o.Count < 1 || o.Count > maxCount {
 		return fmt.Errorf("--count: %d is not from 1 to %d", o.Count, maxCount)
 	}
-	found, err := signer.FindSecrets(o.SecretFile)
+	secret, err := mintingSecret(o)
 	if err != nil {
 		return err
 	}
 	out := bufio.NewWriter(s.Out)
 	for range o.Count {
-		key, err := signer.Mint(found.Secrets[0], o.Admin, o.Caveats...)
+		key, err := signer.Mint(secret, o.Admin, o.Caveats...)
 		if err != nil {
 			return err
 		}

@@ -12,10 +12,12 @@ import (
 type RestrictOptions struct {
 	Key     string // or "-": it is on standard input
 	Caveats []signer.Caveat
+	NoID    bool // give it no id of its own
 	JSON    bool
 }
 
-// Restrict prints a narrower key. It needs no secret. If no caveat is given, or the
+// Restrict prints a narrower key, with an id of its own by which it can be revoked alone.
+// It needs no secret. If no caveat is given, or the
 // key has not the shape of one, it returns an error.
 func Restrict(s Streams, o RestrictOptions) error {
 	key, err := s.readKey(o.Key)
@@ -25,7 +27,15 @@ func Restrict(s Streams, o RestrictOptions) error {
 	if len(o.Caveats) == 0 {
 		return errors.New("no restriction given: name one, such as --models llama3.2; see ollama-proxy restrict --help")
 	}
-	narrower, err := signer.Restrict(key, o.Caveats...)
+	added := o.Caveats
+	if !o.NoID {
+		id, err := signer.NewID()
+		if err != nil {
+			return err
+		}
+		added = append([]signer.Caveat{id}, added...)
+	}
+	narrower, err := signer.Restrict(key, added...)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ type RevokeOptions struct {
 	SecretFile  string   // without a list: the one beside the secret that serve makes
 	Revocations string   // the list; "": see above
 	Reason      string   // noted beside them
-	Before      string   // every key minted before: RFC 3339, "now", or "" for none
+	Before      string   // every key minted before: RFC 3339, a date, "now", or "" for none
 }
 
 // Revoke appends to the list of revoked keys what is not on it yet. If there is no
@@ -36,8 +36,8 @@ func Revoke(s Streams, o RevokeOptions) error {
 		before = time.Now()
 	default:
 		var err error
-		if before, err = time.Parse(time.RFC3339, o.Before); err != nil {
-			return fmt.Errorf("--before: %q is not a time such as 2027-01-31T12:00:00Z, nor now", o.Before)
+		if before, err = signer.ParseMoment(o.Before); err != nil {
+			return fmt.Errorf("--before: %w, and not now", err)
 		}
 	}
 	ids, err := s.readIDs(o.Keys)

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -59,6 +62,35 @@ func ListenNetwork(address string) (net.Listener, error) {
 // notLoopback is the error for an address that other machines may reach.
 func notLoopback(address string) error {
 	return fmt.Errorf("%q is not a loopback address such as 127.0.0.1:11434: anyone who reaches it would have the key's rights; --share-key allows that", address)
+}
+
+// LeadsTo reports whether the URL, whose host is a name or an address, leads to what
+// listens on the address. It looks no name up: of names, only localhost is taken for this
+// machine.
+func LeadsTo(u *url.URL, listener net.Addr) bool {
+	own, ok := listener.(*net.TCPAddr)
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if !ok || port != strconv.Itoa(own.Port) {
+		return false
+	}
+	if strings.EqualFold(u.Hostname(), "localhost") {
+		return own.IP.IsLoopback() || own.IP.IsUnspecified()
+	}
+	ip := net.ParseIP(u.Hostname())
+	switch {
+	case ip == nil:
+		return false
+	case !own.IP.IsUnspecified():
+		return own.IP.Equal(ip)
+	}
+	addresses, _ := net.InterfaceAddrs()
+	return ip.IsLoopback() || ip.IsUnspecified() || slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		network, ok := a.(*net.IPNet)
+		return ok && network.IP.Equal(ip)
+	})
 }
 
 // hostOf returns the host of a Host header or an address, without the port and brackets.

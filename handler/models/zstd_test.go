@@ -12,7 +12,7 @@ import (
 // TestSmallCompressedBodiesTakeLittleMemory, whatever window they ask for.
 func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // not parallel: it measures the memory of the whole process
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
-	body := handlertest.FarReaching(t, `{"model":"tiny"}`)
+	body := handlertest.CompressWideWindow(t, `{"model":"tiny"}`)
 	const n = 200
 	w := s.Dial(t)
 	var before, after runtime.MemStats
@@ -32,7 +32,7 @@ func TestSmallCompressedBodiesTakeLittleMemory(t *testing.T) { // not parallel: 
 // TestBodiesWaitForADecoder until their client leaves.
 func TestBodiesWaitForADecoder(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
-	body := handlertest.FarReaching(t, `{"model":"tiny"}`)
+	body := handlertest.CompressWideWindow(t, `{"model":"tiny"}`)
 	release := models.HoldDecoders()
 	leaves, stays := s.Dial(t), s.Dial(t)
 	for _, w := range []*handlertest.Wire{leaves, stays} {

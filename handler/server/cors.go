@@ -7,13 +7,14 @@ import (
 	"github.com/jub0bs/cors"
 )
 
-// AllowOrigins returns what lets web pages of the given origins use the proxy:
-// it answers their preflights, which carry no key, and tells browsers to hand
-// them the answers. Origins are like https://chat.example.com, with
-// https://*.example.com for all below; "*" is every page there is. Pages must send a
-// key like all others: cookies are never asked for. No origins at all are let in
-// by nil. If an origin does not parse, or would let in more than it seems to,
-// AllowOrigins returns an error.
+// AllowOrigins returns CORS middleware that lets web pages of the origins use the proxy. It
+// answers their preflights, which carry no key, and tells browsers to give the pages the
+// answers. Pages must send a key like all other clients: cookies do not count.
+//
+// An origin is written like https://chat.example.com; https://*.example.com stands for all
+// below that name, and "*" for all pages there are. Without origins the middleware is nil.
+// If an origin does not parse, or would let in more than it seems to, AllowOrigins returns
+// an error.
 func AllowOrigins(origins []string) (func(http.Handler) http.Handler, error) {
 	if len(origins) == 0 {
 		return nil, nil
@@ -24,7 +25,7 @@ func AllowOrigins(origins []string) (func(http.Handler) http.Handler, error) {
 		// Every client library has headers of its own; only Authorization is
 		// not covered by the star.
 		RequestHeaders:  []string{"*", "Authorization"},
-		ResponseHeaders: []string{"X-Request-Id", "Retry-After"},
+		ResponseHeaders: []string{"X-Request-Id", "Retry-After", "X-Should-Retry", "X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
 		MaxAgeInSeconds: 600,
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 func TestTheDescriptorTableIsForWhatTheBoundsAllow(t *testing.T) {
 	proxy := func(inFlight, ollamas int) *server.Server {
-		o := handler.Options{MaxInFlight: inFlight, Recorder: handlertest.Deaf{}, Log: slog.New(slog.DiscardHandler)}
+		o := handler.Options{MaxInFlight: inFlight, Recorder: handlertest.NopRecorder{}, Log: slog.New(slog.DiscardHandler)}
 		for range ollamas {
 			o.Upstreams = append(o.Upstreams, upstream.Upstream{Name: "o", URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Weight: 1})
 		}

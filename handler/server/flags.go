@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +15,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 )
 
-// NewLog returns the log that a Proxy writes to w. Format is text or json,
-// level is debug, info, warn or error; anything else is an error.
+// NewLog returns a logger that writes to w. Format is text or json, and level is debug,
+// info, warn or error. For anything else NewLog returns an error.
 func NewLog(w io.Writer, format, level string) (*slog.Logger, error) {
 	var from slog.Level
 	if err := from.UnmarshalText([]byte(level)); err != nil {
@@ -30,25 +32,35 @@ func NewLog(w io.Writer, format, level string) (*slog.Logger, error) {
 	return nil, fmt.Errorf("--log-format: %q is not text or json", format)
 }
 
-// ParseSize reads a number of bytes, such as 1048576, 512KiB, 64MiB or 1GiB.
-// If the text is anything else, or nothing, ParseSize returns an error.
+// leastSize is the least that ParseSize takes: 1 KiB. Whoever writes 64 means 64 of
+// some larger unit.
+const leastSize = 1 << 10
+
+// ParseSize reads a number of bytes, such as 1048576, 64MiB, 64MB, 64M or 10g: units in
+// any letter case, each 1,024 times the one before it. If the text is anything else, or
+// comes to less than 1 KiB or more than an int64 holds, ParseSize returns an error.
 func ParseSize(text string) (int64, error) {
-	number, shift := text, 0
-	for i, unit := range []string{"KiB", "MiB", "GiB"} {
-		if n, ok := strings.CutSuffix(text, unit); ok {
-			number, shift = n, 10*(i+1)
+	digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
+	unit := strings.ToLower(strings.TrimLeft(text[digits:], " "))
+	shift := -1
+	for i, units := range [][]string{{"", "b"}, {"k", "kb", "kib"}, {"m", "mb", "mib"}, {"g", "gb", "gib"}, {"t", "tb", "tib"}} {
+		if slices.Contains(units, unit) {
+			shift = 10 * i
 		}
 	}
-	n, err := strconv.ParseInt(number, 10, 32)
-	if err != nil || n < 1 {
-		return 0, fmt.Errorf("%q is not a size such as 64MiB", text)
+	n, err := strconv.ParseInt(text[:digits], 10, 64)
+	switch {
+	case err != nil || shift < 0 || n > math.MaxInt64>>shift:
+		return 0, fmt.Errorf("%q is not a size such as 64MiB, in KiB, MiB or GiB", text)
+	case n<<shift < leastSize:
+		return 0, fmt.Errorf("%q is less than 1KiB: give it a unit, such as 64MiB", text)
 	}
 	return n << shift, nil
 }
 
-// CheckReady asks the Server whose private listener is at the address whether
-// it is ready. If it is not, or does not answer within three seconds,
-// CheckReady returns an error.
+// CheckReady asks the Server whose private listener is at the address, a host and a port,
+// whether it is ready. If it is not, or does not answer within 3 seconds, CheckReady
+// returns an error.
 func CheckReady(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

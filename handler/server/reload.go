@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// Reload keeps something fresh that lives outside the process: secrets, or the
-// list of revoked keys.
+// Reload loads something again that lives outside the process, such as secrets or the list
+// of revoked keys.
 type Reload struct {
 	Name string // for the log and the metrics
 
-	// Load takes in what is new and reports whether anything was. If it
-	// returns an error, what was good before must still be in force. Force is
-	// set when the operator asked for it by a signal.
+	// Load reads the current content and reports whether it differs from what is in
+	// force. If it returns an error, what was in force must stay so. Force is set when the
+	// operator asked for the reload by a signal.
 	Load func(ctx context.Context, force bool) (changed bool, err error)
 }
 
-// reloadAll loads every reload at once, so that it shows from the start how it
-// goes, then at each interval and when asked, until the context ends. None waits
-// for another: one may be at the far end of a network.
+// reloadAll runs every reload at once, so that the metrics show from the start whether it
+// works, and then at each interval and on request, until the context ends. No reload waits
+// for another: one may be slow, at the far end of a network.
 func (s *Server) reloadAll(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -43,14 +43,14 @@ func (s *Server) reloadAll(ctx context.Context) {
 	}
 }
 
-// reloadLoop does so for one of them. It logs what happened once, however often it
-// goes on happening.
+// reloadLoop is reloadAll for one reload. It logs an error once, however often it happens
+// in a row.
 func (s *Server) reloadLoop(ctx context.Context, r Reload, asked <-chan struct{}) {
 	ticker := time.NewTicker(s.ReloadInterval)
 	defer ticker.Stop()
 	log, failing := s.Proxy.Log, ""
-	// The server was made with what there was: should the first load never end,
-	// the metrics say of when that is.
+	// What is in force was loaded just now. If the first reload never ends, the metrics
+	// still tell how old it is.
 	s.Proxy.Recorder.Reloaded(r.Name, true, time.Now())
 	for force := false; ; {
 		changed, err := r.Load(ctx, force)

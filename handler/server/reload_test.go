@@ -31,7 +31,7 @@ func (h *hears) Reloaded(name string, ok bool, _ time.Time) {
 
 func (silent) RequestStarted(int)                           {}
 func (silent) Refused(string)                               {}
-func (silent) KeySeen([16]byte, []byte) int                 { return 0 }
+func (silent) KeySeen(_, _ [16]byte, _ []byte) int          { return 0 }
 func (silent) Reloaded(string, bool, time.Time)             {}
 func (silent) UpstreamJoined(string) int                    { return 0 }
 func (silent) RequestEnded(int, string, int, time.Duration) {}

@@ -23,77 +23,78 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
 )
 
-// Server runs a Proxy: on its public listener, and beside it a private one for
-// those who operate it.
+// Server runs a Proxy on a public listener, and metrics, health checks and a status page
+// on a private one.
 type Server struct {
-	Proxy *handler.Proxy
+	Proxy *handler.Proxy // must be set
 
-	// Certificates are for TLS on the public listener. Nil means in the clear.
-	// Those of an authority are ordered by their Reload.
+	// Certificates are for TLS on the public listener. Nil means no TLS. Certificates
+	// from an ACME authority are requested by a Reload.
 	Certificates certs.Certificates
 
-	// CORS lets web pages in, see [AllowOrigins]. Nil means none.
+	// CORS is middleware that lets web pages in, see [AllowOrigins]. Nil means none.
 	CORS func(http.Handler) http.Handler
 
-	// Metrics is served as /metrics on the private listener.
+	// Metrics serves /metrics on the private listener. It must be set.
 	Metrics http.Handler
 
-	// MetricsHosts are names by which the private listener may be asked for what
-	// web pages of others must not see, see [ParseHosts]. It always may by an
-	// address, localhost, a name without dots, and .local, .internal and .svc.
+	// MetricsHosts are names that the private listener accepts as Host, see
+	// [local.ParseHosts]. It always accepts addresses, localhost, names without dots, and
+	// names that end in .local, .internal and .svc: foreign web pages have none of these.
 	MetricsHosts []string
 
-	// Totals, InForce and Version are shown on the private listener, as a page
-	// and as JSON. A nil Totals means that there is neither.
+	// Totals, InForce and Version are what the status page and its JSON show. If Totals
+	// is nil, there is no such page.
 	Totals  func() status.Totals
 	InForce status.InForce
 	Version string
 
-	// Reloads are loaded when the server starts, again at every ReloadInterval,
-	// and at once when ReloadNow yields.
+	// Reloads run when the server starts, then every ReloadInterval, which must be more
+	// than 0, and at once when ReloadNow yields.
 	Reloads        []Reload
 	ReloadInterval time.Duration
 	ReloadNow      <-chan os.Signal
 
-	// MaxConnections is the most connections that clients may have at once. 0
-	// means 10,000. One in eight, 64 at most, carries no request, so that
-	// whoever comes when all others do gets a 503 and not a closed door. There
-	// are fewer, and only so many requests in flight, where the process may not
-	// open enough files for both: each request may need a connection to Ollama.
+	// MaxConnections is the most connections that clients may have at once. 0 means
+	// 10,000. One in eight of them, at most 64, never carries a request that is let
+	// through, so that a client that comes when all others are busy gets a 503.
+	//
+	// If the process may not open enough files, there are fewer connections, and fewer
+	// requests in flight: each request may need a connection to Ollama as well.
 	MaxConnections int
 
-	// DrainDelay is how long the drain waits for load balancers to notice that
-	// /readyz fails, and to send their requests elsewhere.
+	// DrainDelay is the time from the moment when /readyz begins to fail until new requests
+	// are refused. Load balancers need it to send requests elsewhere. 0 means none.
 	DrainDelay time.Duration
 
-	// Grace is how long running requests may take to finish once the server
-	// is to stop.
+	// Grace is the time that running requests have to finish during a drain, before they
+	// are cut. 0 means none.
 	Grace time.Duration
 
-	// HeadTimeout is how long a client may take for a request's head. 0 means 10
+	// HeadTimeout is the time that a client has to send a request's head. 0 means 10
 	// seconds.
 	HeadTimeout time.Duration
 
-	// IdleTimeout is how long a client's connection may wait for its next request. 0
+	// IdleTimeout is the time that a client's connection may wait for its next request. 0
 	// means 2 minutes.
 	IdleTimeout time.Duration
 
-	// FirstStreams is how long a client of HTTP/2 may have streams, none of which
-	// has shown a valid key, until it counts as having all that it may. 0 means 100
-	// milliseconds.
+	// FirstStreams is the time after which an HTTP/2 connection that has open streams and
+	// has shown no valid key is charged the memory of all streams that it may open. 0 means
+	// 100 milliseconds.
 	FirstStreams time.Duration
 
-	// DrainTime is how long it may take instead to read the answers, once 16 of its
-	// requests have been refused and no more are read until then. 0 means 250
-	// milliseconds.
+	// DrainTime is the time that such a client has to read its answers, once 16 of its
+	// requests have been refused. No more are read until then. 0 means 250 milliseconds.
 	DrainTime time.Duration
 }
 
-// Serve serves until the context ends, or one of the listeners fails. Then it
-// drains: /readyz fails, and connections end with their next answer. After
-// DrainDelay new requests get 503, and those that run finish, up to the grace;
-// what still runs then is cut. Serve closes both listeners and returns once
-// nothing runs any more: nil after a drain, otherwise why a listener failed.
+// Serve serves until the context ends or a listener fails. If the context ends, Serve
+// drains: /readyz fails, and each connection closes with its next answer. After DrainDelay
+// new requests get 503. Running ones may finish within Grace, and are cut then.
+//
+// Serve closes both listeners, and returns when nothing runs any more: nil after a drain,
+// otherwise the error of the listener that failed.
 func (s *Server) Serve(ctx context.Context, public, private net.Listener) error {
 	var h http.Handler = s.Proxy
 	if s.CORS != nil {
@@ -111,17 +112,17 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	defer stop()
 	back := s.server(s.operations(watching))
 	failed := make(chan error, 3)
-	plain := &downstream.SimpleServer{Handler: h, Log: front.ErrorLog, HeadTime: front.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout, Departures: downstream.NewHangups(), Rest: downstream.NewFallback(public.Addr())}
-	defer plain.Departures.Close()
+	plain := &downstream.SimpleServer{Handler: h, Log: front.ErrorLog, HeadTimeout: front.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout, Hangups: downstream.NewHangups(), Fallback: downstream.NewFallback(public.Addr())}
+	defer plain.Hangups.Close()
 	defer plain.Close()
 	go func() {
 		if s.Certificates != nil {
 			front.TLSConfig = s.Certificates.Config()
-			front.TLSConfig.GetConfigForClient = downstream.NoteGreeting
+			front.TLSConfig.GetConfigForClient = downstream.OnClientHello
 			failed <- front.ServeTLS(public, "", "")
 			return
 		}
-		go func() { failed <- front.Serve(plain.Rest) }()
+		go func() { failed <- front.Serve(plain.Fallback) }()
 		failed <- plain.Serve(public)
 	}()
 	go func() { failed <- back.Serve(private) }()
@@ -157,45 +158,23 @@ func (s *Server) Serve(ctx context.Context, public, private net.Listener) error 
 	return nil
 }
 
-// bounded makes the public listener one that bounds clients, and sees to it that
-// there is always a descriptor left for Ollama, of those that the process may have.
+// bounded wraps the public listener in one that bounds the clients' connections, such that
+// of the descriptors that the process may have, each request in flight gets one for Ollama.
 func (s *Server) bounded(public net.Listener, descriptors int) *downstream.Listener {
 	b := downstream.BoundsFor(descriptors, cmp.Or(s.MaxConnections, downstream.MaxConnections), s.Proxy.MaxInFlight)
 	s.Proxy.LimitInFlight(b.Requests, b.Upstream)
-	return downstream.NewClients(public, downstream.ClientOptions{
-		Connections: b.Connections, Stalled: s.Proxy.StallTimeout, Secure: s.Certificates != nil, IdleTimeout: s.IdleTimeout, Log: s.Proxy.Log, FirstStreams: s.FirstStreams, DrainTime: s.DrainTime,
+	return downstream.NewListener(public, downstream.ListenerOptions{
+		MaxConns: b.Connections, StallTimeout: s.Proxy.StallTimeout, TLS: s.Certificates != nil, IdleTimeout: s.IdleTimeout, Log: s.Proxy.Log, FirstStreams: s.FirstStreams, DrainTime: s.DrainTime,
 	})
 }
 
-// mostDescriptors returns how many descriptors a Server may come to have, whose
-// clients have so many connections at most. A connection of HTTP/1.1 carries one
-// request at a time, which needs one to Ollama. HTTP/2 may carry more, and if
-// MaxInFlight does not say how many, the table may still have to grow for them.
+// mostDescriptors returns how many descriptors the process may need if clients have at most
+// so many connections. An HTTP/1.1 connection carries one request at a time, which needs one
+// connection to Ollama. HTTP/2 may carry more, and if MaxInFlight does not bound them, the
+// table may still have to grow.
 func (s *Server) mostDescriptors(connections int) int {
 	requests := cmp.Or(s.Proxy.MaxInFlight, connections)
 	return min(connections, downstream.MaxTable) + min(requests, downstream.MaxTable) + s.Proxy.IdleConnections() + downstream.OtherDescriptors
-}
-
-// drain waits for what runs, and cuts what is left when the grace is over. The
-// public listener stays open meanwhile: a 503 that says when to come back helps
-// a client more than a refused connection.
-func (s *Server) drain() {
-	s.Proxy.Log.Info("shutting down: running requests may finish", "grace", s.Grace)
-	empty := s.Proxy.Drain()
-	grace := time.NewTimer(s.Grace)
-	defer grace.Stop()
-	select {
-	case <-empty:
-		return
-	case <-grace.C:
-	}
-	s.Proxy.Log.Warn("the grace is over: cutting what still runs")
-	s.Proxy.CutAll()
-	grace.Reset(2 * downstream.CutGrace)
-	select {
-	case <-empty:
-	case <-grace.C:
-	}
 }
 
 func (s *Server) server(h http.Handler) *http.Server {
@@ -218,17 +197,19 @@ func (s *Server) server(h http.Handler) *http.Server {
 	}
 }
 
-// operations is what the private listener serves, until the context ends. What
-// says anything about the proxy is not for web pages of others, see
-// [ownNames.check]. /healthz and /readyz say one word, and answer whatever the Host
-// is: load balancers ask by names of all kinds, and some by none. Liveness asks nobody; readiness ends with the drain's beginning. Neither asks
-// Ollama: a replica that answers 502 in good order is no use to restart.
+// operations returns the handler of the private listener. Its background work ends with the
+// context. Foreign web pages must not read what tells anything about the proxy, see
+// [local.AllowedHosts]. /healthz and /readyz say one word only, so they answer for every Host:
+// load balancers use all kinds of names.
+//
+// /healthz always succeeds; /readyz fails from the start of a drain on. Neither asks Ollama:
+// to restart a replica that answers 502 as it should helps nobody.
 func (s *Server) operations(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	if s.Totals != nil {
 		w := status.NewWatcher(s.Watched())
 		w.Serve(mux)
-		go w.Remember(ctx)
+		go w.RecordHistory(ctx)
 	}
 	mux.Handle("GET /metrics", local.AllowedHosts(s.MetricsHosts).Protect(s.Metrics.ServeHTTP))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -244,7 +225,7 @@ func (s *Server) operations(ctx context.Context) http.Handler {
 	return mux
 }
 
-// Watched is what the page shows.
+// Watched returns what the status page shows.
 func (s *Server) Watched() status.WatcherOptions {
 	o := status.WatcherOptions{Proxy: s.Proxy, Totals: s.Totals, InForce: s.InForce, Version: s.Version, Hosts: s.MetricsHosts}
 	if s.Certificates != nil {
@@ -253,9 +234,9 @@ func (s *Server) Watched() status.WatcherOptions {
 	return o
 }
 
-// errorLog takes what net/http has to say. Clients that break the protocol are
-// its daily bread; a panic is not, nor is it that there are no more files. That
-// comes over and over.
+// errorLog is the log of net/http's servers. Clients that break the protocol are logged for
+// debugging only, a panic as an error, and an Accept that fails, as when there are no more
+// descriptors, as a warning once a minute: it fails over and over.
 type errorLog struct {
 	log      *slog.Logger
 	accepted rate.Sometimes

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// What a stranger with an admin key may pile up in a demo is bounded too.
+// In a demo anyone may have the ADMIN key, so what its holders can store is bounded.
 const (
 	maxInstalled = 1000
 	maxBlobs     = 10_000
@@ -23,8 +23,8 @@ type progress struct {
 
 const success = "success"
 
-// report streams the progress of something, or tells only its end where the client wants no stream. A failure, which
-// failed is unless empty, is a line after a 200, or a status of 500.
+// report streams the steps of an operation, or sends only the last one if the client wants no stream. If failed is not
+// empty, it is the error with which the operation ends: a last line of the stream, or an answer with status 500.
 func (x *exchange) report(failed string, steps ...progress) {
 	switch x.fault {
 	case "repeat":
@@ -32,7 +32,7 @@ func (x *exchange) report(failed string, steps ...progress) {
 	case "runner-killed", "error-event":
 		steps, failed = steps[:1], killedMessage
 	}
-	if x.ask.Stream != nil && !*x.ask.Stream {
+	if x.query.Stream != nil && !*x.query.Stream {
 		if failed != "" {
 			x.fail(http.StatusInternalServerError, failed)
 			return
@@ -56,26 +56,22 @@ func (x *exchange) report(failed string, steps ...progress) {
 	}
 }
 
-// named reports whether the request names a model in a form that Ollama takes, and answers it if not.
-func (x *exchange) named() (string, bool) {
-	name := x.model()
-	switch {
-	case x.unread != nil:
-		x.fail(http.StatusBadRequest, x.unread.Error())
-	case name == "":
-		x.fail(http.StatusBadRequest, "invalid model name")
-	default:
-		return name, true
+// named returns a handler for requests that must name a model: it refuses those whose name Ollama does not accept.
+func named(serve func(x *exchange, name string)) func(*exchange) {
+	return func(x *exchange) {
+		switch name := x.model(); {
+		case x.bodyErr != nil:
+			x.fail(http.StatusBadRequest, x.bodyErr.Error())
+		case name == "":
+			x.fail(http.StatusBadRequest, "invalid model name")
+		default:
+			serve(x, name)
+		}
 	}
-	return "", false
 }
 
-// pull finds what the stand-in was made with, deleted or not, and fails for all else.
-func (x *exchange) pull() {
-	name, ok := x.named()
-	if !ok {
-		return
-	}
+// pull succeeds for the models that the stand-in was made with, deleted or not, and fails for all others.
+func (x *exchange) pull(name string) {
 	manifest := progress{Status: "pulling manifest"}
 	if x.fault == "" && (!slices.Contains(x.o.registry, name) || !x.o.install(name, x.o.isRemote(name))) {
 		x.report("pull model manifest: file does not exist", manifest)
@@ -90,11 +86,7 @@ func (x *exchange) pull() {
 		progress{Status: "verifying sha256 digest"}, progress{Status: "writing manifest"}, progress{Status: success})...)
 }
 
-func (x *exchange) push() {
-	name, ok := x.named()
-	if !ok {
-		return
-	}
+func (x *exchange) push(name string) {
 	manifest := progress{Status: "retrieving manifest"}
 	if x.fault == "" && !x.o.has(name) {
 		x.report("file does not exist", manifest)
@@ -105,16 +97,12 @@ func (x *exchange) push() {
 		progress{Status: "pushing manifest"}, progress{Status: success})
 }
 
-func (x *exchange) create() {
-	name, ok := x.named()
-	if !ok {
-		return
-	}
-	if x.fault == "" && x.ask.nothing {
+func (x *exchange) create(name string) {
+	if x.fault == "" && x.query.noSource {
 		x.fail(http.StatusBadRequest, "neither 'from' or 'files' was specified")
 		return
 	}
-	if x.fault == "" && !x.o.install(name, x.ask.remote) {
+	if x.fault == "" && !x.o.install(name, x.query.remote) {
 		x.report("no space left on device", progress{Status: "gathering model components"})
 		return
 	}
@@ -122,17 +110,13 @@ func (x *exchange) create() {
 		progress{Status: "writing manifest"}, progress{Status: success})
 }
 
-func (x *exchange) copy() {
-	source, ok := x.named()
-	if !ok {
-		return
-	}
-	destination := Stored(x.ask.destination)
+func (x *exchange) copy(source string) {
+	destination := Stored(x.query.destination)
 	switch {
 	case destination == "":
-		x.fail(http.StatusBadRequest, fmt.Sprintf("destination %q is invalid", x.ask.destination))
+		x.fail(http.StatusBadRequest, fmt.Sprintf("destination %q is invalid", x.query.destination))
 	case !x.o.has(source):
-		x.fail(http.StatusNotFound, fmt.Sprintf("model %q not found", x.ask.Model))
+		x.fail(http.StatusNotFound, fmt.Sprintf("model %q not found", x.query.Model))
 	case !x.o.install(destination, x.o.isRemote(source)):
 		x.fail(http.StatusInternalServerError, "no space left on device")
 	default:
@@ -140,11 +124,7 @@ func (x *exchange) copy() {
 	}
 }
 
-func (x *exchange) remove() {
-	name, ok := x.named()
-	if !ok {
-		return
-	}
+func (x *exchange) remove(name string) {
 	x.o.mu.Lock()
 	i := slices.Index(x.o.installed, name)
 	if i >= 0 {
@@ -154,12 +134,13 @@ func (x *exchange) remove() {
 	}
 	x.o.mu.Unlock()
 	if i < 0 {
-		x.fail(http.StatusNotFound, "model '"+x.ask.Model+"' not found")
+		x.fail(http.StatusNotFound, "model '"+x.query.Model+"' not found")
 		return
 	}
 	x.empty(http.StatusOK)
 }
 
+// install adds a model to the store, and reports whether there was room.
 func (o *Ollama) install(name string, remote bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -176,7 +157,7 @@ func (o *Ollama) install(name string, remote bool) bool {
 	return true
 }
 
-// digest returns the blob that the path names, in both spellings that Ollama has for it.
+// digest returns the digest in the path, in either of Ollama's two spellings. If there is none, it answers 400.
 func (x *exchange) digest() (sum [32]byte, ok bool) {
 	_, text, _ := cutLast(x.r.URL.Path, "/")
 	hexed, ok := strings.CutPrefix(strings.Replace(text, "sha256-", "sha256:", 1), "sha256:")
@@ -202,14 +183,14 @@ func (x *exchange) hasBlob() {
 	x.empty(http.StatusOK)
 }
 
-// storeBlob checks the upload and remembers that it was there, not what it was.
+// storeBlob checks the digest of an upload and stores only that.
 func (x *exchange) storeBlob() {
 	sum, ok := x.digest()
 	switch {
 	case !ok:
 		return
-	case x.unread != nil:
-		x.fail(http.StatusInternalServerError, x.unread.Error())
+	case x.bodyErr != nil:
+		x.fail(http.StatusInternalServerError, x.bodyErr.Error())
 		return
 	case sum != x.seen.BodySum:
 		x.fail(http.StatusBadRequest,

@@ -7,40 +7,40 @@ import (
 	"time"
 )
 
-const maxTokens = 1 << 20 // that a request may ask for; bounds the arithmetic, no answer comes near it
+const maxTokens = 1 << 20 // bounds the limit in a request, so that it cannot overflow; no answer is as long
 
 const words = "Hello! I am not really %: I am the stand-in that answers when no Ollama is around. " +
 	"I say the same whatever you ask, one word at a time, with the pauses of a small model on a small machine. " +
 	"The keys, the limits, the metrics and the stream that brings you these words are real, though, " +
 	"so whatever works with me will work with a model behind it."
 
-// answer is what a model says to one request, in whatever dialect.
+// answer is the text that a model generates for one request, before it is encoded in a dialect.
 type answer struct {
 	model   string // as the client spelled it
 	created time.Time
 	tokens  []string
-	reason  string // why it ended: stop or length; "" while it has not, and for good if it ends silently
+	reason  string // why it ended: stop or length; "" if it ends without a reason
 	prompt  int    // tokens
 	took    time.Duration
 }
 
-// voice says an answer in one dialect. Each slice that its methods return is one HTTP chunk.
-type voice interface {
+// encoder encodes an answer in one dialect. Each slice that its methods return is one HTTP chunk.
+type encoder interface {
 	header(http.Header)
 	token(string) [][]byte
 	end() [][]byte
-	killed() [][]byte // what shows when the runner dies midway, if anything does
-	failed() [][]byte // an error, told in the dialect
-	whole() any       // the answer in one piece
+	killed() [][]byte // what Ollama sends when its runner dies midway; nil: nothing
+	failed() [][]byte // an error of the dialect
+	whole() any       // the answer that is not streamed
 }
 
 func (x *exchange) newAnswer() *answer {
-	text := strings.Replace(words, "%", bare(x.ask.Model), 1)
+	text := strings.Replace(words, "%", withoutTag(x.query.Model), 1)
 	a := &answer{
-		model:   x.ask.Model,
+		model:   x.query.Model,
 		created: time.Now().UTC(),
 		tokens:  tokens(text),
-		prompt:  len(strings.Fields(x.ask.text())) + 1, // and the one that begins every prompt
+		prompt:  len(strings.Fields(x.query.text())) + 1, // one for the token that begins every prompt
 		reason:  "stop",
 	}
 	switch x.fault {
@@ -49,12 +49,12 @@ func (x *exchange) newAnswer() *answer {
 	case "big":
 		a.tokens = []string{strings.Repeat("big ", bigToken/4)}
 	case "repeat":
-		a.tokens = tokens(strings.Repeat("the ", 31)) // as many as Ollama puts up with
+		a.tokens = tokens(strings.Repeat("the ", 31)) // after as many repetitions Ollama ends an answer
 		a.reason = ""
 	case "runner-killed", "error-event":
 		a.tokens = a.tokens[:len(a.tokens)/2]
 	case "":
-		if n := x.ask.limit(); n > 0 && n < len(a.tokens) {
+		if n := x.query.limit(); n > 0 && n < len(a.tokens) {
 			a.tokens, a.reason = a.tokens[:n], "length"
 		}
 	}
@@ -72,7 +72,7 @@ func tokens(text string) []string {
 
 func (a *answer) text() string { return strings.Join(a.tokens, "") }
 
-// counts returns the tokens of the prompt and of the answer. Ollama counts only what came to its end.
+// counts returns the number of tokens in the prompt and in the answer. Ollama counts only complete answers.
 func (a *answer) counts() (prompt, completion int) {
 	if a.reason == "" {
 		return 0, 0
@@ -80,11 +80,11 @@ func (a *answer) counts() (prompt, completion int) {
 	return a.prompt, len(a.tokens)
 }
 
-// say sends the answer: token by token if streamed, or in one piece.
-func (x *exchange) say(a *answer, v voice, streamed bool) {
-	x.o.load(x.ask.Model)
+// sendAnswer sends the answer: token by token if streamed, otherwise in one piece.
+func (x *exchange) sendAnswer(a *answer, v encoder, streamed bool) {
+	x.o.load(x.query.Model)
 	if !streamed {
-		x.sayWhole(a, v)
+		x.sendWhole(a, v)
 		return
 	}
 
@@ -113,7 +113,7 @@ func (x *exchange) say(a *answer, v voice, streamed bool) {
 	s.send(true, closing()...)
 }
 
-func (x *exchange) sayWhole(a *answer, v voice) {
+func (x *exchange) sendWhole(a *answer, v encoder) {
 	if x.fault != "long" && !x.pause(len(a.tokens)-1) {
 		return
 	}
@@ -121,16 +121,16 @@ func (x *exchange) sayWhole(a *answer, v voice) {
 	x.reply(http.StatusOK, v.whole())
 }
 
-// runnable reports whether the request can be answered by its model, and answers it if not.
+// runnable reports whether the model of the request can answer it. If not, it answers with an error.
 func (x *exchange) runnable() bool {
-	switch name := Canonical(x.ask.Model); {
-	case x.unread != nil:
-		x.fail(http.StatusBadRequest, x.unread.Error())
-	case strings.TrimSpace(x.ask.Model) == "" && !x.route.unnamed:
+	switch name := Canonical(x.query.Model); {
+	case x.bodyErr != nil:
+		x.fail(http.StatusBadRequest, x.bodyErr.Error())
+	case strings.TrimSpace(x.query.Model) == "" && !x.route.unnamed:
 		x.fail(http.StatusBadRequest, "model is required")
-	case name == "" && x.ask.Model != "":
+	case name == "" && x.query.Model != "":
 		x.fail(http.StatusBadRequest, "invalid model name")
-	case x.fault == "" && (!x.o.has(name) || isLocal(x.ask.Model) && x.o.isRemote(name)):
+	case x.fault == "" && (!x.o.has(name) || namesLocal(x.query.Model) && x.o.isRemote(name)):
 		x.fail(http.StatusNotFound, x.notFound())
 	default:
 		return true
@@ -138,15 +138,15 @@ func (x *exchange) runnable() bool {
 	return false
 }
 
-// notFound is how the route says that a model is not there.
+// notFound returns the message of the route for a model that does not exist.
 func (x *exchange) notFound() string {
 	switch x.route.path {
 	case "/api/embed", "/api/embeddings", "/v1/embeddings":
-		if x.ask.Model != "" {
-			return fmt.Sprintf("model %q not found, try pulling it first", x.ask.Model)
+		if x.query.Model != "" {
+			return fmt.Sprintf("model %q not found, try pulling it first", x.query.Model)
 		}
 	case "/api/show", "/v1/models/{}":
-		return "model '" + Canonical(x.ask.Model) + "' not found"
+		return "model '" + Canonical(x.query.Model) + "' not found"
 	}
-	return "model '" + x.ask.Model + "' not found"
+	return "model '" + x.query.Model + "' not found"
 }

@@ -2,20 +2,20 @@ package standin
 
 import "net/http"
 
-type anthropicVoice struct {
+type anthropicEncoder struct {
 	*answer
 	id       string
-	estimate int // of the prompt's tokens, told before they are counted
+	estimate int // of the prompt's tokens, sent before they are counted
 	begun    bool
 }
 
 func (x *exchange) message() {
-	if x.unread == nil && x.fault == "" && x.ask.Model != "" {
-		if x.ask.limit() == 0 {
+	if x.bodyErr == nil && x.fault == "" && x.query.Model != "" {
+		if x.query.limit() == 0 {
 			x.fail(http.StatusBadRequest, "max_tokens is required and must be positive")
 			return
 		}
-		if len(x.ask.messages) == 0 {
+		if len(x.query.messages) == 0 {
 			x.fail(http.StatusBadRequest, "messages is required")
 			return
 		}
@@ -23,13 +23,13 @@ func (x *exchange) message() {
 	if !x.runnable() {
 		return
 	}
-	v := &anthropicVoice{answer: x.newAnswer(), id: x.id("msg_"), estimate: max(1, len(x.ask.text())/4)}
-	x.say(v.answer, v, x.ask.streams())
+	v := &anthropicEncoder{answer: x.newAnswer(), id: x.id("msg_"), estimate: max(1, len(x.query.text())/4)}
+	x.sendAnswer(v.answer, v, x.query.streams())
 }
 
-func (v *anthropicVoice) header(h http.Header) { eventStream(h) }
+func (v *anthropicEncoder) header(h http.Header) { eventStream(h) }
 
-// eventStream sets the headers of the two dialects in which Ollama also says how to treat the stream.
+// eventStream sets the headers of a stream in the two dialects in which Ollama sends all three.
 func eventStream(h http.Header) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache")
@@ -41,18 +41,18 @@ type anthropicUsage struct {
 	Output int `json:"output_tokens"`
 }
 
-func (v *anthropicVoice) counted() anthropicUsage {
+func (v *anthropicEncoder) counted() anthropicUsage {
 	prompt, completion := v.counts()
 	return anthropicUsage{prompt, completion}
 }
 
-func (v *anthropicVoice) body(content []any, u anthropicUsage) map[string]any {
+func (v *anthropicEncoder) body(content []any, u anthropicUsage) map[string]any {
 	return map[string]any{
 		"id": v.id, "type": "message", "role": "assistant", "model": v.model, "content": content, "usage": u,
 	}
 }
 
-func (v *anthropicVoice) token(text string) [][]byte {
+func (v *anthropicEncoder) token(text string) [][]byte {
 	var chunks [][]byte
 	if !v.begun {
 		v.begun = true
@@ -65,7 +65,7 @@ func (v *anthropicVoice) token(text string) [][]byte {
 		v.event("content_block_delta", map[string]any{"index": 0, "delta": map[string]any{"type": "text_delta", "text": text}}))
 }
 
-func (v *anthropicVoice) end() [][]byte {
+func (v *anthropicEncoder) end() [][]byte {
 	return [][]byte{
 		v.event("content_block_stop", map[string]any{"index": 0}),
 		v.event("message_delta", map[string]any{"delta": map[string]any{"stop_reason": v.stopReason()}, "usage": v.counted()}),
@@ -73,13 +73,13 @@ func (v *anthropicVoice) end() [][]byte {
 	}
 }
 
-func (v *anthropicVoice) killed() [][]byte { return nil }
+func (v *anthropicEncoder) killed() [][]byte { return nil }
 
-func (v *anthropicVoice) failed() [][]byte {
+func (v *anthropicEncoder) failed() [][]byte {
 	return [][]byte{sse("error", anthropic.failure(http.StatusInternalServerError, killedMessage, v.id))}
 }
 
-func (v *anthropicVoice) whole() any {
+func (v *anthropicEncoder) whole() any {
 	b := v.body([]any{map[string]any{"type": "text", "text": v.text()}}, v.counted())
 	if v.reason != "" {
 		b["stop_reason"] = v.stopReason()
@@ -87,14 +87,14 @@ func (v *anthropicVoice) whole() any {
 	return b
 }
 
-func (v *anthropicVoice) stopReason() string {
+func (v *anthropicEncoder) stopReason() string {
 	if v.reason == "length" {
 		return "max_tokens"
 	}
 	return "end_turn"
 }
 
-func (v *anthropicVoice) event(name string, data map[string]any) []byte {
+func (v *anthropicEncoder) event(name string, data map[string]any) []byte {
 	data["type"] = name
 	return sse(name, data)
 }

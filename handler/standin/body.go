@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// takeBody reads the body into the record and, but for blobs, which may be larger than memory, into x.body.
-// It stops where the answer is to come early, and then says so in x.fault.
-func (x *exchange) takeBody() {
+// readBody reads the body into x.seen and x.body; of a blob, which may be larger than memory, only the beginning.
+// If the request asks for an early answer, it sets x.fault and does not read on.
+func (x *exchange) readBody() {
 	sum := sha256.New()
 	held := &prefix{}
 	if x.route != nil && x.route.blob {
 		held.limit = keepBody
 	}
-	incoming := &intake{r: io.TeeReader(x.r.Body, io.MultiWriter(sum, held))}
+	incoming := &countingReader{r: io.TeeReader(x.r.Body, io.MultiWriter(sum, held))}
 
 	switch {
 	case x.r.Header.Get(faultHeader) == "early":
 		x.fault = "early"
-	case x.route != nil && x.route.read != nil && beginsEarly(incoming):
-		x.fault, x.ask.Model = "early", "early"
+	case x.route != nil && x.route.read != nil && startsWithEarly(incoming):
+		x.fault, x.query.Model = "early", "early"
 	default:
 		io.Copy(io.Discard, incoming)
 	}
@@ -30,19 +30,19 @@ func (x *exchange) takeBody() {
 	x.body = held.Bytes()
 	kept := x.body
 	if len(kept) > keepBody {
-		kept = bytes.Clone(kept[:keepBody]) // the rest is to be freed with the exchange
+		kept = bytes.Clone(kept[:keepBody]) // so that the rest is freed with the exchange
 	}
 	x.seen.Body, x.seen.BodyLen = kept, incoming.n
 	sum.Sum(x.seen.BodySum[:0])
 	if incoming.err != nil {
-		x.unread = incoming.err
-		x.seen.leave() // the context of a request whose body broke off does not end by itself
+		x.bodyErr = incoming.err
+		x.seen.clientLeft() // net/http does not end the context of a request whose body broke off
 	}
 }
 
-// beginsEarly reports whether the JSON object in body begins with the model "early". It reads no further than it
-// must to tell, give or take a buffer.
-func beginsEarly(body io.Reader) bool {
+// startsWithEarly reports whether the first key of a JSON object is the model "early". It reads no more than a buffer
+// beyond that key.
+func startsWithEarly(body io.Reader) bool {
 	d := json.NewDecoder(body)
 	if t, _ := d.Token(); t != json.Delim('{') {
 		return false
@@ -53,17 +53,17 @@ func beginsEarly(body io.Reader) bool {
 	}
 	value, _ := d.Token()
 	model, _ := value.(string)
-	return bare(model) == "early"
+	return withoutTag(model) == "early"
 }
 
-// intake counts what is read through it and keeps the error, which net/http tells only once.
-type intake struct {
+// countingReader counts the bytes that are read, and keeps the error, which net/http returns only once.
+type countingReader struct {
 	r   io.Reader
 	n   int64
 	err error
 }
 
-func (i *intake) Read(p []byte) (int, error) {
+func (i *countingReader) Read(p []byte) (int, error) {
 	n, err := i.r.Read(p)
 	i.n += int64(n)
 	if err != nil && err != io.EOF {
@@ -72,7 +72,7 @@ func (i *intake) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// prefix keeps what is written to it up to limit bytes, or all if limit is 0, and discards the rest.
+// prefix keeps the first limit bytes that are written, or all if limit is 0.
 type prefix struct {
 	bytes.Buffer
 	limit int

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// keepAlive is how long a model stays loaded that nobody asks.
+// keepAlive is how long an unused model stays loaded.
 const keepAlive = 5 * time.Minute
 
 // isRemote reports whether the model runs at ollama.com.
@@ -25,7 +25,7 @@ func (o *Ollama) has(name string) bool {
 	return slices.Contains(o.installed, name)
 }
 
-// load marks a model as running. One that is not installed misbehaves, and is never listed.
+// load marks a model as loaded, if it is installed. The models that misbehave are not.
 func (o *Ollama) load(model string) {
 	name := Canonical(model)
 	o.mu.Lock()
@@ -65,7 +65,7 @@ type listing struct {
 	Context    int        `json:"context_length,omitempty"`
 }
 
-// describe makes up a model from its name, so that each is itself everywhere and differs from all others.
+// describe derives the description of a model from its name: always the same, and different for each name.
 func describe(name string) listing {
 	sum := sha256.Sum256([]byte(name))
 	family := "llama"
@@ -130,7 +130,7 @@ func (x *exchange) show() {
 	if !x.runnable() {
 		return
 	}
-	name := Canonical(x.ask.Model)
+	name := Canonical(x.query.Model)
 	capabilities := []string{"completion", "tools"}
 	if embeds(name) {
 		capabilities = []string{"embedding"}
@@ -155,7 +155,7 @@ type openAIModel struct {
 
 // openAIModel returns the entry of a model, owned by its namespace.
 func (o *Ollama) openAIModel(model string) openAIModel {
-	owner := homeNamespace
+	owner := defaultNamespace
 	if rest, _, ok := cutLast(Canonical(model), "/"); ok {
 		_, owner, _ = cutLast(rest, "/")
 	}
@@ -172,6 +172,6 @@ func (x *exchange) models() {
 
 func (x *exchange) retrieve() {
 	if x.runnable() {
-		x.reply(http.StatusOK, x.o.openAIModel(x.ask.Model))
+		x.reply(http.StatusOK, x.o.openAIModel(x.query.Model))
 	}
 }

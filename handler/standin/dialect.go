@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// dialect is the API that a route belongs to; errors are worded in it.
+// dialect is the API to which a route belongs, which determines the form of its errors.
 type dialect int
 
 const (
@@ -17,26 +17,19 @@ const (
 
 // failure returns the body of an error.
 func (d dialect) failure(status int, message, id string) any {
+	kind := "api_error"
+	switch {
+	case status == http.StatusBadRequest:
+		kind = "invalid_request_error"
+	case status == http.StatusNotFound:
+		kind = "not_found_error"
+	case status == http.StatusServiceUnavailable && d == anthropic:
+		kind = "overloaded_error"
+	}
 	switch d {
 	case openAI:
-		kind := "api_error"
-		switch status {
-		case http.StatusBadRequest:
-			kind = "invalid_request_error"
-		case http.StatusNotFound:
-			kind = "not_found_error"
-		}
 		return map[string]any{"error": map[string]any{"message": message, "type": kind, "param": nil, "code": nil}}
 	case anthropic:
-		kind := "api_error"
-		switch status {
-		case http.StatusBadRequest:
-			kind = "invalid_request_error"
-		case http.StatusNotFound:
-			kind = "not_found_error"
-		case http.StatusServiceUnavailable:
-			kind = "overloaded_error"
-		}
 		return map[string]any{"type": "error", "error": map[string]string{"type": kind, "message": message}, "request_id": id}
 	}
 	return map[string]string{"error": message}
@@ -46,7 +39,7 @@ func (x *exchange) fail(status int, message string) {
 	x.reply(status, x.route.dialect.failure(status, message, x.id("req_")))
 }
 
-// reply sends a whole answer.
+// reply sends an answer that is not streamed.
 func (x *exchange) reply(status int, v any) {
 	if (x.fault == "runner-killed" || x.fault == "error-event") && status == http.StatusOK {
 		x.fail(http.StatusInternalServerError, killedMessage)
@@ -61,29 +54,29 @@ func (x *exchange) reply(status int, v any) {
 	x.send(status, contentType, body)
 }
 
-// send is where every whole answer leaves, halved if that is how it misbehaves.
+// send sends an answer that is not streamed, or half of it if the fault is to break off.
 func (x *exchange) send(status int, contentType string, body []byte) {
 	x.w.Header().Set("Content-Type", contentType)
-	// Ollama leaves this to net/http, which gives a length to what fits into its buffer and sends the rest chunked.
-	if len(body) <= 2048 || x.halves() {
+	// net/http, and so Ollama, announces the length of a body that fits into its buffer, and sends others chunked.
+	if len(body) <= 2048 || x.breaksOff() {
 		x.w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 	}
-	if x.halves() {
+	if x.breaksOff() {
 		x.w.WriteHeader(status)
 		x.write(body[:len(body)/2])
-		x.stop()
+		x.breakOff()
 	}
-	x.seen.finish()
+	x.seen.answerEnds()
 	x.w.WriteHeader(status)
-	x.w.Write(body) // fails only when the client has left, and then nobody is to be told
+	x.w.Write(body) // fails only if the client has left
 }
 
-// id returns an identifier with the prefix, different for each request and the same in all of an answer.
+// id returns an identifier with the prefix, different for each request.
 func (x *exchange) id(prefix string) string {
 	return fmt.Sprintf("%s%024x", prefix, x.seen.number)
 }
 
-// encode marshals what this package made itself, which cannot fail.
+// encode marshals a value of this package, which cannot fail.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// vector returns the embedding of a text: of length 1, the same for the same text and model, and unlike any other.
+// vector returns the embedding of a text: a vector of length 1 that depends only on the text and the model.
 func vector(model, text string) []float32 {
 	sum := sha256.Sum256([]byte(Canonical(model) + "\n" + text))
 	v := make([]float32, 8)
@@ -29,7 +29,7 @@ func vector(model, text string) []float32 {
 }
 
 // inputs returns the texts to embed, and false if the input is neither a text nor a list of texts.
-func (a *ask) inputs() ([]string, bool) {
+func (a *query) inputs() ([]string, bool) {
 	switch in := a.Input.(type) {
 	case nil:
 		return nil, true
@@ -49,43 +49,43 @@ func (a *ask) inputs() ([]string, bool) {
 	return nil, false
 }
 
-// embedAll returns the vectors of the input and the tokens in it. If it cannot, it has answered with an error.
-func (x *exchange) embedAll() (vectors [][]float32, count int, ok bool) {
+// embedInputs returns the vectors of the inputs and the number of tokens. If ok is false, it has answered an error.
+func (x *exchange) embedInputs() (vectors [][]float32, count int, ok bool) {
 	if !x.runnable() {
 		return nil, 0, false
 	}
-	texts, ok := x.ask.inputs()
+	texts, ok := x.query.inputs()
 	if !ok {
 		x.fail(http.StatusBadRequest, "invalid input type")
 		return nil, 0, false
 	}
-	x.o.load(x.ask.Model)
+	x.o.load(x.query.Model)
 	vectors = [][]float32{}
 	for _, text := range texts {
-		vectors = append(vectors, vector(x.ask.Model, text))
+		vectors = append(vectors, vector(x.query.Model, text))
 		count += len(strings.Fields(text)) + 1
 	}
 	return vectors, count, true
 }
 
 func (x *exchange) embed() {
-	if vectors, count, ok := x.embedAll(); ok {
+	if vectors, count, ok := x.embedInputs(); ok {
 		x.reply(http.StatusOK, map[string]any{
-			"model": x.ask.Model, "embeddings": vectors, "prompt_eval_count": count,
+			"model": x.query.Model, "embeddings": vectors, "prompt_eval_count": count,
 			"total_duration": loadTime + time.Since(x.start), "load_duration": loadTime,
 		})
 	}
 }
 
-// embedOne answers the older route, which takes one prompt; asked nothing it only loads the model.
+// embedOne answers the older route, which takes one prompt. Without a prompt it only loads the model.
 func (x *exchange) embedOne() {
 	if !x.runnable() {
 		return
 	}
-	x.o.load(x.ask.Model)
+	x.o.load(x.query.Model)
 	v := []float32{}
-	if text, _ := x.ask.Prompt.(string); text != "" {
-		v = vector(x.ask.Model, text)
+	if text, _ := x.query.Prompt.(string); text != "" {
+		v = vector(x.query.Model, text)
 	}
 	x.reply(http.StatusOK, map[string]any{"embedding": v})
 }
@@ -97,20 +97,20 @@ type embedding struct {
 }
 
 func (x *exchange) embedOpenAI() {
-	format, _ := x.ask.Encoding.(string)
+	format, _ := x.query.Encoding.(string)
 	base64ed := strings.EqualFold(format, "base64")
-	list, _ := x.ask.Input.([]any)
+	list, _ := x.query.Input.([]any)
 	switch {
-	case x.unread != nil: // embedAll says so
+	case x.bodyErr != nil: // embedInputs answers
 	case format != "" && !base64ed && !strings.EqualFold(format, "float"):
 		x.fail(http.StatusBadRequest, fmt.Sprintf(
 			"Invalid value for 'encoding_format' = %s. Supported values: ['float', 'base64'].", format))
 		return
-	case x.fault == "" && (x.ask.Input == nil || list != nil && len(list) == 0):
+	case x.fault == "" && (x.query.Input == nil || list != nil && len(list) == 0):
 		x.fail(http.StatusBadRequest, "invalid input")
 		return
 	}
-	vectors, count, ok := x.embedAll()
+	vectors, count, ok := x.embedInputs()
 	if !ok {
 		return
 	}
@@ -125,23 +125,23 @@ func (x *exchange) embedOpenAI() {
 		data = append(data, e)
 	}
 	x.reply(http.StatusOK, map[string]any{
-		"object": "list", "data": data, "model": x.ask.Model,
+		"object": "list", "data": data, "model": x.query.Model,
 		"usage": map[string]int{"prompt_tokens": count, "total_tokens": count},
 	})
 }
 
-// transcribe hears the same words in every recording.
+// transcribe returns the same text for every recording.
 func (x *exchange) transcribe() {
 	if !x.runnable() {
 		return
 	}
-	if n, _ := io.Copy(io.Discard, x.ask.audio); n == 0 {
+	if n, _ := io.Copy(io.Discard, x.query.audio); n == 0 {
 		x.fail(http.StatusBadRequest, "audio file is empty")
 		return
 	}
-	x.o.load(x.ask.Model)
+	x.o.load(x.query.Model)
 	a := x.newAnswer()
-	if x.ask.format == "text" {
+	if x.query.format == "text" {
 		x.send(http.StatusOK, "text/plain", []byte(a.text()))
 		return
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// faultHeader chooses a misbehaviour where no model can.
+// faultHeader selects a misbehaviour on routes without a model, too.
 const faultHeader = "X-Standin"
 
 const (
@@ -15,7 +15,7 @@ const (
 	bigToken   = 300 << 10
 	hugeHeader = 2 << 20
 	slowPaces  = 20
-	faultAfter = 2 // whole chunks, before a stream fails midway
+	faultAfter = 2 // whole chunks before a stream breaks off
 )
 
 var faults = map[string]bool{
@@ -30,7 +30,7 @@ const (
 	brokenMessage = "llama runner process has terminated: exit status 2"
 )
 
-// misbehave does what has to be done before the route answers and reports whether nothing is left to answer.
+// misbehave carries out a fault that comes before the answer. It reports whether the request has been answered.
 func (x *exchange) misbehave() bool {
 	switch x.fault {
 	case "slow":
@@ -53,12 +53,12 @@ func (x *exchange) misbehave() bool {
 	case "switch":
 		x.hijack("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: standin\r\n\r\n", -1)
 	case "early":
-		// Without it net/http would read the rest of a small body before it sends the answer's header.
+		// Without full duplex, net/http would read the rest of a small body before it sends the head of the answer.
 		c := http.NewResponseController(x.w)
 		c.EnableFullDuplex()
 		x.fail(http.StatusBadRequest, "refused before the body was read")
 		c.Flush()
-		// In full duplex net/http cannot reuse a connection, and panics, if the body ends after the handler.
+		// In full duplex, net/http panics when it reuses a connection whose body ends after the handler has returned.
 		io.Copy(io.Discard, x.r.Body)
 	case "busy":
 		x.fail(http.StatusServiceUnavailable, busyMessage)
@@ -70,12 +70,12 @@ func (x *exchange) misbehave() bool {
 	return true
 }
 
-// hijack writes raw bytes and closes the connection: with a reset if linger is 0, as usual if it is negative.
+// hijack writes raw bytes and closes the connection: with a reset if linger is 0, in an orderly way if it is negative.
 func (x *exchange) hijack(raw string, linger int) {
-	x.seen.finish()
+	x.seen.answerEnds()
 	c, _, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // the nearest that other servers offer
+		panic(http.ErrAbortHandler) // with HTTP/2 only the stream can be reset
 	}
 	defer c.Close()
 	if tcp, ok := c.(*net.TCPConn); ok {
@@ -84,8 +84,8 @@ func (x *exchange) hijack(raw string, linger int) {
 	c.Write([]byte(raw))
 }
 
-// halves reports whether the misbehaviour breaks off in the middle of a whole answer.
-func (x *exchange) halves() bool {
+// breaksOff reports whether the fault is to break off in the middle of an answer.
+func (x *exchange) breaksOff() bool {
 	switch x.fault {
 	case "hang-mid", "dies-mid-line", "dies-between", "short":
 		return true
@@ -93,12 +93,12 @@ func (x *exchange) halves() bool {
 	return false
 }
 
-// stop ends an answer that has been broken off: it holds the connection until the client leaves, or kills it.
-func (x *exchange) stop() {
+// breakOff ends an answer midway: it holds the connection until the client leaves, or breaks it off.
+func (x *exchange) breakOff() {
 	if x.fault == "hang-mid" {
 		<-x.r.Context().Done()
 	} else {
-		x.seen.finish()
+		x.seen.answerEnds()
 	}
 	panic(http.ErrAbortHandler)
 }

@@ -27,7 +27,7 @@ func each(t *testing.T, s *standinServer, model string, f func(t *testing.T, w *
 	}
 }
 
-func TestDeadBeforeTheHeader(t *testing.T) {
+func TestConnectionDiesBeforeTheHead(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	each(t, s, "reset", func(t *testing.T, w *wire, _ dialect, _ bool) {
@@ -291,7 +291,7 @@ func TestSlowWaitsForAStep(t *testing.T) {
 }
 
 // An answer too short to break off midway breaks off at its end.
-func TestShortAnswersBreakOffToo(t *testing.T) {
+func TestShortAnswersBreakOff(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	w := dial(t, s.Server)
@@ -315,7 +315,7 @@ func TestShortAnswersBreakOffToo(t *testing.T) {
 	}
 }
 
-func TestHeaderMisbehavesWithoutAModel(t *testing.T) {
+func TestHeaderSelectsAFault(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	if r, _ := exchange(t, s.Server, "GET", "/api/tags", "", "X-Standin: broken"); r.StatusCode != 500 {

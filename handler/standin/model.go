@@ -6,17 +6,16 @@ import (
 )
 
 const (
-	homeHost      = "registry.ollama.ai"
-	homeNamespace = "library"
-	defaultTag    = "latest"
+	defaultHost      = "registry.ollama.ai"
+	defaultNamespace = "library"
+	defaultTag       = "latest"
 )
 
-// Canonical returns the one spelling that stands for all that Ollama takes for the same model where it runs, shows,
-// pulls or deletes one: lower case, without surrounding space, the default registry and namespace left out, the tag
-// always there, and ":local", which only says where to run it, gone. All of "TINY", " tiny\n", "library/tiny",
-// "https:///library/tiny" and "tiny:local" are "tiny:latest". What sends a model to ollama.com stays: "tiny:cloud", and
-// "tiny:8b-cloud" also for "tiny:8b:cloud".
-// If Ollama would not take the text for a model's name, Canonical returns "".
+// Canonical returns the canonical spelling of a model's name, as Ollama reads it where it runs, shows, pulls or deletes
+// a model: in lower case, without surrounding space, without the default registry and namespace, with a tag, and without
+// ":local", which only says where to run it. So "TINY", " tiny\n", "library/tiny", "https:///library/tiny" and
+// "tiny:local" are all "tiny:latest". What selects a model at ollama.com stays: "tiny:cloud", and "tiny:8b-cloud", which
+// is also the spelling of "tiny:8b:cloud". If Ollama would not accept the name, Canonical returns "".
 func Canonical(model string) string {
 	base, source := cutSource(strings.TrimSpace(model))
 	if _, second := cutSource(base); source != "" && second != "" {
@@ -32,15 +31,15 @@ func Canonical(model string) string {
 	return strings.TrimSuffix(name, defaultTag) + "cloud"
 }
 
-// Stored is Canonical where Ollama reads the name of a model in its store: to copy, push or create one. ":local" and
-// ":cloud" are tags like any other there, and space is not taken off.
+// Stored returns the canonical spelling of a model's name, as Ollama reads it where it copies, pushes or creates a
+// model: unlike in Canonical, ":local" and ":cloud" are ordinary tags, and surrounding space is not allowed.
 func Stored(model string) string {
 	name := strings.Map(lower, model)
 	tag, whole := defaultTag, true
 	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
 		name, tag, whole = name[:i], name[i+1:], i > 0
 	}
-	host, namespace := homeHost, homeNamespace
+	host, namespace := defaultHost, defaultNamespace
 	rest, name, qualified := cutLast(name, "/")
 	if qualified {
 		var hosted bool
@@ -48,9 +47,9 @@ func Stored(model string) string {
 		if rest, namespace, hosted = cutLast(rest, "/"); hosted {
 			whole = whole && rest != ""
 			host = rest
-			// Any scheme will do. Only behind one may the host be missing.
+			// Any scheme is allowed. Only after a scheme may the host be missing.
 			if _, after, ok := strings.Cut(rest, "://"); ok {
-				host = cmp.Or(after, homeHost)
+				host = cmp.Or(after, defaultHost)
 			}
 		}
 	}
@@ -60,17 +59,16 @@ func Stored(model string) string {
 	}
 
 	name += ":" + tag
-	if namespace != homeNamespace || host != homeHost {
+	if namespace != defaultNamespace || host != defaultHost {
 		name = namespace + "/" + name
 	}
-	if host != homeHost {
+	if host != defaultHost {
 		name = host + "/" + name
 	}
 	return name
 }
 
-// cutSource cuts off the end of a name that says where its model runs: source is "local", "cloud" or "" for
-// neither.
+// cutSource cuts off the end of a name that says where the model runs: source is "local", "cloud" or "".
 func cutSource(name string) (base, source string) {
 	base, suffix, ok := cutLast(name, ":")
 	suffix = strings.Map(lower, strings.TrimSpace(suffix))
@@ -86,7 +84,7 @@ func cutSource(name string) (base, source string) {
 	return name, ""
 }
 
-// lower maps ASCII only: other letters, some of which have ASCII lower cases, are valid nowhere in a name.
+// lower maps ASCII letters only: others are not valid in a name, but some have an ASCII letter as their lower case.
 func lower(r rune) rune {
 	if 'A' <= r && r <= 'Z' {
 		r += 'a' - 'A'
@@ -94,8 +92,8 @@ func lower(r rune) rune {
 	return r
 }
 
-// bare returns a model's canonical name without its tag.
-func bare(model string) string {
+// withoutTag returns a model's canonical name without its tag.
+func withoutTag(model string) string {
 	name, _, _ := cutLast(Canonical(model), ":")
 	return name
 }
@@ -109,8 +107,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// validPart reports whether a lower-case part of a name is 1 to limit bytes of letters, digits, underscores and,
-// after the first byte, those in also.
+// validPart reports whether a part of a name, in lower case, has 1 to limit bytes, all of them letters, digits,
+// underscores or, after the first byte, characters in also.
 func validPart(part string, limit int, also string) bool {
 	if len(part) < 1 || len(part) > limit {
 		return false

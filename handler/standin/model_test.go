@@ -38,7 +38,7 @@ func TestCanonical(t *testing.T) {
 	}
 }
 
-func TestStoredNamesAreReadAsTheyStand(t *testing.T) {
+func TestStored(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"tiny": "tiny:latest", "https:///library/TINY": "tiny:latest", "tiny:local": "tiny:local", "tiny:cloud": "tiny:cloud",
@@ -64,8 +64,8 @@ func TestStoredNamesAreReadAsTheyStand(t *testing.T) {
 	}
 }
 
-// TestWhatActsWithTheAccount: a request that would go to ollama.com in the name of the machine's owner says so.
-func TestWhatActsWithTheAccount(t *testing.T) {
+// TestAccountUse: Seen.Account reports each request that uses the ollama.com account.
+func TestAccountUse(t *testing.T) {
 	t.Parallel()
 	o, s := start(t, standin.Options{Remote: []string{"mine"}})
 	o.Install("made:now", true)

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// nativeLine is one line of /api/chat, which has a message, or /api/generate, which has a response; its fields are
-// in Ollama's order.
+// nativeLine is one line of /api/chat, with a message, or of /api/generate, with a response. The fields are in Ollama's
+// order.
 type nativeLine struct {
-	Model     string    `json:"model"`
-	CreatedAt time.Time `json:"created_at"`
-	Message   *said     `json:"message,omitempty"`
-	Response  *string   `json:"response,omitempty"`
-	Done      bool      `json:"done"`
-	Reason    string    `json:"done_reason,omitempty"`
-	Context   []int     `json:"context,omitempty"`
+	Model     string       `json:"model"`
+	CreatedAt time.Time    `json:"created_at"`
+	Message   *chatMessage `json:"message,omitempty"`
+	Response  *string      `json:"response,omitempty"`
+	Done      bool         `json:"done"`
+	Reason    string       `json:"done_reason,omitempty"`
+	Context   []int        `json:"context,omitempty"`
 
 	TotalDuration      time.Duration `json:"total_duration,omitempty"`
 	LoadDuration       time.Duration `json:"load_duration,omitempty"`
@@ -24,60 +24,60 @@ type nativeLine struct {
 	EvalDuration       time.Duration `json:"eval_duration,omitempty"`
 }
 
-type said struct {
+type chatMessage struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
 }
 
-// What a model at rest needs to be loaded and to read a short prompt.
+// The time to load a model, and to evaluate a short prompt.
 const (
 	loadTime   = 41 * time.Millisecond
 	promptTime = 12 * time.Millisecond
 )
 
-type nativeVoice struct {
+type nativeEncoder struct {
 	*answer
 	chat bool
 }
 
-func (x *exchange) chat()     { x.nativeAnswer(true, len(x.ask.messages) == 0) }
-func (x *exchange) generate() { x.nativeAnswer(false, x.ask.Prompt == nil || x.ask.Prompt == "") }
+func (x *exchange) chat()     { x.nativeAnswer(true, len(x.query.messages) == 0) }
+func (x *exchange) generate() { x.nativeAnswer(false, x.query.Prompt == nil || x.query.Prompt == "") }
 
 func (x *exchange) nativeAnswer(chat, empty bool) {
 	if !x.runnable() {
 		return
 	}
-	v := nativeVoice{x.newAnswer(), chat}
-	// Asked nothing, Ollama loads the model, or unloads it, and says so at once. `ollama run` begins with that.
+	v := nativeEncoder{x.newAnswer(), chat}
+	// Without a prompt, Ollama only loads or unloads the model. `ollama run` begins with such a request.
 	if empty && x.fault == "" {
 		line := v.line("", true)
 		line.Reason = "load"
-		if x.ask.KeepAlive == float64(0) {
+		if x.query.KeepAlive == float64(0) {
 			line.Reason = "unload"
-			x.o.unload(x.ask.Model)
+			x.o.unload(x.query.Model)
 		} else {
-			x.o.load(x.ask.Model)
+			x.o.load(x.query.Model)
 		}
 		x.reply(http.StatusOK, line)
 		return
 	}
-	x.say(v.answer, v, x.ask.Stream == nil || *x.ask.Stream)
+	x.sendAnswer(v.answer, v, x.query.Stream == nil || *x.query.Stream)
 }
 
-func (v nativeVoice) header(h http.Header) { h.Set("Content-Type", "application/x-ndjson") }
+func (v nativeEncoder) header(h http.Header) { h.Set("Content-Type", "application/x-ndjson") }
 
-func (v nativeVoice) line(text string, done bool) nativeLine {
+func (v nativeEncoder) line(text string, done bool) nativeLine {
 	l := nativeLine{Model: v.model, CreatedAt: time.Now().UTC(), Done: done}
 	if v.chat {
-		l.Message = &said{"assistant", text}
+		l.Message = &chatMessage{"assistant", text}
 	} else {
 		l.Response = &text
 	}
 	return l
 }
 
-// last returns the line that carries the counts, with text if it is the only one.
-func (v nativeVoice) last(text string) nativeLine {
+// last returns the last line, which has the counts. Text is empty unless it is the only line.
+func (v nativeEncoder) last(text string) nativeLine {
 	l := v.line(text, v.reason != "")
 	if !l.Done {
 		return l
@@ -94,12 +94,12 @@ func (v nativeVoice) last(text string) nativeLine {
 	return l
 }
 
-func (v nativeVoice) token(text string) [][]byte { return [][]byte{ndjson(v.line(text, false))} }
-func (v nativeVoice) end() [][]byte              { return [][]byte{ndjson(v.last(""))} }
-func (v nativeVoice) killed() [][]byte {
+func (v nativeEncoder) token(text string) [][]byte { return [][]byte{ndjson(v.line(text, false))} }
+func (v nativeEncoder) end() [][]byte              { return [][]byte{ndjson(v.last(""))} }
+func (v nativeEncoder) killed() [][]byte {
 	return [][]byte{ndjson(map[string]string{"error": killedMessage})}
 }
-func (v nativeVoice) failed() [][]byte { return v.killed() }
-func (v nativeVoice) whole() any       { return v.last(v.text()) }
+func (v nativeEncoder) failed() [][]byte { return v.killed() }
+func (v nativeEncoder) whole() any       { return v.last(v.text()) }
 
 func ndjson(v any) []byte { return append(encode(v), '\n') }

@@ -16,7 +16,7 @@ func (a *answer) usage() *usage {
 	return &usage{prompt, completion, prompt + completion}
 }
 
-// openAIAnswer is a completion, or one event of it.
+// openAIAnswer is a completion, or one event of a streamed one.
 type openAIAnswer struct {
 	ID          string   `json:"id"`
 	Object      string   `json:"object"`
@@ -27,23 +27,23 @@ type openAIAnswer struct {
 	Usage       *usage   `json:"usage,omitempty"`
 }
 
-// choice has the message of a whole chat, the delta of a streamed one, or the text of a plain completion.
+// choice has the message of a chat, the delta of a streamed chat, or the text of a plain completion.
 type choice struct {
-	Index   int     `json:"index"`
-	Message *said   `json:"message,omitempty"`
-	Delta   *delta  `json:"delta,omitempty"`
-	Text    *string `json:"text,omitempty"`
-	Finish  *string `json:"finish_reason"`
+	Index   int          `json:"index"`
+	Message *chatMessage `json:"message,omitempty"`
+	Delta   *delta       `json:"delta,omitempty"`
+	Text    *string      `json:"text,omitempty"`
+	Finish  *string      `json:"finish_reason"`
 }
 
-// delta is empty in the finish event, and has a content, even an empty one, in all others.
+// delta is empty in the finish event. In all other events it has a content, which may be "".
 type delta struct {
 	Role    string  `json:"role,omitempty"`
 	Content *string `json:"content,omitempty"`
 }
 
-// openAIVoice speaks for /v1/chat/completions and, with plain, for /v1/completions.
-type openAIVoice struct {
+// openAIEncoder encodes for /v1/chat/completions and, if plain is set, for /v1/completions.
+type openAIEncoder struct {
 	*answer
 	id      string
 	plain   bool
@@ -52,29 +52,29 @@ type openAIVoice struct {
 }
 
 func (x *exchange) chatCompletion() {
-	if x.unread == nil && x.fault == "" && len(x.ask.messages) == 0 {
+	if x.bodyErr == nil && x.fault == "" && len(x.query.messages) == 0 {
 		x.fail(http.StatusBadRequest, "[] is too short - 'messages'")
 		return
 	}
-	x.complete(&openAIVoice{id: fmt.Sprintf("chatcmpl-%d", x.seen.number)})
+	x.complete(&openAIEncoder{id: fmt.Sprintf("chatcmpl-%d", x.seen.number)})
 }
 
 func (x *exchange) completion() {
-	x.complete(&openAIVoice{id: fmt.Sprintf("cmpl-%d", x.seen.number), plain: true})
+	x.complete(&openAIEncoder{id: fmt.Sprintf("cmpl-%d", x.seen.number), plain: true})
 }
 
-func (x *exchange) complete(v *openAIVoice) {
+func (x *exchange) complete(v *openAIEncoder) {
 	if !x.runnable() {
 		return
 	}
 	v.answer = x.newAnswer()
-	v.counted = x.ask.StreamOptions != nil && x.ask.StreamOptions.IncludeUsage
-	x.say(v.answer, v, x.ask.streams())
+	v.counted = x.query.StreamOptions != nil && x.query.StreamOptions.IncludeUsage
+	x.sendAnswer(v.answer, v, x.query.streams())
 }
 
-func (v *openAIVoice) header(h http.Header) { h.Set("Content-Type", "text/event-stream") }
+func (v *openAIEncoder) header(h http.Header) { h.Set("Content-Type", "text/event-stream") }
 
-func (v *openAIVoice) body(c choice) openAIAnswer {
+func (v *openAIEncoder) body(c choice) openAIAnswer {
 	b := openAIAnswer{ID: v.id, Created: v.created.Unix(), Model: v.model, Fingerprint: "fp_ollama", Choices: []choice{c}}
 	switch {
 	case v.plain:
@@ -87,9 +87,8 @@ func (v *openAIVoice) body(c choice) openAIAnswer {
 	return b
 }
 
-// event returns the body of an event that carries text. Those of plain completions have a usage of zeros if the
-// client asked for usage at all.
-func (v *openAIVoice) event(text string) openAIAnswer {
+// event returns an event with text. In plain completions it has a usage of zeros, if the client asked for usage.
+func (v *openAIEncoder) event(text string) openAIAnswer {
 	if v.plain {
 		b := v.body(choice{Text: &text})
 		if v.counted {
@@ -100,7 +99,7 @@ func (v *openAIVoice) event(text string) openAIAnswer {
 	return v.body(choice{Delta: &delta{Content: &text}})
 }
 
-func (v *openAIVoice) token(text string) [][]byte {
+func (v *openAIEncoder) token(text string) [][]byte {
 	b := v.event(text)
 	if !v.begun && !v.plain {
 		b.Choices[0].Delta.Role = "assistant"
@@ -110,7 +109,7 @@ func (v *openAIVoice) token(text string) [][]byte {
 }
 
 // end returns one chunk of two or three events.
-func (v *openAIVoice) end() [][]byte {
+func (v *openAIEncoder) end() [][]byte {
 	var last openAIAnswer
 	if v.plain {
 		last = v.event("")
@@ -126,21 +125,21 @@ func (v *openAIVoice) end() [][]byte {
 	return [][]byte{append(chunk, "data: [DONE]\n\n"...)}
 }
 
-// killed returns Ollama's error line as its translation to this dialect leaves it: without the error.
-func (v *openAIVoice) killed() [][]byte {
+// killed returns what Ollama makes of its native error line in this dialect: an event without the error.
+func (v *openAIEncoder) killed() [][]byte {
 	b := v.event("")
 	b.Model = ""
 	return [][]byte{sse("", b)}
 }
 
-// failed returns the error as other servers of this dialect tell it. Ollama itself never does.
-func (v *openAIVoice) failed() [][]byte {
+// failed returns an error as other servers of this dialect send it. Ollama itself does not.
+func (v *openAIEncoder) failed() [][]byte {
 	return [][]byte{sse("", openAI.failure(http.StatusInternalServerError, killedMessage, ""))}
 }
 
-func (v *openAIVoice) whole() any {
+func (v *openAIEncoder) whole() any {
 	text := v.text()
-	c := choice{Message: &said{"assistant", text}}
+	c := choice{Message: &chatMessage{"assistant", text}}
 	if v.plain {
 		c = choice{Text: &text}
 	}
@@ -152,8 +151,8 @@ func (v *openAIVoice) whole() any {
 	return b
 }
 
-// streams reports whether the answer is to be streamed where that is not the default.
-func (a *ask) streams() bool { return a.Stream != nil && *a.Stream }
+// streams reports whether the answer is to be streamed, on routes on which that is not the default.
+func (a *query) streams() bool { return a.Stream != nil && *a.Stream }
 
 // sse returns one event, with its name where the dialect gives events names.
 func sse(name string, v any) []byte {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// allowedHost reports whether an Ollama that listens on loopback answers to the host. It is its guard against DNS
-// rebinding. A real one also answers to its machine's own name and addresses.
+// allowedHost reports whether an Ollama that listens on loopback accepts the Host, as a guard against DNS rebinding. A
+// real one also accepts the name and addresses of its machine.
 func allowedHost(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -24,8 +24,7 @@ func allowedHost(hostport string) bool {
 		strings.HasSuffix(host, ".local") || strings.HasSuffix(host, ".internal")
 }
 
-// allowedOrigin reports whether the request has no Origin, its own host's, or one of those that Ollama allows unless
-// configured otherwise.
+// allowedOrigin reports whether the request has no Origin, that of its own Host, or one that Ollama allows by default.
 func allowedOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" || origin == "http://"+r.Host || origin == "https://"+r.Host {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-type responsesVoice struct {
+type responsesEncoder struct {
 	*answer
 	id, item string
 	limit    int
@@ -17,18 +17,18 @@ func (x *exchange) response() {
 	if !x.runnable() {
 		return
 	}
-	v := &responsesVoice{
+	v := &responsesEncoder{
 		answer: x.newAnswer(),
 		id:     fmt.Sprintf("resp_%d", x.seen.number),
 		item:   fmt.Sprintf("msg_%d", x.seen.number),
-		limit:  x.ask.limit(),
+		limit:  x.query.limit(),
 	}
-	x.say(v.answer, v, x.ask.streams())
+	x.sendAnswer(v.answer, v, x.query.streams())
 }
 
-func (v *responsesVoice) header(h http.Header) { eventStream(h) }
+func (v *responsesEncoder) header(h http.Header) { eventStream(h) }
 
-func (v *responsesVoice) token(text string) [][]byte {
+func (v *responsesEncoder) token(text string) [][]byte {
 	var chunks [][]byte
 	if v.sequence == 0 {
 		begun := v.body("in_progress", []any{}, nil)
@@ -43,7 +43,7 @@ func (v *responsesVoice) token(text string) [][]byte {
 		v.event("response.output_text.delta", v.part(map[string]any{"delta": text, "logprobs": []any{}})))
 }
 
-func (v *responsesVoice) end() [][]byte {
+func (v *responsesEncoder) end() [][]byte {
 	text := v.text()
 	item := v.message("completed", []any{outputText(text)})
 	return [][]byte{
@@ -54,19 +54,19 @@ func (v *responsesVoice) end() [][]byte {
 	}
 }
 
-func (v *responsesVoice) killed() [][]byte { return nil }
+func (v *responsesEncoder) killed() [][]byte { return nil }
 
-func (v *responsesVoice) failed() [][]byte {
+func (v *responsesEncoder) failed() [][]byte {
 	b := v.body("failed", []any{}, nil)
 	b["error"] = map[string]string{"code": "server_error", "message": killedMessage}
 	return [][]byte{v.event("response.failed", map[string]any{"response": b})}
 }
 
-func (v *responsesVoice) whole() any {
+func (v *responsesEncoder) whole() any {
 	return v.body("completed", []any{v.message("completed", []any{outputText(v.text())})}, v.counted())
 }
 
-func (v *responsesVoice) counted() map[string]any {
+func (v *responsesEncoder) counted() map[string]any {
 	prompt, completion := v.counts()
 	return map[string]any{
 		"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion,
@@ -75,7 +75,7 @@ func (v *responsesVoice) counted() map[string]any {
 	}
 }
 
-func (v *responsesVoice) message(status string, content []any) map[string]any {
+func (v *responsesEncoder) message(status string, content []any) map[string]any {
 	return map[string]any{"id": v.item, "type": "message", "status": status, "role": "assistant", "content": content}
 }
 
@@ -83,14 +83,14 @@ func outputText(text string) map[string]any {
 	return map[string]any{"type": "output_text", "text": text, "annotations": []any{}, "logprobs": []any{}}
 }
 
-// part adds to the data of an event which part of the answer it is about; there is only one.
-func (v *responsesVoice) part(data map[string]any) map[string]any {
+// part adds to the data of an event which part of the answer it belongs to; there is only one.
+func (v *responsesEncoder) part(data map[string]any) map[string]any {
 	data["item_id"], data["output_index"], data["content_index"] = v.item, 0, 0
 	return data
 }
 
-// body returns the response object. Clients of the API read any of its fields, so all of them are there.
-func (v *responsesVoice) body(status string, output []any, usage map[string]any) map[string]any {
+// body returns the response object with all of its fields, since clients may read any of them.
+func (v *responsesEncoder) body(status string, output []any, usage map[string]any) map[string]any {
 	b := map[string]any{
 		"id": v.id, "object": "response", "created_at": v.created.Unix(), "completed_at": nil, "status": status,
 		"error": nil, "incomplete_details": nil, "instructions": nil, "previous_response_id": nil,
@@ -110,7 +110,7 @@ func (v *responsesVoice) body(status string, output []any, usage map[string]any)
 	return b
 }
 
-func (v *responsesVoice) event(name string, data map[string]any) []byte {
+func (v *responsesEncoder) event(name string, data map[string]any) []byte {
 	data["type"], data["sequence_number"] = name, v.sequence
 	v.sequence++
 	return sse(name, data)

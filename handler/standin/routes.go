@@ -10,13 +10,13 @@ import (
 // route is one method on one path. The path is matched after decoding, as gin does: /api%2ftags is /api/tags.
 type route struct {
 	method  string // "" for any
-	path    string // its last segment may be {}, one segment, or {...}, all that follows
+	path    string // its last segment may be {}, for one segment, or {...}, for the rest of the path
 	dialect dialect
-	read    func(*exchange) (ask, error) // nil where no model is named
+	read    func(*exchange) (query, error) // nil: the request names no model
 	serve   func(*exchange)
-	blob    bool // the body is a file, not a question
-	unnamed bool // no model is one that is not found
-	stored  bool // the model's name is one in the store, see Stored
+	blob    bool // the body is a file
+	unnamed bool // a request without a model is answered 404, not 400
+	stored  bool // the model's name is read by Stored, not by Canonical
 }
 
 var routes = []route{
@@ -44,15 +44,15 @@ var routes = []route{
 	{method: "POST", path: "/api/embeddings", read: readModel, serve: (*exchange).embedOne},
 	{method: "POST", path: "/v1/embeddings", dialect: openAI, read: readModel, unnamed: true, serve: (*exchange).embedOpenAI},
 
-	{method: "POST", path: "/api/pull", read: readName, serve: (*exchange).pull},
-	{method: "POST", path: "/api/push", read: readName, stored: true, serve: (*exchange).push},
-	{method: "POST", path: "/api/create", read: readCreate, stored: true, serve: (*exchange).create},
-	{method: "POST", path: "/api/copy", read: readCopy, stored: true, serve: (*exchange).copy},
-	{method: "DELETE", path: "/api/delete", read: readName, serve: (*exchange).remove},
+	{method: "POST", path: "/api/pull", read: readName, serve: named((*exchange).pull)},
+	{method: "POST", path: "/api/push", read: readName, stored: true, serve: named((*exchange).push)},
+	{method: "POST", path: "/api/create", read: readCreate, stored: true, serve: named((*exchange).create)},
+	{method: "POST", path: "/api/copy", read: readCopy, stored: true, serve: named((*exchange).copy)},
+	{method: "DELETE", path: "/api/delete", read: readName, serve: named((*exchange).remove)},
 	{method: "HEAD", path: "/api/blobs/{}", serve: (*exchange).hasBlob},
 	{method: "POST", path: "/api/blobs/{}", serve: (*exchange).storeBlob, blob: true},
 
-	// These act with the host's ollama.com account. They are here for tests to find that nothing arrives.
+	// These use the ollama.com account of the host. Tests check that no request arrives on them.
 	{path: "/api/me", serve: (*exchange).account},
 	{path: "/api/signout", serve: (*exchange).account},
 	{path: "/api/user/{...}", serve: (*exchange).account},
@@ -80,7 +80,7 @@ func (r *route) matches(path string) bool {
 	return r.path == path
 }
 
-// guard returns what refuses the request before a route sees it, nil if nothing does. x.route is not nil then.
+// guard returns the function that refuses the request, or nil: then x.route is not nil and may serve it.
 func (x *exchange) guard() func() {
 	written := x.r.URL.EscapedPath()
 	switch tidy := cleaned(written); {
@@ -116,7 +116,7 @@ func (x *exchange) guard() func() {
 	return func() { x.plain(http.StatusNotFound, "404 page not found") }
 }
 
-// cleaned returns a path as net/http's ServeMux, which stands before Ollama's router, wants it.
+// cleaned returns a path as net/http's ServeMux, which Ollama uses before its own router, cleans it.
 func cleaned(p string) string {
 	c := path.Clean("/" + p)
 	if strings.HasSuffix(p, "/") && c != "/" {
@@ -129,7 +129,7 @@ func (x *exchange) redirect(path string, status int) {
 	if q := x.r.URL.RawQuery; q != "" {
 		path += "?" + q
 	}
-	x.seen.finish()
+	x.seen.answerEnds()
 	http.Redirect(x.w, x.r, path, status)
 }
 
@@ -138,6 +138,6 @@ func (x *exchange) plain(status int, text string) {
 }
 
 func (x *exchange) empty(status int) {
-	x.seen.finish()
+	x.seen.answerEnds()
 	x.w.WriteHeader(status)
 }

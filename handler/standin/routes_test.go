@@ -112,7 +112,7 @@ func TestModelsThatAreNotThere(t *testing.T) {
 	}
 }
 
-func TestErrorsSpeakTheDialect(t *testing.T) {
+func TestErrorsInEachDialect(t *testing.T) {
 	t.Parallel()
 	_, s := start(t, standin.Options{})
 	for _, d := range dialects {

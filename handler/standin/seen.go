@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// What is remembered is bounded, so that a demo may run for weeks: the oldest requests are forgotten first.
+// The requests that are remembered are bounded, so that a demo can run for weeks. The oldest are forgotten first.
 const (
 	keepRequests = 1000
 	keepBody     = 1 << 20  // of each body, 1 MiB
 	keepBodies   = 64 << 20 // of all bodies together, 64 MiB
 )
 
-// Seen is one request as it arrived.
+// Seen is one request as the stand-in received it.
 type Seen struct {
 	Method     string
 	URI        string // as it stood in the request line
@@ -23,52 +23,53 @@ type Seen struct {
 	RemoteAddr string
 	Header     http.Header
 
-	Body    []byte            // its first MiB
-	BodyLen int64             // of all that arrived
-	BodySum [sha256.Size]byte // of all that arrived
+	Body    []byte            // the first MiB
+	BodyLen int64             // in bytes, of the whole body
+	BodySum [sha256.Size]byte // SHA-256 of the whole body
 
-	// Model is the model that the request would run or act upon, in its canonical spelling, installed or not;
-	// "" when it names none, or is refused before anything looks for one, or has a body that is an error.
+	// Model is the model that the request would run or change, in its canonical spelling, installed or not; ""
+	// if it names none, is refused before its model is read, or has an invalid body.
 	Model string
 
-	// Account is what about the request acts with the ollama.com account of the machine's owner: "model",
-	// "web_search" or "route"; "" if nothing does.
+	// Account says what in the request uses the ollama.com account of the machine's owner: "model", "web_search"
+	// or "route"; "" if nothing does.
 	Account string
 
-	// Gone is closed when the client leaves, or the request's context ends, before the answer was finished.
-	// Done is closed when the handler has returned.
+	// Gone is closed if the client leaves, or the request's context ends, before the answer is complete. Done is
+	// closed when the handler has returned.
 	Gone, Done <-chan struct{}
 
 	number     int           // counting from 1
 	ready      chan struct{} // closed once the fields above are final
 	gone, done chan struct{}
-	unwatch    func() bool
+	stopWatch  func() bool
 	ctx        context.Context
 
 	forgotten bool // guarded by the ledger's mutex
 
 	mu      sync.Mutex
-	settled bool // the answer is finished, or gone is closed: leaving means nothing any more
+	settled bool // the answer is complete, or gone is closed
 }
 
-// Seen returns the requests that have arrived with their bodies so far, in order of arrival.
-// Only the last 1,000 are remembered, fewer when their bodies are large.
-func (o *Ollama) Seen() []*Seen { return o.ledger.all() }
+// Seen returns the requests whose bodies have arrived so far, in order of arrival. The last 1,000 are remembered, or
+// fewer if more than 64 MiB of their bodies would be kept.
+func (o *Ollama) Seen() []*Seen { return o.log.all() }
 
 // Await returns the n-th request, counting from 1 in order of arrival, once its body has been read.
 // If it has not arrived yet, Await waits; if ctx ends before that, it returns ctx's error.
 // If the request has been forgotten, or n is less than 1, it returns an error at once.
-func (o *Ollama) Await(ctx context.Context, n int) (*Seen, error) { return o.ledger.await(ctx, n) }
+func (o *Ollama) Await(ctx context.Context, n int) (*Seen, error) { return o.log.await(ctx, n) }
 
-// finish says that the last of the answer is about to be written. It comes before the write, because a client may
-// leave, quite properly, as soon as it has read the last byte.
-func (s *Seen) finish() {
+// answerEnds records that the end of the answer is about to be written. It is called before the write, since a client
+// may leave as soon as it has read the last byte.
+func (s *Seen) answerEnds() {
 	s.mu.Lock()
 	s.settled = true
 	s.mu.Unlock()
 }
 
-func (s *Seen) leave() {
+// clientLeft closes Gone, unless the answer is complete.
+func (s *Seen) clientLeft() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.settled {
@@ -78,32 +79,32 @@ func (s *Seen) leave() {
 }
 
 func (s *Seen) close() {
-	s.unwatch()
-	// Stopping the watch may have come between the end of the context and its notice.
+	s.stopWatch()
+	// The context may have ended just before stopWatch, whose function then does not run.
 	if s.ctx.Err() != nil {
-		s.leave()
+		s.clientLeft()
 	}
-	s.finish()
+	s.answerEnds()
 	close(s.done)
 }
 
-// ledger remembers requests in order of arrival.
-type ledger struct {
+// requestLog holds the requests in order of arrival.
+type requestLog struct {
 	mu      sync.Mutex
 	entries []*Seen
-	dropped int           // how many were forgotten: entries[0] is request dropped+1
-	bodies  int           // bytes held in entries' bodies
-	grown   chan struct{} // closed at the next arrival
+	dropped int           // requests that were forgotten: entries[0] is request dropped+1
+	bodies  int           // bytes in the bodies of entries
+	grown   chan struct{} // closed by the next arrival
 }
 
-func (l *ledger) arrive(r *http.Request) *Seen {
+func (l *requestLog) arrive(r *http.Request) *Seen {
 	gone, done := make(chan struct{}), make(chan struct{})
 	s := &Seen{
 		Method: r.Method, URI: r.RequestURI, Host: r.Host, RemoteAddr: r.RemoteAddr, Header: r.Header.Clone(),
 		Gone: gone, Done: done,
 		ready: make(chan struct{}), gone: gone, done: done, ctx: r.Context(),
 	}
-	s.unwatch = context.AfterFunc(r.Context(), s.leave)
+	s.stopWatch = context.AfterFunc(r.Context(), s.clientLeft)
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,8 +118,8 @@ func (l *ledger) arrive(r *http.Request) *Seen {
 	return s
 }
 
-// publish makes s visible; its fields must not change after that.
-func (l *ledger) publish(s *Seen) {
+// publish makes a request visible. Its fields must not change any more.
+func (l *requestLog) publish(s *Seen) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	close(s.ready)
@@ -128,20 +129,20 @@ func (l *ledger) publish(s *Seen) {
 	}
 }
 
-func (l *ledger) trim() {
+func (l *requestLog) trim() {
 	for len(l.entries) > keepRequests || l.bodies > keepBodies {
 		oldest := l.entries[0]
 		if isClosed(oldest.ready) {
 			l.bodies -= len(oldest.Body)
 		}
 		oldest.forgotten = true
-		l.entries[0] = nil // the array behind entries outlives the slot
+		l.entries[0] = nil // the array still holds the entry after it is sliced off
 		l.entries = l.entries[1:]
 		l.dropped++
 	}
 }
 
-func (l *ledger) all() []*Seen {
+func (l *requestLog) all() []*Seen {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var whole []*Seen
@@ -153,7 +154,7 @@ func (l *ledger) all() []*Seen {
 	return whole
 }
 
-func (l *ledger) await(ctx context.Context, n int) (*Seen, error) {
+func (l *requestLog) await(ctx context.Context, n int) (*Seen, error) {
 	for {
 		l.mu.Lock()
 		i := n - 1 - l.dropped
@@ -181,7 +182,7 @@ func (l *ledger) await(ctx context.Context, n int) (*Seen, error) {
 			}
 		case <-ctx.Done():
 			if s != nil && isClosed(s.ready) {
-				return s, nil // both at once: what is there is not a matter of luck
+				return s, nil // if both channels are ready, select chooses one at random
 			}
 			return nil, ctx.Err()
 		}

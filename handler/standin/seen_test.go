@@ -13,7 +13,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-func TestSeenIsWhatArrived(t *testing.T) {
+func TestSeen(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	body := dialects[0].ask("Other:1B", true)
@@ -149,7 +149,7 @@ func TestGoneNeverFollowsACompleteAnswer(t *testing.T) {
 	}
 }
 
-func TestStepLetsOneChunkGo(t *testing.T) {
+func TestStepReleasesOneChunk(t *testing.T) {
 	t.Parallel()
 	for _, d := range dialects {
 		step := make(chan struct{})
@@ -174,7 +174,7 @@ func TestStepLetsOneChunkGo(t *testing.T) {
 }
 
 // Nothing ever steps here, and an hour has not passed: only the client's leaving can have ended these.
-func TestLeavingWakes(t *testing.T) {
+func TestLeavingEndsAWaitForAStep(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]standin.Options{"step": {Step: make(chan struct{})}, "pace": {Pace: time.Hour}} {
 		for _, model := range []string{"tiny", "slow"} {

@@ -12,35 +12,35 @@ import (
 type Ollama struct {
 	pace     time.Duration
 	step     <-chan struct{}
-	registry []string // what a pull finds
+	registry []string // the models that a pull finds
 	born     time.Time
-	ledger   ledger
+	log      requestLog
 
 	mu        sync.Mutex
 	installed []string             // in the order in which they are listed
-	loaded    map[string]time.Time // since when
-	remote    map[string]bool      // run at ollama.com, whatever they are called
+	loaded    map[string]time.Time // when each was last used
+	remote    map[string]bool      // they run at ollama.com
 	blobs     map[[sha256.Size]byte]bool
 }
 
-// Options say how a stand-in behaves. The zero value answers as fast as it can.
+// Options configure a stand-in. With the zero value it answers as fast as it can.
 type Options struct {
 	// Pace is the pause before each token after the first. It ends early when the request's context does.
 	Pace time.Duration
 
-	// Models is the catalogue. If it is empty there are tiny:latest, other:1b, llama3.2:latest, qwen3:8b and
-	// nomic-embed-text:latest. A name that is no model's name is left out.
+	// Models is the catalogue; the default is tiny:latest, other:1b, llama3.2:latest, qwen3:8b and
+	// nomic-embed-text:latest. A name that no model can have is ignored.
 	Models []string
 
-	// Remote are models of the catalogue, or more of them, that run at ollama.com though their names do not say so.
+	// Remote are models, in the catalogue or besides, that run at ollama.com although their names do not say so.
 	Remote []string
 
-	// Step lets a test decide when the next chunk leaves: if it is not nil, every chunk of a stream after the
-	// first waits for one receive from it or for the end of the request's context. Closing it lets everything go.
+	// Step lets a test decide when the next chunk is sent. If it is not nil, each chunk of a stream after the first
+	// waits for one value from Step, or for the end of the request's context. Closing Step releases all chunks.
 	Step <-chan struct{}
 }
 
-// New returns a stand-in that has all models of the catalogue installed and none loaded.
+// New returns a stand-in with all models of the catalogue installed and none loaded.
 func New(o Options) *Ollama {
 	models := o.Models
 	if len(models) == 0 {
@@ -68,28 +68,28 @@ func New(o Options) *Ollama {
 	}
 }
 
-// Install puts a model into the store, as if somebody had made it on this machine. With remote it is one that runs at
-// ollama.com, whatever it is called. A name that is no model's name is left out.
+// Install adds a model to the store, as if it had been created on this machine. If remote is set, the model runs at
+// ollama.com. A name that no model can have is ignored.
 func (o *Ollama) Install(model string, remote bool) {
 	if name := Stored(model); name != "" {
 		o.install(name, remote)
 	}
 }
 
-// ServeHTTP answers one request as an Ollama would. Every request is remembered, refused ones too.
+// ServeHTTP answers one request as an Ollama would. Every request is remembered, also if it is refused.
 func (o *Ollama) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{o: o, w: w, r: r, start: time.Now()}
-	x.seen = o.ledger.arrive(r)
-	defer x.seen.close() // deferred, because killing a connection is a panic
+	x.seen = o.log.arrive(r)
+	defer x.seen.close() // deferred, since breaking off a connection is a panic
 
 	x.route = find(r.Method, r.URL.Path)
 	x.refusal = x.guard()
-	x.takeBody()
-	if x.refusal == nil && x.unread == nil && x.fault == "" {
-		x.readAsk()
+	x.readBody()
+	if x.refusal == nil && x.bodyErr == nil && x.fault == "" {
+		x.readQuery()
 	}
-	x.seen.Model, x.seen.Account = x.model(), x.charged()
-	o.ledger.publish(x.seen)
+	x.seen.Model, x.seen.Account = x.model(), x.accountUse()
+	o.log.publish(x.seen)
 
 	if x.refusal != nil {
 		x.refusal()
@@ -99,27 +99,27 @@ func (o *Ollama) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x.route.serve(x)
-	if x.halves() {
-		x.stop() // the answer was over, or the client gone, before it could break off
+	if x.breaksOff() {
+		x.breakOff() // the answer had too few chunks to break off earlier
 	}
 }
 
-// exchange is one request on its way to its answer.
+// exchange is one request and the state of its answer.
 type exchange struct {
 	o       *Ollama
 	w       http.ResponseWriter
 	r       *http.Request
 	seen    *Seen
 	route   *route
-	refusal func() // answers a request that no route gets to see
+	refusal func() // answers a request that is refused before its route serves it
 	body    []byte
-	ask     ask
-	unread  error // why the body could not be read as ask
+	query   query
+	bodyErr error // why the body could not be read as ask
 	fault   string
 	start   time.Time
 }
 
-// wait blocks until ready yields and reports whether the client is still there.
+// wait waits for a value from ready, or for the client to leave. It reports whether the client is still there.
 func (x *exchange) wait(ready <-chan struct{}) bool {
 	select {
 	case <-ready:
@@ -129,7 +129,7 @@ func (x *exchange) wait(ready <-chan struct{}) bool {
 	}
 }
 
-// pause lets n paces pass and reports whether the client is still there.
+// pause waits for n times Options.Pace, or for the client to leave. It reports whether the client is still there.
 func (x *exchange) pause(n int) bool {
 	ctx := x.r.Context()
 	if x.o.pace > 0 {

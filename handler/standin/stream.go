@@ -8,21 +8,21 @@ type stream struct {
 	sent int
 }
 
-// send flushes each chunk by itself, so that it is one HTTP chunk, and reports whether the client is still there.
-// With last the answer ends with these chunks.
+// send sends each chunk as one HTTP chunk, and reports whether the client is still there. If last is set, the answer
+// ends with these chunks.
 func (s *stream) send(last bool, chunks ...[]byte) bool {
 	for i, chunk := range chunks {
 		if s.sent > 0 && s.x.o.step != nil && !s.x.wait(s.x.o.step) {
 			return false
 		}
-		if s.sent == faultAfter && s.x.halves() {
+		if s.sent == faultAfter && s.x.breaksOff() {
 			if s.x.fault == "dies-mid-line" {
 				s.x.write(chunk[:len(chunk)/2])
 			}
-			s.x.stop()
+			s.x.breakOff()
 		}
 		if last && i == len(chunks)-1 {
-			s.x.seen.finish()
+			s.x.seen.answerEnds()
 		}
 		if !s.x.write(chunk) {
 			return false
@@ -32,7 +32,7 @@ func (s *stream) send(last bool, chunks ...[]byte) bool {
 	return true
 }
 
-// write sends b at once and reports whether the client is still there.
+// write writes and flushes b, and reports whether the client is still there.
 func (x *exchange) write(b []byte) bool {
 	if _, err := x.w.Write(b); err != nil {
 		return false

@@ -152,7 +152,7 @@ func TestEventSequences(t *testing.T) {
 	}
 }
 
-func TestWholeAnswersHaveTheirLength(t *testing.T) {
+func TestUnstreamedAnswersHaveALength(t *testing.T) {
 	t.Parallel()
 	_, s := start(t, standin.Options{})
 	for _, d := range dialects {
@@ -197,7 +197,7 @@ func TestTokenLimit(t *testing.T) {
 	}
 }
 
-func TestAskedNothingTheModelIsLoaded(t *testing.T) {
+func TestRequestWithoutPromptLoadsTheModel(t *testing.T) {
 	t.Parallel()
 	_, s := start(t, standin.Options{})
 	for _, path := range []string{"/api/chat", "/api/generate"} {

@@ -8,30 +8,30 @@ import (
 )
 
 const (
-	// eventInterval is how often those who look are told.
+	// eventInterval is the time between two events.
 	eventInterval = time.Second
 
-	// eventPatience is how long a viewer may take to read an event.
-	eventPatience = 10 * time.Second
+	// eventWriteTimeout is how long a viewer may take to read an event.
+	eventWriteTimeout = 10 * time.Second
 
-	// maxViewers bounds how many may look at the same time.
+	// maxViewers bounds how many streams of events there may be at the same time.
 	maxViewers = 32
 )
 
-// stream tells what there is to see, at once and then every second, until the
-// viewer goes away or does not read any more.
-func (w *Watcher) stream(rw http.ResponseWriter, r *http.Request) {
+// streamEvents sends a Status as an event, at once and then every second, until the
+// viewer leaves or stops reading.
+func (w *Watcher) streamEvents(rw http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(rw)
 	rw.Header().Set("Content-Type", "text/event-stream")
 	rw.Header().Set("X-Accel-Buffering", "no")
 	ticker := time.NewTicker(eventInterval)
 	defer ticker.Stop()
 	for {
-		data, err := json.Marshal(w.Look())
+		data, err := json.Marshal(w.Status())
 		if err != nil {
 			return
 		}
-		control.SetWriteDeadline(time.Now().Add(eventPatience))
+		control.SetWriteDeadline(time.Now().Add(eventWriteTimeout))
 		if _, err := fmt.Fprintf(rw, "data: %s\n\n", data); err != nil {
 			return
 		}

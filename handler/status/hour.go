@@ -10,35 +10,35 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// Hour is what was counted in each minute of the last hour, or since the start,
-// if that is less. The last minute is the one that runs.
+// Hour holds counts for each minute of the last hour, or since the start, if that is
+// less. The last element is the current minute, which is not over.
 type Hour struct {
-	Seconds  float64  `json:"seconds"`  // that the last minute has lasted
+	Seconds  float64  `json:"seconds"`  // since the current minute began
 	Requests []uint64 `json:"requests"` // that ended
-	Failed   []uint64 `json:"failed"`   // of these, with 500 or more
-	Left     []uint64 `json:"left"`     // of these, whose client left
-	Refused  []uint64 `json:"refused"`  // of these, by the proxy itself
+	Failed   []uint64 `json:"failed"`   // those of Requests with a status from 500 on
+	Left     []uint64 `json:"left"`     // those of Requests whose client left before the end
+	Refused  []uint64 `json:"refused"`  // those of Requests that the proxy itself refused
 	Bytes    []uint64 `json:"bytes"`    // of answers
 	Tokens   []uint64 `json:"tokens"`   // of prompts and answers
 
-	// P50 and P95 are the times to the first byte of chats, in seconds, as far
-	// as the buckets of a histogram tell; nil where there was none.
+	// P50 and P95 are quantiles of the time to the first byte of chats, in seconds,
+	// estimated from the buckets of a histogram; nil for a minute without a chat.
 	P50 []*float64 `json:"p50"`
 	P95 []*float64 `json:"p95"`
 
-	AllP50  *float64          `json:"hour_p50"` // of the hour
+	AllP50  *float64          `json:"hour_p50"` // of the whole hour
 	AllP95  *float64          `json:"hour_p95"`
-	Reasons map[string]uint64 `json:"reasons"` // of Refused, in the hour; none that is 0
+	Reasons map[string]uint64 `json:"reasons"` // of Refused, in the whole hour; without zeros
 }
 
 const (
 	minute = time.Minute
 
-	// minutes is how many an Hour has.
+	// minutes is the number of minutes in an Hour.
 	minutes = 60
 )
 
-// sample is where the counters stood at one moment.
+// sample holds the values of the counters at one moment.
 type sample struct {
 	at                                             time.Time
 	requests, failed, left, refused, bytes, tokens uint64
@@ -46,7 +46,8 @@ type sample struct {
 	firstByte                                      []uint64 // of chats
 }
 
-func markOf(t Totals) sample {
+// sampleOf sums up the totals.
+func sampleOf(t Totals) sample {
 	m := sample{at: time.Now(), bytes: t.Bytes, refusals: t.Refusals}
 	for code, n := range t.Requests {
 		m.requests += n
@@ -77,23 +78,24 @@ func markOf(t Totals) sample {
 	return m
 }
 
-// history remembers where the counters stood at the beginning of each minute.
-type history struct{ marks []sample }
+// history holds the samples at the beginning of each minute of the last hour.
+type history struct{ samples []sample }
 
-func (p *history) begin(m sample) {
-	if len(p.marks) == minutes {
-		p.marks = slices.Delete(p.marks, 0, 1)
+// add adds a sample, and drops the oldest one if there are enough.
+func (p *history) add(m sample) {
+	if len(p.samples) == minutes {
+		p.samples = slices.Delete(p.samples, 0, 1)
 	}
-	p.marks = append(p.marks, m)
+	p.samples = append(p.samples, m)
 }
 
-// hour is what was counted up to now.
+// hour returns the counts of each minute up to now.
 func (p *history) hour(now sample, bounds []float64) Hour {
-	h := Hour{Seconds: now.at.Sub(p.marks[len(p.marks)-1].at).Seconds(), Reasons: map[string]uint64{}}
-	for i, from := range p.marks {
+	h := Hour{Seconds: now.at.Sub(p.samples[len(p.samples)-1].at).Seconds(), Reasons: map[string]uint64{}}
+	for i, from := range p.samples {
 		to := now
-		if i+1 < len(p.marks) {
-			to = p.marks[i+1]
+		if i+1 < len(p.samples) {
+			to = p.samples[i+1]
 		}
 		h.Requests = append(h.Requests, to.requests-from.requests)
 		h.Failed = append(h.Failed, to.failed-from.failed)
@@ -104,7 +106,7 @@ func (p *history) hour(now sample, bounds []float64) Hour {
 		h.P50 = append(h.P50, quantile(0.50, from.firstByte, to.firstByte, bounds))
 		h.P95 = append(h.P95, quantile(0.95, from.firstByte, to.firstByte, bounds))
 	}
-	first := p.marks[0]
+	first := p.samples[0]
 	h.AllP50 = quantile(0.50, first.firstByte, now.firstByte, bounds)
 	h.AllP95 = quantile(0.95, first.firstByte, now.firstByte, bounds)
 	for reason, n := range now.refusals {
@@ -115,10 +117,10 @@ func (p *history) hour(now sample, bounds []float64) Hour {
 	return h
 }
 
-// quantile estimates the value below which the share q of what was counted
-// between two moments lies: within its bucket it takes all values for equally
-// likely, as Prometheus does. The last bound stands for everything above it. If
-// nothing was counted, quantile returns nil.
+// quantile estimates the q-quantile of the observations between two moments, from the
+// cumulative buckets of a histogram. Within a bucket it interpolates linearly, as
+// Prometheus does. A quantile above the last bound is estimated as that bound. If there
+// were no observations, quantile returns nil.
 func quantile(q float64, from, to []uint64, bounds []float64) *float64 {
 	all := float64(to[len(bounds)] - from[len(bounds)])
 	if all == 0 {
@@ -136,8 +138,8 @@ func quantile(q float64, from, to []uint64, bounds []float64) *float64 {
 	return &low
 }
 
-// Remember marks each minute until the context ends.
-func (w *Watcher) Remember(ctx context.Context) {
+// RecordHistory samples the counters once a minute until the context ends.
+func (w *Watcher) RecordHistory(ctx context.Context) {
 	ticker := time.NewTicker(minute)
 	defer ticker.Stop()
 	for {
@@ -146,9 +148,9 @@ func (w *Watcher) Remember(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		m := markOf(w.Totals())
+		m := sampleOf(w.Totals())
 		w.mu.Lock()
-		w.past.begin(m)
+		w.history.add(m)
 		w.mu.Unlock()
 	}
 }

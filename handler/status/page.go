@@ -13,47 +13,48 @@ import (
 )
 
 //go:embed page.html
-var statusPage string
+var pageHTML string
 
-// Serve adds to the mux what there is to look at:
+// Serve adds three routes to the mux:
 //
-//	/        a page for people; it holds no data
-//	/status  a Status as JSON, once
-//	/events  the same as server-sent events, one a second
+//	/        a web page, which contains no data itself and reads /events
+//	/status  a Status as JSON
+//	/events  a Status as a server-sent event, every second
 //
-// All three are for those on the machine and in its network, not for web pages
-// of others, see [ownNames.check].
+// Requests that a web page of another site could have sent are refused, see
+// [local.OwnNames].
 func (w *Watcher) Serve(mux *http.ServeMux) {
 	own := local.AllowedHosts(w.Hosts).Protect
 	viewers := make(chan struct{}, maxViewers)
 	mux.Handle("GET /{$}", own(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-		rw.Header().Set("Content-Security-Policy", statusPolicy)
-		io.WriteString(rw, statusPage)
+		rw.Header().Set("Content-Security-Policy", contentSecurityPolicy)
+		io.WriteString(rw, pageHTML)
 	}))
 	mux.Handle("GET /status", own(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(rw).Encode(w.Look())
+		json.NewEncoder(rw).Encode(w.Status())
 	}))
 	mux.Handle("GET /events", own(func(rw http.ResponseWriter, r *http.Request) {
 		select {
 		case viewers <- struct{}{}:
 			defer func() { <-viewers }()
-			w.stream(rw, r)
+			w.streamEvents(rw, r)
 		default:
-			http.Error(rw, "too many are looking already", http.StatusServiceUnavailable)
+			http.Error(rw, "too many viewers", http.StatusServiceUnavailable)
 		}
 	}))
 }
 
-// statusPolicy lets the page do what it does and nothing else: its own script,
-// its own style, and its own events. Text cannot become markup.
-var statusPolicy = "default-src 'none'; connect-src 'self'; img-src data:" +
-	"; script-src " + inline(statusPage, "script") + "; style-src " + inline(statusPage, "style") +
+// contentSecurityPolicy allows the page its own inline script, its own inline style and
+// requests to its own origin, and nothing else. Trusted Types keep text from becoming
+// markup.
+var contentSecurityPolicy = "default-src 'none'; connect-src 'self'; img-src data:" +
+	"; script-src " + hashSource(pageHTML, "script") + "; style-src " + hashSource(pageHTML, "style") +
 	"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// inline names what stands in an element of a page, for a policy.
-func inline(page, element string) string {
+// hashSource returns the hash of an inline element of the page, for a policy.
+func hashSource(page, element string) string {
 	_, text, _ := strings.Cut(page, "<"+element+">")
 	text, _, _ = strings.Cut(text, "</"+element+">")
 	sum := sha256.Sum256([]byte(text))

@@ -12,8 +12,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/upstream"
 )
 
-// Totals is what a Recorder has counted since the start, as it stands in
-// metrics.Totals: see there.
+// Totals are the values of the counters since the start. The fields have the same meaning
+// as those of metrics.Totals.
 type Totals struct {
 	Requests map[int]uint64
 	Refusals map[string]uint64
@@ -30,16 +30,17 @@ type Totals struct {
 	ReloadedAt map[string]time.Time
 }
 
-// InForce says which keys hold; signer.Keyring does.
+// InForce reports which revocations and secrets are in force; signer.Keyring implements
+// it. The hash and the fingerprint have 48 bits.
 type InForce interface {
 	Revocations() int
 	RevocationsHash() uint64
 	SecretFingerprint() uint64
 }
 
-// Status is what there is to see of a proxy at one moment. Everything in it is a
-// number, a time, one of our own words, or a name: of a key, a model or an Ollama.
-// Names are other people's text.
+// Status describes a replica at one moment. Its strings are words of the proxy, or names
+// of keys, models and Ollamas: other people have chosen the names, so they must be
+// escaped where they are shown.
 type Status struct {
 	Version  string    `json:"version"`
 	Now      time.Time `json:"now"`
@@ -47,14 +48,14 @@ type Status struct {
 	Draining bool      `json:"draining"`
 
 	Requests int       `json:"requests"` // in flight
-	Streams  int       `json:"streams"`  // of these, that stream
-	Running  []Running `json:"running"`  // of these, the maxShown that have been running longest
+	Streams  int       `json:"streams"`  // those of Requests whose answer is a stream
+	Running  []Running `json:"running"`  // the oldest of Requests, at most maxShown
 
 	Hour Hour `json:"hour"`
 
-	Models      []ModelTotals `json:"models"` // most bytes first
-	Keys        []KeyTotals   `json:"keys"`   // most requests first, maxShown of them
-	KeysCounted bool          `json:"keys_counted"`
+	Models      []ModelTotals `json:"models"`       // those with most bytes first, at most maxShown
+	Keys        []KeyTotals   `json:"keys"`         // those with most requests first, at most maxShown
+	KeysCounted bool          `json:"keys_counted"` // the replica counts by key (--metrics-per-key)
 
 	Upstreams []UpstreamStatus `json:"upstreams"`
 
@@ -62,27 +63,27 @@ type Status struct {
 	RevocationsHash   string     `json:"revocations_hash"`
 	SecretFingerprint string     `json:"secret_fingerprint"`
 	Reloads           []Reloaded `json:"reloads"`
-	CertificateEnds   *time.Time `json:"certificate_ends,omitempty"` // nil: there is none
+	CertificateEnds   *time.Time `json:"certificate_ends,omitempty"` // nil: there is no certificate
 }
 
 // Running is a request in flight.
 type Running struct {
-	Number uint64  `json:"number"` // its own since the start
-	Key    string  `json:"key"`    // its label; empty: it has none
-	ID     string  `json:"id"`     // the key's, which tells whose label it is
+	Number uint64  `json:"number"` // see InFlight.Number
+	Key    string  `json:"key"`    // the label of the key; empty: it has none
+	ID     string  `json:"id"`     // of the key; if it was narrowed, also ~ and its own id
 	Route  string  `json:"route"`
 	Model  string  `json:"model"` // empty: not known
 	State  string  `json:"state"` // see InFlight.State
 	Age    float64 `json:"age"`   // seconds since it arrived
-	Quiet  float64 `json:"quiet"` // seconds since anything moved
-	Bytes  int64   `json:"bytes"` // of the answer that have passed
+	Quiet  float64 `json:"quiet"` // seconds since data was last transferred
+	Bytes  int64   `json:"bytes"` // of the answer, sent to the client
 
-	// Rate is the bytes a second since the last look at it, or since it
-	// arrived if there was none.
+	// Rate is the bytes a second since the status before this one or, if that did not
+	// contain the request, since it arrived.
 	Rate float64 `json:"rate"`
 }
 
-// ModelTotals is what went to a model, and came from it, since the start.
+// ModelTotals counts the tokens and bytes of a model's answers since the start.
 type ModelTotals struct {
 	Model      string `json:"model"`
 	Prompt     uint64 `json:"prompt_tokens"`
@@ -90,81 +91,81 @@ type ModelTotals struct {
 	Bytes      uint64 `json:"bytes"`
 }
 
-// KeyTotals is what a key was used for since the start. A label may be the word of
-// whoever holds the key; the id is not theirs to choose. Keys that are too many to
-// be counted by themselves are "other", and so is their id.
+// KeyTotals counts what a key was used for since the start. A holder of the key can choose
+// the label, and the id of a narrowed key, which follows a "~", but not the id before
+// that. If there are too many keys to count each, the others are counted together, with
+// the label and the id "other".
 type KeyTotals struct {
-	Key      string `json:"key"` // its label; empty: it has none
+	Key      string `json:"key"` // the label; empty: it has none
 	ID       string `json:"id"`
 	Requests uint64 `json:"requests"`
 	Tokens   uint64 `json:"tokens"`
 	Bytes    uint64 `json:"bytes"`
 }
 
-// UpstreamStatus is what is known of an Ollama.
+// UpstreamStatus describes an Ollama, as this replica knows it.
 type UpstreamStatus struct {
 	Name     string   `json:"name"`
-	Up       bool     `json:"up"`        // it answered when last asked
-	Weight   int      `json:"weight"`    // its share of the requests, beside the others'
-	InFlight int      `json:"in_flight"` // requests of this proxy's
-	Models   int      `json:"models"`    // that it has
-	Loaded   []string `json:"loaded"`    // of these, in its memory or on their way there
+	Up       bool     `json:"up"`        // it answered the last probe
+	Weight   int      `json:"weight"`    // its share of the requests, relative to the others
+	InFlight int      `json:"in_flight"` // requests of this replica
+	Models   int      `json:"models"`    // how many it has
+	Loaded   []string `json:"loaded"`    // the models that are in its memory, or being loaded
 }
 
-// Reloaded is how the last reload of a source went.
+// Reloaded describes the last reload of a source of configuration.
 type Reloaded struct {
 	Source string    `json:"source"`
 	OK     bool      `json:"ok"`
-	At     time.Time `json:"at"` // of the last that went well; zero: none yet
+	At     time.Time `json:"at"` // when a reload last succeeded; zero: never
 }
 
 const (
-	// maxShown bounds how many requests and keys a Status lists: a page of
-	// more is of no use to anybody.
+	// maxShown bounds how many requests, models and keys a Status lists each.
 	maxShown = 100
 
-	// statusAge is the least time between two looks: however many look, it
-	// costs the proxy the same.
-	statusAge = 900 * time.Millisecond
+	// minInterval is the least time between two reads of the counters, so that the cost
+	// does not grow with the number of viewers.
+	minInterval = 900 * time.Millisecond
 )
 
-// Watcher looks at a proxy for those who want to see it. While nobody does, it
-// reads a few counters once a minute, so that there is a past to show, and
-// nothing else.
+// Watcher makes the status of a proxy, and keeps the history of the last hour.
 type Watcher struct {
 	WatcherOptions
 	started time.Time
 
-	mu     sync.Mutex
-	past   history
-	last   Status
-	passed map[uint64]int64 // bytes at the last look, by number
+	mu        sync.Mutex
+	history   history
+	last      Status
+	lastBytes map[uint64]int64 // InFlight.Sent in last, by InFlight.Number
 }
 
-// WatcherOptions say what a watcher looks at.
+// WatcherOptions configure a [Watcher]. All but Hosts and CertificateEnds are required.
 type WatcherOptions struct {
 	Proxy   *handler.Proxy
 	Totals  func() Totals
 	InForce InForce
 	Version string
-	Hosts   []string // by which the page may be asked for, beside its address
+	Hosts   []string // allowed in the Host header, besides addresses and localhost
 
-	CertificateEnds func() time.Time // nil: there is none
+	CertificateEnds func() time.Time // nil: there is no certificate
 }
 
+// NewWatcher returns a Watcher. Its history grows only while RecordHistory runs.
 func NewWatcher(o WatcherOptions) *Watcher {
 	w := &Watcher{WatcherOptions: o, started: time.Now()}
-	w.past.begin(markOf(o.Totals()))
+	w.history.add(sampleOf(o.Totals()))
 	return w
 }
 
-// Look gives the status, which is not older than statusAge.
-func (w *Watcher) Look() Status {
+// Status returns the status, which is at most 900 ms old. It may be called from several
+// goroutines at once.
+func (w *Watcher) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
 	since := now.Sub(w.last.Now)
-	if since < statusAge {
+	if since < minInterval {
 		return w.last
 	}
 	t := w.Totals()
@@ -173,7 +174,7 @@ func (w *Watcher) Look() Status {
 		Now:      now,
 		Started:  w.started,
 		Draining: w.Proxy.Leaving(),
-		Hour:     w.past.hour(markOf(t), t.FirstByteBounds),
+		Hour:     w.history.hour(sampleOf(t), t.FirstByteBounds),
 
 		Models:      modelTotals(t),
 		Keys:        keyTotals(t),
@@ -191,15 +192,15 @@ func (w *Watcher) Look() Status {
 		ends := w.CertificateEnds()
 		st.CertificateEnds = &ends
 	}
-	w.lookAtRunning(&st, since)
+	w.addRunning(&st, since)
 	w.last = st
 	return st
 }
 
-// lookAtRunning fills in what is in flight. The set lists the newest first.
-func (w *Watcher) lookAtRunning(st *Status, since time.Duration) {
+// addRunning fills in the requests in flight. Since is the time since the last status.
+func (w *Watcher) addRunning(st *Status, since time.Duration) {
 	all := w.Proxy.InFlight()
-	passed := make(map[uint64]int64, len(all))
+	bytesByNumber := make(map[uint64]int64, len(all))
 	st.Requests = len(all)
 	st.Running = make([]Running, 0, min(len(all), maxShown))
 	for _, x := range slices.Backward(all) {
@@ -208,26 +209,27 @@ func (w *Watcher) lookAtRunning(st *Status, since time.Duration) {
 			st.Streams++
 		}
 		bytes := x.Sent()
-		passed[x.Number()] = bytes
+		bytesByNumber[x.Number()] = bytes
 		if len(st.Running) == maxShown {
 			continue
 		}
 		age := st.Now.Sub(x.Arrived())
-		before, seen := w.passed[x.Number()]
-		over := age
+		before, seen := w.lastBytes[x.Number()]
+		interval := age
 		if seen {
-			over = since
+			interval = since
 		}
 		r := Running{
-			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().ID.String(), Route: x.Route(), Model: x.Model(), State: state,
-			Age: age.Seconds(), Quiet: max(0, age-x.Moved()).Seconds(),
-			Bytes: bytes, Rate: float64(bytes-before) / max(over, time.Millisecond).Seconds(),
+			Number: x.Number(), Key: x.Key().Label(), ID: x.Key().Name(), Route: x.Route(), Model: x.Model(), State: state,
+			Age: age.Seconds(), Quiet: max(0, age-x.LastActivity()).Seconds(),
+			Bytes: bytes, Rate: float64(bytes-before) / max(interval, time.Millisecond).Seconds(),
 		}
 		st.Running = append(st.Running, r)
 	}
-	w.passed = passed
+	w.lastBytes = bytesByNumber
 }
 
+// upstreams converts the states of all Ollamas.
 func upstreams(states []upstream.State) []UpstreamStatus {
 	all := make([]UpstreamStatus, 0, len(states))
 	for _, u := range states {
@@ -236,10 +238,11 @@ func upstreams(states []upstream.State) []UpstreamStatus {
 	return all
 }
 
+// modelTotals returns Status.Models.
 func modelTotals(t Totals) []ModelTotals {
 	all := make([]ModelTotals, 0, len(t.ModelBytes))
 	for model, bytes := range t.ModelBytes {
-		if bytes > 0 { // such as those for models that Ollama does not list
+		if bytes > 0 { // "other" may be 0
 			all = append(all, ModelTotals{model, t.ModelPrompt[model], t.ModelCompletion[model], bytes})
 		}
 	}
@@ -249,10 +252,11 @@ func modelTotals(t Totals) []ModelTotals {
 	return all[:min(len(all), maxShown)]
 }
 
+// keyTotals returns Status.Keys.
 func keyTotals(t Totals) []KeyTotals {
 	all := make([]KeyTotals, 0, len(t.KeyRequests))
 	for key, requests := range t.KeyRequests {
-		if requests > 0 { // such as those for keys that are too many
+		if requests > 0 { // "other" may be 0
 			all = append(all, KeyTotals{key[0], key[1], requests, t.KeyTokens[key], t.KeyBytes[key]})
 		}
 	}

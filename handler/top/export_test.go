@@ -2,13 +2,13 @@ package top
 
 import "github.com/ollama-proxy/ollama-proxy/handler/status"
 
-// TopLines are the lines of a Status, as Top shows them in so many columns.
-func TopLines(s status.Status, width int) (all []string) {
-	for _, l := range topLines(s, width) {
+// StatusLines returns the text of the lines that statusLines returns.
+func StatusLines(s status.Status, width int) (all []string) {
+	for _, l := range statusLines(s, width) {
 		all = append(all, l.text)
 	}
 	return all
 }
 
-// WidthOf is how many columns of a terminal a text takes.
+// WidthOf calls widthOf.
 func WidthOf(text string) int { return widthOf(text) }

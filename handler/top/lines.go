@@ -12,57 +12,57 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
 )
 
-// line is one line of what Top shows.
+// line is one line of the output.
 type line struct {
 	text  string
 	style style
 }
 
-// style is how a line looks on a terminal.
+// style is the escape sequence that sets the style of a line on a terminal.
 type style string
 
 const (
 	plainText   style = ""
 	headingText style = "\x1b[1m"
-	badText     style = "\x1b[1;31m"
+	errorText   style = "\x1b[1;31m"
 	faintText   style = "\x1b[2m"
 )
 
-// topLines is a Status in lines of at most so many columns; 0 means that there is
-// no bound, and that they are for a program rather than for a person.
-func topLines(s status.Status, width int) []line {
+// statusLines formats a Status in lines of at most width columns. If width is 0, lines
+// have any length, and the charts are left out.
+func statusLines(s status.Status, width int) []line {
 	var lines []line
 	add := func(style style, format string, a ...any) {
-		lines = append(lines, line{cut(printable(fmt.Sprintf(format, a...)), width), style})
+		lines = append(lines, line{truncate(printable(fmt.Sprintf(format, a...)), width), style})
 	}
-	up := inWords(s.Now.Sub(s.Started))
+	up := formatDuration(s.Now.Sub(s.Started))
 	if s.Draining {
-		add(badText, "ollama-proxy %s, up %s, shutting down", s.Version, up)
+		add(errorText, "ollama-proxy %s, up %s, shutting down", s.Version, up)
 	} else {
 		add(headingText, "ollama-proxy %s, up %s", s.Version, up)
 	}
 	h := s.Hour
-	add(plainText, "Running     %s, %s", countOf(s.Requests, "request"), countOf(s.Streams, "stream"))
+	add(plainText, "Running     %s, %s", plural(s.Requests, "request"), plural(s.Streams, "stream"))
 	failed := plainText
-	if sumOf(h.Failed) > 0 {
-		failed = badText
+	if sum(h.Failed) > 0 {
+		failed = errorText
 	}
-	add(failed, "Last hour   %s, %d failed, %s left early", countOf(int(sumOf(h.Requests)), "request"), sumOf(h.Failed), countOf(int(sumOf(h.Left)), "client"))
+	add(failed, "Last hour   %s, %d failed, %s left early", plural(int(sum(h.Requests)), "request"), sum(h.Failed), plural(int(sum(h.Left)), "client"))
 	add(plainText, "Refused     %s", refusals(h))
 	if h.AllP50 != nil && h.AllP95 != nil {
-		add(plainText, "First byte  p50 %s, p95 %s of chats in the last hour", about(*h.AllP50), about(*h.AllP95))
+		add(plainText, "First byte  p50 %s, p95 %s of chats in the last hour", approxDuration(*h.AllP50), approxDuration(*h.AllP95))
 	}
 	for _, u := range s.Upstreams {
 		if u.Up {
-			add(plainText, "Ollama      %s: up, %s, loaded: %s", u.Name, countOf(u.Models, "model"), listOf(u.Loaded))
+			add(plainText, "Ollama      %s: up, %s, loaded: %s", u.Name, plural(u.Models, "model"), joinOrNone(u.Loaded))
 		} else {
-			add(badText, "Ollama      %s: does not answer", u.Name)
+			add(errorText, "Ollama      %s: does not answer", u.Name)
 		}
 	}
 	add(plainText, "Keys        %d revoked (list %s), secrets %s", s.Revocations, s.RevocationsHash, s.SecretFingerprint)
 	for _, r := range s.Reloads {
 		if !r.OK {
-			add(badText, "            %s cannot be read again: the log says why", r.Source)
+			add(errorText, "            %s cannot be read again: the log says why", r.Source)
 		}
 	}
 	if s.CertificateEnds != nil {
@@ -72,7 +72,7 @@ func topLines(s status.Status, width int) []line {
 		add(plainText, "Requests/min %s", sparkline(h.Requests, width-20))
 		add(plainText, "Refused/min  %s", sparkline(h.Refused, width-20))
 	}
-	for _, t := range []table{runningSheet(s), modelSheet(s), keySheet(s)} {
+	for _, t := range []table{runningTable(s), modelTable(s), keyTable(s)} {
 		if len(t.rows) > 0 {
 			lines = append(lines, line{})
 			lines = append(lines, t.lines(width)...)
@@ -81,39 +81,52 @@ func topLines(s status.Status, width int) []line {
 	return lines
 }
 
-func runningSheet(s status.Status) table {
+// runningTable lists the requests in flight.
+func runningTable(s status.Status) table {
 	t := table{columns: []column{
-		{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"MODEL", leftSide, 2}, {"ROUTE", leftSide, 4}, {"STATE", leftSide, 5}, {"AGE", rightSide, 0}, {"BYTES", rightSide, 3}, {"RATE", rightSide, 1},
+		{"KEY", alignLeft, 0}, {"ID", alignID, 0}, {"MODEL", alignLeft, 2}, {"ROUTE", alignLeft, 4}, {"STATE", alignLeft, 5}, {"AGE", alignRight, 0}, {"BYTES", alignRight, 3}, {"RATE", alignRight, 1},
 	}}
 	for _, r := range s.Running {
-		t.add(labelOf(r.Key), r.ID, r.Model, r.Route, r.State, inWords(fromSeconds(r.Age)), inBytes(float64(r.Bytes)), inBytes(r.Rate)+"/s")
+		t.add(labelOrDash(r.Key), whoseID(r.ID), r.Model, r.Route, r.State, formatDuration(seconds(r.Age)), formatBytes(float64(r.Bytes)), formatBytes(r.Rate)+"/s")
 	}
 	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
-		t.more = fmt.Sprintf("and %d younger ones", more)
+		t.more = fmt.Sprintf("and %d newer ones", more)
 	}
 	return t
 }
 
-func modelSheet(s status.Status) table {
-	t := table{columns: []column{{"MODEL", leftSide, 0}, {"READ", rightSide, 1}, {"WRITTEN", rightSide, 0}, {"BYTES", rightSide, 2}}}
+// modelTable lists the models.
+func modelTable(s status.Status) table {
+	t := table{columns: []column{{"MODEL", alignLeft, 0}, {"READ", alignRight, 1}, {"WRITTEN", alignRight, 0}, {"BYTES", alignRight, 2}}}
 	for _, m := range s.Models {
-		t.add(m.Model, fmt.Sprint(m.Prompt), fmt.Sprint(m.Completion), inBytes(float64(m.Bytes)))
+		t.add(m.Model, fmt.Sprint(m.Prompt), fmt.Sprint(m.Completion), formatBytes(float64(m.Bytes)))
 	}
 	return t
 }
 
-func keySheet(s status.Status) table {
-	t := table{columns: []column{{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"REQUESTS", rightSide, 0}, {"TOKENS", rightSide, 1}, {"BYTES", rightSide, 2}}}
+// keyTable lists the keys.
+func keyTable(s status.Status) table {
+	t := table{columns: []column{{"KEY", alignLeft, 0}, {"ID", alignID, 0}, {"REQUESTS", alignRight, 0}, {"TOKENS", alignRight, 1}, {"BYTES", alignRight, 2}}}
 	for _, k := range s.Keys {
-		t.add(labelOf(k.Key), k.ID, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
+		t.add(labelOrDash(k.Key), whoseID(k.ID), fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), formatBytes(float64(k.Bytes)))
 	}
 	return t
 }
 
-// labelOf is a key's label, or a dash.
-func labelOf(label string) string { return cmp.Or(label, "-") }
+// labelOrDash returns the label of a key, or a dash if it is empty.
+func labelOrDash(label string) string { return cmp.Or(label, "-") }
 
-// refusals are how many there were, and why, the most frequent reason first.
+// whoseID formats the id of a narrowed key, HEAD~OWN, as "OWN of HEAD": a column cuts the
+// beginning off, and the holder of the key can choose OWN, but not HEAD.
+func whoseID(id string) string {
+	if head, own, narrowed := strings.Cut(id, "~"); narrowed {
+		return own + " of " + head
+	}
+	return id
+}
+
+// refusals formats the number of refusals in the hour, with that of each reason, the most
+// frequent first.
 func refusals(h status.Hour) string {
 	reasons := slices.SortedFunc(maps.Keys(h.Reasons), func(a, b string) int {
 		if d := int(h.Reasons[b]) - int(h.Reasons[a]); d != 0 {
@@ -127,17 +140,17 @@ func refusals(h status.Hour) string {
 	if len(reasons) == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d: %s", sumOf(h.Refused), strings.Join(reasons, ", "))
+	return fmt.Sprintf("%d: %s", sum(h.Refused), strings.Join(reasons, ", "))
 }
 
-func listOf(names []string) string {
+func joinOrNone(names []string) string {
 	if len(names) == 0 {
 		return "none"
 	}
 	return strings.Join(names, " ")
 }
 
-// sparkline draws the last so many values, and says how high the highest is.
+// sparkline draws the last width values as bars, followed by the greatest of them.
 func sparkline(values []uint64, width int) string {
 	values = values[max(0, len(values)-max(width, 0)):]
 	most := uint64(0)
@@ -155,27 +168,27 @@ func sparkline(values []uint64, width int) string {
 	return fmt.Sprintf("%s max %d", b.String(), most)
 }
 
-func sumOf(values []uint64) (sum uint64) {
+func sum(values []uint64) (sum uint64) {
 	for _, v := range values {
 		sum += v
 	}
 	return sum
 }
 
-func countOf(n int, thing string) string {
+func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-func fromSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// about is a number of seconds that a histogram gives.
-func about(s float64) string { return "≈ " + inWords(fromSeconds(s)) }
+// approxDuration formats seconds that were estimated from a histogram.
+func approxDuration(s float64) string { return "≈ " + formatDuration(seconds(s)) }
 
-// inWords is a duration in its two largest units.
-func inWords(d time.Duration) string {
+// formatDuration formats a duration in its two largest units.
+func formatDuration(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return fmt.Sprintf("%dms", d.Milliseconds())
@@ -191,7 +204,8 @@ func inWords(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
 }
 
-func inBytes(n float64) string {
+// formatBytes formats a number of bytes with a binary prefix.
+func formatBytes(n float64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	i := 0
 	for ; n >= 1000 && i < len(units)-1; i++ {

@@ -7,37 +7,40 @@ import (
 	"golang.org/x/text/width"
 )
 
-// table is a table: rows of cells, laid out to fit.
+// table is a table of text that is laid out to fit the width of a terminal.
 type table struct {
 	columns []column
 	rows    [][]string
-	more    string // what stands below
+	more    string // a line below the rows, or ""
 }
 
+// column describes a column of a table.
 type column struct {
 	title string
-	side  side
-	drop  int // where there is too little room, the highest goes first; 0 stays
+	align alignment
+	drop  int // columns that do not fit are left out, the highest drop first; 0: never
 }
 
-// side is where in a column a cell stands, and so where it is cut: an id at its
-// beginning, which is a time that many ids have in common.
-type side int
+// alignment says how a cell is aligned, and where it is truncated: an id at its
+// beginning, since the first characters of an id are a time, which many ids share.
+type alignment int
 
 const (
-	leftSide side = iota
-	rightSide
-	idSide
+	alignLeft alignment = iota
+	alignRight
+	alignID
 )
 
 const (
-	// between is the room between two columns.
-	between = 2
+	// columnGap is the number of spaces between two columns.
+	columnGap = 2
 
-	// minName is how narrow a column of names may become before others go.
-	minName = 8
+	// minNameWidth is the width to which columns of names are narrowed before other
+	// columns are left out.
+	minNameWidth = 8
 )
 
+// add adds a row, and makes its cells printable.
 func (t *table) add(cells ...string) {
 	for i, c := range cells {
 		cells[i] = printable(c)
@@ -45,9 +48,8 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// lines lays the sheet out in so many columns of a terminal; 0 means that there
-// is no bound.
-func (t table) lines(room int) []line {
+// lines formats the table in lines of at most width columns; 0 means any length.
+func (t table) lines(width int) []line {
 	widths := make([]int, len(t.columns))
 	for i, c := range t.columns {
 		widths[i] = len(c.title)
@@ -55,34 +57,34 @@ func (t table) lines(room int) []line {
 			widths[i] = max(widths[i], widthOf(row[i]))
 		}
 	}
-	if room > 0 {
-		t.fit(widths, room)
+	if width > 0 {
+		t.fit(widths, width)
 	}
 	titles := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		titles[i] = c.title
 	}
-	lines := []line{{t.row(titles, widths, room), headingText}}
+	lines := []line{{t.row(titles, widths, width), headingText}}
 	for _, row := range t.rows {
-		lines = append(lines, line{t.row(row, widths, room), plainText})
+		lines = append(lines, line{t.row(row, widths, width), plainText})
 	}
 	if t.more != "" {
-		lines = append(lines, line{cut(t.more, room), faintText})
+		lines = append(lines, line{truncate(t.more, width), faintText})
 	}
 	return lines
 }
 
-// fit makes the names narrower until the row fits, and leaves out columns where
-// that is not enough: their width becomes -1.
-func (t table) fit(widths []int, room int) {
+// fit narrows the columns of names until a row fits into width. If that is not enough, it
+// leaves out columns, by setting their widths to -1.
+func (t table) fit(widths []int, width int) {
 	for {
-		sum, widest, first := -between, -1, -1
+		sum, widest, first := -columnGap, -1, -1
 		for i, c := range t.columns {
 			if widths[i] < 0 {
 				continue
 			}
-			sum += widths[i] + between
-			if c.side != rightSide && widths[i] > minName && (widest < 0 || widths[i] > widths[widest]) {
+			sum += widths[i] + columnGap
+			if c.align != alignRight && widths[i] > minNameWidth && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 			if c.drop > 0 && (first < 0 || c.drop > t.columns[first].drop) {
@@ -90,41 +92,42 @@ func (t table) fit(widths []int, room int) {
 			}
 		}
 		switch {
-		case sum <= room:
+		case sum <= width:
 			return
 		case widest >= 0:
 			widths[widest]--
 		case first >= 0:
 			widths[first] = -1
 		default:
-			return // the line is cut
+			return // row truncates the line
 		}
 	}
 }
 
-func (t table) row(cells []string, widths []int, room int) string {
+// row formats a row.
+func (t table) row(cells []string, widths []int, width int) string {
 	var b strings.Builder
 	for i, c := range t.columns {
 		if widths[i] < 0 {
 			continue
 		}
-		text := cut(cells[i], widths[i])
-		if c.side == idSide {
-			text = cutStart(cells[i], widths[i])
+		text := truncate(cells[i], widths[i])
+		if c.align == alignID {
+			text = truncateStart(cells[i], widths[i])
 		}
 		pad := strings.Repeat(" ", max(0, widths[i]-widthOf(text)))
-		if c.side == rightSide {
+		if c.align == alignRight {
 			b.WriteString(pad + text)
 		} else {
 			b.WriteString(text + pad)
 		}
-		b.WriteString(strings.Repeat(" ", between))
+		b.WriteString(strings.Repeat(" ", columnGap))
 	}
-	return cut(strings.TrimRight(b.String(), " "), room)
+	return truncate(strings.TrimRight(b.String(), " "), width)
 }
 
-// printable replaces what could command a terminal, or turn text around: names
-// are other people's.
+// printable replaces characters that are not printable, since names are chosen by other
+// people: they could contain escape sequences, or reverse the direction of text.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -134,29 +137,29 @@ func printable(text string) string {
 	}, text)
 }
 
-// cut cuts printable text to so many columns of a terminal; 0 means that there is
-// no bound.
-func cut(text string, room int) string {
-	if room <= 0 || widthOf(text) <= room {
+// truncate shortens printable text at its end to at most width columns of a terminal; 0
+// means any length.
+func truncate(text string, width int) string {
+	if width <= 0 || widthOf(text) <= width {
 		return text
 	}
 	n := 0
 	for i, r := range text {
-		if n += runeWidth(r); n >= room {
+		if n += runeWidth(r); n >= width {
 			return text[:i] + "…"
 		}
 	}
 	return text
 }
 
-// cutStart does so, and keeps the end. There is a bound.
-func cutStart(text string, room int) string {
+// truncateStart shortens printable text at its beginning to at most width columns.
+func truncateStart(text string, width int) string {
 	n := widthOf(text)
-	if n <= room {
+	if n <= width {
 		return text
 	}
 	for i, r := range text {
-		if n < room {
+		if n < width {
 			return "…" + text[i:]
 		}
 		n -= runeWidth(r)
@@ -164,6 +167,7 @@ func cutStart(text string, room int) string {
 	return "…"
 }
 
+// widthOf returns how many columns of a terminal a text takes.
 func widthOf(text string) (n int) {
 	for _, r := range text {
 		n += runeWidth(r)
@@ -171,7 +175,7 @@ func widthOf(text string) (n int) {
 	return n
 }
 
-// runeWidth is how many columns of a terminal a character takes.
+// runeWidth returns how many columns of a terminal a character takes.
 func runeWidth(r rune) int {
 	if unicode.In(r, unicode.Mn, unicode.Me) {
 		return 0

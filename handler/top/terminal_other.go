@@ -4,5 +4,5 @@ package top
 
 import "os"
 
-// takeCommands is for terminals that have to be told to take commands.
-func takeCommands(*os.File) error { return nil }
+// enableEscapes does nothing: terminals on this system interpret escape sequences.
+func enableEscapes(*os.File) error { return nil }

@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// takeCommands has the console take commands, which it would print otherwise.
-func takeCommands(f *os.File) error {
+// enableEscapes makes the console interpret escape sequences, which it would print
+// otherwise.
+func enableEscapes(f *os.File) error {
 	var mode uint32
 	if err := windows.GetConsoleMode(windows.Handle(f.Fd()), &mode); err != nil {
 		return err

@@ -14,33 +14,33 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
 )
 
-// TopOptions says what Top shows, and where.
-type TopOptions struct {
-	Address  string        // of a Server's private listener
-	Interval time.Duration // between two looks
-	Once     bool          // one look, and no more
+// Options configure [Run].
+type Options struct {
+	Address  string        // of the replica's private listener: a host and a port
+	Interval time.Duration // between two requests for the status; more than 0 unless Once
+	Once     bool          // write the status once, as plain lines, and return
 
 	Out io.Writer
-	In  io.Reader // where the keys q and Ctrl-C come from, if it is a terminal
+	In  io.Reader // if it is a terminal, the keys q and Ctrl-C quit
 }
 
-// Top shows what goes through the Server whose private listener is at the address.
-// On a terminal it redraws until q or Ctrl-C is pressed or the context ends, also
-// while the Server does not answer. Otherwise it writes the same as plain lines,
-// again and again, each time with an empty line after it.
+// Run displays the status of a replica. If Out is a terminal, Run redraws it until q or
+// Ctrl-C is pressed or the context ends, also while the replica does not answer. If not,
+// or with Once, it writes plain lines, at each interval, followed by an empty line.
 //
-// If nobody answers at first, or in plain lines ever, Top returns an error.
-func Top(ctx context.Context, o TopOptions) error {
-	s, err := askStatus(ctx, o.Address)
+// If the replica does not answer the first request, or any request in plain lines, Run
+// returns an error. It returns nil when the context ends.
+func Run(ctx context.Context, o Options) error {
+	s, err := fetchStatus(ctx, o.Address)
 	if err != nil {
-		return unless(ctx, err)
+		return unlessDone(ctx, err)
 	}
 	out, ok := o.Out.(*os.File)
 	if ok && isTerminal(out) && !o.Once && os.Getenv("TERM") != "dumb" {
-		return topOnTerminal(ctx, o, out, s)
+		return runOnTerminal(ctx, o, out, s)
 	}
 	for {
-		for _, l := range topLines(s, 0) {
+		for _, l := range statusLines(s, 0) {
 			if _, err := fmt.Fprintln(o.Out, l.text); err != nil {
 				return err
 			}
@@ -54,26 +54,26 @@ func Top(ctx context.Context, o TopOptions) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if s, err = askStatus(ctx, o.Address); err != nil {
-			return unless(ctx, err)
+		if s, err = fetchStatus(ctx, o.Address); err != nil {
+			return unlessDone(ctx, err)
 		}
 	}
 }
 
-// unless is the error, unless it came of the context's end.
-func unless(ctx context.Context, err error) error {
+// unlessDone returns the error, or nil if the context has ended: that is its cause.
+func unlessDone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// topOnTerminal redraws. It leaves the terminal as it was.
-func topOnTerminal(ctx context.Context, o TopOptions, out *os.File, s status.Status) error {
+// runOnTerminal redraws the status until it is to stop, and then restores the terminal.
+func runOnTerminal(ctx context.Context, o Options, out *os.File, s status.Status) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if in, ok := o.In.(*os.File); ok && isTerminal(in) {
-		restore, err := listenForKeys(in, cancel)
+		restore, err := stopOnKey(in, cancel)
 		if err != nil {
 			return err
 		}
@@ -86,12 +86,12 @@ func topOnTerminal(ctx context.Context, o TopOptions, out *os.File, s status.Sta
 	defer screen.end()
 	ticker := time.NewTicker(o.Interval)
 	defer ticker.Stop()
-	heard, failure := time.Now(), error(nil)
+	lastAnswer, failure := time.Now(), error(nil)
 	for {
 		width, height := screen.size()
-		lines := topLines(s, width)
+		lines := statusLines(s, width)
 		if failure != nil {
-			lines[0] = line{printable(fmt.Sprintf("No answer for %s: %v", inWords(time.Since(heard)), failure)), badText}
+			lines[0] = line{printable(fmt.Sprintf("No answer for %s: %v", formatDuration(time.Since(lastAnswer)), failure)), errorText}
 		}
 		if err := screen.draw(lines, width, height); err != nil {
 			return err
@@ -101,20 +101,19 @@ func topOnTerminal(ctx context.Context, o TopOptions, out *os.File, s status.Sta
 		case <-ctx.Done():
 			return nil
 		}
-		next, err := askStatus(ctx, o.Address)
+		next, err := fetchStatus(ctx, o.Address)
 		if failure = err; err == nil {
-			s, heard = next, time.Now()
+			s, lastAnswer = next, time.Now()
 		}
 	}
 }
 
-// listenForKeys has stop called when q or Ctrl-C is pressed. Restore makes the terminal
-// what it was.
-func listenForKeys(in *os.File, stop func()) (restore func(), err error) {
-	if restore, err = takeKeys(in); err != nil {
+// stopOnKey calls stop when q or Ctrl-C is pressed. Restore restores the terminal's mode.
+func stopOnKey(in *os.File, stop func()) (restore func(), err error) {
+	if restore, err = makeRaw(in); err != nil {
 		return nil, err
 	}
-	go func() { // until the process ends: a read from a terminal cannot be called back
+	go func() { // it may run until the process ends: a read from a terminal cannot be cancelled
 		defer stop()
 		for b := make([]byte, 1); ; {
 			if _, err := in.Read(b); err != nil || b[0] == 'q' || b[0] == 'Q' || b[0] == ctrlC || b[0] == ctrlD {
@@ -130,28 +129,28 @@ const (
 	ctrlD = 4
 )
 
-// maxStatus bounds what is read of a Status: 4 MiB.
-const maxStatus = 4 << 20
+// maxStatusBytes bounds the JSON of a Status: 4 MiB.
+const maxStatusBytes = 4 << 20
 
-// askStatus asks a Server for its Status.
-func askStatus(ctx context.Context, address string) (s status.Status, err error) {
+// fetchStatus requests the Status from the private listener at the address.
+func fetchStatus(ctx context.Context, address string) (s status.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local.Reachable(address)+"/status", nil)
 	if err != nil {
-		return s, fmt.Errorf("--metrics-listen: %q is no address such as 127.0.0.1:9464", address)
+		return s, fmt.Errorf("--metrics-listen: %q is not an address: write a host and a port, such as 127.0.0.1:9464", address)
 	}
-	r.Host = "localhost" // we are no web page, whatever the name of the address
+	r.Host = "localhost" // package local allows it, whatever name the address has
 	res, err := local.Client.Do(r)
 	if err != nil {
 		return s, fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, local.RootCause(err))
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("what answers on --metrics-listen %s is no proxy with a status to show (status %d)", address, res.StatusCode)
+		return s, fmt.Errorf("the server on --metrics-listen %s has no status of an ollama-proxy (HTTP status %d)", address, res.StatusCode)
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxStatus)).Decode(&s); err != nil || len(s.Hour.Requests) == 0 {
-		return s, fmt.Errorf("what answers on --metrics-listen %s is no proxy with a status to show", address)
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxStatusBytes)).Decode(&s); err != nil || len(s.Hour.Requests) == 0 {
+		return s, fmt.Errorf("the server on --metrics-listen %s has no status of an ollama-proxy", address)
 	}
 	return s, nil
 }

@@ -52,7 +52,7 @@ func (f *File) Load() ([]Upstream, error) {
 // readUpstreams parses the text of a file.
 func readUpstreams(text string) (all []Upstream, err error) {
 	number := 0
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
 		number++
 		line, _, _ = strings.Cut(line, "#")
 		parts := strings.FieldsFunc(line, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\r' || r == '\n' })

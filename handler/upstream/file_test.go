@@ -32,6 +32,9 @@ func TestFileLoad(t *testing.T) {
 		{strings.Repeat("#", 1<<20+1), "has more than 1048576 bytes"},
 		{"# ours\n\ngpu1=http://a,weight=2 # the large one\r\n  http://b weight=3\ndns+http://c:1", ""},
 		{"http://a", "a:80=http://a:80"},
+		{"\ufeff# ours\r\nhttp://a\r\nb=http://b\r\n", "a:80=http://a:80 b=http://b:80"},
+		{"\ufeffhttp://a", "a:80=http://a:80"},
+		{"\xff\xfeh\x00t\x00t\x00p\x00", "line 1: "},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
@@ -78,7 +81,7 @@ func TestReloadAddsAndRemovesOllamas(t *testing.T) {
 	reload := s.Proxy.ReloadUpstreams(file)
 	w := s.Dial(t)
 	w.Send("POST", "/api/chat", handlertest.Chats[0].Ask("tiny", true), handlertest.Bearer(s.Key))
-	stream := w.Begun("POST")
+	stream := w.ReadHead("POST")
 
 	list(one, two)
 	if changed, err := reload(context.Background(), true); !changed || err != nil {
@@ -97,14 +100,14 @@ func TestReloadAddsAndRemovesOllamas(t *testing.T) {
 	if changed, err := reload(context.Background(), false); changed || err != nil {
 		t.Error(changed, err)
 	}
-	before := one.Looks.Load()
+	before := one.Probes.Load()
 	for range 10 {
 		if a := s.Ask(t, "POST", "/api/chat", handlertest.ForModel("tiny")); a.Status != 200 {
 			t.Fatalf("%v %s", a, a.Body)
 		}
 	}
-	if one.Requests() != 1 || one.Looks.Load() > before+2 {
-		t.Errorf("the removed Ollama got %d requests, and %d probes", one.Requests(), one.Looks.Load()-before)
+	if one.Requests() != 1 || one.Probes.Load() > before+2 {
+		t.Errorf("the removed Ollama got %d requests, and %d probes", one.Requests(), one.Probes.Load()-before)
 	}
 	close(step)
 	var whole strings.Builder

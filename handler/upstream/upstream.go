@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/endpoint"
 	"github.com/ollama-proxy/ollama-proxy/handler/transport"
 )
 
@@ -51,7 +52,7 @@ const (
 	maxUpstreamName = 64
 )
 
-// Parse parses a list of Ollamas. Each part is a URL as [ParseURL] accepts it, or a
+// Parse parses a list of Ollamas. Each part is a URL as [endpoint.ParseURL] accepts it, or a
 // name, "=" and a URL with its scheme. A part "weight=N", N from 1 to 1000, applies to
 // the URL before it. Without a name, an Ollama is called by host and port. A scheme that
 // begins with "dns+" sets Discover.
@@ -84,6 +85,15 @@ func Parse(parts []string) ([]Upstream, error) {
 		return nil, errors.New("no Ollama is named; write it like http://127.0.0.1:11434")
 	}
 	return all, nil
+}
+
+// FromHost returns the one Ollama that the variable OLLAMA_HOST names, see [endpoint.ParseHost].
+func FromHost(value string) ([]Upstream, error) {
+	u, err := endpoint.ParseHost(value)
+	if err != nil {
+		return nil, err
+	}
+	return []Upstream{{Name: u.Host, URL: u, Weight: 1}}, nil
 }
 
 // addUpstream appends u, unless its name or URL is taken.
@@ -145,7 +155,7 @@ func parseOne(part, key, value string, named bool) (u Upstream, err error) {
 
 func (u *Upstream) parseURL(text string) (err error) {
 	text, u.Discover = strings.CutPrefix(text, "dns+")
-	u.URL, err = ParseURL(text)
+	u.URL, err = endpoint.ParseURL(text)
 	if err == nil && u.Discover && net.ParseIP(u.URL.Hostname()) != nil {
 		err = fmt.Errorf("dns+%s is an address already; leave dns+ out", u.URL)
 	}

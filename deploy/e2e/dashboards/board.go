@@ -8,7 +8,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// board is what a dashboard asks for.
+// board holds the expressions and variables of a dashboard.
 type board struct {
 	Title       string
 	Panels      []panel

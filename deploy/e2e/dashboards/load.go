@@ -14,7 +14,7 @@ import (
 
 const chat = `"messages":[{"role":"user","content":"Why is the sky blue?"}]`
 
-// load asks both replicas for everything, good and bad, again and again.
+// load sends all kinds of requests to both replicas, valid and invalid, again and again.
 func load() {
 	alice, nameless := mint("--label", "alice"), mint()
 	revoked, few, slow := mint("--label", "revoked"), mint("--rpm", "1"), mint("--streams", "1")
@@ -50,7 +50,7 @@ func load() {
 		again(few, "GET", "/api/tags", "")
 		again(slow, "POST", "/api/chat", `{"model":"hang",`+chat+`}`)
 	}
-	for range 80 { // more than may be in flight
+	for range 80 { // more than max-in-flight
 		again(alice, "POST", "/api/chat", `{"model":"hang",`+chat+`}`)
 	}
 }
@@ -60,7 +60,7 @@ var client = &http.Client{
 	Timeout:   3 * time.Second,
 }
 
-// again asks each replica in turn, for good. Every fourth client leaves early.
+// again sends requests to each replica in turn, without end. Every fourth client leaves early.
 func again(key, method, path, body string) {
 	go func() {
 		for n := 0; ; n++ {
@@ -75,8 +75,8 @@ func again(key, method, path, body string) {
 	}()
 }
 
-// ask gives nil if there was no answer. Of two keys, the second goes in another
-// header.
+// ask sends a request, and returns nil if there is no answer. If two keys are given, the
+// second is sent in another header.
 func ask(replica int, key, method, path, body string) *http.Response {
 	key, other, two := strings.Cut(key, "\n")
 	r, err := http.NewRequest(method, "https://"+replicas[replica]+path, strings.NewReader(body))

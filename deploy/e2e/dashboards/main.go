@@ -1,12 +1,13 @@
 //go:build unix
 
-// Command dashboards checks that the dashboards have something to show: it
-// starts two replicas and lets everything happen that they count, has two real
-// Prometheuses scrape them, one of which takes native histograms, and asks each
-// for every expression of every panel until all have given values other than 0.
-// It is run by .ci/dashboards, with a directory that holds the built
-// ollama-proxy and a certificate, and exits 1 if something stays empty. Whoever
-// runs it ends what it has started.
+// Command dashboards checks that every panel of the dashboards shows data: it starts two
+// replicas, makes everything happen that they count, lets two real Prometheus servers scrape
+// them (one with native histograms), and evaluates every expression of every panel until
+// each has given a value other than 0.
+//
+// .ci/dashboards runs it with a directory that contains the built ollama-proxy and a
+// certificate. It exits with status 1 if an expression stays empty. The processes that it
+// has started are ended by .ci/dashboards.
 package main
 
 import (
@@ -57,7 +58,7 @@ func main() {
 	}
 	moved("refusals_total", "reason", handler.RefusalReasons())
 	moved("upstream_errors_total", "kind", upstream.Errors())
-	moved("streams_total", "outcome", handler.StreamOutcomes()[:5]) // not shutdown: who shuts down is not scraped again
+	moved("streams_total", "outcome", handler.StreamOutcomes()[:5]) // without shutdown: a replica that shuts down is not scraped again
 
 	asked := 0
 	for _, p := range sources {

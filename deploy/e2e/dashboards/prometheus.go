@@ -20,7 +20,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// prometheus is a real one.
+// prometheus is a running Prometheus server.
 type prometheus struct {
 	name     string
 	flags    []string
@@ -28,8 +28,8 @@ type prometheus struct {
 	address  string
 }
 
-// start lets it scrape the replicas, and one that is down, and judge the alerts
-// without waiting until they have been true for long.
+// start starts Prometheus. It scrapes the replicas, and one that is down, and evaluates the
+// alerts without their waiting times.
 func (p *prometheus) start() {
 	p.address = kit.FreeAddress()
 	home := filepath.Join(kit.Dir, p.name)
@@ -48,8 +48,8 @@ scrape_configs:
 	p.await("Prometheus", "up")
 }
 
-// check asks for all that the board asks for, until everything has had a value
-// other than 0, and returns how much that was.
+// check evaluates the expressions of the board until each has had a value other than 0, and
+// returns how many there are.
 func (p *prometheus) check(b board) int {
 	chosen := map[string]string{"$__rate_interval": window, "$__range": "1m"}
 	fill := func(expr string) string {
@@ -100,7 +100,7 @@ func (p *prometheus) check(b board) int {
 	return asked
 }
 
-// choose gives all values of a variable, as Grafana does when All is chosen.
+// choose returns all values of a variable, as Grafana does when All is selected.
 func (p *prometheus) choose(v variable, fill func(string) string) string {
 	query, _ := v.Query.(map[string]any)
 	text, _ := query["query"].(string)
@@ -120,7 +120,7 @@ func (p *prometheus) choose(v variable, fill func(string) string) string {
 	return cmp.Or(v.AllValue, "("+strings.Join(values, "|")+")")
 }
 
-// values are all that an expression has been since the start.
+// values returns all values of an expression since the start.
 func (p *prometheus) values(expr string) (all []float64) {
 	var data struct {
 		Result []struct{ Values [][2]any }
@@ -137,7 +137,7 @@ func (p *prometheus) values(expr string) (all []float64) {
 	return all
 }
 
-// get asks Prometheus's API.
+// get sends a request to the API of Prometheus.
 func (p *prometheus) get(path string, q url.Values, data any) {
 	res, err := http.Get("http://" + p.address + path + "?" + q.Encode())
 	if err != nil {

@@ -25,7 +25,7 @@ func start() (late func()) {
 		kit.WriteFile(path("revocations-"+n), "# revoked keys\n")
 		replicas, metrics = append(replicas, kit.FreeAddress()), append(metrics, kit.FreeAddress())
 		if i == 0 {
-			upstream += ",http://" + startOllama("127.0.0.1:0") // what the one breaks off, the other is asked
+			upstream += ",http://" + startOllama("127.0.0.1:0") // a request that one breaks off is retried on the other
 		}
 		kit.Start("replica-"+n, nil, path("ollama-proxy"), "serve", "--listen", replicas[i], "--metrics-listen", metrics[i],
 			"--upstream", "http://"+upstream, "--secret-file", path("secret-"+n), "--revocations", path("revocations-"+n),
@@ -40,8 +40,8 @@ func startOllama(address string) string {
 	return kit.Listen(address, standin.New(standin.Options{Pace: pace}))
 }
 
-// damage lets the lists of the replicas differ, and the second's be no list. A
-// stream on the first is cut by it.
+// damage makes the revocation lists of the replicas differ, and that of the second invalid. It
+// cuts a stream on the first.
 func damage() {
 	doomed := mint()
 	res := ask(0, doomed, "POST", "/api/chat", `{"model":"llama3.2",`+chat+`}`)

@@ -26,23 +26,23 @@ const (
 type steppedProxy struct {
 	*proxy
 	list  string   // of revoked keys
-	clock *os.File // which it reads: see .ci/faults
+	clock *os.File // holds the step that its clock reads, see .ci/faults
 }
 
-// steps are what the clock is ahead by, in seconds, one after the other.
+// steps lists by how many seconds the clock is ahead, one after the other.
 var steps = []int64{hour, -hour, 0, year, -year, 40 * year, 1, -1, 0}
 
-// checkClock steps the wall clock while requests run. What is measured in time
-// that passes takes no notice; what is a moment, such as the end of a key, does.
+// checkClock steps the wall clock during requests. Durations must not change with it; what
+// depends on the date, such as the expiry of a key, must.
 func checkClock() {
 	p := launchStepped()
 	defer p.clock.Close()
 	key := p.mint()
-	p.streamsGoOn(key)
-	p.silenceEnds(key)
-	p.budgetStays()
-	p.keyEnds()
-	p.newsAreSeen()
+	p.checkStreams(key)
+	p.checkTimeout(key)
+	p.checkRateLimit()
+	p.checkExpiry()
+	p.checkRevocations()
 }
 
 func launchStepped() *steppedProxy {
@@ -60,19 +60,18 @@ func launchStepped() *steppedProxy {
 	return p
 }
 
-// step has the wall clock be ahead by so many seconds.
+// step sets by how many seconds the wall clock is ahead.
 func (p *steppedProxy) step(seconds int64) {
 	_, err := p.clock.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(seconds)), 0)
 	kit.Must(err, "the clock")
 }
 
-// streamsGoOn: what runs goes on, whatever the clock says, and takes the time it
-// takes.
-func (p *steppedProxy) streamsGoOn(key string) {
+// checkStreams: requests in flight go on, and their durations in the metrics are right.
+func (p *steppedProxy) checkStreams(key string) {
 	running := p.streams(key, 10)
 	for _, by := range steps {
 		p.step(by)
-		p.allows(key, http.StatusOK, "a key without an end")
+		p.expectStatus(key, http.StatusOK, "a key without an end")
 		time.Sleep(5 * pace)
 	}
 	for _, s := range running {
@@ -85,15 +84,15 @@ func (p *steppedProxy) streamsGoOn(key string) {
 		if histogram == "overhead_seconds" {
 			sum = p.Metric("ollama_proxy_" + histogram + "_sum")
 		}
-		if math.IsNaN(sum) || sum < 0 || sum > 10*kit.Patience.Seconds() {
+		if math.IsNaN(sum) || sum < 0 || sum > 10*kit.Timeout.Seconds() {
 			kit.Fatal("while the clock was stepped, %s add up to %v", histogram, sum)
 		}
 	}
 	kit.Pass("%d steps of the wall clock, of up to 40 years: %d streams whole, no time in the metrics longer than it was", len(steps), len(running))
 }
 
-// silenceEnds: a silent Ollama is given up in due time.
-func (p *steppedProxy) silenceEnds(key string) {
+// checkTimeout: the time limit for the first byte is kept.
+func (p *steppedProxy) checkTimeout(key string) {
 	p.step(0)
 	from := time.Now()
 	status := make(chan int)
@@ -110,33 +109,33 @@ func (p *steppedProxy) silenceEnds(key string) {
 		p.step(by)
 		time.Sleep(5 * pace)
 	}
-	if code, took := <-status, time.Since(from); code != http.StatusGatewayTimeout || took < 3*time.Second || took > kit.Patience/2 {
+	if code, took := <-status, time.Since(from); code != http.StatusGatewayTimeout || took < 3*time.Second || took > kit.Timeout/2 {
 		kit.Fatal("an Ollama that was silent while the clock was stepped: status %d after %s, not 504 after 3s", code, kit.Seconds(took))
 	}
-	p.counts(`ollama_proxy_upstream_errors_total{kind="timeout",upstream="`+ollama+`"}`, 1)
-	p.counts(`ollama_proxy_requests_total{code="504",method="POST",route="/api/chat"}`, 1)
-	p.tells(0, 1, `"level":"INFO","msg":"request"`, `"status":504`, `"outcome":"stalled"`)
+	p.expectMetric(`ollama_proxy_upstream_errors_total{kind="timeout",upstream="`+ollama+`"}`, 1)
+	p.expectMetric(`ollama_proxy_requests_total{code="504",method="POST",route="/api/chat"}`, 1)
+	p.expectLog(0, 1, `"level":"INFO","msg":"request"`, `"status":504`, `"outcome":"stalled"`)
 	kit.Pass("a limit of 3s for the first byte runs out after %s", kit.Seconds(time.Since(from)))
 }
 
-// budgetStays: a budget fills up as time passes.
-func (p *steppedProxy) budgetStays() {
+// checkRateLimit: a rate limit refills with the time that passes, not with the clock.
+func (p *steppedProxy) checkRateLimit() {
 	p.step(0)
 	frugal := p.mint("--rpm", "2")
-	p.allows(frugal, http.StatusOK, "the first of two requests")
+	p.expectStatus(frugal, http.StatusOK, "the first of two requests")
 	p.step(hour)
-	p.allows(frugal, http.StatusOK, "the second of two requests")
+	p.expectStatus(frugal, http.StatusOK, "the second of two requests")
 	for _, by := range steps {
 		p.step(by)
-		p.allows(frugal, http.StatusTooManyRequests, "a third request in a minute, however the clock is stepped")
+		p.expectStatus(frugal, http.StatusTooManyRequests, "a third request in a minute, however the clock is stepped")
 	}
-	p.counts(`ollama_proxy_refusals_total{reason="rpm"}`, float64(len(steps)))
-	p.tells(0, len(steps), `"level":"INFO","msg":"request"`, `"status":429`, `"outcome":"refused","reason":"rpm"`)
+	p.expectMetric(`ollama_proxy_refusals_total{reason="rpm"}`, float64(len(steps)))
+	p.expectLog(0, len(steps), `"level":"INFO","msg":"request"`, `"status":429`, `"outcome":"refused","reason":"rpm"`)
 	kit.Pass("a step refills no budget of requests")
 }
 
-// keyEnds: a key ends when the clock says so.
-func (p *steppedProxy) keyEnds() {
+// checkExpiry: a key expires when the clock reaches its date.
+func (p *steppedProxy) checkExpiry() {
 	p.step(0)
 	brief := p.mint("--expires-in", "30m")
 	expired := 0
@@ -147,35 +146,36 @@ func (p *steppedProxy) keyEnds() {
 			want = http.StatusUnauthorized
 			expired++
 		}
-		p.allows(brief, want, "a key for half an hour, the clock stepped by "+strconv.FormatInt(by, 10)+"s")
+		p.expectStatus(brief, want, "a key for half an hour, the clock stepped by "+strconv.FormatInt(by, 10)+"s")
 	}
-	p.counts(`ollama_proxy_refusals_total{reason="expired"}`, float64(expired))
-	p.tells(0, expired, `"level":"INFO","msg":"request"`, `"status":401`, `"outcome":"refused","reason":"expired"`)
+	p.expectMetric(`ollama_proxy_refusals_total{reason="expired"}`, float64(expired))
+	p.expectLog(0, expired, `"level":"INFO","msg":"request"`, `"status":401`, `"outcome":"refused","reason":"expired"`)
 	kit.Pass("a key ends when the clock says so, and begins again when it was stepped too far")
 }
 
-// newsAreSeen: a revocation counts by the next look, and although files seem to be
-// of the future or long ago.
-func (p *steppedProxy) newsAreSeen() {
+// checkRevocations: a revocation is read at the next reload, also if the file's time is in the
+// future or long ago.
+func (p *steppedProxy) checkRevocations() {
 	for _, by := range steps {
 		p.step(by)
 		victim := p.mint()
-		p.allows(victim, http.StatusOK, "a key that is not revoked yet")
+		p.expectStatus(victim, http.StatusOK, "a key that is not revoked yet")
 		kit.Command("revoke", "--revocations", p.list, victim)
 		kit.Await("a revocation after the clock was stepped", func() bool {
 			status, _, err := get("http://"+p.Address+"/api/version", victim)
 			return err == nil && status == http.StatusUnauthorized
 		})
 	}
-	p.counts("ollama_proxy_revocations", float64(len(steps)))
-	p.tells(0, 0, `"level":"ERROR"`)
+	p.expectMetric("ollama_proxy_revocations", float64(len(steps)))
+	p.expectLog(0, 0, `"level":"ERROR"`)
 	p.Stop()
-	p.logsNoLongTimes()
+	p.checkLoggedDurations()
 	kit.Pass("%d revocations seen, each after a step", len(steps))
 }
 
-// logsNoLongTimes fails if the log tells of a duration that no request has had.
-func (p *steppedProxy) logsNoLongTimes() {
+// checkLoggedDurations ends the program if the log has a duration that no request can have
+// had.
+func (p *steppedProxy) checkLoggedDurations() {
 	for line := range strings.Lines(p.Logged()) {
 		var entry struct {
 			Msg      string
@@ -186,8 +186,8 @@ func (p *steppedProxy) logsNoLongTimes() {
 			continue
 		}
 		kit.Must(json.Unmarshal([]byte(line), &entry), "a line of the log")
-		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > kit.Patience || entry.First < 0 || entry.First > entry.Duration) {
-			kit.Fatal("while the clock was stepped, the log tells of %s", line)
+		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > kit.Timeout || entry.First < 0 || entry.First > entry.Duration) {
+			kit.Fatal("while the clock was stepped, the log has a wrong duration: %s", line)
 		}
 	}
 }

@@ -33,19 +33,19 @@ const (
 func checkDisk(mounts bool) {
 	limited := filepath.Join(kit.Dir, "limited")
 	kit.Must(os.Mkdir(limited, 0o755), "a directory")
-	checkFull("a file may have no more bytes", "file too large", limited, within("-f 4"), func() func() { return func() {} })
-	fails(within("-f 0"), "file too large", "secret", "--out", filepath.Join(limited, "secret"))
+	checkFull("a file may have no more bytes", "file too large", limited, withLimit("-f 4"), func() func() { return func() {} })
+	expectFailure(withLimit("-f 0"), "file too large", "secret", "--out", filepath.Join(limited, "secret"))
 	empty(limited, "list")
 
 	full := filepath.Join(kit.Dir, "full")
 	kit.Must(os.Mkdir(full, 0o755), "a directory")
 	if !mounts || syscall.Mount("tmpfs", full, "tmpfs", 0, "size=64k") != nil {
-		left = append(left, "a disk that is really full, or read-only (no right to mount one)")
+		skipped = append(skipped, "a disk that is really full, or read-only (no right to mount one)")
 	} else {
 		checkFull("the disk is full", "no space left on device", full, nil, func() func() { return fill(full) })
 		remove := fill(full)
-		fails(nil, "no space left on device", "secret", "--out", filepath.Join(full, "secret"))
-		fails(nil, "no space left on device", "revoke", "--revocations", filepath.Join(full, "another"), uuid.NewString())
+		expectFailure(nil, "no space left on device", "secret", "--out", filepath.Join(full, "secret"))
+		expectFailure(nil, "no space left on device", "revoke", "--revocations", filepath.Join(full, "another"), uuid.NewString())
 		if text := kit.ReadFile(filepath.Join(full, "another")); text != "" {
 			kit.Fatal("of a new list there is %q on a full disk", text)
 		}
@@ -55,8 +55,8 @@ func checkDisk(mounts bool) {
 		empty(full, "list")
 		before := kit.ReadFile(filepath.Join(full, "list"))
 		kit.Must(syscall.Mount("", full, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""), "mounting read-only")
-		fails(nil, "read-only file system", "secret", "--out", filepath.Join(full, "secret"))
-		fails(nil, "read-only file system", "revoke", "--revocations", filepath.Join(full, "list"), uuid.NewString())
+		expectFailure(nil, "read-only file system", "secret", "--out", filepath.Join(full, "secret"))
+		expectFailure(nil, "read-only file system", "revoke", "--revocations", filepath.Join(full, "list"), uuid.NewString())
 		if kit.ReadFile(filepath.Join(full, "list")) != before {
 			kit.Fatal("a list on a read-only disk has changed")
 		}
@@ -76,9 +76,9 @@ func checkFull(what, words, place string, how func(*exec.Cmd), fill func() (reli
 		relieve := fill()
 		id := uuid.NewString()
 		if room < entry {
-			fails(how, words, "revoke", "--revocations", list, id)
+			expectFailure(how, words, "revoke", "--revocations", list, id)
 		} else {
-			_, talk, code := outcome(how, "revoke", "--revocations", list, id)
+			_, talk, code := runCommand(how, "revoke", "--revocations", list, id)
 			if code != 0 {
 				kit.Fatal("%s, but for the %d bytes that an entry takes: exit %d, %s", what, room, code, talk)
 			}
@@ -103,27 +103,27 @@ func checkServedFrom(full string) {
 	kit.WriteFile(list, "")
 	p := launch("full/served", nil, "--revocations", list)
 	key, victim := p.mint(), p.mint()
-	p.allows(victim, http.StatusOK, "before the disk is full")
-	p.tells(0, 1, "level=INFO msg=request", "status=200", "outcome=complete")
+	p.expectStatus(victim, http.StatusOK, "before the disk is full")
+	p.expectLog(0, 1, "level=INFO msg=request", "status=200", "outcome=complete")
 	relieve := fill(full)
 	const asked = 100 // more than the rest of a page has room for
 	for range asked {
-		p.allows(key, http.StatusOK, "with a log on a full disk")
+		p.expectStatus(key, http.StatusOK, "with a log on a full disk")
 	}
-	fails(nil, "no space left on device", "revoke", "--revocations", list, victim)
-	p.allows(victim, http.StatusOK, "a key of which revoke has said that it is not revoked")
-	p.counts(`ollama_proxy_requests_total{code="200",method="GET",route="/api/version"}`, asked+2)
-	p.counts("ollama_proxy_revocations", 0)
-	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
+	expectFailure(nil, "no space left on device", "revoke", "--revocations", list, victim)
+	p.expectStatus(victim, http.StatusOK, "a key of which revoke has said that it is not revoked")
+	p.expectMetric(`ollama_proxy_requests_total{code="200",method="GET",route="/api/version"}`, asked+2)
+	p.expectMetric("ollama_proxy_revocations", 0)
+	p.expectMetric(`ollama_proxy_reload_success{source="revocations"}`, 1)
 	relieve()
 	said := len(p.Logged())
 	kit.Command("revoke", "--revocations", list, victim)
-	p.counts("ollama_proxy_revocations", 1)
-	p.allows(victim, http.StatusUnauthorized, "a key that was revoked after the disk was full")
-	p.counts(`ollama_proxy_refusals_total{reason="revoked"}`, 1)
-	p.tells(said, 1, "level=INFO msg=reloaded what=revocations changed=true")
-	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
-	p.tells(0, 0, "level=ERROR")
+	p.expectMetric("ollama_proxy_revocations", 1)
+	p.expectStatus(victim, http.StatusUnauthorized, "a key that was revoked after the disk was full")
+	p.expectMetric(`ollama_proxy_refusals_total{reason="revoked"}`, 1)
+	p.expectLog(said, 1, "level=INFO msg=reloaded what=revocations changed=true")
+	p.expectLog(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
+	p.expectLog(0, 0, "level=ERROR")
 	p.Stop()
 	for _, name := range []string{list, p.LogFile, secretOf(p.Name)} {
 		kit.Must(os.Remove(name), "what was served")
@@ -201,8 +201,8 @@ func checkUnwritable() {
 		{nil, "pipe", "not a regular file", "file exists"},
 		{nil, "../../../../../../../../dev/full", "not a regular file", "file exists"},
 	} {
-		fails(f.how, f.revoke, "revoke", "--revocations", at(f.path), uuid.NewString())
-		fails(f.how, f.secret, "secret", "--out", at(f.path))
+		expectFailure(f.how, f.revoke, "revoke", "--revocations", at(f.path), uuid.NewString())
+		expectFailure(f.how, f.secret, "secret", "--out", at(f.path))
 		n += 2
 	}
 	if after := tree(place); after != before {
@@ -291,9 +291,9 @@ func checkKilledRevoke() {
 		}
 		return true
 	})
-	p.counts("ollama_proxy_revocations", float64(last.Len()))
-	p.counts(`ollama_proxy_reload_success{source="revocations"}`, 1)
-	p.tells(0, 0, "level=ERROR")
+	p.expectMetric("ollama_proxy_revocations", float64(last.Len()))
+	p.expectMetric(`ollama_proxy_reload_success{source="revocations"}`, 1)
+	p.expectLog(0, 0, "level=ERROR")
 	p.Stop()
 	if killed.Load() < workers*each/10 || returned.Load() < workers*each/10 {
 		kit.Fatal("of %d, %d were killed and %d returned: there is nothing to see", workers*each, killed.Load(), returned.Load())

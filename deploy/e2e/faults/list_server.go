@@ -12,12 +12,12 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// A listServer serves the list of revoked keys, well or badly.
+// A listServer serves the list of revoked keys, with the faults of a test.
 type listServer struct {
-	address string
-	http    *http.Server
-	asked   atomic.Int64
-	behave  atomic.Pointer[http.HandlerFunc]
+	address  string
+	http     *http.Server
+	requests atomic.Int64
+	handler  atomic.Pointer[http.HandlerFunc]
 }
 
 func newListServer() *listServer {
@@ -35,36 +35,36 @@ func (s *listServer) open() {
 }
 
 func (s *listServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.asked.Add(1)
-	(*s.behave.Load())(w, r)
+	s.requests.Add(1)
+	(*s.handler.Load())(w, r)
 }
 
-func (s *listServer) does(h http.HandlerFunc) { s.behave.Store(&h) }
+func (s *listServer) handleWith(h http.HandlerFunc) { s.handler.Store(&h) }
 
-// url hides words that must not come out.
+// url returns the URL of the list, with passwords that must not be logged.
 func (s *listServer) url() string { return "http://user:planted@" + s.address + "/list?token=planted" }
 
-func says(text string) http.HandlerFunc {
+func answerText(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) }
 }
 
-func answers(status int) http.HandlerFunc {
+func answerStatus(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 	}
 }
 
-func leads(to string) http.HandlerFunc {
+func redirectTo(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", to)
 		w.WriteHeader(http.StatusFound)
 	}
 }
 
-func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// drips sends a byte now and then, and never comes to an end.
-func drips(w http.ResponseWriter, r *http.Request) {
+// drip sends a byte at intervals, without end.
+func drip(w http.ResponseWriter, r *http.Request) {
 	for tick := time.NewTicker(50 * time.Millisecond); r.Context().Err() == nil; <-tick.C {
 		io.WriteString(w, "#")
 		http.NewResponseController(w).Flush()

@@ -1,10 +1,12 @@
 //go:build linux
 
-// Command faults checks that ollama-proxy gets over what it cannot help: see
-// the functions that main calls. It is run by .ci/faults, with a directory that
-// holds the built ollama-proxy and one whose clock can be stepped, and exits 1
-// at the first thing that is not as it should be. Whoever runs it ends what it
-// has started.
+// Command faults checks that ollama-proxy survives faults of its machine: full disks,
+// signals, too few open files, a broken server of the revocation list, steps of the clock.
+// See the functions that main calls.
+//
+// .ci/faults runs it with a directory that contains the built ollama-proxy and one whose
+// clock can be stepped. It exits with status 1 at the first failure. The processes that it
+// has started are ended by .ci/faults.
 package main
 
 import (
@@ -25,12 +27,12 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-const pace = 40 * time.Millisecond // between two tokens of the stand-in's, of which there are 67
+const pace = 40 * time.Millisecond // between two of the 67 tokens of the stand-in's answer
 
 var (
-	ollama string   // its address
-	left   []string // out
-	minted []string // keys
+	ollama  string   // its address
+	skipped []string // checks that cannot run here
+	minted  []string // keys
 )
 
 func main() {
@@ -50,17 +52,17 @@ func main() {
 	checkClock()
 
 	words := ""
-	if left != nil {
-		words = "; NOT checked here: " + strings.Join(left, ", ")
+	if skipped != nil {
+		words = "; NOT checked here: " + strings.Join(skipped, ", ")
 	}
 	fmt.Printf("disks, revoke killed midway, the list's server, signals, open files, their holders and the clock: all held, after %s%s\n", kit.Seconds(time.Since(kit.Began)), words)
 }
 
-// A proxy is a running `ollama-proxy serve` that has a secret of its own.
+// A proxy is a running `ollama-proxy serve` with a secret of its own.
 type proxy struct{ *kit.Proxy }
 
-// launch starts a proxy that has a secret of its own, after a change to how, if
-// there is any, and waits until it serves.
+// launch starts a proxy with a secret of its own, and waits until it serves. If change is
+// not nil, it may change the command first.
 func launch(name string, change func(*exec.Cmd), args ...string) *proxy {
 	secret := secretOf(name)
 	if _, err := os.Stat(secret); err != nil {
@@ -77,9 +79,10 @@ func (p *proxy) mint(args ...string) string {
 	return key
 }
 
-// tells fails unless the log has n lines since then with all the words. A line is
-// written when its request is over, which a client may know before.
-func (p *proxy) tells(since, n int, words ...string) {
+// expectLog ends the program unless the log has exactly n lines, from the offset since on,
+// that contain all the words. It waits for them: the line of a request may be written after
+// its client has got the answer.
+func (p *proxy) expectLog(since, n int, words ...string) {
 	count := func() (lines int) {
 		for line := range strings.Lines(p.Logged()[since:]) {
 			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
@@ -94,17 +97,17 @@ func (p *proxy) tells(since, n int, words ...string) {
 	}
 }
 
-// counts fails unless a series comes to be n.
-func (p *proxy) counts(series string, n float64) {
+// expectMetric ends the program unless the value of a series becomes n.
+func (p *proxy) expectMetric(series string, n float64) {
 	kit.Await(fmt.Sprintf("%s of %s to be %v", series, p.Name, n), func() bool { return p.Metric(series) >= n })
 	if got := p.Metric(series); got != n {
 		kit.Fatal("%s of %s is %v, not %v", series, p.Name, got, n)
 	}
 }
 
-// keepsQuiet fails if what nobody may read stands in the log.
-func (p *proxy) keepsQuiet() {
-	hidden := append(strings.Fields(kit.ReadFile(secretOf(p.Name))), "planted") // as URLs have it
+// expectNoSecrets ends the program if the log contains a secret or the tag of a key.
+func (p *proxy) expectNoSecrets() {
+	hidden := append(strings.Fields(kit.ReadFile(secretOf(p.Name))), "planted") // the password in URLs
 	for _, key := range minted {
 		hidden = append(hidden, key[strings.LastIndex(key, ".")+1:])
 	}
@@ -116,21 +119,23 @@ func (p *proxy) keepsQuiet() {
 	}
 }
 
-// Stop ends it by SIGTERM, gives how long that took, and looks at the log.
+// Stop ends the proxy by SIGTERM, returns how long that took, and checks that the log has no
+// secrets.
 func (p *proxy) Stop() time.Duration {
 	took := p.Proxy.Stop()
-	p.keepsQuiet()
+	p.expectNoSecrets()
 	return took
 }
 
-// allows fails unless the key gets the status for what costs Ollama nothing.
-func (p *proxy) allows(key string, want int, when string) {
+// expectStatus ends the program unless a cheap request with the key gets the status. When
+// describes the situation.
+func (p *proxy) expectStatus(key string, want int, when string) {
 	if status, body, err := get("http://"+p.Address+"/api/version", key); err != nil || status != want {
 		kit.Fatal("%s: status %d, not %d, %q, %v", when, status, want, body, err)
 	}
 }
 
-var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: kit.Patience}
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: kit.Timeout}
 
 func get(url, key string) (status int, body string, err error) {
 	r, err := http.NewRequest(http.MethodGet, url, nil)
@@ -147,7 +152,7 @@ func get(url, key string) (status int, body string, err error) {
 	return res.StatusCode, string(text), err
 }
 
-// A stream is one that runs, or is over.
+// A stream is a streamed answer that is being read or has been read.
 type stream struct {
 	begun, done chan struct{}
 	status      int
@@ -156,14 +161,14 @@ type stream struct {
 	err         error
 }
 
-// stream asks for one and does not wait for it.
+// stream starts to read a stream, and does not wait.
 func (p *proxy) stream(key string) *stream {
 	s := &stream{begun: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		r, err := http.NewRequest(http.MethodPost, "http://"+p.Address+"/api/chat", strings.NewReader(`{"model":"tiny","messages":[{"role":"user","content":"Why?"}]}`))
 		kit.Must(err, "a request")
-		r.GetBody = nil // or the client would hide a failure by asking again
+		r.GetBody = nil // otherwise the client would retry, and hide a failure
 		r.Header.Set("Authorization", "Bearer "+key)
 		res, err := client.Do(r)
 		if err != nil {
@@ -188,7 +193,7 @@ func (p *proxy) stream(key string) *stream {
 	return s
 }
 
-// streams begins n of them.
+// streams starts n streams, and waits until each has begun.
 func (p *proxy) streams(key string, n int) (all []*stream) {
 	for range n {
 		all = append(all, p.stream(key))
@@ -207,7 +212,8 @@ func (s *stream) whole() bool {
 	return s.err == nil && s.status == http.StatusOK && bytes.Contains(s.body, []byte(`"done":true`))
 }
 
-// broken reports whether the client can tell that it is not whole.
+// broken waits for the end, and reports whether the client can see that the stream is
+// incomplete.
 func (s *stream) broken() bool {
 	<-s.done
 	return s.err != nil && !bytes.Contains(s.body, []byte(`"done":true`))
@@ -218,9 +224,10 @@ func (s *stream) String() string {
 	return fmt.Sprintf("status %d, %d bytes to ...%q, %v", s.status, len(s.body), s.body[max(0, len(s.body)-100):], s.err)
 }
 
-// outcome runs ollama-proxy to its end, after a change to how.
-func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int) {
-	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
+// runCommand runs ollama-proxy, and returns its output and exit status. If change is not
+// nil, it may change the command first.
+func runCommand(change func(*exec.Cmd), args ...string) (out, talk string, code int) {
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Timeout)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(kit.Dir, "ollama-proxy"), args...)
 	var stdout, stderr bytes.Buffer
@@ -235,16 +242,16 @@ func outcome(change func(*exec.Cmd), args ...string) (out, talk string, code int
 	return stdout.String(), stderr.String(), c.ProcessState.ExitCode()
 }
 
-// fails runs ollama-proxy, which is to fail with one line that has words.
-func fails(change func(*exec.Cmd), words string, args ...string) {
-	out, talk, code := outcome(change, args...)
+// expectFailure runs ollama-proxy, which must fail with one line that contains the words.
+func expectFailure(change func(*exec.Cmd), words string, args ...string) {
+	out, talk, code := runCommand(change, args...)
 	if code != 1 || out != "" || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, words) {
 		kit.Fatal("ollama-proxy %s: exit %d, %q, and not one line with %q but %q", strings.Join(args, " "), code, out, words, talk)
 	}
 }
 
-// within runs a command with one of the shell's limits.
-func within(limit string) func(*exec.Cmd) {
+// withLimit returns a change that runs a command under a limit of the shell (ulimit).
+func withLimit(limit string) func(*exec.Cmd) {
 	return func(c *exec.Cmd) {
 		c.Args = append([]string{"bash", "-c", "ulimit " + limit + `; exec "$@"`, "bash", c.Path}, c.Args[1:]...)
 		bash, err := exec.LookPath("bash")

@@ -18,20 +18,21 @@ import (
 )
 
 const (
-	streams = 40
-	hangups = 5000
-	visible = 500 * time.Millisecond // a pause in a stream that somebody would see
+	streams     = 40
+	signalCount = 5000
+	maxPause    = 500 * time.Millisecond // the longest pause in a stream that a user would not notice
 )
 
-// checkSignals: none harms what runs, but SIGKILL, and that shows.
+// checkSignals: no signal harms requests in flight but SIGKILL, and then clients can see that
+// their answers are incomplete.
 func checkSignals() {
 	list := filepath.Join(kit.Dir, "signals.list")
 	kit.WriteFile(list, "")
 	p := launch("signals", nil, "--revocations", list)
 	key, victim := p.mint(), p.mint()
-	for attempt := 1; checkHangups(p, key, victim, list) > visible; attempt++ {
+	for attempt := 1; checkHangups(p, key, victim, list) > maxPause; attempt++ {
 		if attempt == 3 {
-			kit.Fatal("amid %d SIGHUP, a stream stood still for more than %s, three times", hangups, kit.Seconds(visible))
+			kit.Fatal("amid %d SIGHUP, a stream stood still for more than %s, three times", signalCount, kit.Seconds(maxPause))
 		}
 		victim = p.mint() // the machine itself may have stood still
 	}
@@ -39,10 +40,10 @@ func checkSignals() {
 	checkKill(key)
 }
 
-// checkHangups sends thousands of SIGHUP while streams run and others ask, and
-// revokes a key amid that. It gives the longest pause in a stream.
+// checkHangups sends thousands of SIGHUP during streams and other requests, and revokes a key
+// meanwhile. It returns the longest pause in a stream.
 func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
-	for _, s := range p.streams(key, streams+10) { // so that there are connections to Ollama, which stay
+	for _, s := range p.streams(key, streams+10) { // so that idle connections to Ollama are counted below
 		if !s.whole() {
 			kit.Fatal("a stream before any signal: %s", s)
 		}
@@ -53,12 +54,12 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	if math.IsNaN(cut) {
 		cut = 0 // before the first there is no series
 	}
-	running, stop := p.streams(key, streams), p.ask(key)
+	running, stop := p.streams(key, streams), p.sendRequests(key)
 	var doomed *stream
 	from := time.Now()
-	for n := range hangups {
+	for n := range signalCount {
 		kit.Must(p.Process.Signal(syscall.SIGHUP), "SIGHUP")
-		if n == hangups/2 {
+		if n == signalCount/2 {
 			doomed = p.streams(victim, 1)[0]
 			kit.Command("revoke", "--revocations", list, "--reason", "amid a storm", victim)
 		}
@@ -68,35 +69,35 @@ func checkHangups(p *proxy, key, victim, list string) (pause time.Duration) {
 	asked := stop()
 	for _, s := range running {
 		if !s.whole() {
-			kit.Fatal("a stream amid %d SIGHUP: %s", hangups, s)
+			kit.Fatal("a stream amid %d SIGHUP: %s", signalCount, s)
 		}
 		pause = max(pause, s.pause)
 	}
 	if !doomed.broken() || !strings.Contains(string(doomed.body), "has been revoked") {
-		kit.Fatal("the stream of a key that was revoked amid %d SIGHUP: %s", hangups, doomed)
+		kit.Fatal("the stream of a key that was revoked amid %d SIGHUP: %s", signalCount, doomed)
 	}
-	p.allows(victim, http.StatusUnauthorized, "a key revoked amid SIGHUP")
+	p.expectStatus(victim, http.StatusUnauthorized, "a key revoked amid SIGHUP")
 	if g, f := p.settled(); g > goroutines+2 || f > files+2 {
-		kit.Fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", hangups, g, goroutines, f, files)
+		kit.Fatal("after %d SIGHUP there are %v goroutines where there were %v, and %v open files where there were %v", signalCount, g, goroutines, f, files)
 	}
-	p.counts(cutStreams, cut+1)
-	p.counts(refusals, refused+1)
-	p.tells(said, 1, "level=INFO msg=request", "route=/api/chat", "status=401", "outcome=revoked")
-	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
-	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
-	p.tells(said, 0, "level=WARN")
-	p.tells(said, 0, "level=ERROR")
+	p.expectMetric(cutStreams, cut+1)
+	p.expectMetric(refusals, refused+1)
+	p.expectLog(said, 1, "level=INFO msg=request", "route=/api/chat", "status=401", "outcome=revoked")
+	p.expectLog(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
+	p.expectLog(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
+	p.expectLog(said, 0, "level=WARN")
+	p.expectLog(said, 0, "level=ERROR")
 	reloads := strings.Count(p.Logged()[said:], "msg=reloaded")
-	if reloads > 2*hangups+10 {
-		kit.Fatal("%d SIGHUP, and %d lines of reloads", hangups, reloads)
+	if reloads > 2*signalCount+10 {
+		kit.Fatal("%d SIGHUP, and %d lines of reloads", signalCount, reloads)
 	}
 	kit.Pass("%d SIGHUP within %s: %d streams whole, none stood still for more than %s, %d requests answered, a revocation heeded, nothing leaked; %d reloads in the log",
-		hangups, kit.Seconds(storm), streams, kit.Seconds(pause), asked, reloads)
+		signalCount, kit.Seconds(storm), streams, kit.Seconds(pause), asked, reloads)
 	return pause
 }
 
-// ask asks all the time, until it is stopped, and counts the answers.
-func (p *proxy) ask(key string) (stop func() int64) {
+// sendRequests sends requests until stop is called, which returns how many were answered.
+func (p *proxy) sendRequests(key string) (stop func() int64) {
 	var all sync.WaitGroup
 	var n atomic.Int64
 	over := make(chan struct{})
@@ -108,7 +109,7 @@ func (p *proxy) ask(key string) (stop func() int64) {
 					return
 				default:
 				}
-				p.allows(key, http.StatusOK, "a request amid signals")
+				p.expectStatus(key, http.StatusOK, "a request amid signals")
 				n.Add(1)
 				time.Sleep(time.Millisecond)
 			}
@@ -121,8 +122,8 @@ func (p *proxy) ask(key string) (stop func() int64) {
 	}
 }
 
-// settled is how many goroutines and open files there are once no request is in
-// flight and no client has a connection.
+// settled waits until the number of goroutines no longer changes, without connections of
+// clients, and returns it with the number of open files.
 func (p *proxy) settled() (goroutines, files float64) {
 	client.CloseIdleConnections()
 	var last float64
@@ -137,8 +138,7 @@ func (p *proxy) settled() (goroutines, files float64) {
 	return goroutines, files
 }
 
-// checkStop: at SIGTERM streams come to their end, and who asks hears to ask
-// elsewhere.
+// checkStop: after SIGTERM streams run to their end, and new requests get 503.
 func checkStop(p *proxy, key string) {
 	running, said := p.streams(key, streams), len(p.Logged())
 	p.Terminate()
@@ -154,14 +154,14 @@ func checkStop(p *proxy, key string) {
 		switch {
 		case err == nil && status == http.StatusServiceUnavailable:
 			turned++
-			_, page, _ := get("http://"+p.Metrics+"/metrics", "") // until the end it has to tell of that
+			_, page, _ := get("http://"+p.Metrics+"/metrics", "") // the metrics must be served until the end
 			counted = counted || strings.Contains(page, fmt.Sprintf("\nollama_proxy_refusals_total{reason=\"overload\"} %d\n", turned))
 		case err == nil && (status != http.StatusOK || turned > 0):
 			kit.Fatal("after SIGTERM a request got status %d", status)
 		}
 	}
 	p.AwaitEnd()
-	p.keepsQuiet()
+	p.expectNoSecrets()
 	for _, s := range running {
 		if !s.whole() {
 			kit.Fatal("a stream that ran at SIGTERM: %s", s)
@@ -170,16 +170,16 @@ func checkStop(p *proxy, key string) {
 	if turned == 0 || !counted {
 		kit.Fatal("after SIGTERM %d were turned away, of which the metrics tell: %t", turned, counted)
 	}
-	p.tells(said, 1, `level=INFO msg="shutting down: running requests may finish" grace=1m0s`)
-	p.tells(said, turned, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
-	p.tells(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
-	p.tells(said, 0, "level=WARN")
-	p.tells(said, 0, "level=ERROR")
+	p.expectLog(said, 1, `level=INFO msg="shutting down: running requests may finish" grace=1m0s`)
+	p.expectLog(said, turned, "level=INFO msg=request", "status=503", "outcome=refused reason=overload")
+	p.expectLog(said, streams, "level=INFO msg=request", "route=/api/chat", "status=200", "outcome=complete")
+	p.expectLog(said, 0, "level=WARN")
+	p.expectLog(said, 0, "level=ERROR")
 	kit.Pass("SIGTERM: %d streams whole, %d requests turned away with 503, exit 0", streams, turned)
 }
 
-// checkKill: after SIGKILL no client takes what it has for whole, and a new
-// proxy serves at once on the same port.
+// checkKill: after SIGKILL each client sees that its stream is incomplete, and a new proxy
+// serves at once on the same port.
 func checkKill(key string) {
 	kit.Must(os.Rename(secretOf("signals"), secretOf("killed")), "the secret")
 	p := launch("killed", nil)
@@ -193,8 +193,8 @@ func checkKill(key string) {
 			kit.Fatal("a stream whose proxy was killed looks whole: %s", s)
 		}
 	}
-	p.keepsQuiet()
-	again.allows(key, http.StatusOK, "a new proxy in the place of one that was killed")
+	p.expectNoSecrets()
+	again.expectStatus(key, http.StatusOK, "a new proxy in the place of one that was killed")
 	again.Stop()
 	kit.Pass("SIGKILL: %d streams visibly broken, a new proxy on the same port after %s", streams, kit.Seconds(took))
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // checkChunks: each chunk arrives before the next one is sent, and soon. Without
-// http-no-delay it waits 200 ms for more.
+// http-no-delay, HAProxy would hold it for 200 ms.
 func checkChunks() {
 	key := mint()
 	roots := x509.NewCertPool()
@@ -29,7 +29,7 @@ func checkChunks() {
 		{"HTTP/2.0", "https://" + frontTLS, over},
 	} {
 		for _, path := range []string{"/v1/chat/completions", "/api/chat", "/v1/messages"} {
-			ctx, leave := context.WithTimeout(context.Background(), kit.Patience)
+			ctx, leave := context.WithTimeout(context.Background(), kit.Timeout)
 			ollama.written.Store(0)
 			res := ask(ctx, way.client, way.url+path, key, func(r *http.Request) { r.Header.Set(stepHeader, "yes") })
 			if res.StatusCode != http.StatusOK || res.Proto != way.name {

@@ -32,7 +32,7 @@ func ask(ctx context.Context, c *http.Client, url, key string, set func(*http.Re
 	return res
 }
 
-// status is what a GET through HAProxy gets, 0 if nothing.
+// status returns the status of a GET through HAProxy, or 0 if there is no answer.
 func status(key, path string, set func(*http.Request)) int {
 	r, err := http.NewRequest(http.MethodGet, "http://"+front+path, nil)
 	kit.Must(err, "a request")

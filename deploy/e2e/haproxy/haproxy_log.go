@@ -11,7 +11,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// haproxyLog is what HAProxy says of each request.
+// haproxyLog collects HAProxy's log, which has a line for each request.
 type haproxyLog struct {
 	mu    sync.Mutex
 	lines []string
@@ -39,7 +39,7 @@ func (l *haproxyLog) count() int {
 	return len(l.lines)
 }
 
-// after waits for the line after the first n.
+// after waits for line n+1, and returns it.
 func (l *haproxyLog) after(n int) string {
 	kit.Await("a line of HAProxy's", func() bool { return l.count() > n })
 	l.mu.Lock()

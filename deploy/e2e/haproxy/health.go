@@ -24,10 +24,10 @@ func slowHead() (net.Conn, time.Time) {
 
 func checkSlowHead(c net.Conn, began time.Time) {
 	defer c.Close()
-	c.SetReadDeadline(time.Now().Add(kit.Patience))
+	c.SetReadDeadline(time.Now().Add(kit.Timeout))
 	head, _ := bufio.NewReader(c).ReadString('\n')
 	took := time.Since(began)
-	if !strings.Contains(head, " 408 ") || took > 2*kit.Patience {
+	if !strings.Contains(head, " 408 ") || took > 2*kit.Timeout {
 		kit.Fatal("half a head got %q after %v", head, took)
 	}
 	kit.Pass("half a head gets 408 instead of a place")

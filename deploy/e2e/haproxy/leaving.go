@@ -16,7 +16,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// checkLeaving: a client that leaves before the first byte stops the GPU.
+// checkLeaving: a client that leaves before the first byte cancels the request at Ollama.
 func checkLeaving() {
 	key := mint()
 	ctx, leave := context.WithCancel(context.Background())
@@ -35,11 +35,10 @@ func checkLeaving() {
 	kit.Pass("a client that leaves before the first byte stops Ollama (%v)", time.Since(left).Round(time.Millisecond))
 }
 
-// checkDrain: a replica that is told to stop finishes what it has, and what
-// comes goes to the others.
+// checkDrain: a replica that is stopped finishes its requests, and new ones go to the others.
 func checkDrain() {
 	key := mint()
-	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Timeout)
 	defer cancel()
 	res := ask(ctx, plain, "http://"+front+"/api/chat", key, nil)
 	stream := bufio.NewReader(res.Body)
@@ -87,7 +86,7 @@ func checkDrain() {
 	})
 }
 
-// checkDeath: what cannot be reached is not asked, and nobody notices.
+// checkDeath: a replica that cannot be reached gets no requests, and no request fails.
 func checkDeath() {
 	key := mint()
 	at := log.count()

@@ -1,11 +1,12 @@
 //go:build unix
 
-// Command haproxy tries deploy/haproxy/haproxy.cfg, with other addresses in it,
-// before three replicas: chunks pass one by one, a key stays with its replica,
-// a replica that drains or dies costs nothing, and what clients say of their
-// address does not count. It is run by .ci/deploy with a directory for its
-// files, which holds a certificate and the built ollama-proxy; $HAPROXY may
-// name another haproxy.
+// Command haproxy checks deploy/haproxy/haproxy.cfg, with other addresses, in front of three
+// replicas: each chunk is relayed at once, a key stays on its replica, no request fails when
+// a replica drains or dies, and addresses that clients claim are not believed.
+//
+// .ci/deploy runs it with a directory that contains a certificate and the built
+// ollama-proxy. $HAPROXY may name another haproxy. It exits with status 1 at the first
+// failure.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 
 const (
 	held   = 100 * time.Millisecond
-	client = "127.0.0.2" // where clients are; HAProxy and the replicas are at 127.0.0.1
+	client = "127.0.0.2" // the clients' address; HAProxy and the replicas use 127.0.0.1
 	chat   = `{"model":"llama3.2","stream":true,"max_tokens":60,"messages":[{"role":"user","content":"Why is the sky blue?"}]}`
 )
 
@@ -55,7 +56,7 @@ func main() {
 	checkHealth()
 }
 
-// start runs Ollama, three replicas and HAProxy.
+// start starts Ollama, three replicas and HAProxy.
 func start() {
 	kit.WriteFile(filepath.Join(kit.Dir, "list"), "")
 	kit.Command("secret", "--out", filepath.Join(kit.Dir, "shared"))

@@ -13,7 +13,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// An upstream is a stand-in for Ollama that counts what runs.
+// An upstream is a stand-in for Ollama that counts requests in flight.
 type upstream struct {
 	address string
 	step    chan struct{}

@@ -8,7 +8,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// A replica is one ollama-proxy serve.
+// A replica is a running `ollama-proxy serve`.
 type replica struct {
 	name, address, metrics string
 	*kit.Child
@@ -19,7 +19,7 @@ func (r *replica) start() {
 		"--secret-file", filepath.Join(kit.Dir, "shared"), "--revocations", filepath.Join(kit.Dir, "list"), "--trusted-proxy", "127.0.0.1")
 }
 
-// metric is the sum of a metric's series, NaN as long as it does not serve.
+// metric returns the sum of a metric's series, or NaN while the replica does not serve.
 func (r *replica) metric(name string) float64 {
 	_, page := kit.Fetch("http://" + r.metrics + "/metrics")
 	return kit.Scrape(page).Sum("ollama_proxy_" + name)

@@ -4,14 +4,14 @@ package kit
 
 import "time"
 
-// Patience is the time limit of everything that has none of its own: 20 seconds,
-// unless the program sets another.
-var Patience = 20 * time.Second
+// Timeout is the default time limit for whatever is waited for: 20 seconds, unless the
+// program sets another.
+var Timeout = 20 * time.Second
 
-// Await polls a condition every 10 ms until it holds, and returns how long that
-// took. If it does not hold within [Patience], the program ends by [Fatal], which
-// says that it waited for what.
-func Await(what string, holds func() bool) time.Duration { return AwaitWithin(Patience, what, holds) }
+// Await polls a condition every 10 ms until it holds, and returns how long that took. If it
+// does not hold within [Timeout], the program ends by [Fatal]. What names the condition in
+// that message.
+func Await(what string, holds func() bool) time.Duration { return AwaitWithin(Timeout, what, holds) }
 
 // AwaitWithin is [Await] with a time limit of its own.
 func AwaitWithin(limit time.Duration, what string, holds func() bool) time.Duration {

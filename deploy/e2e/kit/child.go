@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// A Child is a child process that is to run until this program ends it. If it ends
-// before, the program ends by [Fatal]. What it prints goes into a log file.
+// A Child is a child process that runs until this program ends it. If it ends by itself,
+// the program ends by [Fatal]. Its output goes to a log file.
 type Child struct {
 	*exec.Cmd
 	Name    string
 	LogFile string        // NAME.log in Dir, to which all children of this name append
-	Ending  atomic.Bool   // set before it is made to end: that is no failure then
+	Ending  atomic.Bool   // set before it is ended, so that its end is no failure
 	Gone    chan struct{} // closed when it has ended
 
-	from int64 // where its own part of the log file begins
+	from int64 // the offset in the log file at which its output begins
 }
 
-// Start starts a program as a child, with [Environment] as its environment. If
-// change is not nil, it may alter the command before.
+// Start starts a program as a child with [Environment]. If change is not nil, it may change
+// the command first.
 func Start(name string, change func(*exec.Cmd), program string, args ...string) *Child {
 	p := &Child{Name: name, LogFile: filepath.Join(Dir, name+".log"), Gone: make(chan struct{})}
 	log, err := os.OpenFile(p.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -53,8 +53,8 @@ func Start(name string, change func(*exec.Cmd), program string, args ...string) 
 // Logged returns what the child has printed so far.
 func (p *Child) Logged() string { return ReadFile(p.LogFile)[p.from:] }
 
-// Stop ends the child by SIGTERM and returns how long that took. It must exit with
-// status 0 within [Patience].
+// Stop ends the child by SIGTERM and returns how long that took. It must exit with status 0
+// within [Timeout].
 func (p *Child) Stop() time.Duration {
 	from := time.Now()
 	p.Terminate()
@@ -68,12 +68,12 @@ func (p *Child) Terminate() {
 	Must(p.Process.Signal(syscall.SIGTERM), "SIGTERM to %s", p.Name)
 }
 
-// AwaitEnd waits until the child has ended, which must be within [Patience] and
-// with status 0.
+// AwaitEnd waits until the child has ended, which must be within [Timeout] and with status
+// 0.
 func (p *Child) AwaitEnd() {
 	select {
 	case <-p.Gone:
-	case <-time.After(Patience):
+	case <-time.After(Timeout):
 		Fatal("%s does not end", p.Name)
 	}
 	if !p.ProcessState.Success() {

@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// Command runs ollama-proxy to its end, within [Patience], and returns what it
-// prints on standard output, without white space around it. If it does not exit
-// with status 0, the program ends by [Fatal], with what stands on standard error.
+// Command runs ollama-proxy with the arguments, for at most [Timeout], and returns its
+// standard output without surrounding white space. If it does not exit with status 0, the
+// program ends by [Fatal] with its standard error.
 func Command(args ...string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	c := exec.CommandContext(ctx, filepath.Join(Dir, "ollama-proxy"), args...)
 	var talk bytes.Buffer

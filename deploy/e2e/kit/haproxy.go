@@ -7,15 +7,14 @@ import (
 	"regexp"
 )
 
-// HAProxyConfig writes haproxy.cfg into [Dir] and returns its path: the file of
-// deploy/haproxy with the given server lines instead of its server-template, with
-// a maxconn of 500, and with each change made, which is a regular expression and
-// the text to put there instead. What is to be replaced must stand there exactly
-// once.
+// HAProxyConfig writes haproxy.cfg into [Dir] and returns its path. The file is that of
+// deploy/haproxy with the given server lines in place of its server-template, with a maxconn
+// of 500, and with the changes. A change is a regular expression, which must match exactly
+// once, and the text that replaces the match.
 func HAProxyConfig(servers string, changes ...[2]string) string {
 	config := ReadFile("deploy/haproxy/haproxy.cfg")
 	for _, change := range append(changes,
-		[2]string{`maxconn \d+`, `maxconn 500`}, // what open files allow on any machine
+		[2]string{`maxconn \d+`, `maxconn 500`}, // few enough for the limit on open files of any machine
 		[2]string{` +server-template .*\n`, servers},
 	) {
 		old := regexp.MustCompile(change[0])

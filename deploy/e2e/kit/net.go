@@ -13,10 +13,10 @@ import (
 
 var taken []string // what FreeAddress has returned
 
-// FreeAddress returns a loopback address, host:port, on which nothing listens; no
-// two calls return the same. The port is below those that the kernel gives to
-// outgoing connections, so nothing takes it while the server that it is for is
-// down. It must not be called from several goroutines at once.
+// FreeAddress returns a loopback address, host:port, on which nothing listens, and a
+// different one in each call. The port is below those that the kernel gives to outgoing
+// connections, so it stays free while its server is down. FreeAddress must not be called
+// from several goroutines at once.
 func FreeAddress() string {
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
@@ -33,10 +33,10 @@ func FreeAddress() string {
 	return ""
 }
 
-// Fetch gets a URL within [Patience] and returns the status and the body. If there
-// is no whole answer, the status is 0: a server that is down is no failure.
+// Fetch gets a URL within [Timeout] and returns the status and the body. If there is no
+// complete answer, the status is 0: a server that is down is not a failure.
 func Fetch(url string) (status int, body string) {
-	res, err := (&http.Client{Timeout: Patience}).Get(url)
+	res, err := (&http.Client{Timeout: Timeout}).Get(url)
 	if err != nil {
 		return 0, ""
 	}
@@ -48,8 +48,8 @@ func Fetch(url string) (status int, body string) {
 	return res.StatusCode, string(text)
 }
 
-// Listen serves HTTP at an address until the program ends, for example a stand-in
-// for Ollama, and returns the address: the port that was asked for may be 0.
+// Listen serves HTTP at an address until the program ends. The port may be 0; Listen returns
+// the address with the actual port.
 func Listen(address string, handler http.Handler) string {
 	l, err := net.Listen("tcp", address)
 	Must(err, "listening")

@@ -8,22 +8,22 @@ import (
 	"regexp"
 )
 
-// A Proxy is a running `ollama-proxy serve`. Address is that of its clients' port,
-// Metrics that of its metrics' port, both as host:port.
+// A Proxy is a running `ollama-proxy serve`. Address is that of its public listener, Metrics
+// that of its private one, both as host:port.
 type Proxy struct {
 	*Child
 	Address, Metrics string
 }
 
-// Serve starts `ollama-proxy serve` with these arguments, on free loopback ports
-// unless they say otherwise. It does not wait: see [Child.AwaitServing]. If change
-// is not nil, it may alter the command before.
+// Serve starts `ollama-proxy serve` with the arguments, on free loopback ports by default. It
+// does not wait until the proxy serves: see [Child.AwaitServing]. If change is not nil, it may
+// change the command first.
 func Serve(name string, change func(*exec.Cmd), args ...string) *Child {
 	return Start(name, change, filepath.Join(Dir, "ollama-proxy"),
 		append([]string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args...)...)
 }
 
-// addresses finds both addresses in the log, in its text and in its JSON form.
+// addresses matches both addresses in the log, as text or as JSON.
 var addresses = regexp.MustCompile(`serving"?[ ,]"?address"?[=:]"?([^\s"]+)"?[ ,]"?metrics"?[=:]"?([^\s"]+)`)
 
 // AwaitServing waits until a child that [Serve] has started logs that it serves,
@@ -37,8 +37,7 @@ func (p *Child) AwaitServing() *Proxy {
 	return &Proxy{p, m[1], m[2]}
 }
 
-// Metric gets the proxy's metrics and returns the sum of some series: see
-// [Scrape.Sum].
+// Metric gets the proxy's metrics and returns [Scrape.Sum] of them.
 func (p *Proxy) Metric(name string, labels ...string) float64 {
 	return ScrapeOf(p.Metrics).Sum(name, labels...)
 }

@@ -11,10 +11,10 @@ import (
 // Began is when the program started.
 var Began = time.Now()
 
-// Pass reports on standard output that something holds.
+// Pass reports on standard output that a check has passed.
 func Pass(format string, a ...any) { fmt.Printf("ok    "+format+"\n", a...) }
 
-// Note reports on standard output what is worth knowing, and is no result.
+// Note prints information on standard output that is not the result of a check.
 func Note(format string, a ...any) { fmt.Printf("      "+format+"\n", a...) }
 
 // Fatal reports a failure on standard error, with how long the program has run,
@@ -24,8 +24,8 @@ func Fatal(format string, a ...any) {
 	os.Exit(1)
 }
 
-// Must ends the program by [Fatal] if there is an error. The format and its
-// operands say what was being done.
+// Must ends the program by [Fatal] if err is not nil. The format and its operands say what
+// was being done.
 func Must(err error, format string, a ...any) {
 	if err != nil {
 		Fatal("%s: %v", fmt.Sprintf(format, a...), err)

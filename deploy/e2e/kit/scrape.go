@@ -13,7 +13,7 @@ import (
 // A Scrape is a proxy's metrics at one moment, in Prometheus' text format.
 type Scrape string
 
-// ScrapeOf gets the metrics at an address, the host:port of a metrics' port.
+// ScrapeOf gets the metrics from a private listener at host:port.
 func ScrapeOf(address string) Scrape {
 	status, page := Fetch("http://" + address + "/metrics")
 	if status != http.StatusOK {
@@ -22,9 +22,8 @@ func ScrapeOf(address string) Scrape {
 	return Scrape(page)
 }
 
-// Values returns the values of the metric's series that have all of the labels,
-// each written as in name="value". The name may also be that of one series, with
-// its labels in braces.
+// Values returns the values of the metric's series that have all of the labels, each written
+// as name="value". The name may also be that of one series, with its labels in braces.
 func (s Scrape) Values(name string, labels ...string) (values []string) {
 	for line := range strings.Lines(string(s)) {
 		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -50,7 +49,7 @@ func (s Scrape) Sum(name string, labels ...string) float64 {
 	return sum
 }
 
-// One returns the value of a metric that has one series, as it stands.
+// One returns the value of a metric that has exactly one series, as text.
 func (s Scrape) One(name string) string {
 	values := s.Values(name)
 	if len(values) != 1 {

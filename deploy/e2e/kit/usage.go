@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// CPU returns how much processor time the child has used, user and system, to 10 ms.
+// CPU returns the processor time that the child has used, user and system, in steps of 10 ms.
 func (p *Child) CPU() time.Duration {
 	_, rest, _ := strings.Cut(ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid)), ") ")
 	fields := strings.Fields(rest)
@@ -27,14 +27,13 @@ func (p *Child) Resident() float64 { return p.memory("VmRSS") }
 func (p *Child) memory(what string) float64 {
 	m := regexp.MustCompile(what + `:\s+(\d+) kB`).FindStringSubmatch(ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid)))
 	if m == nil {
-		Fatal("/proc does not tell of memory")
+		Fatal("/proc has no %s", what)
 	}
 	return float64(Atoi(m[1])) * 1024
 }
 
-// Nice sets the nice value of a child that was just started, and returns the
-// child. A negative value, for a process that is measured, takes root; where it is
-// not allowed, nothing changes.
+// Nice sets the nice value of a child that was just started, and returns the child. A
+// negative value, for a process that is measured, needs root; without it, nothing changes.
 func (p *Child) Nice(value int) *Child {
 	syscall.Setpriority(syscall.PRIO_PROCESS, p.Process.Pid, value)
 	return p

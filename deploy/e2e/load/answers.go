@@ -19,8 +19,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// An ask is a request of which every byte follows from its number, and so does
-// every byte of its answer.
+// An ask is a request. Its number determines every byte of it and of its answer.
 type ask struct {
 	Path   string `json:"-"`
 	N      uint64 `json:"n"`
@@ -32,7 +31,7 @@ type ask struct {
 
 const letters = 1 << 16
 
-// text is what all texts are cut from.
+// text is the text of which all texts are parts.
 var text = func() string {
 	b := make([]byte, 2*letters)
 	for i, x := 0, uint64(1); i < len(b); i++ {
@@ -42,7 +41,7 @@ var text = func() string {
 	return string(b)
 }()
 
-// hash is a number that looks like chance.
+// hash returns a pseudo-random number that depends on its arguments only.
 func hash(a, b uint64) uint64 {
 	x := a*0x9e3779b97f4a7c15 + b*0xbf58476d1ce4e5b9 + 0x94d049bb133111eb
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -56,13 +55,13 @@ func cut(a, b uint64, size int) string {
 	return text[from : from+min(letters, int(h>>16&0xffff)%(2*size+1))]
 }
 
-// body is the request's.
+// body returns the body of the request.
 func (q ask) body() []byte {
 	return fmt.Appendf(nil, `{"model":"tiny","stream":true,"n":%d,"events":%d,"pause":%d,"size":%d,"pad":%d,"messages":[{"role":"user","content":"%s%s"}]}`,
 		q.N, q.Events, q.Pause, q.Size, q.Pad, cut(q.N, 1<<40, 200), strings.Repeat("x", q.Pad))
 }
 
-// event appends the i-th event; the last one says that the answer is over.
+// event appends the i-th event; the last one marks the end of the answer.
 func (q ask) event(b []byte, i int) []byte {
 	lines := q.Path == "/api/chat"
 	if !lines {
@@ -88,8 +87,8 @@ func (q ask) pause(i int) time.Duration {
 	return time.Duration(q.Pause) * time.Millisecond * time.Duration(hash(q.N, uint64(i)+1<<20)%1001+500) / 1000
 }
 
-// serveAnswers is an Ollama that answers asks. It says where it listens, and
-// complains of what is not as it was asked.
+// serveAnswers serves an Ollama that answers asks. It prints its address, and reports
+// requests that are not as their numbers determine.
 func serveAnswers() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	kit.Must(err, "listening")
@@ -104,12 +103,12 @@ func serveAnswers() {
 			}
 			in := bufio.NewReader(r.Body)
 			if first, err := in.Peek(1); err == nil && first[0] != '{' {
-				io.Copy(io.Discard, in) // an attacker's, which need not be kept
+				io.Copy(io.Discard, in) // a request of an attacker, which is not checked
 				return
 			}
 			body, err := io.ReadAll(in)
 			if err != nil {
-				return // whoever sent it has left
+				return // the client has left
 			}
 			q := ask{Path: r.URL.Path}
 			if json.Unmarshal(body, &q) != nil || !bytes.Equal(body, q.body()) {
@@ -146,7 +145,7 @@ func (q ask) answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A caller is a client with one connection, which it uses again and again.
+// A caller is a client that sends its requests on one connection.
 type caller struct {
 	address, key string
 	secure       bool // over TLS
@@ -155,7 +154,7 @@ type caller struct {
 	want, got    []byte
 }
 
-// call sends the request, and gives the status and the body of the answer.
+// call sends the request, and returns the status and the body of the answer.
 func (c *caller) call(q ask) (status int, body io.Reader, err error) {
 	if err := c.dial(); err != nil {
 		return 0, nil, err
@@ -166,10 +165,10 @@ func (c *caller) call(q ask) (status int, body io.Reader, err error) {
 	return c.answer()
 }
 
-// dial connects, unless the client is connected.
+// dial connects, if the client is not connected.
 func (c *caller) dial() (err error) {
 	if c.conn == nil {
-		if c.conn, err = net.DialTimeout("tcp", c.address, kit.Patience); err != nil {
+		if c.conn, err = net.DialTimeout("tcp", c.address, kit.Timeout); err != nil {
 			c.conn = nil
 			return err
 		}
@@ -181,7 +180,7 @@ func (c *caller) dial() (err error) {
 	return c.conn.SetDeadline(time.Now().Add(10 * time.Minute))
 }
 
-// request is all that the client sends.
+// request returns the bytes of the request.
 func (q ask) request(key string) []byte {
 	text := q.body()
 	head := fmt.Appendf(make([]byte, 0, 512+len(text)), "POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", q.Path, key, len(text))
@@ -205,14 +204,14 @@ func (c *caller) hangUp() {
 
 var errLeft = errors.New("left")
 
-// A result is what became of an ask.
+// A result describes the answer to an ask.
 type result struct {
 	first time.Duration // until the first byte of the answer
 	bytes int
 }
 
-// whole has an answer come, and gives an error unless it is what it should be,
-// byte for byte. If leave is not 0, it goes away before that event.
+// whole sends the ask, and returns an error unless every byte of the answer is right. If
+// leave is not 0, the client leaves before that event.
 func (c *caller) whole(q ask, leave int) (r result, err error) {
 	from := time.Now()
 	defer func() {

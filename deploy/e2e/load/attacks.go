@@ -23,7 +23,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// An attacker is one kind of slow or greedy clients.
+// An attacker describes one kind of slow or greedy clients.
 type attacker struct {
 	name   string
 	secure bool          // over TLS
@@ -32,19 +32,18 @@ type attacker struct {
 	least  time.Duration // how long it has to last to be one
 	run    func(*attackConn) error
 
-	// What the proxy may answer: nothing else is taken for an answer. 0: that it
-	// ends the connection.
+	// The statuses that the proxy may answer; 0: it closes the connection.
 	statuses []int
 
-	// most is how long a connection may last, if that has a bound.
+	// most is how long a connection may last; 0: any time.
 	most time.Duration
 }
 
-// many is how many connections a second those begin who begin many.
+// many is a high rate of new connections, in a second.
 const many rate.Limit = 2_000
 
-// attacks are those of the README's table. Where nothing is said of a key, it has
-// none.
+// attacks are those of the table in README.md. They are without a key unless a comment says
+// otherwise.
 var attacks = []attacker{
 	{name: "idle", conns: 10_000, rate: many, run: (*attackConn).wait, statuses: []int{0}},
 	{name: "heads", conns: 2_000, rate: many, least: 12 * time.Second, run: slowHead, statuses: []int{0, 408}, most: 20 * time.Second},
@@ -60,11 +59,11 @@ var attacks = []attacker{
 	{name: "bombs", conns: 16, rate: many, run: bomb, statuses: []int{400, 413, 503}},
 }
 
-// line is what an attacker sends in a second: 1 Gbit. Who has more of that than
-// the proxy's machine has of processors needs no slow clients.
+// line is how much an attacker sends in a second: 1 Gbit. An attacker with more bandwidth
+// than the proxy's processors can handle needs no slow clients.
 var line = rate.NewLimiter(125e6, 1<<20)
 
-// flood lifts both bounds.
+// flood lifts the limits on both rates.
 var flood = os.Getenv("FLOOD") != ""
 
 // attackConn is one connection of an attacker's.
@@ -72,10 +71,10 @@ type attackConn struct {
 	net.Conn
 	key   string
 	over  context.Context // ends with the attack
-	ready func()          // says that it is under way
+	ready func()          // reports that the attack is under way
 }
 
-// attack runs one kind until its input ends, and tells what came of it.
+// attack runs one kind of attack until standard input ends, and prints the result.
 func attack(args []string) {
 	kinds := slices.Concat(attacks, holders)
 	i := slices.IndexFunc(kinds, func(a attacker) bool { return a.name == args[0] })
@@ -99,7 +98,7 @@ func attack(args []string) {
 				if begin.Wait(attacking) != nil {
 					return
 				}
-				c, err := net.DialTimeout("tcp", address, kit.Patience)
+				c, err := net.DialTimeout("tcp", address, kit.Timeout)
 				if err != nil {
 					time.Sleep(100 * time.Millisecond)
 					continue
@@ -153,9 +152,9 @@ func attack(args []string) {
 	fmt.Println("done", text)
 }
 
-// status reads an answer; 0: there is none.
+// status reads an answer and returns its status; 0: there is none.
 func (c *attackConn) status() int {
-	c.SetReadDeadline(time.Now().Add(kit.Patience))
+	c.SetReadDeadline(time.Now().Add(kit.Timeout))
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return 0
@@ -163,7 +162,7 @@ func (c *attackConn) status() int {
 	return res.StatusCode
 }
 
-// wait waits for the connection's end, or an answer.
+// wait waits for an answer or for the end of the connection.
 func (c *attackConn) wait() error {
 	c.ready()
 	_, err := c.Read(make([]byte, 1))
@@ -173,7 +172,7 @@ func (c *attackConn) wait() error {
 	return err
 }
 
-// drip sends a byte now and then, until the connection ends.
+// drip sends a byte at intervals, until the connection ends.
 func (c *attackConn) drip(text string, pause time.Duration) error {
 	c.ready()
 	for {
@@ -193,7 +192,7 @@ func (c *attackConn) say(format string, a ...any) error {
 	return err
 }
 
-// head begins a request with the key.
+// head sends the head of a request with the key.
 func (c *attackConn) head(path, more string) error {
 	return c.say("POST %s HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s\r\n%s\r\n", path, c.key, more)
 }
@@ -220,8 +219,7 @@ func forged(c *attackConn) error {
 	return c.say("GET /api/tags HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %s.%s\r\n\r\n", head, tag[1:]+tag[:1])
 }
 
-// strangersUpload sends a large body without a key, and does not read why it is
-// refused.
+// strangersUpload sends a large body without a key, and does not read the refusal.
 func strangersUpload(c *attackConn) error {
 	if err := c.say("POST %s HTTP/1.1\r\nHost: proxy\r\nContent-Length: %d\r\n\r\n", chatRoute, 60<<20); err != nil {
 		return err
@@ -236,7 +234,7 @@ func slowBody(c *attackConn) error {
 	return c.drip(" ", 500*time.Millisecond)
 }
 
-// unread asks for what never ends, and reads nothing of it.
+// unread requests an endless stream, and reads nothing of it.
 func unread(c *attackConn) error {
 	text := ask{Path: chatRoute, N: numbers.Add(1), Size: 4000}.body()
 	if err := c.head(chatRoute, fmt.Sprintf("Content-Length: %d\r\n", len(text))); err != nil {
@@ -251,10 +249,11 @@ func unread(c *attackConn) error {
 	return io.EOF
 }
 
-// heldBody sends all of a body that the proxy reads into memory, but for its end.
+// heldBody sends a body that the proxy reads into memory, without its end.
 func heldBody(c *attackConn) error { return c.hold(chatRoute, "", 1<<20) }
 
-// heldForm does so where a body is read into memory that is as large as can be.
+// heldForm sends a form without its end: of all bodies that are read into memory, forms may
+// be the largest.
 func heldForm(c *attackConn) error {
 	return c.hold("/v1/audio/transcriptions", "Content-Type: multipart/form-data; boundary=x\r\n", 64<<20)
 }
@@ -281,13 +280,13 @@ func (c *attackConn) hold(path, more string, size int) error {
 	}
 }
 
-// tooLarge announces more than there may be.
+// tooLarge announces a body larger than the limit.
 func tooLarge(c *attackConn) error {
 	c.ready()
 	return c.head(chatRoute, fmt.Sprintf("Content-Length: %d\r\n", 64<<20+1))
 }
 
-// endlessChunks sends 20 MB a second, until it is told that this is too much.
+// endlessChunks sends 20 MB a second, until the proxy answers that the body is too large.
 func endlessChunks(c *attackConn) error {
 	if err := c.head(chatRoute, "Transfer-Encoding: chunked\r\n"); err != nil {
 		return err
@@ -303,7 +302,7 @@ func endlessChunks(c *attackConn) error {
 	return nil
 }
 
-// bombBody is a few KiB that become 30 MiB.
+// bombBody returns a few KiB of zstd that decode to 30 MiB.
 var bombBody = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w, err := zstd.NewWriter(&b)

@@ -23,26 +23,25 @@ const (
 	window = 3 * time.Second  // in which latencies are measured
 	stall  = 15 * time.Second // --stall-timeout
 
-	// mostMemory is what the proxy may take, whoever does what: bodies of 256 MiB,
-	// 3,000 times 50 KiB of others on their way, 10,000 connections; and all that
-	// twice, since garbage is collected late.
+	// mostMemory is how much memory the proxy may take under any load: bodies of 256 MiB,
+	// 50 KiB for each of 3,000 other requests, 10,000 connections; and all that twice,
+	// since garbage is collected late.
 	mostMemory = 1536 << 20
 )
 
-// greedy lets slow and greedy clients loose on the proxy, one kind after the
-// other and then all together, and asks as an ordinary client all the while: each
-// answer must come, whole. It reports how long the first byte takes with and
-// without them, of which the machine has a say, and bounds what the proxy takes
-// of memory, which it has not.
+// greedy attacks the proxy with slow and greedy clients, one kind after the other and then
+// all together. Meanwhile ordinary clients send requests, and each answer must be complete.
+// It reports the time to the first byte with and without the attack, which depends on the
+// machine, and limits the proxy's memory, which does not.
 func greedy(rounds int) {
 	threads, _ := filepath.Glob("/proc/self/task/*")
-	for _, thread := range threads { // who measures may not wait for whom it measures
+	for _, thread := range threads { // the measuring process must not wait for the measured one
 		syscall.Setpriority(syscall.PRIO_PROCESS, kit.Atoi(filepath.Base(thread)), -15)
 	}
 	key := mint()
 	p := launch(-15, "proxy", "--upstream", startUpstream(-15), "--stall-timeout", stall.String())
 	calls := newCalls(p.Address, key)
-	calls.measure(window) // so that all is there that is made once
+	calls.measure(window) // warms up
 	before := p.settled()
 	kit.Note("first byte, median and 99 of 100; calm > under attack; then, what the proxy has at most of memory so far")
 	kinds := append(slices.Clone(attacks), attacker{name: "all of them"})
@@ -57,7 +56,7 @@ func greedy(rounds int) {
 			var running []*running
 			for _, k := range attacks {
 				if kind.name == k.name || kind.run == nil && k.name != "idle" {
-					running = append(running, loose(k, p.Address, key))
+					running = append(running, startAttack(k, p.Address, key))
 				}
 			}
 			for _, r := range running {
@@ -89,10 +88,10 @@ func greedy(rounds int) {
 	}
 }
 
-// quiet waits until streams stand still that nobody reads: what fills their
-// buffers is Ollama's load, and not an attack.
+// quiet waits until the streams that are not read stand still: filling their buffers is a
+// load by Ollama, not by the attack.
 func (p *proxy) quiet() {
-	for last, end := -1.0, time.Now().Add(kit.Patience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+	for last, end := -1.0, time.Now().Add(kit.Timeout); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		now := p.Metric("ollama_proxy_stream_bytes_total")
 		if now == last {
 			return
@@ -103,7 +102,7 @@ func (p *proxy) quiet() {
 
 func milli(d time.Duration) string { return fmt.Sprintf("%.2fms", d.Seconds()*1e3) }
 
-// A measured is how long first bytes took.
+// A measured holds quantiles of the time to the first byte.
 type measured struct {
 	p50, p99 time.Duration
 	n        int
@@ -118,8 +117,8 @@ func medians(all []measured) (m measured) {
 	return m
 }
 
-// calls are ordinary clients: most keep their connection, and some come anew
-// each time.
+// calls are ordinary clients: most keep their connection, and some open a new one for each
+// request.
 type calls struct{ callers []*caller }
 
 func newCalls(address, key string) *calls {
@@ -131,7 +130,7 @@ func newCalls(address, key string) *calls {
 }
 
 func (c *calls) measure(lasts time.Duration) measured {
-	c.hangUp() // it may have been idle for so long that the proxy has done so
+	c.hangUp() // the proxy may have closed it, since it was idle for long
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var firsts []time.Duration
@@ -171,9 +170,9 @@ type running struct {
 	out *bufio.Reader
 }
 
-// loose starts an attack, which has a processor only while nobody else wants it,
-// and gives it up at once: attackers have machines of their own.
-func loose(kind attacker, address, key string) *running {
+// startAttack starts an attack at the lowest priority, since real attackers have machines of
+// their own.
+func startAttack(kind attacker, address, key string) *running {
 	self, err := os.Executable()
 	kit.Must(err, "this program")
 	in, hold, err := os.Pipe()
@@ -197,7 +196,7 @@ func (r *running) await(word string) string {
 	return strings.TrimSpace(strings.TrimPrefix(line, word))
 }
 
-// end has it end, and gives what it has to say.
+// end ends the attack, and returns the result that it prints.
 func (r *running) end() string {
 	r.Ending.Store(true)
 	r.in.Close()

@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// mostHeld is what all clients without a valid key may make the proxy hold:
-	// what it takes more of memory than before they came.
-	mostHeld = 256 << 20
+	// maxHeld is how much memory the proxy may take for all clients without a valid key,
+	// in addition to what it takes without them.
+	maxHeld = 256 << 20
 
-	// heldFor is how long each attack goes on.
+	// heldFor is how long each attack lasts.
 	heldFor = 4 * time.Second
 )
 
-// held lets each of them loose on a proxy that has just begun, which goes on
-// answering an ordinary client, and bounds what they make it hold.
+// held runs each attack of holders on a new proxy, and limits the memory that the proxy
+// takes. Meanwhile it measures the answers to ordinary clients.
 func held() {
 	key, upstream := mint(), startUpstream(-15)
 	certificate, private := selfSigned()
@@ -47,7 +47,7 @@ func held() {
 		}
 		calm := calls.measure(time.Second)
 		before := p.settled()
-		r := loose(kind, p.Address, key)
+		r := startAttack(kind, p.Address, key)
 		r.await("ready")
 		hit := calls.measure(heldFor)
 		took := p.Peak() - before.resident
@@ -55,15 +55,15 @@ func held() {
 		said := r.end()
 		calls.hangUp()
 		kit.Pass("%-24s %s at most, %s at the end; p50 %s > %s, p99 %s > %s; %s", kind.name, mega(took), mega(at-before.resident), milli(calm.p50), milli(hit.p50), milli(calm.p99), milli(hit.p99), said)
-		if took > mostHeld {
+		if took > maxHeld {
 			kit.Fatal("clients without a key make the proxy hold %s", mega(took))
 		}
 		p.Stop()
 	}
-	inTurn(upstream)
+	checkBombs(upstream)
 }
 
-// selfSigned makes a certificate, and gives its files.
+// selfSigned makes a self-signed certificate, and returns the paths of its files.
 func selfSigned() (certificate, private string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	kit.Must(err, "a key")

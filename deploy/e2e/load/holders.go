@@ -17,9 +17,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// holders are clients without a valid key that make the proxy hold as much memory
-// as they can, with as little traffic as they can. Those in the clear are for a
-// proxy of their own.
+// holders are attacks without a valid key that make the proxy hold as much memory as
+// possible with as little traffic as possible. Those without TLS need a proxy without TLS.
 var holders = []attacker{
 	{name: "tiny headers", conns: 8_000, rate: many, run: tinyHeaders, statuses: []int{0, 401, 408, 431}},
 	{name: "endless tiny headers", conns: 8_000, rate: many, run: endlessHeaders, statuses: []int{0, 401, 408, 431}},
@@ -33,7 +32,7 @@ var holders = []attacker{
 	{name: "tiny headers over TLS", secure: true, conns: 2_000, rate: many, run: tinySecure, statuses: []int{0, 401, 408, 431}},
 }
 
-// tinyFields is a head of 62 KiB in as many headers as there may be.
+// tinyFields returns a head of 62 KiB with as many headers as possible.
 var tinyFields = func() string {
 	var b strings.Builder
 	for i := 0; b.Len() < 62<<10; i++ {
@@ -61,16 +60,16 @@ func endlessHeaders(c *attackConn) error {
 	return c.wait()
 }
 
-// secured makes the connection one of TLS.
+// secured starts TLS on the connection.
 func (c *attackConn) secured(protocol string) (*tls.Conn, error) {
 	t := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}, CurvePreferences: []tls.CurveID{tls.X25519}})
-	t.SetDeadline(time.Now().Add(kit.Patience))
+	t.SetDeadline(time.Now().Add(kit.Timeout))
 	err := t.HandshakeContext(c.over)
 	t.SetDeadline(time.Time{})
 	return t, err
 }
 
-// frames begins HTTP/2, with a window that is shut.
+// frames starts HTTP/2 with a closed window.
 func (c *attackConn) frames() (*tls.Conn, *http2.Framer, error) {
 	t, err := c.secured("h2")
 	if err != nil {
@@ -85,7 +84,7 @@ func (c *attackConn) frames() (*tls.Conn, *http2.Framer, error) {
 	return t, http2.NewFramer(t, t), err
 }
 
-// block is a head of HTTP/2 with as many fields of one byte.
+// block returns a block of headers of HTTP/2 with the given number of fields, each one byte.
 func block(fields int) []byte {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
@@ -98,7 +97,7 @@ func block(fields int) []byte {
 	return b.Bytes()
 }
 
-// streams opens as many streams as there may be, and waits.
+// streams opens as many streams as are allowed, and waits.
 func (c *attackConn) streams(fields, many int, more func(f *http2.Framer, stream uint32)) error {
 	t, f, err := c.frames()
 	if err != nil {
@@ -187,7 +186,7 @@ func unfinishedHandshake(c *attackConn) error {
 	return c.wait()
 }
 
-// firstFlight writes once, and reads nothing.
+// firstFlight passes on the first write only, and reads nothing.
 type firstFlight struct{ net.Conn }
 
 func (f *firstFlight) Read([]byte) (int, error) { return 0, io.EOF }

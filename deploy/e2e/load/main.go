@@ -1,10 +1,11 @@
 //go:build unix
 
-// Command load puts ollama-proxy under load, and checks that it holds: see the
-// functions of the same names as the modes. It is run by .ci/load, with a
-// directory that holds the built ollama-proxy, a mode, and how much of it. It
-// exits 1 at the first thing that is not as it should be. Whoever runs it ends
-// what it has started.
+// Command load tests ollama-proxy under load and under attack: see the functions that have
+// the names of the modes.
+//
+// .ci/load runs it with a directory that contains the built ollama-proxy, a mode, and an
+// amount. It exits with status 1 at the first failure. The processes that it has started are
+// ended by .ci/load.
 package main
 
 import (
@@ -22,16 +23,16 @@ func main() {
 	if len(os.Args) < 3 {
 		kit.Fatal("run .ci/load instead")
 	}
-	kit.Dir, kit.Patience = os.Args[1], 30*time.Second
-	os.WriteFile("/proc/self/autogroup", []byte("-15"), 0) // where the scheduler has groups, nice values count within them
-	debug.SetGCPercent(400)                                // what measures should not be busy with itself
+	kit.Dir, kit.Timeout = os.Args[1], 30*time.Second
+	os.WriteFile("/proc/self/autogroup", []byte("-15"), 0) // with autogroups, nice values only count within a group
+	debug.SetGCPercent(400)                                // collects garbage less often, so that measuring costs less
 	amount := func(otherwise int) int {
 		if len(os.Args) < 4 {
 			return otherwise
 		}
 		n, err := strconv.Atoi(os.Args[3])
 		if err != nil || n < 1 {
-			kit.Fatal("%q is no amount", os.Args[3])
+			kit.Fatal("%q is not an amount", os.Args[3])
 		}
 		return n
 	}
@@ -55,7 +56,7 @@ func main() {
 	}
 }
 
-// descriptors is how many files this process may have open, and each that it
+// descriptors returns how many files this process may have open, and each process that it
 // starts.
 func descriptors() int {
 	var limit syscall.Rlimit

@@ -14,7 +14,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// startUpstream starts an Ollama that answers asks, and gives its address.
+// startUpstream starts an Ollama that answers asks, and returns its address.
 func startUpstream(nice int) string {
 	r, w, err := os.Pipe()
 	kit.Must(err, "a pipe")
@@ -35,27 +35,27 @@ func launch(nice int, name string, args ...string) *proxy {
 	return &proxy{kit.Serve(name, nil, append([]string{"--secret-file", secret()}, args...)...).Nice(nice).AwaitServing()}
 }
 
-// A state is what a proxy has, when nothing runs.
+// A state is the resources that a proxy uses when no request is in flight.
 type state struct {
 	goroutines, files, heap float64
 	resident                float64
 }
 
-// connectionsTo counts the proxy's connections to an address that are idle: it
-// keeps up to 1,024, for 90 seconds.
+// connectionsTo counts the proxy's idle connections to an address: it keeps up to 1,024, for
+// 90 seconds.
 func connectionsTo(address string) (n float64) {
 	_, port, _ := strings.Cut(address, ":")
 	for line := range strings.Lines(kit.ReadFile("/proc/net/tcp")) {
 		fields := strings.Fields(line)
-		if strings.HasSuffix(fields[2], fmt.Sprintf(":%04X", kit.Atoi(port))) && fields[9] != "0" { // one that some process has
+		if strings.HasSuffix(fields[2], fmt.Sprintf(":%04X", kit.Atoi(port))) && fields[9] != "0" { // a process has it open
 			n++
 		}
 	}
 	return n
 }
 
-// settled waits until no request is in flight, and nothing changes any more, and
-// has garbage collected: a look at the metrics makes some.
+// settled waits until no request is in flight and nothing changes any more, makes the proxy
+// collect garbage by requesting its metrics, and returns its state.
 func (p *proxy) settled() (s state) {
 	for still := 0; still < 10; time.Sleep(50 * time.Millisecond) {
 		now := state{goroutines: p.Metric("go_goroutines"), files: p.Metric("process_open_fds")}
@@ -69,7 +69,7 @@ func (p *proxy) settled() (s state) {
 		last := p.Metric("go_memstats_last_gc_time_seconds")
 		for end := time.Now().Add(3 * time.Minute); p.Metric("go_memstats_last_gc_time_seconds") == last; {
 			if time.Now().After(end) {
-				kit.Fatal("%s never collects garbage", p.Name)
+				kit.Fatal("%s does not collect garbage", p.Name)
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func (p *proxy) settled() (s state) {
 
 func secret() string { return filepath.Join(kit.Dir, "secret") }
 
-// mint makes a key, and the secret if there is none yet.
+// mint makes a key, and the secret if it does not exist yet.
 func mint(args ...string) string {
 	if _, err := os.Stat(secret()); err != nil {
 		kit.Command("secret", "--out", secret())

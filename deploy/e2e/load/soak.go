@@ -19,16 +19,16 @@ const (
 	chatRoute  = "/v1/chat/completions" // of those who stay to the end
 	leaveRoute = "/api/chat"            // of those who leave before
 
-	// raced is how many streams a program can have that looks for data races: it
-	// may have 8,128 goroutines, of which each takes two.
+	// raced is how many streams the proxy can have when it is built with -race: the race
+	// detector allows 8,128 goroutines, and each stream takes two.
 	raced = 3000
 )
 
-// soak has as many streams at once as there can be, again and again, for a
-// while. Each is compared byte for byte with what Ollama sends, and what Ollama
-// gets with what was sent. One client in eight leaves before the end. Then the
-// proxy's own figures must add up to what the clients have had, and the proxy
-// has no more goroutines, files and memory than after the first few streams.
+// soak runs as many streams at once as possible, again and again, for the given time. Each
+// answer is compared byte for byte with what Ollama sends, and each request with what Ollama
+// gets. One client in eight leaves before the end. In the end the proxy's metrics must add
+// up to what the clients have got, and the proxy must not have more goroutines, files and
+// memory than after the first streams.
 func soak(lasts time.Duration) {
 	n := (descriptors()-100)/2 - 100 // see --max-connections; one for a client, one for Ollama
 	if most := kit.Atoi(environ("STREAMS", "100000")); n > most {
@@ -56,7 +56,7 @@ func soak(lasts time.Duration) {
 		all.Wait()
 		return t
 	}
-	// The same as what follows, so that all is there that is made once.
+	// Warms up with the same load as below.
 	first := wave(200, 2*time.Second)
 	before := p.settled()
 	before.files -= connectionsTo(upstream)
@@ -108,7 +108,7 @@ func soak(lasts time.Duration) {
 	kit.Pass("nothing has leaked, and the proxy's counters are what the clients have counted, to the byte")
 }
 
-// A tally is what clients have had.
+// A tally counts what clients have got.
 type tally struct {
 	whole, left, events, bytes, sent atomic.Int64
 
@@ -116,7 +116,7 @@ type tally struct {
 	firsts []time.Duration
 }
 
-// isCountedBy fails unless the proxy's own counters are what clients have had.
+// isCountedBy ends the program unless the proxy's metrics equal the tally.
 func (t *tally) isCountedBy(p *proxy) {
 	for name, count := range map[string][2]float64{
 		"bytes of whole streams":      {p.Metric("ollama_proxy_stream_bytes_total", chatRoute), float64(t.bytes.Load())},
@@ -160,8 +160,8 @@ func quantile(all []time.Duration, percent int) time.Duration {
 
 var numbers atomic.Uint64
 
-// client has streams one after the other, until it is told to stop. pause is that
-// between two events, in milliseconds.
+// client reads one stream after the other, until it is to stop. Pause is the time between
+// two events, in milliseconds.
 func (t *tally) client(address, key string, i, pause int, stop chan struct{}) {
 	c := &caller{address: address, key: key}
 	defer c.hangUp()

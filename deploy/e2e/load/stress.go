@@ -13,18 +13,16 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// stressers is how many clients there are at once.
+// stressers is the number of clients.
 const stressers = 96
 
-// stress looks for requests that hang. For a while clients ask whose requests come
-// in pieces, who leave at any moment, or who pause, and an Ollama answers whose
-// answers come in pieces, and who hangs up at any moment. All of that takes
-// milliseconds, so a request that takes seconds has been forgotten: most likely
-// something was ready, and who waited for it was not woken. Then everything that
-// tells why is printed, see stuck.
+// stress looks for requests that hang. Clients send requests in pieces, leave at any moment,
+// or pause, and an Ollama sends answers in pieces and closes connections at any moment. Each
+// takes milliseconds, so a request that takes seconds hangs: most likely a goroutine was not
+// woken. Then stuck prints the state of both sides.
 func stress(lasts time.Duration) {
-	// Not before the kernel's own threads: whoever waits for them would seem to
-	// hang.
+	// The nice value must not be lower than that of the kernel's threads: requests that
+	// wait for these would seem to hang.
 	os.WriteFile("/proc/self/autogroup", []byte("0"), 0)
 	key := mint()
 	upstream := startMoody()
@@ -47,7 +45,7 @@ func stress(lasts time.Duration) {
 				q := stressing(numbers.Add(1))
 				w.begin(i, q)
 				became := c.undergo(q)
-				w.end(i) // waits for ever if another one hangs: the watch is to have the last word
+				w.end(i) // blocks while the watch ends the program
 				t.count(q, became)
 				if i%8 == 0 { // it comes back when its connection, and Ollama's, has been asleep
 					time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
@@ -69,7 +67,7 @@ func stress(lasts time.Duration) {
 	}
 }
 
-// launchQuiet starts a proxy that does not log each request, nor where it serves.
+// launchQuiet starts a proxy that logs neither its requests nor its addresses.
 func launchQuiet(name string, args ...string) *proxy {
 	p := &proxy{&kit.Proxy{Address: kit.FreeAddress(), Metrics: kit.FreeAddress()}}
 	p.Child = kit.Serve(name, nil, append([]string{"--secret-file", secret(), "--log-level", "warn", "--listen", p.Address, "--metrics-listen", p.Metrics}, args...)...)
@@ -80,7 +78,7 @@ func launchQuiet(name string, args ...string) *proxy {
 	return p
 }
 
-// stressed counts what became of requests.
+// stressed counts the outcomes of requests.
 type stressed struct{ whole, left, broken, refused atomic.Int64 }
 
 func (t *stressed) count(q ask, became outcome) {

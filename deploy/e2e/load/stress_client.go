@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// An outcome is what a client has had: a whole answer unless err says otherwise.
+// An outcome is what a client has got: a complete answer, if err is nil.
 type outcome struct {
 	status int // 0: none came
 	err    error
 }
 
-// A leaving is when a client leaves.
+// A leaving is the moment at which a client leaves.
 type leaving int
 
 const (
@@ -31,8 +31,8 @@ func (l leaving) String() string {
 	return [...]string{"stays", "leaves while it asks", "leaves while it waits", "leaves while it reads"}[l]
 }
 
-// stressing is the n-th request. All that is done about it follows from its number,
-// so that both sides know, and a failure can be told.
+// stressing returns the n-th request. Its number determines what both sides do with it, so
+// that both can recognise a failure.
 func stressing(n uint64) ask {
 	q := ask{Path: chatRoute, N: n, Events: 1 + int(hash(n, 11)%12), Size: 150}
 	if hash(n, 12)%2 == 0 {
@@ -56,7 +56,7 @@ func (q ask) leaving() leaving {
 	return stays
 }
 
-// undergo has the request and its answer come and go as its number says.
+// undergo sends the request and reads the answer in the way that its number determines.
 func (c *caller) undergo(q ask) (o outcome) {
 	defer func() {
 		if o.err != nil {
@@ -99,8 +99,8 @@ func (c *caller) undergo(q ask) (o outcome) {
 	return outcome{status, err}
 }
 
-// inPieces writes a text: one in two at once, the others in up to five pieces, with
-// and without a pause between them.
+// inPieces writes a text: half of all texts at once, the others in up to five pieces, with
+// or without pauses.
 func inPieces(w io.Writer, text []byte, n uint64) error {
 	for i := uint64(0); hash(n, 20)%2 == 0 && i < 4 && len(text) > 1; i++ {
 		cut := 1 + hash(n, 21+i)%uint64(len(text)-1)

@@ -15,23 +15,23 @@ import (
 )
 
 const (
-	// hangs is how long a request takes that has been forgotten. Others take a
-	// few milliseconds, or some hundred where the machine is busy.
+	// hangs is the time after which a request counts as hanging. Others take a few
+	// milliseconds, or some hundred on a busy machine.
 	hangs = 2 * time.Second
 
 	lookEvery = 50 * time.Millisecond
 )
 
-// A watch looks at the requests of all clients, again and again, and ends the
-// program if one hangs. It counts its looks and not the time: while the machine
-// itself stands still, nothing hangs.
+// A watch checks the requests of all clients at intervals, and ends the program if one
+// hangs. It counts its checks, not the time: while the machine itself stands still, no
+// request counts as hanging.
 type watch struct {
 	proxy    *proxy
 	upstream string
 
 	mu   sync.Mutex
 	asks [stressers]ask // N is 0: none
-	seen [stressers]int // how often, of the same ask
+	seen [stressers]int // checks that have found the same ask
 }
 
 func newWatch(p *proxy, upstream string) *watch {
@@ -65,16 +65,15 @@ func (w *watch) look() {
 	}
 }
 
-// stuck prints what tells why a request hangs: where all goroutines of both
-// processes are, and what the sockets between them hold. SIGQUIT has the proxy
-// print its goroutines, and ends it.
+// stuck prints the stacks of all goroutines of both processes, and the bytes queued in the
+// sockets between them. The proxy prints its stacks on SIGQUIT, which ends it.
 func (w *watch) stuck(q ask) {
 	sockets := w.sockets()
 	w.proxy.Ending.Store(true)
 	w.proxy.Process.Signal(syscall.SIGQUIT)
 	select {
 	case <-w.proxy.Gone:
-	case <-time.After(kit.Patience):
+	case <-time.After(kit.Timeout):
 	}
 	own := make([]byte, 4<<20)
 	own = own[:runtime.Stack(own, true)]
@@ -109,14 +108,14 @@ func (w *watch) sockets() string {
 
 func portOf(address string) string { return address[strings.LastIndex(address, ":")+1:] }
 
-// portIn is the port of an address as /proc/net/tcp has it.
+// portIn returns the port of an address in /proc/net/tcp.
 func portIn(address string) string {
 	var port int
 	fmt.Sscanf(portOf(address), "%x", &port)
 	return fmt.Sprint(port)
 }
 
-// stateIn is the state of a connection as /proc/net/tcp has it.
+// stateIn returns the name of a connection's state in /proc/net/tcp.
 func stateIn(number string) string {
 	var n int
 	fmt.Sscanf(number, "%x", &n)

@@ -17,13 +17,13 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// A mood is how Ollama treats the connection on which it answers.
+// A mood is what Ollama does with the connection on which it answers.
 type mood int
 
 const (
 	keeps     mood = iota // as an Ollama does
-	announces             // closes it after the answer, and says so before
-	closes                // closes it after the answer, without a word
+	announces             // closes it after the answer, with Connection: close
+	closes                // closes it after the answer, without announcing it
 	resets                // the same, with a reset
 	breaksOff             // closes it within the answer
 	isMute                // closes it without an answer
@@ -33,10 +33,10 @@ func (m mood) String() string {
 	return [...]string{"Ollama keeps the connection", "Ollama closes it and says so", "Ollama closes it without a word", "Ollama resets it", "Ollama breaks off", "Ollama gives no answer"}[m]
 }
 
-// breaks reports whether no whole answer can come.
+// breaks reports whether the answer cannot be complete.
 func (m mood) breaks() bool { return m >= breaksOff }
 
-// mood is Ollama's when it gets the request.
+// mood returns what Ollama does when it gets the request.
 func (q ask) mood() mood {
 	if m := mood(hash(q.N, 70) % 48); m <= isMute {
 		return m
@@ -44,7 +44,7 @@ func (q ask) mood() mood {
 	return keeps
 }
 
-// startMoody starts an Ollama in this process, and gives its address.
+// startMoody starts an Ollama in this process, and returns its address.
 func startMoody() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	kit.Must(err, "listening")
@@ -102,9 +102,9 @@ func beMoody(c *net.TCPConn) {
 	}
 }
 
-// arrived waits until the other side's kernel has all that was written: a reset
-// throws away what has still to be sent, as where the receiver's window is full. It
-// reports false if that takes longer than anything should.
+// arrived waits until the peer's kernel has acknowledged all that was written: a reset
+// discards what has not been sent, for example because the peer's window is full. It reports
+// false if that takes more than a second.
 func arrived(c *net.TCPConn) bool {
 	raw, err := c.SyscallConn()
 	kit.Must(err, "a connection")
@@ -120,8 +120,8 @@ func arrived(c *net.TCPConn) bool {
 	return false
 }
 
-// wire is the answer as it is sent, with its length told before, or in chunks of an
-// event each.
+// wire returns the bytes of the answer, with a Content-Length, or with a chunk for each
+// event.
 func (q ask) wire() []byte {
 	kind := "text/event-stream"
 	if q.Path == leaveRoute {

@@ -16,37 +16,37 @@ import (
 )
 
 const (
-	// bombers is how many connections send what takes long to decode, all under one
-	// key.
-	bombers = 200
+	// bombClients is how many connections send bodies that take long to decode, all with
+	// one key.
+	bombClients = 200
 
-	// mostForATurn is how long another key's compressed request may take meanwhile, in
-	// the median: a few turns, on a machine that is busy.
-	mostForATurn = 500 * time.Millisecond
+	// maxCompressedWait limits the median time of another key's compressed requests
+	// meanwhile: a few turns of the decoder, on a busy machine.
+	maxCompressedWait = 500 * time.Millisecond
 )
 
-// inTurn has one key send as many bombs as it can, and another one small compressed
-// requests, which must not wait for all of them.
-func inTurn(upstream string) {
+// checkBombs has one key send as many decompression bombs as it can. The small compressed
+// requests of another key must not wait for all of them.
+func checkBombs(upstream string) {
 	greedyKey, modest := mint(), mint()
 	p := launch(-15, "proxy", "--upstream", upstream)
-	calm := packed(p.Address, modest)
+	calm := timeCompressed(p.Address, modest)
 	kind := attacks[slices.IndexFunc(attacks, func(a attacker) bool { return a.name == "bombs" })]
-	kind.conns = bombers
-	r := loose(kind, p.Address, greedyKey)
+	kind.conns = bombClients
+	r := startAttack(kind, p.Address, greedyKey)
 	r.await("ready")
-	hit := packed(p.Address, modest)
+	hit := timeCompressed(p.Address, modest)
 	said := r.end()
 	kit.Pass("%-24s a compressed request of another key takes %s > %s, at most %s > %s; %s", "bombs under one key", milli(quantile(calm, 50)), milli(quantile(hit, 50)), milli(slices.Max(calm)), milli(slices.Max(hit)), said)
-	if quantile(hit, 50) > mostForATurn {
+	if quantile(hit, 50) > maxCompressedWait {
 		kit.Fatal("another key's compressed requests wait")
 	}
 	p.Stop()
 }
 
-// packed sends small compressed requests, one after the other, and gives how long
+// timeCompressed sends small compressed requests, one after the other, and returns how long
 // each takes.
-func packed(address, key string) (took []time.Duration) {
+func timeCompressed(address, key string) (took []time.Duration) {
 	var body bytes.Buffer
 	w, err := zstd.NewWriter(&body)
 	kit.Must(err, "zstd")

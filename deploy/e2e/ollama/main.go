@@ -1,5 +1,5 @@
-// Command ollama serves the stand-in for Ollama at the address that it is given:
-// .ci/guides has it where the guides have Ollama.
+// Command ollama serves the stand-in for Ollama on the address in its argument. .ci/guides
+// uses it in place of Ollama.
 package main
 
 import (

@@ -19,25 +19,24 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/handler/standin"
 )
 
-// A box is an Ollama that answers as many requests at once as it has slots, each
-// in the same time, has some wait, and says to others that it is busy. Nearly all
-// of that time passes without work, so that not the machine that all this runs on
-// decides what a box can do.
+// A box is an Ollama that answers as many requests at once as it has slots, each in the same
+// time. It queues some more, and answers others that it is busy. It does nearly nothing in
+// that time, so that its capacity does not depend on the machine.
 type box struct {
 	name    string
 	models  []string
 	slots   int
 	service time.Duration // of one request
-	queue   int           // how many may be there, in slots or waiting
+	queue   int           // requests at once, in slots or waiting
 	weight  int
 
-	address string // the same in each life
+	address string // it stays the same after a kill
 	life    *life
 	strays  atomic.Int64 // requests for models that it does not have
-	refused atomic.Int64 // for which it was too busy
+	refused atomic.Int64 // requests for which it was too busy
 }
 
-// A life is from a box's start to its death. What was loaded ends with it.
+// A life is the state of a box from its start until it is killed, such as the loaded models.
 type life struct {
 	*box
 	ollama   *standin.Ollama
@@ -50,12 +49,12 @@ type life struct {
 	conns map[net.Conn]bool
 }
 
-// perSecond is what the box can do, on paper.
+// perSecond returns how many requests a second the box can answer in theory.
 func (b *box) perSecond() float64 { return float64(b.slots) / b.service.Seconds() }
 
 func (b *box) has(model string) bool { return slices.Contains(b.models, model) }
 
-// start brings the box to life, where it was before if it has been.
+// start starts the box, on the same address as before if it was killed.
 func (b *box) start() {
 	listener, err := net.Listen("tcp", b.address)
 	kit.Must(err, "listening for %s", b.name)
@@ -71,8 +70,8 @@ func (b *box) start() {
 	go l.server.Serve(listener)
 }
 
-// kill ends the box as the machine does that loses its power, with a reset of
-// every connection, or as the end of its process does.
+// kill ends the box: with a reset of every connection, or with an orderly close, as when its
+// process ends.
 func (b *box) kill(reset bool) {
 	l := b.life
 	l.mu.Lock()
@@ -95,8 +94,8 @@ func (l *life) watch(c net.Conn, state http.ConnState) {
 	}
 }
 
-// ServeHTTP has a request wait for a slot, which it has for as long as the box
-// takes, however soon the stand-in is through.
+// ServeHTTP makes a request wait for a slot, and occupies the slot for the time of the box,
+// although the stand-in answers sooner.
 func (l *life) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		l.ollama.ServeHTTP(w, r) // lists

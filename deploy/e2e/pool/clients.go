@@ -20,7 +20,7 @@ const (
 	turns  = 4 // of a conversation
 )
 
-// A dialect is a way to ask, and how to tell that an answer is whole.
+// A dialect makes requests, and recognises complete answers.
 type dialect struct {
 	name, path, format string
 	whole              func([]byte) bool
@@ -42,7 +42,7 @@ var embedding = dialect{"embedding", "/api/embed", `{"model":%q,"input":%s}`, fu
 	return json.Valid(b) && bytes.Contains(b, []byte(`"embeddings":[[`))
 }}
 
-// An answer is what a client got, and when.
+// An answer is what a client has got, and when.
 type answer struct {
 	what         string
 	asked, ended time.Time
@@ -52,20 +52,21 @@ type answer struct {
 	whole        bool
 }
 
-// begun reports whether the client had seen some of it.
+// begun reports whether the client has read a part of it.
 func (a answer) begun() bool { return a.status == http.StatusOK }
 
-// told reports whether a stream that broke off says so in its own words.
+// told reports whether a stream that broke off ends with an error of its dialect.
 func (a answer) told() bool { return bytes.Contains(a.body, []byte(`"error"`)) }
 
 func (a answer) String() string {
 	return fmt.Sprintf("%s: status %d, %v after %s, %.300q", a.what, a.status, a.err, kit.Seconds(a.ended.Sub(a.asked)), a.body)
 }
 
-// A load is clients that each ask for the next answer when they have got one.
+// A load is a number of clients, each of which sends its next request when it has got an
+// answer.
 type load struct {
 	address, key string
-	patient      bool // with those who are too busy
+	patient      bool // they retry when a box is busy
 	client       *http.Client
 
 	stop chan struct{}
@@ -76,14 +77,14 @@ type load struct {
 	cut  []answer    // that broke off
 }
 
-// put begins a load. Models stand in the list as often as they are asked for.
+// put starts a load. A model that is requested more often is in the list several times.
 func put(clients int, address, key string, models []string) *load {
 	return (&load{address: address, key: key}).begin(clients, models)
 }
 
 func (l *load) begin(clients int, models []string) *load {
 	l.stop = make(chan struct{})
-	l.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}, Timeout: kit.Patience}
+	l.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients, DisableCompression: true}, Timeout: kit.Timeout}
 	for i := range clients {
 		l.wait.Go(func() {
 			for n := 0; ; n++ {
@@ -99,15 +100,15 @@ func (l *load) begin(clients int, models []string) *load {
 	return l
 }
 
-// end waits until nothing runs any more.
+// end stops the load, and waits until no request is in flight.
 func (l *load) end() {
 	close(l.stop)
 	l.wait.Wait()
 	l.client.CloseIdleConnections()
 }
 
-// ask has a client ask for the n-th time: the next turn of its conversation, which
-// repeats those before.
+// ask sends a client's n-th request: the next turn of its conversation, which includes those
+// before.
 func (l *load) ask(client, n int, model string) (a answer) {
 	d := dialects[(client+n)%len(dialects)]
 	talk := fmt.Sprintf(`[{"role":"user","content":"I am %d, and this is talk %d"}`, client, n/turns)
@@ -138,8 +139,8 @@ func (l *load) ask(client, n int, model string) (a answer) {
 	return a
 }
 
-// add counts an answer. None may fail before it has begun, and none that is not
-// whole may look so.
+// add counts an answer. No answer may fail before it has begun, and no incomplete answer may
+// look complete.
 func (l *load) add(a answer) {
 	switch {
 	case a.status == http.StatusServiceUnavailable && l.patient:
@@ -159,14 +160,14 @@ func (l *load) add(a answer) {
 	}
 }
 
-// broken counts those that broke off so far.
+// broken returns how many answers have broken off so far.
 func (l *load) broken() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.cut)
 }
 
-// between counts the whole answers of a time.
+// between returns how many complete answers ended in a span of time.
 func (l *load) between(from, to time.Time) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,8 +179,7 @@ func (l *load) between(from, to time.Time) (n int) {
 	return n
 }
 
-// rate is how many whole answers a second there are while the load runs for as
-// long, once it has warmed up.
+// rate returns the complete answers a second in a span of the given length, after warming up.
 func (l *load) rate(during time.Duration) float64 {
 	time.Sleep(warmUp)
 	from := time.Now()

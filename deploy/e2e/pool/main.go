@@ -1,10 +1,10 @@
 //go:build unix
 
-// Command pool checks that a proxy makes the most of three Ollamas that differ
-// in models, speed and slots: see the functions that main calls. It is run by
-// .ci/pool, with a directory that holds the built ollama-proxy, and exits 1 at
-// the first thing that is not as it should be. Whoever runs it ends what it has
-// started.
+// Command pool checks load balancing over three Ollamas that differ in their models, their
+// speed and their slots: see the functions that main calls.
+//
+// .ci/pool runs it with a directory that contains the built ollama-proxy. It exits with
+// status 1 at the first failure. The processes that it has started are ended by .ci/pool.
 package main
 
 import (
@@ -77,8 +77,8 @@ func main() {
 	fmt.Printf("all held, after %s\n", kit.Seconds(time.Since(kit.Began)))
 }
 
-// alone measures what the boxes do without a proxy, each with the models that it
-// has, and gives the sum.
+// alone measures how many requests a second each box answers without a proxy, with the
+// models that it has, and returns the sum.
 func alone() (sum float64) {
 	for _, b := range boxes {
 		l := put(min(clients, b.queue), b.address, "", only(b.has))
@@ -90,8 +90,8 @@ func alone() (sum float64) {
 	return sum
 }
 
-// checkCapacity: through the proxy they do as much. It reports whether that is so:
-// the machine may have been busy with something else meanwhile.
+// checkCapacity reports whether the boxes answer as many requests through the proxy. The
+// caller may try again: the machine may have been busy with something else.
 func checkCapacity(p *kit.Proxy, sum float64) bool {
 	before := answered()
 	l := put(clients, p.Address, key, mix)
@@ -111,8 +111,8 @@ func checkCapacity(p *kit.Proxy, sum float64) bool {
 	return true
 }
 
-// checkBusy: others keep a box so busy that it takes nothing more, and nobody
-// notices who asks for what another one has, too.
+// checkBusy: other clients keep a box so busy that it refuses requests. No request for a
+// model that another box has, too, fails.
 func checkBusy(p *kit.Proxy) {
 	b := boxes[2]
 	others := (&load{address: b.address, patient: true}).begin(2*b.queue, only(b.has))
@@ -177,7 +177,7 @@ func checkDeaths(p *kit.Proxy) {
 	kit.Note("%.0f requests were refused and %.0f reset, and went elsewhere; in the end %.0f answers a second", retried("refused")-refused, retried("reset")-reset, rate)
 }
 
-// only gives the part of the mix that is so.
+// only returns the models of the mix for which the condition is true.
 func only(so func(model string) bool) []string {
 	return slices.DeleteFunc(slices.Clone(mix), func(model string) bool { return !so(model) })
 }
@@ -200,7 +200,7 @@ func answered() (all []int64) {
 	return all
 }
 
-// start starts the proxy, with the boxes behind it, and makes a key.
+// start starts the proxy with the boxes, and makes a key.
 func start() *kit.Proxy {
 	secret := filepath.Join(kit.Dir, "secret")
 	kit.Command("secret", "--out", secret)
@@ -212,7 +212,7 @@ func start() *kit.Proxy {
 	return kit.Serve("proxy", nil, args...).AwaitServing()
 }
 
-// count is the sum of a metric's series that have the label, and there are some.
+// count returns the sum of a metric's series with the label, of which there must be one.
 func count(p *kit.Proxy, name, label string) float64 {
 	n := p.Metric("ollama_proxy_"+name, label)
 	if math.IsNaN(n) {

@@ -18,13 +18,13 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// An answer is what came, and when.
+// An answer is what a client has got, and when.
 type answer struct {
 	q      question
 	asked  time.Time
-	headed chan struct{} // closed when there are status and replica, or never will be
-	done   chan struct{} // closed when it is over
-	reads  atomic.Int64  // in which the body came
+	headed chan struct{} // closed when status and replica are set, or the request has failed
+	done   chan struct{} // closed at the end
+	reads  atomic.Int64  // that have returned a part of the body
 
 	status           int
 	replica          string
@@ -40,14 +40,14 @@ func (a *answer) receive(address string) {
 	defer func() { a.ended = time.Now() }()
 	head := sync.OnceFunc(func() { close(a.headed) })
 	defer head()
-	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), kit.Timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+a.q.path, strings.NewReader(a.q.body))
 	if err != nil {
 		a.err = err
 		return
 	}
-	r.GetBody = nil // or the client would hide a failure by asking again
+	r.GetBody = nil // otherwise the client would retry, and hide a failure
 	r.Header.Set("Authorization", "Bearer "+a.q.key)
 	if a.q.paced {
 		r.Header.Set(slowHeader, "yes")
@@ -101,7 +101,7 @@ func (a *answer) over() bool {
 	}
 }
 
-// overBy waits for the end until then.
+// overBy waits for the end until a moment, and reports whether it has come.
 func (a *answer) overBy(then time.Time) bool {
 	select {
 	case <-a.done:
@@ -121,11 +121,11 @@ func (a *answer) String() string {
 		kit.Seconds(a.asked.Sub(kit.Began)), kit.Seconds(a.ended.Sub(a.asked)), a.err, len(a.body), body)
 }
 
-// volatile is what differs between two answers to the same question.
+// volatile matches what differs between two answers to the same question.
 var volatile = regexp.MustCompile(`,?"(id|created|created_at|[a-z_]*duration)":("[^"]*"|\d+)`)
 
-// whole waits for the end, and gives an error unless the answer is byte for
-// byte what the stand-in itself says, but for ids and times.
+// whole waits for the end, and returns an error unless the answer equals the stand-in's, byte
+// for byte, except for ids and times.
 func (a *answer) whole() error {
 	<-a.done
 	switch {
@@ -137,8 +137,8 @@ func (a *answer) whole() error {
 	return nil
 }
 
-// broken waits for the end, and gives an error unless the answer shows that it
-// is not whole, and is right up to there.
+// broken waits for the end, and returns an error unless the answer is visibly incomplete, and
+// right up to where it broke off.
 func (a *answer) broken() error {
 	<-a.done
 	text := string(volatile.ReplaceAll(a.body, nil))
@@ -162,7 +162,7 @@ func (a *answer) broken() error {
 	return nil
 }
 
-// told reports whether a broken answer says so in an event.
+// told reports whether a broken answer ends with an error event.
 func (a *answer) told() bool { return bytes.Contains(a.body, []byte(errorEvent(a.q))) }
 
 func errorEvent(q question) string {
@@ -172,8 +172,8 @@ func errorEvent(q question) string {
 	return `data: {"error":`
 }
 
-// spread gives an error if the chunks did not come one by one, with pauses
-// between them: a stream that is held back comes faster than it was sent.
+// spread returns an error unless the chunks arrived one by one, with pauses: chunks that were
+// held back arrive faster than they were sent.
 func (a *answer) spread(pause time.Duration) error {
 	<-a.done
 	lines := bytes.Count(a.body, []byte(`"content":"`))
@@ -185,8 +185,7 @@ func (a *answer) spread(pause time.Duration) error {
 
 var references sync.Map
 
-// reference is what the stand-in answers when it is asked directly, without
-// what is volatile.
+// reference returns the stand-in's own answer, without what is volatile.
 func reference(q question) []byte {
 	if known, ok := references.Load(q.path + q.body); ok {
 		return known.([]byte)

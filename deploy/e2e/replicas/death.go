@@ -9,7 +9,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// mortal is the replica that dies.
+// mortal is the index of the replica that is killed.
 const mortal = "r2"
 
 // checkDeath: under load a replica is killed and replaced.

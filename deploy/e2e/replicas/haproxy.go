@@ -40,21 +40,20 @@ backend replicas
   stats uri /
 `
 
-// up reports whether HAProxy has found the replica in health.
+// up reports whether HAProxy's health check has found the replica healthy.
 func up(r *replica) bool {
 	row := proxyStats(r.name)
 	return row["status"] == "UP" && row["check_status"] == "L7OK"
 }
 
-// redispatched is how many requests HAProxy has sent to another replica than
-// the first.
+// redispatched returns how many requests HAProxy has retried on another replica.
 func redispatched() float64 {
 	n, err := strconv.ParseFloat(proxyStats("BACKEND")["wredis"], 64)
 	kit.Must(err, "HAProxy's statistics")
 	return n
 }
 
-// proxyStats is what HAProxy says of one server, or of them all.
+// proxyStats returns HAProxy's statistics of one server, or of all.
 func proxyStats(server string) map[string]string {
 	status, page := kit.Fetch("http://" + stats + "/;csv")
 	if status != http.StatusOK {

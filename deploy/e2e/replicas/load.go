@@ -9,7 +9,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// load asks through HAProxy all the time.
+// load sends requests through HAProxy all the time.
 type load struct {
 	key  string
 	stop chan struct{}
@@ -39,7 +39,7 @@ func newLoad(key string) *load {
 	return l
 }
 
-// take adds an answer to the load when it is over.
+// take adds an answer to the load once it has ended.
 func (l *load) take(a *answer) { l.wait.Go(func() { l.add(a.finished()) }) }
 
 func (l *load) add(a *answer) {
@@ -56,8 +56,8 @@ func (l *load) add(a *answer) {
 	}
 }
 
-// wholeSince counts the answers to what was asked since then, from one replica
-// or, if the name is empty, from all.
+// wholeSince returns the number of complete answers to requests since a moment, from one
+// replica or, if the name is empty, from all.
 func (l *load) wholeSince(then time.Time, name string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

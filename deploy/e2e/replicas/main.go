@@ -1,11 +1,12 @@
 //go:build unix
 
-// Command replicas checks that three replicas behind one HAProxy act as one:
-// keys minted offline, revocations and new secrets count on all of them without
-// a restart, and the death of one costs only what ran on it. It is run by
-// .ci/replicas, with a directory that holds the built ollama-proxy, and exits 1
-// at the first thing that is not as it should be. Whoever runs it ends what it
-// has started.
+// Command replicas checks that three replicas behind HAProxy act as one: keys minted offline,
+// revocations and new secrets are valid on all of them without a restart, and when one dies,
+// only the requests on it fail.
+//
+// .ci/replicas runs it with a directory that contains the built ollama-proxy. It exits with
+// status 1 at the first failure. The processes that it has started are ended by
+// .ci/replicas.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 
 const (
 	interval = time.Second            // --reload-interval
-	bound    = interval + time.Second // for a revocation to cut what runs
+	bound    = interval + time.Second // within which a revocation must cut streams
 	pace     = 20 * time.Millisecond  // between two tokens of the stand-in's
 	slowly   = 60 * time.Millisecond  // likewise, for streams that are to outlive the bound: 67 tokens
 	workers  = 18                     // of the load
@@ -56,7 +57,7 @@ func main() {
 	fmt.Printf("all held, after %s\n", kit.Seconds(time.Since(kit.Began)))
 }
 
-// start runs everything: Ollama, three replicas, HAProxy.
+// start starts Ollama, three replicas and HAProxy.
 func start() {
 	quick, slow := standin.New(standin.Options{Pace: pace}), standin.New(standin.Options{Pace: slowly})
 	ollama = kit.Listen("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +95,7 @@ func start() {
 	kit.Note("three replicas behind HAProxy are ready after %s", kit.Seconds(time.Since(kit.Began)))
 }
 
-// checkMint: a key that was made offline counts at once.
+// checkMint: a key that was minted offline is valid at once.
 func checkMint() {
 	key := mint(secretPath())
 	q := sse(4).with(key)
@@ -106,7 +107,7 @@ func checkMint() {
 	}
 	forged := key[:len(key)-43] + strings.Repeat("A", 43)
 	for _, address := range everywhere() {
-		refused(sse(4).with(forged), address, "a forged key")
+		refused(sse(4).with(forged), address, "a forged key", invalid)
 	}
 	kit.Pass("a key minted offline works at once on each replica, directly and through HAProxy")
 }
@@ -117,13 +118,13 @@ func revocations() string { return filepath.Join(kit.Dir, "revocations") }
 func mint(secret string) string  { return kit.Command("mint", "--secret-file", secret) }
 func restrict(key string) string { return kit.Command("restrict", "--models", model, key) }
 
-// replace puts a file in the place of another in one step.
+// replace replaces a file atomically.
 func replace(path, text string) {
 	kit.WriteFile(path+".new", text)
 	kit.Must(os.Rename(path+".new", path), "renaming")
 }
 
-// relink does so with a symbolic link.
+// relink replaces a symbolic link atomically.
 func relink(path, target string) {
 	kit.Must(os.Symlink(target, path+".new"), "linking")
 	kit.Must(os.Rename(path+".new", path), "renaming")

@@ -12,7 +12,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// A question is a request of which we know the answer.
+// A question is a request whose answer is known.
 type question struct {
 	name, path, body, key string
 	paced                 bool // slowly
@@ -20,7 +20,7 @@ type question struct {
 
 const chat = `"messages":[{"role":"user","content":"Why is the sky blue?"}]`
 
-// sse, ndjson and atOnce ask for n tokens, or for as many as there are.
+// sse, ndjson and atOnce return questions for n tokens or, if n is 0, for the whole text.
 func sse(n int) question {
 	return question{name: "a stream of events", path: "/v1/chat/completions", body: `{"model":"` + model + `","stream":true,"max_tokens":` + strconv.Itoa(n) + `,` + chat + `}`}
 }
@@ -41,18 +41,18 @@ func (q question) of(other string) question {
 	return q
 }
 
-// slowHeader passes through the proxy and tells the stand-in to take its time.
+// slowHeader passes through the proxy and makes the stand-in send at the slow pace.
 const slowHeader = "X-Slowly"
 
-// to asks at an address and does not wait for the answer.
+// to sends the question to an address, and does not wait for the answer.
 func (q question) to(address string) *answer {
 	a := &answer{q: q, asked: time.Now(), headed: make(chan struct{}), done: make(chan struct{})}
 	go a.receive(address)
 	return a
 }
 
-// through asks HAProxy, which takes turns, until each replica has begun to
-// answer.
+// through sends the question through HAProxy, which takes turns, until each replica has begun
+// to answer one.
 func (q question) through() (all []*answer) {
 	hit := map[string]bool{}
 	for len(hit) < len(replicas) {
@@ -70,10 +70,16 @@ func (q question) through() (all []*answer) {
 	return all
 }
 
-// refused fails unless the request gets the 401 that says nothing.
-func refused(q question, address, what string) {
+// What a 401 says: nothing to outsiders, and the reason to whose key was genuine.
+const (
+	invalid    = "missing or invalid API key"
+	wasRevoked = "the API key has been revoked"
+)
+
+// refused ends the program unless the request gets a 401 with the message.
+func refused(q question, address, what, message string) {
 	a := q.to(address).finished()
-	if a.err != nil || a.status != http.StatusUnauthorized || !bytes.Contains(a.body, []byte("missing or invalid API key")) {
+	if a.err != nil || a.status != http.StatusUnauthorized || !bytes.Contains(a.body, []byte(message)) {
 		kit.Fatal("%s at %s got %s", what, address, a)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// A replica is one ollama-proxy serve. Its address, its metrics' address and
-// its secret file outlive the process.
+// A replica is an `ollama-proxy serve` whose addresses and secret file stay the same when its
+// process is replaced.
 type replica struct {
 	name, address, metrics, secret string
 
@@ -18,7 +18,7 @@ type replica struct {
 	*kit.Child
 }
 
-// start runs the proxy as a process of its own.
+// start starts the process.
 func (r *replica) start() {
 	r.starts++
 	r.Child = kit.Start(r.name, nil, filepath.Join(kit.Dir, "ollama-proxy"), "serve",
@@ -31,7 +31,7 @@ func (r *replica) ready() bool {
 	return status == http.StatusOK
 }
 
-// scrape gets the metrics as they are at one moment.
+// scrape gets the metrics.
 func (r *replica) scrape() kit.Scrape { return kit.ScrapeOf(r.metrics) }
 
 func (r *replica) fingerprint() string { return r.scrape().One("ollama_proxy_secret_fingerprint") }

@@ -10,8 +10,8 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// checkRevoke: a revocation ends what runs under the key, and under what was
-// made from it, and nothing else.
+// checkRevoke: a revocation cuts requests with the key, and with keys made from it, and no
+// others.
 func checkRevoke() {
 	secret := secretPath()
 	victim, other := mint(secret), mint(secret)
@@ -59,13 +59,13 @@ func checkRevoke() {
 	}
 
 	for _, address := range everywhere() {
-		refused(sse(3).with(victim), address, "a revoked key")
+		refused(sse(3).with(victim), address, "a revoked key", wasRevoked)
 	}
 	kit.Pass("the revoked key gets 401 on each replica and through HAProxy")
 	late := restrict(victim)
 	for _, address := range everywhere() {
-		refused(sse(3).with(narrowed), address, "a key made from the revoked one before")
-		refused(sse(3).with(late), address, "a key made from the revoked one since")
+		refused(sse(3).with(narrowed), address, "a key made from the revoked one before", wasRevoked)
+		refused(sse(3).with(late), address, "a key made from the revoked one since", wasRevoked)
 	}
 	kit.Pass("so do keys narrowed from it, before and since")
 
@@ -81,8 +81,8 @@ func checkRevoke() {
 	kit.Pass("the metrics of each replica tell of as many revoked streams, and of the same list")
 }
 
-// run begins what the revocation of one key ends, and what it spares: streams that
-// flow, streams that are silent, and requests that wait for their answer.
+// run starts requests with the key to be revoked and with others: streams that send, streams
+// that are silent, and requests that wait for their answer.
 func run(victim, narrowed, other string) (doomed, spared, waiting []*answer) {
 	for _, q := range []question{sse(0).slow(), ndjson(0).slow()} {
 		doomed = append(doomed, q.with(victim).through()...)
@@ -117,8 +117,8 @@ func run(victim, narrowed, other string) (doomed, spared, waiting []*answer) {
 	return doomed, spared, waiting
 }
 
-// countsRevoked fails unless the metrics of the replica tell of n streams that were
-// cut, and of the same list as those of the first.
+// countsRevoked ends the program unless the replica's metrics have n streams that were cut, and
+// the same hash of the list as those of the first replica.
 func (r *replica) countsRevoked(n int) {
 	kit.Await("the cut streams in the metrics of "+r.name, func() bool {
 		return r.scrape().Sum("ollama_proxy_streams_total", `outcome="revoked"`) == float64(n)

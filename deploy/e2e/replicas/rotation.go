@@ -10,7 +10,7 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/deploy/e2e/kit"
 )
 
-// checkRotation: a secret is replaced while the replicas run.
+// checkRotation replaces a secret while the replicas serve.
 func checkRotation() {
 	file, text := secretPath(), kit.ReadFile(secretPath())
 	next := kit.Command("secret")
@@ -28,7 +28,7 @@ func checkRotation() {
 	old := mint(file)
 	through := sse(0).slow().with(old).through()
 
-	// One replica gets a copy of its own in the place of a link to the file.
+	// One replica gets a copy of its own instead of a link to the file.
 	replace(filepath.Join(kit.Dir, "ahead"), both)
 	relink(ahead.secret, "ahead")
 	took := kit.AwaitWithin(bound, "one replica to take a new secret", func() bool { return ahead.fingerprint() != fingerprint })
@@ -41,7 +41,7 @@ func checkRotation() {
 	kit.Must(sse(3).with(young).to(ahead.address).whole(), "a key of the new secret on %s", ahead.name)
 	kit.Must(sse(3).with(old).to(ahead.address).whole(), "a key of the old secret on %s", ahead.name)
 	for _, r := range first {
-		refused(sse(3).with(young), r.address, "a key of a secret that the replica lacks")
+		refused(sse(3).with(young), r.address, "a key of a secret that the replica lacks", invalid)
 	}
 	kit.Pass("secret_fingerprint tells the one replica that has a new secret from the two that have not (%s)", kit.Seconds(took))
 
@@ -74,7 +74,7 @@ func checkRotation() {
 		return true
 	})
 	for range 3 { // through HAProxy, once more on each
-		refused(sse(3).with(old), haproxy, "a key of a secret that was dropped")
+		refused(sse(3).with(old), haproxy, "a key of a secret that was dropped", invalid)
 	}
 	for _, address := range everywhere() {
 		kit.Must(sse(3).with(young).to(address).whole(), "a key of the new secret at %s", address)

@@ -1,11 +1,12 @@
 //go:build unix
 
-// Command timing measures whether refusing a key takes longer the more of it is
-// right: then a tag could be found byte by byte. Keys of several kinds are
-// refused in turn, in random order. A leak is a difference that is both certain
-// and large enough to be of use; so that a busy machine makes no leak, it must
-// show three times in a row. The same is done with a comparison that does leak,
-// which must be found. It is run by .ci/timing.
+// Command timing checks that the time to refuse a key does not depend on how much of its tag
+// is right: otherwise a tag could be guessed byte by byte.
+//
+// Keys of several kinds are refused in random order. A leak is a difference that is
+// statistically certain and large enough to be exploited. It must be found three times in a
+// row, since a busy machine can show one by chance. A comparison that does leak is measured
+// in the same way, and must be found. .ci/timing runs the command.
 package main
 
 import (
@@ -22,23 +23,22 @@ import (
 )
 
 const (
-	keys    = 16   // of each kind, refused one after the other: that is timed
-	rounds  = 6000 // in which each kind has its turn
+	keys    = 16   // of each kind, which are refused one after the other and timed together
+	rounds  = 6000 // in each of which every kind is timed once
 	certain = 6.0  // standard errors
 	useful  = 2.0  // nanoseconds: a loop over the tag takes ten times as long
 	tries   = 3
 	tagLen  = 43
 )
 
-// contrast is two kinds of keys that must take equally long to refuse. Those in
-// the same place differ in nothing but what the name says, and in no character's
-// being a letter or a digit: reading those takes different times, which whoever
-// wrote the key knows anyway.
+// contrast holds two kinds of keys that must take the same time to refuse. Keys with the same
+// index differ only as the name says. Where they differ, both have a letter or both a digit:
+// the time to read these differs, and is no secret to whoever has written the key.
 type contrast struct {
 	name        string
 	one, other  []string
-	right       []string // what a leak would compare the one with
-	mustBeFound bool     // with the leak
+	right       []string // the valid keys, for the comparison that leaks
+	mustBeFound bool     // by the comparison that leaks
 }
 
 func main() {
@@ -136,8 +136,8 @@ func forge() (*signer.Verifier, []contrast) {
 	return verifier, all
 }
 
-// wrong gives the key with other characters in its tag from there on, letters
-// for letters and digits for digits.
+// wrong returns the key with other characters in its tag from an index on: letters for
+// letters, and digits for digits.
 func wrong(key string, from int) string {
 	b := []byte(key)
 	for i := len(key) - tagLen + from; i < len(key); i++ {
@@ -153,7 +153,7 @@ func wrong(key string, from int) string {
 	return string(b)
 }
 
-// leak is what must not be done: it stops at the first byte that is wrong.
+// leak is a comparison that must not be used: it stops at the first byte that differs.
 //
 //go:noinline
 func leak(key, right string) bool {
@@ -165,16 +165,15 @@ func leak(key, right string) bool {
 	return true
 }
 
-// difference is how much longer one kind takes than the other, for each key.
+// difference returns by how much longer one kind takes than the other, for each key.
 type difference struct{ mean, err float64 }
 
 func (d difference) isLeak() bool {
 	return math.Abs(d.mean) > useful && math.Abs(d.mean) > certain*d.err
 }
 
-// measure times both kinds of each contrast in each round, in random order, and
-// compares what was timed in the same round: whatever slows the machine down for
-// longer slows both down.
+// measure times both kinds of each contrast in each round, in random order, and compares the
+// times of the same round: what slows the machine down for longer than a round affects both.
 func measure(contrasts []contrast, refuse func(key, right string)) []difference {
 	differences := make([][]float64, len(contrasts))
 	took := make([][2]float64, len(contrasts))
@@ -183,7 +182,7 @@ func measure(contrasts []contrast, refuse func(key, right string)) []difference 
 		for _, k := range rand.Perm(2 * len(contrasts)) {
 			c := &contrasts[k/2]
 			for i, key := range [2][]string{c.one, c.other}[k%2] {
-				now[i] = strings.Clone(key) // or what is used more often is nearer at hand
+				now[i] = strings.Clone(key) // otherwise keys that are used more often would be in a faster cache
 			}
 			start := time.Now()
 			for i, key := range now {
@@ -205,9 +204,9 @@ func measure(contrasts []contrast, refuse func(key, right string)) []difference 
 	return all
 }
 
-// trimmedMean leaves out a tenth at either end, where the interrupts are. What is
-// left out counts for the standard error as much as what is outermost then (Tukey
-// and McLaughlin).
+// trimmedMean returns the mean without a tenth of the values at either end, where the
+// interrupts are, and its standard error, for which these values count as the outermost
+// remaining ones (Tukey and McLaughlin).
 func trimmedMean(d []float64) difference {
 	slices.Sort(d)
 	total := float64(len(d))
@@ -229,7 +228,7 @@ func newSecret() signer.Secret {
 	return secret
 }
 
-// mint makes a key whose tag has only letters and digits.
+// mint makes a key whose tag has only letters and digits, no - and no _.
 func mint(secret signer.Secret) string {
 	for {
 		key, err := signer.Mint(secret, false)

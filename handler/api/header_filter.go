@@ -1,0 +1,86 @@
+package api
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+)
+
+// UpstreamHeader is the header that names one of several Ollamas. In a request with an
+// ADMIN key it chooses the Ollama, and in the answer to such a request it says which one
+// answered. With other keys it is ignored and never sent. Ollama never sees it.
+const UpstreamHeader = "X-Ollama-Proxy-Upstream"
+
+// isHopByHop reports whether a header, by its canonical name, is about one connection
+// only.
+func isHopByHop(name string) bool {
+	switch name {
+	case "Connection", "Http2-Settings", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// isStripped reports whether a request header, by its canonical name, is kept from
+// Ollama: all that can carry a key, what Ollama would refuse a request for, and what a
+// client could forge.
+func isStripped(name string) bool {
+	switch name {
+	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Origin", UpstreamHeader, "Forwarded", "X-Real-Ip",
+		"Content-Length", // the transport frames the body anew
+		"Expect",         // answered here
+		"Host":           // HTTP/2 lets it stand among the others
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// StripRequestHeaders deletes from a client's headers what Ollama must not see:
+// credentials, what a client could forge, hop-by-hop headers, and those that Connection
+// lists.
+func StripRequestHeaders(h http.Header) {
+	listed := connectionListed(h)
+	for name := range h {
+		if isStripped(name) || isHopByHop(name) || listed[name] {
+			delete(h, name)
+		}
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // keeps http.Transport from putting in its own
+	}
+}
+
+// isRateLimit reports whether a header of an answer says how many requests are left: it
+// is ours to set, so that no upstream's numbers are taken for those of the key.
+func isRateLimit(name string) bool { return strings.HasPrefix(name, "X-Ratelimit-") }
+
+// CopyResponseHeaders copies Ollama's headers to the client's answer, without the
+// hop-by-hop ones, those that Connection lists, and those about rate limits. The values
+// are shared, not cloned.
+func CopyResponseHeaders(to, from http.Header) {
+	listed := connectionListed(from)
+	for name, values := range from {
+		if !isHopByHop(name) && !listed[name] && !isRateLimit(name) {
+			to[name] = values
+		}
+	}
+	if _, ok := to["Content-Type"]; !ok {
+		to["Content-Type"] = nil // keeps the server from guessing one
+	}
+}
+
+// connectionListed returns the canonical names that Connection lists: the sender calls
+// those headers hop-by-hop. It may be nil.
+func connectionListed(h http.Header) map[string]bool {
+	var listed map[string]bool
+	for _, value := range h["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			if listed == nil {
+				listed = map[string]bool{}
+			}
+			listed[textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))] = true
+		}
+	}
+	return listed
+}
