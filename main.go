@@ -506,7 +506,7 @@ func inspect(c *cli.Context) error {
 		return err
 	}
 	if c.IsSet("remote") {
-		remote, err := connect.ParseRemote(c.String("remote"), c.Bool("insecure"))
+		remote, _, err := connect.ParseRemote(c.String("remote"), c.Bool("insecure"))
 		if err != nil {
 			return fmt.Errorf("--remote: %w", err)
 		}
@@ -570,6 +570,8 @@ func connectCommand() *cli.Command {
 		Flags: []cli.Flag{
 			cmdline.StringFlag("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
 			cmdline.StringFlag("key-file", "", "read the key from `FILE`"),
+			cmdline.StringFlag("upstream", "", "send everything to the Ollama that the remote calls `NAME`, as ollama create needs it where there are several; takes an ADMIN key"),
+			&cli.BoolFlag{Name: "share-key", Usage: "let --listen be an address that other machines or containers reach: everyone who reaches it uses your key"},
 			&cli.BoolFlag{Name: "insecure", Usage: "send the key over plain http to another machine"},
 		},
 		Action: runConnect,
@@ -585,9 +587,12 @@ func runConnect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	remote, err := connect.ParseRemote(c.Args().First(), c.Bool("insecure"))
+	remote, cut, err := connect.ParseRemote(c.Args().First(), c.Bool("insecure"))
 	if err != nil {
 		return err
+	}
+	if cut != "" {
+		log.Warn("the URL goes without the path of a route: left out", "path", cut, "remote", remote.Redacted())
 	}
 	key, exposed, err := connect.ReadKey(c.String("key-file"))
 	if err != nil {
@@ -596,13 +601,20 @@ func runConnect(c *cli.Context) error {
 	if exposed {
 		log.Warn("others than its owner may read the key file: chmod 600 it", "file", c.String("key-file"))
 	}
-	connector, err := connect.New(connect.Options{Remote: remote, Key: key, Log: log})
+	shared, listen := c.Bool("share-key"), local.ListenLoopback
+	connector, err := connect.New(connect.Options{Remote: remote, Key: key, Log: log, Upstream: c.String("upstream"), Shared: shared})
 	if err != nil {
 		return err
 	}
-	l, err := local.ListenLoopback(c.String("listen"))
+	if shared {
+		listen = local.ListenNetwork
+	}
+	l, err := listen(c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
+	}
+	if shared {
+		log.Warn("everyone who reaches this address uses the key", "address", l.Addr().String())
 	}
 	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
 	return connect.Serve(untilSignal(c.Context), connector, l, time.Minute)

@@ -158,16 +158,32 @@ async function serve(...flags) {
   throw new Error('the proxy did not start');
 }
 
+// connect is a local Ollama without keys that forwards to the proxy.
+async function connect({ url, metrics, key }) {
+  const child = spawn(`${dir}/ollama-proxy`, ['connect', '--listen', '127.0.0.1:0', url], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, OLLAMA_PROXY_KEY: key } });
+  child.stderr.pipe(createWriteStream(`${dir}/connect-${child.pid}.log`));
+  for await (const line of createInterface(child.stderr)) {
+    const port = line.match(/msg=serving address=\S+:(\d+)/)?.[1];
+    if (port) {
+      child.stderr.resume();
+      return { url: `http://localhost:${port}`, metrics, key: 'ollama' };
+    }
+  }
+  throw new Error('connect did not start');
+}
+
 const allowed = await origin(), other = await origin();
 const proxy = await serve('--allow-origin', allowed);
 const everyone = await serve('--allow-origin', '*');
 const nobody = await serve();
+const local = await connect(nobody);
 const forged = proxy.key.replace(/\.(.)/, (_, first) => (first === 'A' ? '.B' : '.A'));
 const once = await run(proxy.key, 'restrict', '--rpm', '1', '-');
 
 const browser = await chromium.launch({
   executablePath,
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  // evil.example is a name that its owner has made to lead here.
+  args: ['--host-resolver-rules=MAP evil.example 127.0.0.1', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
 const context = await browser.newContext();
 await context.addInitScript(inPage);
@@ -310,6 +326,25 @@ await check('no origin is allowed', async () => {
   const it = await open(allowed);
   await blocked(nobody, it, it.said, noPermission);
 });
+// ---- connect, which pages of this machine may use
+
+for (const [name, from] of [['localhost', allowed], ['another site that is this machine', allowed.replace('localhost', '127.0.0.1')]]) {
+  await check(`connect, from ${name}`, async () => {
+    const it = await open(from);
+    for (const client of clients) {
+      const { text, error } = await stream(it, client, local);
+      assert.ok(texts.has(text), `${client}: ${error?.message ?? text}: ${it.said.at(-1)}`);
+    }
+    const { error } = await call(it, 'ollama.delete', local, { model: 'llama3.2' });
+    assert.equal(error?.status, 403, error?.message);
+  });
+}
+await check('connect, from a foreign site', async () => {
+  const evil = await open(allowed.replace('localhost', 'evil.example'));
+  await blocked(local, evil, evil.said, noPermission);
+  await blocked({ ...local, url: local.url.replace('localhost', 'evil.example') }, evil, evil.said, noPermission);
+});
+
 await check('a file', async () => {
   await writeFile('page.html', files['/']);
   const file = await open(`file://${process.cwd()}/page.html`);

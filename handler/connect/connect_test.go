@@ -40,11 +40,11 @@ type connected struct {
 	served  <-chan error
 }
 
-// connectTo runs a connector until the test ends, and then sees that its log
-// does not hold the key.
+// connectTo runs a connector until the test ends, and then checks that its log shows
+// neither the key nor a child of it.
 func connectTo(t *testing.T, remote, key string, grace time.Duration, transport http.RoundTripper) *connected {
 	t.Helper()
-	u, err := connect.ParseRemote(remote, false)
+	u, _, err := connect.ParseRemote(remote, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,16 +73,29 @@ func connectTo(t *testing.T, remote, key string, grace time.Duration, transport 
 	}()
 	t.Cleanup(func() {
 		c.stop()
-		handlertest.Await(t, over, "ServeConnector to return")
-		if text, _ := c.log.Text(); strings.Contains(text, key) {
+		handlertest.Await(t, over, "Serve to return")
+		if text, _ := c.log.Text(); strings.Contains(text, key[:20]) {
 			t.Errorf("the log shows the key: %s", text)
 		}
 	})
 	return c
 }
 
-// connectSend sends a request as a client does that takes the connector for
-// its local Ollama. A Host among the headers takes the place of localhost.
+// remoteOf wraps a remote's handler: asked for its version without a key, it answers as
+// an Ollama does. So the connector takes it for no ollama-proxy, and sends the key as it
+// is.
+func remoteOf(h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/api/version") && r.Header["Authorization"] == nil {
+			io.WriteString(w, `{"version":"0.0.0"}`)
+			return
+		}
+		h(w, r)
+	})
+}
+
+// connectSend sends a request to a connector, as to a local Ollama. The Host is
+// localhost:11434 unless the headers contain another.
 func connectSend(w *handlertest.Wire, method, target, body string, headers ...string) {
 	w.T.Helper()
 	if !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Host:") }) {
@@ -108,9 +121,9 @@ func (c *connected) logged(what string) int {
 	return strings.Count(text, what)
 }
 
-// eachConnectRemote runs a test against a proxy that speaks HTTP/1.1, and
-// against one that speaks HTTP/2 over TLS. Each has an Ollama of its own, which
-// waits for step before each chunk if stepped is set.
+// eachConnectRemote runs a test twice: against a proxy that speaks HTTP/1.1, and against
+// one that speaks HTTP/2 over TLS. If stepped is set, the Ollama behind it receives from
+// step before it sends a chunk.
 func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *handlertest.Site, c *connected, step chan<- struct{})) {
 	ollama := func() (o standin.Options, step chan struct{}) {
 		if stepped {
@@ -146,8 +159,8 @@ func eachConnectRemote(t *testing.T, stepped bool, f func(t *testing.T, s *handl
 	})
 }
 
-// TestConnectPassesEachChunkAtOnce lets Ollama send a chunk only after the
-// client has got the one before.
+// TestConnectPassesEachChunkAtOnce has an Ollama that sends a chunk only after the client
+// has received the one before.
 func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, chat := range handlertest.Chats {
@@ -172,8 +185,8 @@ func TestConnectPassesEachChunkAtOnce(t *testing.T) {
 	}
 }
 
-// TestConnectCancels has clients that leave before the first byte, in the
-// midst of a stream, and in the midst of an answer that is none.
+// TestConnectCancels has clients that leave before the first byte, in the middle of a
+// stream, and while they wait for an answer that is not a stream.
 func TestConnectCancels(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -239,12 +252,12 @@ func TestConnectUploads(t *testing.T) {
 	}
 }
 
-// TestConnectDoesNotHoldUploads has a client that sends the rest of its body
-// only after the remote has got the start.
+// TestConnectDoesNotHoldUploads has a client that sends the rest of its body only after
+// the remote has received the start.
 func TestConnectDoesNotHoldUploads(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 2)
-	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	remote := httptest.NewServer(remoteOf(func(w http.ResponseWriter, r *http.Request) {
 		start := make([]byte, 5)
 		io.ReadFull(r.Body, start)
 		got <- string(start)
@@ -268,9 +281,9 @@ func TestConnectDoesNotHoldUploads(t *testing.T) {
 	}
 }
 
-// TestConnectReadsNoBodyThatIsClosed is about the transport, which reads on
-// after the answer has begun and the server has closed the request's body: if
-// that read failed, it would close the connection on which the answer comes.
+// TestConnectReadsNoBodyThatIsClosed: when an answer begins, the server closes the
+// request's body, and the transport may read it once more. If that read failed, the
+// transport would close the connection on which the answer comes.
 func TestConnectReadsNoBodyThatIsClosed(t *testing.T) {
 	t.Parallel()
 	t.Run("after the body's end", func(t *testing.T) {
@@ -313,15 +326,18 @@ func TestConnectReadsNoBodyThatIsClosed(t *testing.T) {
 	})
 }
 
-// connectTransport answers each request with a stream.
+// connectTransport answers each request with a stream, except the connector's own look.
 type connectTransport func(*http.Request) io.Reader
 
 func (f connectTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path == "/api/version" {
+		return nil, errors.New("it does not say what it is")
+	}
 	return &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(f(r))}, nil
 }
 
-// connectBody is an answer of one chunk. After it has been flushed, and with it
-// the head of the answer, there is something to do before the end.
+// connectBody is an answer of one chunk. Once the head and the chunk have been sent, then
+// is called, and after that the answer ends.
 type connectBody struct {
 	text string
 	then func(*http.Request)
@@ -338,8 +354,8 @@ type connectReader func([]byte) (int, error)
 
 func (f connectReader) Read(p []byte) (int, error) { return f(p) }
 
-// TestConnectExpectContinue has a client that waits for leave to upload: it
-// gets it from the remote, or learns that the key does not do.
+// TestConnectExpectContinue has a client that waits for "100 Continue" before it uploads.
+// The remote sends it, or refuses the key.
 func TestConnectExpectContinue(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -365,12 +381,12 @@ func TestConnectExpectContinue(t *testing.T) {
 	}
 }
 
-// TestConnectWhatTheRemoteSees lets a client send what is not the remote's
-// business.
+// TestConnectWhatTheRemoteSees has a client that sends headers which must not reach the
+// remote.
 func TestConnectWhatTheRemoteSees(t *testing.T) {
 	t.Parallel()
 	seen := make(chan *http.Request, 1)
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r }))
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) { seen <- r }))
 	t.Cleanup(remote.Close)
 	key := connectKey(t)
 	c := connectTo(t, remote.URL, key, 0, nil)
@@ -395,7 +411,7 @@ func TestConnectWhatTheRemoteSees(t *testing.T) {
 func TestConnectKeepsThePath(t *testing.T) {
 	t.Parallel()
 	seen := make(chan string, 1)
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.RequestURI }))
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) { seen <- r.RequestURI }))
 	t.Cleanup(remote.Close)
 	for _, prefix := range []string{"", "/", "/below/this", "/a%2Fb"} {
 		c := connectTo(t, remote.URL+prefix, connectKey(t), 0, nil)
@@ -410,7 +426,8 @@ func TestConnectKeepsThePath(t *testing.T) {
 	}
 }
 
-// TestConnectTellsTheCommandThatThereIsNoCloud: the proxy does, through it.
+// TestConnectTellsTheCommandThatThereIsNoCloud: the ollama command asks for /api/status,
+// which the proxy answers itself.
 func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
 	t.Parallel()
 	eachConnectRemote(t, false, func(t *testing.T, s *handlertest.Site, c *connected, _ chan<- struct{}) {
@@ -421,7 +438,8 @@ func TestConnectTellsTheCommandThatThereIsNoCloud(t *testing.T) {
 	})
 }
 
-// TestConnectServesItsOwnMachineOnly is what keeps web pages out.
+// TestConnectServesItsOwnMachineOnly: foreign web pages are refused; programs, containers
+// and pages of this machine are not.
 func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 	t.Parallel()
 	s := handlertest.Start(t, handlertest.Config{})
@@ -441,9 +459,20 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 		{"Origin: http://localhost.evil.example"},
 		{"Origin: http://localhost@evil.example"},
 		{"Origin: http://192.168.1.2"},
-		{"Origin: http://0.0.0.0:11434"},
 		{"Origin: null"},
-		{"Origin: file://localhost"},
+		{"Origin: http://localhost/"},
+		{"Origin: http://me@localhost"},
+		{"Origin: localhost:3000"},
+		{"Origin: app:localhost"},
+		{"Origin: myapp://localhost"},
+		{"Origin: ws://localhost:3000"},
+		{"Origin: moz-extension://localhost"},
+		{"Origin: http://host.docker.internal"},
+		{"Host: evil.docker.internal"},
+		{"Host: host.docker.internal.evil.example"},
+		{"Host: host.docker.internal", "Origin: http://evil.example"},
+		{"Sec-Fetch-Site: cross-site", "Origin: http://evil.example"},
+		{"Sec-Fetch-Site: cross-site", "Origin: null"},
 		{"Origin: chrome-extension://localhost"},
 		{"Origin:"},
 		{"Origin: http://localhost", "Origin: http://evil.example"},
@@ -459,7 +488,7 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 			handlertest.ErrorIn(t, "/api/tags", a.Body)
 		}
 	}
-	// The same by the request line, which wins over Host.
+	// A host in the request line takes the place of the header.
 	if a := c.ask(t, "GET", "http://evil.example/api/tags", ""); a.Status != http.StatusForbidden {
 		t.Error(a)
 	}
@@ -477,6 +506,19 @@ func TestConnectServesItsOwnMachineOnly(t *testing.T) {
 		{"Origin: http://localhost:3000"},
 		{"Origin: https://127.0.0.1:8443"},
 		{"Origin: http://[::1]:3000"},
+		{"Origin: http://0.0.0.0:11434"},
+		{"Origin: app://obsidian.md"},
+		{"Origin: file://"},
+		{"Origin: file://localhost"},
+		{"Origin: tauri://localhost"},
+		{"Origin: vscode-webview://0f3k1"},
+		{"Origin: vscode-file://vscode-app"},
+		{"Origin: vscode-webview://0f3k1", "Sec-Fetch-Site: cross-site"},
+		{"Origin: http://127.0.0.1:3000", "Sec-Fetch-Site: cross-site"},
+		{"Host: host.docker.internal:11434"},
+		{"Host: Gateway.Docker.Internal:11434"},
+		{"Host: host.containers.internal"},
+		{"Host: host.docker.internal.:11434"},
 		{"Sec-Fetch-Site: none"},
 		{"Sec-Fetch-Site: same-origin"},
 		{"Sec-Fetch-Site: same-site", "Origin: http://localhost:3000"},
@@ -516,7 +558,7 @@ func TestConnectRemoteDown(t *testing.T) {
 				if message, _ := handlertest.ErrorIn(t, chat.Path, a.Body); !strings.Contains(message, tt.message) || !strings.Contains(message, tt.remote) {
 					t.Errorf("%s: %q", chat.Path, message)
 				}
-				if n := c.logged("\n"); n != i+1 || c.logged(a.Header.Get("X-Request-Id")) != 1 {
+				if n := c.logged("\n") - c.logged("cannot be asked"); n != i+1 || c.logged("cannot be asked") != 1 || c.logged(a.Header.Get("X-Request-Id")) != 1 {
 					t.Errorf("%d lines in the log after %d requests", n, i+1)
 				}
 			}
@@ -540,7 +582,7 @@ func TestConnectAKeyThatTheRemoteRefuses(t *testing.T) {
 	s.ExpectNoRequest(t)
 }
 
-// TestConnectAnswersThatBreakOff must not look whole to anyone.
+// TestConnectAnswersThatBreakOff: no client may take such an answer for a whole one.
 func TestConnectAnswersThatBreakOff(t *testing.T) {
 	t.Parallel()
 	for _, model := range []string{"dies-between", "dies-mid-line", "short"} {
@@ -563,7 +605,10 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 	t.Run("the proxy dies", func(t *testing.T) {
 		t.Parallel()
 		die := make(chan struct{})
-		remote := handlertest.Scripted(t, func(c *net.TCPConn, _ *http.Request) {
+		remote := handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
+			if r.URL.Path == "/api/version" {
+				return // it does not say what it is
+			}
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
 			<-die
 		})
@@ -578,17 +623,17 @@ func TestConnectAnswersThatBreakOff(t *testing.T) {
 		if rest, err := io.ReadAll(res.Body); err == nil {
 			t.Errorf("ends properly with %q", rest)
 		}
-		if c.logged("WARN") != 1 {
+		if c.logged("WARN")-c.logged("cannot be asked") != 1 {
 			t.Error("the log does not tell")
 		}
 	})
 }
 
-// TestConnectAClientThatBreaksOffItsUpload is no fault of the remote's.
+// TestConnectAClientThatBreaksOffItsUpload: the log does not blame the remote.
 func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 	t.Parallel()
 	begun, gone := make(chan struct{}), make(chan struct{})
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) {
 		close(begun)
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			close(gone)
@@ -603,10 +648,10 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 	w.Close()
 	handlertest.Await(t, gone, "the remote to see the client leave")
 	c.stop()
-	if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
+	if err := handlertest.Await(t, c.served, "Serve to return"); err != nil {
 		t.Error(err)
 	}
-	if n := c.logged("\n"); n != 0 {
+	if n := c.logged("\n"); n != 1 { // of the look
 		text, _ := c.log.Text()
 		t.Errorf("%d lines in the log: %s", n, text)
 	}
@@ -614,7 +659,7 @@ func TestConnectAClientThatBreaksOffItsUpload(t *testing.T) {
 
 func TestConnectABodyThatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	remote := httptest.NewServer(remoteOf(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
 	t.Cleanup(remote.Close)
 	c := connectTo(t, remote.URL, connectKey(t), 0, nil)
 	w := handlertest.Dial(t, c.address)
@@ -638,7 +683,7 @@ func TestConnectStops(t *testing.T) {
 		res := w.ReadHead("POST")
 		c.stop()
 		for {
-			// The port closes as soon as the drain begins.
+			// When the drain has begun, the port is closed.
 			late, err := net.Dial("tcp", c.address)
 			if err != nil {
 				break
@@ -649,7 +694,7 @@ func TestConnectStops(t *testing.T) {
 		if text, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(text), `"done":true`) {
 			t.Errorf("%d bytes, %v", len(text), err)
 		}
-		if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
+		if err := handlertest.Await(t, c.served, "Serve to return"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -672,7 +717,7 @@ func TestConnectStops(t *testing.T) {
 		for n := range 2 {
 			handlertest.Await(t, s.AwaitRequest(t, n+1).Gone, "Ollama to see the client leave")
 		}
-		if err := handlertest.Await(t, c.served, "ServeConnector to return"); err != nil {
+		if err := handlertest.Await(t, c.served, "Serve to return"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -692,7 +737,7 @@ func TestConnectStops(t *testing.T) {
 	})
 }
 
-// TestConnectToItself would send each request round for ever.
+// TestConnectToItself is refused: each request would come back for ever.
 func TestConnectToItself(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"127.0.0.1", "localhost"} {
@@ -758,6 +803,18 @@ func TestConnectParseRemote(t *testing.T) {
 		{"http://proxy.example", true, "http://proxy.example"},
 		{"http://10.0.0.1:8080", true, "http://10.0.0.1:8080"},
 
+		// The URLs that other programs take.
+		{"https://proxy.example/v1", false, "https://proxy.example"},
+		{"https://proxy.example/v1/", false, "https://proxy.example"},
+		{"https://proxy.example:8443/below/v1", false, "https://proxy.example:8443/below"},
+		{"https://proxy.example/v1/chat/completions", false, "https://proxy.example"},
+		{"https://proxy.example/below/api/tags", false, "https://proxy.example/below"},
+		// Paths that are not a route's.
+		{"https://proxy.example/api", false, "https://proxy.example/api"},
+		{"https://proxy.example/av1", false, "https://proxy.example/av1"},
+		{"https://proxy.example/v1/below", false, "https://proxy.example/v1/below"},
+		{"https://proxy.example/V1", false, "https://proxy.example/V1"},
+
 		{"http://proxy.example", false, ""},
 		{"http://10.0.0.1:8080", false, ""},
 		{"http://0.0.0.0:8080", false, ""},
@@ -792,16 +849,22 @@ func TestConnectParseRemote(t *testing.T) {
 		{"https://proxy.example/%2e%2e", false, ""},
 		{"https://proxy.example/%zz", false, ""},
 	} {
-		u, err := connect.ParseRemote(tt.text, tt.insecure)
+		u, cut, err := connect.ParseRemote(tt.text, tt.insecure)
 		switch {
 		case tt.want == "" && err == nil:
 			t.Errorf("%q, %t: %v instead of an error", tt.text, tt.insecure, u)
 		case tt.want == "" && strings.Contains(err.Error(), "hunter2"):
 			t.Errorf("%q: the error shows it: %v", tt.text, err)
-		case tt.want != "" && (err != nil || u.String() != tt.want):
-			t.Errorf("%q, %t: %v, %v", tt.text, tt.insecure, u, err)
+		case tt.want != "" && (err != nil || u.String() != tt.want || u.String()+cut != written(tt.text)):
+			t.Errorf("%q, %t: %v without %q, %v", tt.text, tt.insecure, u, cut, err)
 		}
 	}
+}
+
+// written returns a URL as ParseRemote spells it, with the part that it cuts off.
+func written(text string) string {
+	text = strings.TrimRight(strings.TrimSpace(text), "/")
+	return strings.TrimSuffix(strings.Replace(text, "HTTPS:", "https:", 1), ":")
 }
 
 func TestConnectListenLoopback(t *testing.T) {
@@ -899,7 +962,7 @@ func TestConnectReadKey(t *testing.T) {
 	}
 }
 
-// connectKey is a key that no server knows.
+// connectKey returns a key of a secret that no server has.
 func connectKey(t *testing.T) string {
 	t.Helper()
 	secret, _ := signer.NewSecret()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ollama-proxy/ollama-proxy/handler/api"
 	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -19,37 +20,54 @@ import (
 // the machine can read a command line.
 const KeyVariable = "OLLAMA_PROXY_KEY"
 
-// maxKeyFile bounds what is read from a key file: 4 KiB, twice the longest key.
+// maxKeyFile bounds a key file: 4 KiB, twice the longest key.
 const maxKeyFile = 4 << 10
 
-// ParseRemote reads the URL of a remote ollama-proxy. The URL may have a path, for a proxy
-// that is mounted below one. A slash at the end makes no difference.
+// ParseRemote reads the URL of a remote ollama-proxy. It may have a path, if the proxy is
+// mounted below one; a slash at its end makes no difference. People paste the URL that
+// other programs take: a final /v1, or the path of a route such as /v1/chat/completions,
+// is cut off and returned in cut.
 //
-//   - If the text is no http or https URL with a host, has a user, a query or a fragment,
-//     or its path has dots or empty segments, ParseRemote returns an error. It does not
-//     show the text, which might hold a password.
-//   - If the URL is plain http and its host is not loopback, ParseRemote returns an error
-//     unless insecure is set: the key would travel in the clear.
-func ParseRemote(text string, insecure bool) (*url.URL, error) {
+//   - If it is not an http or https URL with a host, or has a user, a query or a
+//     fragment, or dots or empty segments in its path, ParseRemote returns an error. The
+//     error does not show the text, which might hold a password.
+//   - If it is plain http, the host is not loopback and insecure is not set, that is an
+//     error, too: the key would travel in the clear.
+func ParseRemote(text string, insecure bool) (u *url.URL, cut string, err error) {
 	text = strings.TrimRight(strings.TrimSpace(text), "/")
-	u, err := url.Parse(text)
+	u, err = url.Parse(text)
 	switch {
 	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", !isPort(u.Port()):
-		return nil, errors.New("not the URL of an ollama-proxy; write it like https://proxy.example")
+		return nil, "", errors.New("not the URL of an ollama-proxy; write it like https://proxy.example")
 	case u.User != nil:
-		return nil, errors.New("the URL must not hold a user or a password: the key comes from a file or from " + KeyVariable)
+		return nil, "", errors.New("the URL must not hold a user or a password: the key comes from a file or from " + KeyVariable)
 	case strings.ContainsAny(text, "?#"):
-		return nil, errors.New("the URL must end with its path: no ? and no #")
+		return nil, "", errors.New("the URL must end with its path: no ? and no #")
 	case u.Path != "" && path.Clean(u.Path) != u.Path:
-		return nil, errors.New("the path of the URL must have no dots and no empty segments")
+		return nil, "", errors.New("the path of the URL must have no dots and no empty segments")
 	case u.Scheme == "http" && !insecure && !local.IsLoopback(u.Hostname()):
-		return nil, fmt.Errorf("plain http would show the key to everyone on the way to %s: use https, or --insecure if the way is safe", u.Host)
+		return nil, "", fmt.Errorf("plain http would show the key to everyone on the way to %s: use https, or --insecure if the way is safe", u.Host)
 	}
 	u.Host = strings.TrimSuffix(u.Host, ":")
-	return u, nil
+	if u.RawPath == "" {
+		cut = routeAtEnd(u.Path)
+		u.Path = strings.TrimSuffix(u.Path, cut)
+	}
+	return u, cut, nil
 }
 
-// isPort reports whether the text is a port, or empty, which means the scheme's own.
+// routeAtEnd returns the longest end of the path that is /v1 or the path of a route, or
+// "" if there is none.
+func routeAtEnd(path string) (longest string) {
+	for _, name := range append(api.RouteNames(), "/v1") {
+		if len(name) > max(len("/"), len(longest)) && name[0] == '/' && strings.HasSuffix(path, name) {
+			longest = name
+		}
+	}
+	return longest
+}
+
+// isPort reports whether the text is a port, or empty: then the scheme's own is meant.
 func isPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return port == "" || err == nil && n > 0
@@ -124,6 +142,6 @@ func readKeyFile(path string) (key string, exposed bool, err error) {
 	case !hasKeyShape(key):
 		return "", false, fmt.Errorf("%s: %w", path, errNoKeyShape)
 	}
-	// Go makes these bits up on Windows, where access lists count.
+	// On Windows access lists say who may read a file, and Go invents these bits.
 	return key, info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows", nil
 }

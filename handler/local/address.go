@@ -31,16 +31,10 @@ func Reachable(listen string) string {
 // ListenLoopback returns an error: anyone who reaches the port has the key's rights.
 func ListenLoopback(address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%q is not an address; write it like 127.0.0.1:11434", address)
-	case !IsLoopback(host):
+	if err == nil && !IsLoopback(host) {
 		return nil, notLoopback(address)
 	}
-	l, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use: is there an Ollama already? Take another port, or stop it", address)
-	}
+	l, err := ListenNetwork(address)
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +46,22 @@ func ListenLoopback(address string) (net.Listener, error) {
 	return l, nil
 }
 
+// ListenNetwork listens on a TCP address, a host and a port, whoever can reach it. If
+// the address is in use, the error says what to do.
+func ListenNetwork(address string) (net.Listener, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, fmt.Errorf("%q is not an address; write it like 127.0.0.1:11434", address)
+	}
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is in use: is there an Ollama already? Take another port, or stop it", address)
+	}
+	return l, err
+}
+
 // notLoopback is the error for an address that other machines may reach.
 func notLoopback(address string) error {
-	return fmt.Errorf("%q is not a loopback address such as 127.0.0.1:11434: anyone who reaches it would have the key's rights", address)
+	return fmt.Errorf("%q is not a loopback address such as 127.0.0.1:11434: anyone who reaches it would have the key's rights; --share-key allows that", address)
 }
 
 // LeadsTo reports whether the URL, whose host is a name or an address, leads to what

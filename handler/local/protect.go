@@ -10,30 +10,56 @@ import (
 	"strings"
 )
 
-var errForeignHost = errors.New("this port serves its own machine only: the Host must be localhost or a loopback address")
-
 var (
+	errForeignHost   = errors.New("this port serves its own machine only: the Host must be localhost, a loopback address or a container's name for its host")
+	errPublicHost    = errors.New("the Host must be an address, or a name that no stranger can own")
 	errForeignOrigin = errors.New("this port does not serve web pages of other origins")
 )
 
-// CheckLoopback returns an error if the request may come from a web page in the user's
-// browser, for ports that serve this machine only. A web page can send any request here,
-// and if its host name is made to resolve to this machine (DNS rebinding), it can also
-// read the response. The browser reveals that in Host, Origin and Sec-Fetch-Site: Host
-// and Origin must be loopback, and Sec-Fetch-Site not cross-site. A request without a
-// Host comes from no browser.
+// containerHosts are the names by which containers reach the machine that runs them
+// (Docker, Podman). Nobody can own them: .internal is kept out of the public DNS.
+var containerHosts = []string{"host.docker.internal", "gateway.docker.internal", "host.containers.internal"}
+
+// CheckLoopback returns an error if the request may come from a foreign web page, for
+// ports on loopback addresses that need no password. A web page can send any request
+// here, and if its host name is made to resolve to this machine (DNS rebinding), it can
+// also read the response. The browser reveals that in three headers:
+//
+//   - The Host must be loopback, or the name by which a container reaches its host. A
+//     request without a Host comes from no browser.
+//   - Each Origin must be of this machine, see [IsLocalOrigin].
+//   - Sec-Fetch-Site must not be cross-site, unless there is an Origin: to a browser,
+//     localhost and 127.0.0.1 are different sites.
 func CheckLoopback(r *http.Request) error {
-	if r.Host != "" && !IsLoopback(hostOf(r.Host)) {
+	host := hostOf(r.Host)
+	isContainers := func(name string) bool { return sameName(host, name) }
+	if r.Host != "" && !IsLoopback(host) && !slices.ContainsFunc(containerHosts, isContainers) {
 		return errForeignHost
 	}
-	for _, origin := range r.Header["Origin"] {
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || !IsLoopback(u.Hostname()) {
+	return checkOrigin(r)
+}
+
+// CheckNetwork does what [CheckLoopback] does, for ports that other machines may reach.
+// The Host may be any address, and any name that no stranger can own: one without a dot,
+// or one that ends in .localhost, .local, .internal or .svc.
+func CheckNetwork(r *http.Request) error {
+	if r.Host != "" && !isOwnHost(hostOf(r.Host)) {
+		return errPublicHost
+	}
+	return checkOrigin(r)
+}
+
+// checkOrigin returns an error if the request comes from a page that is not of this
+// machine.
+func checkOrigin(r *http.Request) error {
+	origins := r.Header["Origin"]
+	for _, origin := range origins {
+		if !IsLocalOrigin(origin) {
 			return errForeignOrigin
 		}
 	}
 	for _, site := range r.Header["Sec-Fetch-Site"] {
-		if strings.EqualFold(site, "cross-site") {
+		if strings.EqualFold(site, "cross-site") && len(origins) == 0 {
 			return errForeignOrigin
 		}
 	}
