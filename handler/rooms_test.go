@@ -13,7 +13,7 @@ import (
 // rooms says which of our own packages each package may import. An import that is
 // not here points up, or sideways: then the code stands in the wrong room.
 var rooms = map[string][]string{
-	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {}, "cmdline": {},
+	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {}, "cmdline": {}, "table": {},
 	"models":     {"signer"},
 	"access":     {"signer"},
 	"api":        {"models", "signer"},
@@ -22,10 +22,10 @@ var rooms = map[string][]string{
 	"upstream":   {"body", "models", "signer", "socket", "transport"},
 	"":           {"access", "api", "body", "downstream", "models", "reqctx", "signer", "socket", "transport", "upstream"},
 	"status":     {"", "api", "local", "signer", "upstream"},
-	"top":        {"local", "status"},
+	"top":        {"status", "table"},
 	"connect":    {"api", "downstream", "local", "signer", "socket"},
 	"server":     {"", "certs", "downstream", "local", "status"},
-	"keycmd":     {"signer"},
+	"keycmd":     {"signer", "status", "table"},
 	"standin":    {},
 
 	// These are for tests.

@@ -9,6 +9,3 @@ func TopLines(s status.Status, width int) (all []string) {
 	}
 	return all
 }
-
-// WidthOf is how many columns of a terminal a text takes.
-func WidthOf(text string) int { return widthOf(text) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
+	"github.com/ollama-proxy/ollama-proxy/handler/table"
 )
 
 // line is one line of what Top shows.
@@ -33,7 +34,7 @@ const (
 func topLines(s status.Status, width int) []line {
 	var lines []line
 	add := func(style style, format string, a ...any) {
-		lines = append(lines, line{cut(printable(fmt.Sprintf(format, a...)), width), style})
+		lines = append(lines, line{table.Cut(table.Printable(fmt.Sprintf(format, a...)), width), style})
 	}
 	up := inWords(s.Now.Sub(s.Started))
 	if s.Draining {
@@ -72,40 +73,54 @@ func topLines(s status.Status, width int) []line {
 		add(plainText, "Requests/min %s", sparkline(h.Requests, width-20))
 		add(plainText, "Refused/min  %s", sparkline(h.Refused, width-20))
 	}
-	for _, t := range []table{runningSheet(s), modelSheet(s), keySheet(s)} {
-		if len(t.rows) > 0 {
-			lines = append(lines, line{})
-			lines = append(lines, t.lines(width)...)
+	show := func(t table.Table) {
+		if len(t.Rows) == 0 {
+			return
+		}
+		lines = append(lines, line{})
+		for i, text := range t.Lines(width) {
+			if i == 0 {
+				lines = append(lines, line{text, headingText})
+			} else {
+				lines = append(lines, line{text, plainText})
+			}
 		}
 	}
+	show(runningTable(s))
+	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
+		add(faintText, "and %d younger ones", more)
+	}
+	show(modelTable(s))
+	show(keyTable(s))
 	return lines
 }
 
-func runningSheet(s status.Status) table {
-	t := table{columns: []column{
-		{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"MODEL", leftSide, 2}, {"ROUTE", leftSide, 4}, {"STATE", leftSide, 5}, {"AGE", rightSide, 0}, {"BYTES", rightSide, 3}, {"RATE", rightSide, 1},
+func runningTable(s status.Status) table.Table {
+	t := table.Table{Columns: []table.Column{
+		{Title: "KEY", Side: table.Left}, {Title: "ID", Side: table.ID}, {Title: "MODEL", Side: table.Left, Drop: 2}, {Title: "ROUTE", Side: table.Left, Drop: 4}, {Title: "STATE", Side: table.Left, Drop: 5}, {Title: "AGE", Side: table.Right}, {Title: "BYTES", Side: table.Right, Drop: 3}, {Title: "RATE", Side: table.Right, Drop: 1},
 	}}
 	for _, r := range s.Running {
-		t.add(labelOf(r.Key), r.ID, r.Model, r.Route, r.State, inWords(fromSeconds(r.Age)), inBytes(float64(r.Bytes)), inBytes(r.Rate)+"/s")
-	}
-	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
-		t.more = fmt.Sprintf("and %d younger ones", more)
+		t.Add(labelOf(r.Key), r.ID, r.Model, r.Route, r.State, inWords(fromSeconds(r.Age)), inBytes(float64(r.Bytes)), inBytes(r.Rate)+"/s")
 	}
 	return t
 }
 
-func modelSheet(s status.Status) table {
-	t := table{columns: []column{{"MODEL", leftSide, 0}, {"READ", rightSide, 1}, {"WRITTEN", rightSide, 0}, {"BYTES", rightSide, 2}}}
+func modelTable(s status.Status) table.Table {
+	t := table.Table{Columns: []table.Column{
+		{Title: "MODEL", Side: table.Left}, {Title: "READ", Side: table.Right, Drop: 1}, {Title: "WRITTEN", Side: table.Right}, {Title: "BYTES", Side: table.Right, Drop: 2},
+	}}
 	for _, m := range s.Models {
-		t.add(m.Model, fmt.Sprint(m.Prompt), fmt.Sprint(m.Completion), inBytes(float64(m.Bytes)))
+		t.Add(m.Model, fmt.Sprint(m.Prompt), fmt.Sprint(m.Completion), inBytes(float64(m.Bytes)))
 	}
 	return t
 }
 
-func keySheet(s status.Status) table {
-	t := table{columns: []column{{"KEY", leftSide, 0}, {"ID", idSide, 0}, {"REQUESTS", rightSide, 0}, {"TOKENS", rightSide, 1}, {"BYTES", rightSide, 2}}}
+func keyTable(s status.Status) table.Table {
+	t := table.Table{Columns: []table.Column{
+		{Title: "KEY", Side: table.Left}, {Title: "ID", Side: table.ID}, {Title: "REQUESTS", Side: table.Right}, {Title: "TOKENS", Side: table.Right, Drop: 1}, {Title: "BYTES", Side: table.Right, Drop: 2},
+	}}
 	for _, k := range s.Keys {
-		t.add(labelOf(k.Key), k.ID, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
+		t.Add(labelOf(k.Key), k.ID, fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), inBytes(float64(k.Bytes)))
 	}
 	return t
 }

@@ -3,15 +3,13 @@ package top
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
-	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
+	"github.com/ollama-proxy/ollama-proxy/handler/table"
 )
 
 // TopOptions says what Top shows, and where.
@@ -31,7 +29,7 @@ type TopOptions struct {
 //
 // If nobody answers at first, or in plain lines ever, Top returns an error.
 func Top(ctx context.Context, o TopOptions) error {
-	s, err := askStatus(ctx, o.Address)
+	s, err := status.Ask(ctx, o.Address)
 	if err != nil {
 		return unless(ctx, err)
 	}
@@ -54,7 +52,7 @@ func Top(ctx context.Context, o TopOptions) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if s, err = askStatus(ctx, o.Address); err != nil {
+		if s, err = status.Ask(ctx, o.Address); err != nil {
 			return unless(ctx, err)
 		}
 	}
@@ -91,7 +89,7 @@ func topOnTerminal(ctx context.Context, o TopOptions, out *os.File, s status.Sta
 		width, height := screen.size()
 		lines := topLines(s, width)
 		if failure != nil {
-			lines[0] = line{printable(fmt.Sprintf("No answer for %s: %v", inWords(time.Since(heard)), failure)), badText}
+			lines[0] = line{table.Printable(fmt.Sprintf("No answer for %s: %v", inWords(time.Since(heard)), failure)), badText}
 		}
 		if err := screen.draw(lines, width, height); err != nil {
 			return err
@@ -101,7 +99,7 @@ func topOnTerminal(ctx context.Context, o TopOptions, out *os.File, s status.Sta
 		case <-ctx.Done():
 			return nil
 		}
-		next, err := askStatus(ctx, o.Address)
+		next, err := status.Ask(ctx, o.Address)
 		if failure = err; err == nil {
 			s, heard = next, time.Now()
 		}
@@ -129,29 +127,3 @@ const (
 	ctrlC = 3
 	ctrlD = 4
 )
-
-// maxStatus bounds what is read of a Status: 4 MiB.
-const maxStatus = 4 << 20
-
-// askStatus asks a Server for its Status.
-func askStatus(ctx context.Context, address string) (s status.Status, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local.Reachable(address)+"/status", nil)
-	if err != nil {
-		return s, fmt.Errorf("--metrics-listen: %q is no address such as 127.0.0.1:9464", address)
-	}
-	r.Host = "localhost" // we are no web page, whatever the name of the address
-	res, err := local.Direct.Do(r)
-	if err != nil {
-		return s, fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, local.RootCause(err))
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("what answers on --metrics-listen %s is no proxy with a status to show (status %d)", address, res.StatusCode)
-	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxStatus)).Decode(&s); err != nil || len(s.Hour.Requests) == 0 {
-		return s, fmt.Errorf("what answers on --metrics-listen %s is no proxy with a status to show", address)
-	}
-	return s, nil
-}
