@@ -69,6 +69,7 @@ func newApp() *cli.App {
 		Commands: cmdline.Finish([]*cli.Command{
 			serveCommand(),
 			mintCommand(),
+			keysCommand(),
 			secretCommand(),
 			inspectCommand(),
 			restrictCommand(),
@@ -396,6 +397,8 @@ func mintCommand() *cli.Command {
 			&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
 			asJSON(),
+			ledger("note keys, never the keys themselves, in `FILE`, or nowhere: none (default: minted, beside the secret file)"),
+			localProxy(),
 		),
 		Action: mint,
 	}
@@ -409,8 +412,30 @@ func mint(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return keycmd.Mint(streams(c), keycmd.MintOptions{
-		SecretFile: c.String("secret-file"), Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
+	return keycmd.Mint(c.Context, streams(c), keycmd.MintOptions{
+		Places: places(c), Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
+	})
+}
+
+func keysCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "keys",
+		Usage:     "list the keys that mint has noted in the ledger, and whether they are still good",
+		ArgsUsage: "[LABEL|UUID|KEY …]",
+		Description: "Example: ollama-proxy keys --all alice\n\n" +
+			"Where the local proxy counts by key (serve --metrics-per-key), there is also how many requests came with each since it started. LABEL may be - to read standard input, a label, UUID or key a line.",
+		Flags: []cli.Flag{
+			secretFile(), revocations(), ledger("read the ledger in `FILE` (default: minted, beside the secret file)"), localProxy(),
+			&cli.BoolFlag{Name: "all", Usage: "list also those that are expired, revoked or without their secret"},
+			asJSON(),
+		},
+		Action: keys,
+	}
+}
+
+func keys(c *cli.Context) error {
+	return keycmd.Keys(c.Context, streams(c), keycmd.KeysOptions{
+		Places: places(c), Names: c.Args().Slice(), All: c.Bool("all"), JSON: c.Bool("json"),
 	})
 }
 
@@ -440,7 +465,7 @@ func inspectCommand() *cli.Command {
 		Usage:       "say what a key is; with the secret, also whether it is valid",
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused. KEY may be - to read it from standard input.",
-		Flags:       []cli.Flag{secretFile(), revocations(), asJSON()},
+		Flags:       []cli.Flag{secretFile(), revocations(), localProxy(), asJSON()},
 		Action:      inspect,
 	}
 }
@@ -450,7 +475,7 @@ func inspect(c *cli.Context) error {
 		return err
 	}
 	return keycmd.Inspect(c.Context, streams(c), keycmd.InspectOptions{
-		Key: c.Args().First(), SecretFile: c.String("secret-file"), Revocations: c.String("revocations"), JSON: c.Bool("json"),
+		Places: places(c), Key: c.Args().First(), JSON: c.Bool("json"),
 	})
 }
 
@@ -460,7 +485,7 @@ func restrictCommand() *cli.Command {
 		Usage:       "print a narrower key; needs no secret",
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…\n\nKEY may be - to read it from standard input.",
-		Flags:       caveatFlags(asJSON()),
+		Flags:       caveatFlags(asJSON(), ledger("note the key, never the key itself, in the ledger in `FILE`")),
 		Action:      restrict,
 	}
 }
@@ -473,28 +498,33 @@ func restrict(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{Key: c.Args().First(), Caveats: more, JSON: c.Bool("json")})
+	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{
+		Key: c.Args().First(), Caveats: more, Ledger: c.String("ledger"), JSON: c.Bool("json"),
+	})
 }
 
 func revokeCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "revoke",
 		Usage:       "put keys on the list of revoked ones; needs no secret",
-		ArgsUsage:   "KEY|UUID …",
-		Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it. KEY may be - to read keys from standard input, one a line.",
+		ArgsUsage:   "KEY|UUID|LABEL …",
+		Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' alice\n\nEvery key made from a revoked one is revoked with it. A LABEL is looked for in the ledger. KEY may be - to read standard input, one a line.",
 		Flags: []cli.Flag{
 			revocations(),
+			&cli.BoolFlag{Name: "create", Usage: "make the list if there is none"},
+			cmdline.StringFlag("all-of", "", "revoke every key that has the label `TEXT` in the ledger"),
 			&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
 			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
+			secretFile(), ledger("look for labels in the ledger in `FILE` (default: minted, beside the secret file)"), localProxy(),
 		},
 		Action: revoke,
 	}
 }
 
 func revoke(c *cli.Context) error {
-	return keycmd.Revoke(streams(c), keycmd.RevokeOptions{
-		Keys: c.Args().Slice(), SecretFile: os.Getenv("OLLAMA_PROXY_SECRET_FILE"), Revocations: c.String("revocations"),
-		Reason: c.String("reason"), Before: c.String("before"),
+	return keycmd.Revoke(c.Context, streams(c), keycmd.RevokeOptions{
+		Places: places(c), Keys: c.Args().Slice(), AllOf: c.String("all-of"),
+		Reason: c.String("reason"), Before: c.String("before"), Create: c.Bool("create"),
 	})
 }
 
@@ -630,7 +660,20 @@ func secretFile() cli.Flag {
 }
 
 func revocations() cli.Flag {
-	return cmdline.StringFlag("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); for the secret that serve makes it is beside it")
+	return cmdline.StringFlag("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); default: beside the secret, if that is in its default place, too")
+}
+
+func ledger(usage string) cli.Flag { return cmdline.StringFlag("ledger", "", usage) }
+
+func localProxy() cli.Flag {
+	return cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "ask the local proxy on `ADDRESS`, if one answers, whether it has the same secrets and list")
+}
+
+// places are where the commands about keys look for what they need.
+func places(c *cli.Context) keycmd.Places {
+	return keycmd.Places{
+		SecretFile: c.String("secret-file"), Revocations: c.String("revocations"), Ledger: c.String("ledger"), Proxy: c.String("metrics-listen"),
+	}
 }
 
 func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }
@@ -668,7 +711,7 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 }
 
 func streams(c *cli.Context) keycmd.Streams {
-	return keycmd.Streams{In: c.App.Reader, Out: c.App.Writer, Err: c.App.ErrWriter}
+	return keycmd.Streams{In: c.App.Reader, Out: c.App.Writer, Err: c.App.ErrWriter, Columns: cmdline.Columns(c.App.Writer)}
 }
 
 // untilSignal gives a context that ends with the first signal to stop. A second

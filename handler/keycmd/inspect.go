@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -13,14 +12,14 @@ import (
 
 // InspectOptions say which key to look at, and what to check it against.
 type InspectOptions struct {
-	Key         string // or "-": it is on standard input
-	SecretFile  string // see signer.FindSecrets
-	Revocations string // the list; "": the one beside the secret that serve makes, if it is there
-	JSON        bool
+	Places
+	Key  string // or "-": it is on standard input
+	JSON bool
 }
 
 // Inspect prints what a key says and, where there is a secret, whether it is valid. If
-// the key would be refused, Inspect returns the reason once all is printed.
+// the key would be refused, Inspect returns the reason once all is printed. If the proxy
+// of this machine has other secrets or another list, it says so: that proxy decides.
 func Inspect(ctx context.Context, s Streams, o InspectOptions) error {
 	key, err := s.readKey(o.Key)
 	if err != nil {
@@ -36,14 +35,18 @@ func Inspect(ctx context.Context, s Streams, o InspectOptions) error {
 	}
 	verdict, refused := "not checked: there is no secret at hand", error(nil)
 	if len(found.Secrets) > 0 {
-		keys, err := openKeyring(ctx, found, o.Revocations)
+		used, err := o.findList(ctx, found)
 		if err != nil {
 			return err
 		}
+		s.sayWhich(found, o.Revocations == "" && used.location != "", false)
+		verifier := signer.NewVerifier(found.Secrets...)
+		verifier.SetRevocations(used.Revocations)
 		verdict = "valid"
-		if _, refused = keys.Verify(key, time.Now()); refused != nil {
+		if _, refused = verifier.Verify(key, time.Now()); refused != nil {
 			verdict = "refused: " + refused.Error()
 		}
+		defer func() { s.say(o.differs(ctx, found, used)) }()
 	}
 	if o.JSON {
 		report := claims.Report()
@@ -56,14 +59,4 @@ func Inspect(ctx context.Context, s Streams, o InspectOptions) error {
 		}
 	}
 	return refused
-}
-
-// openKeyring opens the secrets and the list. A list that nobody named need not be
-// there: serve may not have made it yet.
-func openKeyring(ctx context.Context, found signer.Found, list string) (*signer.Keyring, error) {
-	keys, err := signer.OpenKeyring(ctx, found, found.Revocations(list))
-	if errors.Is(err, fs.ErrNotExist) && list == "" {
-		return signer.OpenKeyring(ctx, found, "")
-	}
-	return keys, err
 }

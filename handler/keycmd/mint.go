@@ -2,42 +2,81 @@ package keycmd
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// maxCount is how many keys one mint makes at most.
-const maxCount = 1_000_000
+const (
+	// maxCount is how many keys one mint makes at most.
+	maxCount = 1_000_000
+
+	// batch is how many keys are noted in the ledger at once, with one write to disk.
+	batch = 100_000
+)
 
 // MintOptions say which keys to make.
 type MintOptions struct {
-	SecretFile string // see signer.FindSecrets
-	Admin      bool   // they reach the management routes
-	Count      int    // 1 to 1,000,000
-	Caveats    []signer.Caveat
-	JSON       bool
+	Places
+	Admin   bool // they reach the management routes
+	Count   int  // 1 to 1,000,000
+	Caveats []signer.Caveat
+	JSON    bool
 }
 
-// Mint prints new keys, one a line. If there is no secret, or the count is out of
-// bounds, or the caveats make a key too long, it returns an error.
-func Mint(s Streams, o MintOptions) error {
+// Mint prints new keys, one a line, and notes them in the ledger, which never holds a
+// key. If there is no secret, or the count is out of bounds, or the caveats make a key
+// too long, it returns an error. A ledger that cannot be written is no error.
+func Mint(ctx context.Context, s Streams, o MintOptions) error {
 	if o.Count < 1 || o.Count > maxCount {
 		return fmt.Errorf("--count: %d is not from 1 to %d", o.Count, maxCount)
 	}
-	found, err := signer.FindSecrets(o.SecretFile)
+	found, err := o.findSecrets(ctx)
 	if err != nil {
 		return err
 	}
+	ledger := found.Ledger(o.Ledger)
 	out := bufio.NewWriter(s.Out)
-	for range o.Count {
-		key, err := signer.Mint(found.Secrets[0], o.Admin, o.Caveats...)
+	for left := o.Count; left > 0; left -= batch {
+		keys, entries, err := mintBatch(found.Secrets[0], o, min(left, batch))
 		if err != nil {
 			return err
 		}
-		if err := printKey(out, o.JSON, key); err != nil {
-			return err
+		if left == o.Count {
+			s.sayWhich(found, false, o.Ledger == "" && ledger != "")
+		}
+		if !s.note(ledger, entries) {
+			ledger = "" // once is enough
+		}
+		for _, key := range keys {
+			if err := printKey(out, o.JSON, key); err != nil {
+				return err
+			}
 		}
 	}
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	s.say(o.differs(ctx, found, list{}))
+	return nil
+}
+
+// mintBatch makes n keys, and what the ledger says of them.
+func mintBatch(secret signer.Secret, o MintOptions, n int) (keys []string, entries []signer.LedgerEntry, err error) {
+	name, now := signer.LedgerName(secret), time.Now()
+	for range n {
+		key, err := signer.Mint(secret, o.Admin, o.Caveats...)
+		if err != nil {
+			return nil, nil, err
+		}
+		keys = append(keys, key)
+		entry, err := signer.NewLedgerEntry(key, "mint", name, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		entries = append(entries, entry)
+	}
+	return keys, entries, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
@@ -12,11 +13,13 @@ import (
 type RestrictOptions struct {
 	Key     string // or "-": it is on standard input
 	Caveats []signer.Caveat
+	Ledger  string // a file in which to note it; "" or "none": nowhere
 	JSON    bool
 }
 
 // Restrict prints a narrower key. It needs no secret. If no caveat is given, or the
-// key has not the shape of one, it returns an error.
+// key has not the shape of one, it returns an error. A ledger that cannot be written
+// is no error.
 func Restrict(s Streams, o RestrictOptions) error {
 	key, err := s.readKey(o.Key)
 	if err != nil {
@@ -32,6 +35,13 @@ func Restrict(s Streams, o RestrictOptions) error {
 	labels := slices.ContainsFunc(o.Caveats, func(c signer.Caveat) bool { return c.Name == "label" })
 	if held, err := signer.Inspect(key); err == nil && labels && held.Limits.Label() != "" {
 		fmt.Fprintf(s.Err, "--label: the key stays %q: of several labels the first counts\n", held.Limits.Label())
+	}
+	if ledger := (signer.Found{}).Ledger(o.Ledger); ledger != "" {
+		entry, err := signer.NewLedgerEntry(narrower, "restrict", "", time.Now())
+		if err != nil {
+			return err
+		}
+		s.note(ledger, []signer.LedgerEntry{entry})
 	}
 	return printKey(s.Out, o.JSON, narrower)
 }

@@ -95,21 +95,28 @@ func (t *Table) fit(widths []int, room int) {
 
 func (t *Table) row(cells []string, widths []int, room int) string {
 	var b strings.Builder
+	gap := 0 // before the next text: there is none at the end of a line
 	for i, c := range t.Columns {
 		if widths[i] < 0 {
 			continue
 		}
-		text := Cut(cells[i], widths[i])
+		text := cells[i]
 		if c.Side == ID {
-			text = cutStart(cells[i], widths[i])
-		}
-		pad := strings.Repeat(" ", max(0, widths[i]-Width(text)))
-		if c.Side == Right {
-			b.WriteString(pad + text)
+			text = cutStart(text, widths[i])
 		} else {
-			b.WriteString(text + pad)
+			text = Cut(text, widths[i])
 		}
-		b.WriteString(strings.Repeat(" ", columnGap))
+		pad := max(0, widths[i]-Width(text))
+		if c.Side == Right {
+			gap, pad = gap+pad, 0
+		}
+		if text != "" {
+			for ; gap > 0; gap-- {
+				b.WriteByte(' ')
+			}
+			b.WriteString(text)
+		}
+		gap += pad + columnGap
 	}
-	return Cut(strings.TrimRight(b.String(), " "), room)
+	return Cut(b.String(), room)
 }

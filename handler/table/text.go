@@ -10,6 +10,9 @@ import (
 // Printable replaces what could command a terminal, or turn text around: names
 // are other people's.
 func Printable(text string) string {
+	if isASCII(text) {
+		return text
+	}
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar
@@ -50,10 +53,24 @@ func cutStart(text string, room int) string {
 
 // Width is how many columns of a terminal a text takes.
 func Width(text string) (n int) {
+	if isASCII(text) {
+		return len(text)
+	}
 	for _, r := range text {
 		n += runeWidth(r)
 	}
 	return n
+}
+
+// isASCII tells text of which each character is a byte that can be printed, as nearly
+// all is: a table may have a hundred thousand rows.
+func isASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // runeWidth is how many columns of a terminal a character takes.

@@ -25,7 +25,7 @@ import (
 
 const (
 	page  = 4096
-	entry = len("#") + 36 + len("\n") // what revoke adds
+	entry = len("#") + 36 + len(" 2026-01-02T15:04:05Z") + len("\n") // what revoke adds
 )
 
 // checkDisk: where revoke and secret cannot write, what was there stays as it
@@ -45,7 +45,7 @@ func checkDisk(mounts bool) {
 		checkFull("the disk is full", "no space left on device", full, nil, func() func() { return fill(full) })
 		remove := fill(full)
 		fails(nil, "no space left on device", "secret", "--out", filepath.Join(full, "secret"))
-		fails(nil, "no space left on device", "revoke", "--revocations", filepath.Join(full, "another"), uuid.NewString())
+		fails(nil, "no space left on device", "revoke", "--create", "--revocations", filepath.Join(full, "another"), uuid.NewString())
 		if text := kit.ReadFile(filepath.Join(full, "another")); text != "" {
 			kit.Fatal("of a new list there is %q on a full disk", text)
 		}
@@ -193,7 +193,7 @@ func checkUnwritable() {
 	}{
 		{nobody, "list", "permission denied", "file exists"},
 		{nobody, "new", "permission denied", "permission denied"},
-		{nil, "directory", "is a directory", "file exists"},
+		{nil, "directory", "not a regular file", "file exists"},
 		{nil, "list/below", "not a directory", "not a directory"},
 		{nil, "none/list", "no such file or directory", "no such file or directory"},
 		{nil, "link", "no such file or directory", "file exists"},
@@ -201,7 +201,7 @@ func checkUnwritable() {
 		{nil, "pipe", "not a regular file", "file exists"},
 		{nil, "../../../../../../../../dev/full", "not a regular file", "file exists"},
 	} {
-		fails(f.how, f.revoke, "revoke", "--revocations", at(f.path), uuid.NewString())
+		fails(f.how, f.revoke, "revoke", "--create", "--revocations", at(f.path), uuid.NewString())
 		fails(f.how, f.secret, "secret", "--out", at(f.path))
 		n += 2
 	}
