@@ -442,11 +442,16 @@ func keys(c *cli.Context) error {
 func secretCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "secret",
-		Usage:       "print a new secret",
-		Description: "Example: ollama-proxy secret --out /etc/ollama-proxy/secret",
+		Usage:       "print a new secret, or change a file of them",
+		Description: "Example: ollama-proxy secret --out /etc/ollama-proxy/secret\n\nTo change it: --rotate FILE and, once the new keys are where they belong, --retire FILE.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"},
 			&cli.BoolFlag{Name: "if-missing", Usage: "with --out: be content with a secret that is there"},
+			cmdline.StringFlag("rotate", "", "put a new secret on the first line of `FILE`: it makes new keys, and old ones go on"),
+			cmdline.StringFlag("retire", "", "take all secrets but the first out of `FILE`: keys of theirs end"),
+			&cli.BoolFlag{Name: "yes", Usage: "with --retire: do not ask"},
+			revocations(),
+			ledger("with --retire: count the keys that end in the ledger in `FILE`, or not: none (default: minted, beside the secret file)"),
 		},
 		Action: secret,
 	}
@@ -456,7 +461,10 @@ func secret(c *cli.Context) error {
 	if err := cmdline.Arguments(c, 0, ""); err != nil {
 		return err
 	}
-	return keycmd.Secret(streams(c), keycmd.SecretOptions{Out: c.String("out"), IfMissing: c.Bool("if-missing")})
+	return keycmd.Secret(c.Context, streams(c), keycmd.SecretOptions{
+		Places: places(c), Out: c.String("out"), IfMissing: c.Bool("if-missing"),
+		Rotate: c.String("rotate"), Retire: c.String("retire"), Yes: c.Bool("yes"),
+	})
 }
 
 func inspectCommand() *cli.Command {

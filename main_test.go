@@ -753,6 +753,26 @@ func TestTheMachinesSecretIsFoundFirst(t *testing.T) {
 	})
 }
 
+// A rotation by the command, while the proxy runs: old keys go on until the old secret
+// is retired.
+func TestRotationByCommand(t *testing.T) {
+	dir, secret := t.TempDir(), makeSecret(t)
+	s := start(t, command(t, dir, serveArgs("--upstream", "127.0.0.1:1", "--secret-file", secret, "--reload-interval", "10ms")...))
+	accepts := func(key string) bool {
+		code, _ := get(t, s.address+"/v1/models", key)
+		return code == http.StatusBadGateway
+	}
+	old := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))[0]
+	lines(t, command(t, dir, "secret", "--rotate", secret))
+	young := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "bob"))[0]
+	eventually(t, "both hold", func() bool { return accepts(young) && accepts(old) })
+	if _, talk, code := run(t, command(t, dir, "secret", "--retire", secret)); code != 1 || !strings.Contains(talk, " 1 key of the ledger ") || !strings.Contains(talk, "(alice)") || !accepts(old) {
+		t.Errorf("unasked: exit %d, %q", code, talk)
+	}
+	lines(t, command(t, dir, "secret", "--retire", secret, "--yes"))
+	eventually(t, "the old one holds no more", func() bool { return accepts(young) && !accepts(old) })
+}
+
 func TestServeSaysWhatItNeedsWhereNoSecretCanBeMade(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "home")
 	if err := os.Symlink("nowhere", home); err != nil { // a directory could be written by root
@@ -1302,6 +1322,7 @@ func TestASecretNeverShows(t *testing.T) {
 		{"mint"}, {"mint", "--json", "--admin"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key}, {"secret", "--out", file}, {"mint", "--help"},
 		{"mint", "--ledger", ledger, "--label", "alice"}, {"mint", "--ledger", file}, {"restrict", "--rpm", "1", "--ledger", ledger, key}, {"keys", "--ledger", ledger}, {"keys", "--ledger", file},
 		{"keys", "--json", "--ledger", ledger, "-"}, {"revoke", "--revocations", list, "--ledger", ledger, "alice"}, {"revoke", "--revocations", list, "--ledger", file, "alice"}, {"revoke", "--revocations", file, key},
+		{"secret", "--retire", file}, {"secret", "--rotate", file}, {"secret", "--retire", file, "--yes"}, {"secret", "--rotate", dir},
 	} {
 		cmd := command(t, dir, args...)
 		cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET="+planted)

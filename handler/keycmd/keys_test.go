@@ -24,14 +24,14 @@ func TestTheStateOfAKeyIsWhatAProxyFinds(t *testing.T) {
 	if err := Restrict(b.streams(), narrowed); err != nil {
 		t.Fatal(err)
 	}
-	if err := rotate(b); err != nil {
+	if err := signer.RotateSecret(b.path("secret"), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, state := range []string{stateExpired, stateRevoked} { // of the new secret
 		key[state], _ = b.mint(map[string]string{stateExpired: "exp=1", stateRevoked: "rpm=1"}[state])
 	}
 	key[stateValid], _ = b.mint("label=valid", "exp=33000000000")
-	if err := retire(b); err != nil {
+	if err := signer.RetireSecrets(b.path("secret"), signer.Fingerprint(b.secrets())); err != nil {
 		t.Fatal(err)
 	}
 	b.write("revocations", idOf(t, key[stateRevoked])+"\n")
@@ -193,16 +193,4 @@ func BenchmarkKeys(b *testing.B) {
 			}
 		}
 	})
-}
-
-func rotate(b *box) error {
-	_, text := signer.NewSecret()
-	b.write("secret", text+"\n"+b.read("secret"))
-	return nil
-}
-
-func retire(b *box) error {
-	first, _, _ := strings.Cut(b.read("secret"), "\n")
-	b.write("secret", first+"\n")
-	return nil
 }
