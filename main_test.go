@@ -534,7 +534,7 @@ func TestWhatHelpsIsSaid(t *testing.T) {
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --secret-file " + secret + " --revocations " + list, 1, "an empty file is a list, too"},
 		{"healthcheck --metrics-listen " + address, 1, "answers with status 404"},
 		{"mint --secret-file " + dir + "/none", 1, "`ollama-proxy secret --out " + dir + "/none` makes one"},
-		{"mint --expires-at 2020-01-31T12:00:00Z --secret-file " + secret, 0, "--expires-at: 2020-01-31T12:00:00Z is past"},
+		{"mint --expires-at 2020-01-31T12:00:00Z --secret-file " + secret, 0, "1 key was made that can do nothing: it expired at 2020-01-31T12:00:00Z"},
 		{"secret --out " + secret, 1, "--if-missing is content with it"},
 		{"restrict " + key, 1, "no restriction given: name one, such as --models llama3.2"},
 		{"revoke --revocations " + list + " " + key, 1, "there is no list " + list},
@@ -771,6 +771,29 @@ func TestRotationByCommand(t *testing.T) {
 	}
 	lines(t, command(t, dir, "secret", "--retire", secret, "--yes"))
 	eventually(t, "the old one holds no more", func() bool { return accepts(young) && !accepts(old) })
+}
+
+// connect takes its key from a pipe, too.
+func TestConnectTakesAKeyFromStandardInput(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret)...))
+	key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+	cmd := command(t, dir, "connect", "--listen", "127.0.0.1:0", "--key-file", "-", s.address)
+	cmd.Stdin = strings.NewReader(key + "\n")
+	c := start(t, cmd)
+	if code, body := get(t, c.address+"/api/tags", ""); code != http.StatusOK {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	command1, _, code1 := run(t, command(t, t.TempDir(), "version"))
+	flag, _, code2 := run(t, command(t, t.TempDir(), "--version"))
+	if code1 != 0 || code2 != 0 || command1 != flag || !strings.HasPrefix(flag, "ollama-proxy version ") {
+		t.Errorf("%q, %q", command1, flag)
+	}
 }
 
 func TestServeSaysWhatItNeedsWhereNoSecretCanBeMade(t *testing.T) {
@@ -1322,7 +1345,7 @@ func TestASecretNeverShows(t *testing.T) {
 		{"mint"}, {"mint", "--json", "--admin"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key}, {"secret", "--out", file}, {"mint", "--help"},
 		{"mint", "--ledger", ledger, "--label", "alice"}, {"mint", "--ledger", file}, {"restrict", "--rpm", "1", "--ledger", ledger, key}, {"keys", "--ledger", ledger}, {"keys", "--ledger", file},
 		{"keys", "--json", "--ledger", ledger, "-"}, {"revoke", "--revocations", list, "--ledger", ledger, "alice"}, {"revoke", "--revocations", list, "--ledger", file, "alice"}, {"revoke", "--revocations", file, key},
-		{"secret", "--retire", file}, {"secret", "--rotate", file}, {"secret", "--retire", file, "--yes"}, {"secret", "--rotate", dir},
+		{"secret", "--retire", file}, {"secret", "--rotate", file}, {"secret", "--retire", file, "--yes"}, {"secret", "--rotate", dir}, {"version"},
 	} {
 		cmd := command(t, dir, args...)
 		cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET="+planted)

@@ -48,12 +48,20 @@ func Inspect(ctx context.Context, s Streams, o InspectOptions) error {
 		}
 		defer func() { s.say(o.differs(ctx, found, used)) }()
 	}
+	idle := claims.Idle(time.Now())
 	if o.JSON {
 		report := claims.Report()
 		report["verdict"] = verdict
+		if idle != "" {
+			report["idle"] = idle
+		}
 		return errors.Join(json.NewEncoder(s.Out).Encode(report), refused)
 	}
-	for _, line := range append(claims.Words(), "verdict: "+verdict) {
+	words := append(claims.Words(), "verdict: "+verdict)
+	if idle != "" && refused == nil {
+		words = append(words, "it can do nothing: "+idle)
+	}
+	for _, line := range words {
 		if _, err := fmt.Fprintln(s.Out, line); err != nil {
 			return err
 		}

@@ -46,6 +46,7 @@ func Mint(ctx context.Context, s Streams, o MintOptions) error {
 		}
 		if left == o.Count {
 			s.sayWhich(found, false, o.Ledger == "" && ledger != "")
+			s.sayIdle(keys[0], o.Count)
 		}
 		if !s.note(ledger, entries) {
 			ledger = "" // once is enough
@@ -79,4 +80,15 @@ func mintBatch(secret signer.Secret, o MintOptions, n int) (keys []string, entri
 		entries = append(entries, entry)
 	}
 	return keys, entries, nil
+}
+
+// sayIdle says if a key can do nothing, and so all that were made like it.
+func (s Streams) sayIdle(key string, n int) {
+	claims, err := signer.Inspect(key)
+	if err != nil {
+		return
+	}
+	if why := claims.Idle(time.Now()); why != "" {
+		fmt.Fprintf(s.Err, "%s can do nothing: %s\n", count(n, "key was made that", "keys were made that"), why)
+	}
 }

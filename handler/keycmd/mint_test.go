@@ -77,3 +77,30 @@ func TestRestrictNotesWhereALedgerIsNamed(t *testing.T) {
 		b.write("minted", before)
 	}
 }
+
+func TestKeysThatCanDoNothingAreSaidToBeSo(t *testing.T) {
+	b := newBox(t)
+	b.mint("label=alice") // makes the ledger
+	for caveats, want := range map[string]string{
+		"rpm=1": "", "routes=admin": "mint --admin", "exp=1": "expired at 1970-01-01", "routes=chat routes=embed": "no class of routes",
+		"models=a models=b": "no model", "from=10.0.0.1 from=10.0.0.2": "no address",
+	} {
+		key, _ := b.mint(strings.Fields(caveats)...)
+		said := b.err.String()
+		if strings.Contains(said, "can do nothing") != (want != "") || !strings.Contains(said, want) || strings.Count(said, "\n") > 1 {
+			t.Errorf("mint %s: %q", caveats, said)
+		}
+		if want == "" {
+			continue
+		}
+		if err := Restrict(b.streams(), RestrictOptions{Key: key, Caveats: caveatsOf(t, "rpm=1")}); err != nil || !strings.Contains(b.err.String(), want) {
+			t.Errorf("restrict %s: %q, %v", caveats, b.err.String(), err)
+		}
+		if err := Inspect(t.Context(), b.streams(), InspectOptions{Places: b.p, Key: key}); !strings.Contains(b.out.String(), want) && err == nil {
+			t.Errorf("inspect %s: %q, %v", caveats, b.out.String(), err)
+		}
+	}
+	if err := Mint(t.Context(), b.streams(), MintOptions{Places: b.p, Admin: true, Count: 2, Caveats: caveatsOf(t, "routes=admin")}); err != nil || b.err.Len() > 0 {
+		t.Errorf("an ADMIN key: %q, %v", b.err.String(), err)
+	}
+}

@@ -36,6 +36,7 @@ func Restrict(s Streams, o RestrictOptions) error {
 	if held, err := signer.Inspect(key); err == nil && labels && held.Limits.Label() != "" {
 		fmt.Fprintf(s.Err, "--label: the key stays %q: of several labels the first counts\n", held.Limits.Label())
 	}
+	s.sayIdle(narrower, 1)
 	if ledger := (signer.Found{}).Ledger(o.Ledger); ledger != "" {
 		entry, err := signer.NewLedgerEntry(narrower, "restrict", "", time.Now())
 		if err != nil {
