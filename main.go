@@ -326,6 +326,9 @@ func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.Fi
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: an empty file is a list, too", err)
 	}
+	if err == nil && found.Default {
+		log.Info("nobody named a secret file: this one is used", "file", found.Path)
+	}
 	return keys, ollamas, err
 }
 
@@ -524,7 +527,8 @@ func revokeCommand() *cli.Command {
 			cmdline.StringFlag("all-of", "", "revoke every key that has the label `TEXT` in the ledger"),
 			&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
 			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, or now)"},
-			secretFile(), ledger("look for labels in the ledger in `FILE` (default: minted, beside the secret file)"), localProxy(),
+			cmdline.StringFlag("secret-file", "", "the ledger is beside the secret in `FILE`; nothing else is made of it"),
+			ledger("look for labels in the ledger in `FILE` (default: minted, beside the secret file)"), localProxy(),
 		},
 		Action: revoke,
 	}

@@ -20,6 +20,11 @@ const (
 	// key takes.
 	maxLedgerLine = 64 << 10
 
+	// ordinaryLine is about how long a line is, 256 bytes, and maxReserved how much
+	// of a file, 64 MiB, is taken for such lines before they are read.
+	ordinaryLine = 256
+	maxReserved  = 64 << 20
+
 	// ledgerMode lets the ledger's owner read it, and nobody else: it says who has
 	// keys.
 	ledgerMode = 0o600
@@ -176,6 +181,9 @@ func ReadLedger(path string) (entries []LedgerEntry, damaged int, err error) {
 		return nil, 0, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		entries = make([]LedgerEntry, 0, min(info.Size(), maxReserved)/ordinaryLine)
+	}
 	in := bufio.NewReaderSize(f, maxLedgerLine)
 	for long := false; ; {
 		line, err := in.ReadSlice('\n')

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -164,12 +165,9 @@ func judge(rows []row, found signer.Found, revoked *signer.Revocations, now time
 	}
 }
 
+// hideEnded takes out those that are no good any more.
 func hideEnded(rows []row) (shown []row, hidden int) {
-	for _, r := range rows {
-		if r.state == stateValid || r.state == stateUnchecked {
-			shown = append(shown, r)
-		}
-	}
+	shown = slices.DeleteFunc(rows, func(r row) bool { return r.state != stateValid && r.state != stateUnchecked })
 	return shown, len(rows) - len(shown)
 }
 

@@ -138,7 +138,7 @@ func (s Streams) note(path string, entries []signer.LedgerEntry) (noted bool) {
 		return false
 	}
 	if errors.Is(missing, fs.ErrNotExist) {
-		fmt.Fprintf(s.Err, "From now on %s says which keys there are, but never the keys themselves; --ledger none leaves that out\n", path)
+		fmt.Fprintf(s.Err, "From now on the ledger %s says which keys there are, but never the keys themselves; --ledger none leaves that out\n", path)
 	}
 	return true
 }

@@ -110,6 +110,13 @@ func checkServedFrom(full string) {
 	for range asked {
 		p.allows(key, http.StatusOK, "with a log on a full disk")
 	}
+	ledger := filepath.Join(full, "minted")
+	noted := kit.ReadFile(ledger)
+	const many = 30 // more than the rest of a page has room for
+	out, talk, code := outcome(nil, "mint", "--secret-file", secretOf(p.Name), "--count", fmt.Sprint(many))
+	if code != 0 || strings.Count(out, "\n") != many || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, "no space left on device") || kit.ReadFile(ledger) != noted {
+		kit.Fatal("mint with a ledger on a full disk: exit %d, %d keys, %q, and the ledger has %q", code, strings.Count(out, "\n"), talk, kit.ReadFile(ledger))
+	}
 	fails(nil, "no space left on device", "revoke", "--revocations", list, victim)
 	p.allows(victim, http.StatusOK, "a key of which revoke has said that it is not revoked")
 	p.counts(`ollama_proxy_requests_total{code="200",method="GET",route="/api/version"}`, asked+2)
@@ -125,10 +132,10 @@ func checkServedFrom(full string) {
 	p.tells(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
 	p.tells(0, 0, "level=ERROR")
 	p.Stop()
-	for _, name := range []string{list, p.LogFile, secretOf(p.Name)} {
+	for _, name := range []string{list, ledger, p.LogFile, secretOf(p.Name)} {
 		kit.Must(os.Remove(name), "what was served")
 	}
-	kit.Pass("the list and the log on a full disk: requests are answered and counted, and once there is room the log goes on")
+	kit.Pass("the list, the log and the ledger on a full disk: requests are answered and counted, keys are made, and once there is room the log goes on")
 }
 
 // revoked counts the entries of a list, which must be good.
