@@ -66,6 +66,8 @@ func (s Streams) readTargets(arguments []string) (all []target, err error) {
 				return nil, err
 			}
 			all = append(all, lines...)
+		case strings.TrimSpace(word) == "":
+			return nil, fmt.Errorf("%san empty word names no key: is a variable not set?", place)
 		case strings.HasPrefix(word, "-"):
 			return nil, fmt.Errorf("%s comes too late: flags go before the keys", word)
 		default:

@@ -140,6 +140,20 @@ func TestRevokeMakesNoListUnasked(t *testing.T) {
 	}
 }
 
+// Of a variable that is not set a shell makes an empty word, which is no key to revoke.
+func TestAnEmptyWordIsNoKey(t *testing.T) {
+	b := newBox(t)
+	_, id := b.mint()
+	for _, words := range [][]string{{""}, {" "}, {id, ""}, {"\t", id}} {
+		if err := b.revoke(RevokeOptions{Keys: words}); err == nil || !strings.Contains(err.Error(), "an empty word") || b.read("revocations") != "" {
+			t.Errorf("revoke %q: %v, %q", words, err, b.read("revocations"))
+		}
+		if err := Keys(t.Context(), b.streams(), KeysOptions{Places: b.p, Names: words}); err == nil || b.out.Len() > 0 {
+			t.Errorf("keys %q: %v", words, err)
+		}
+	}
+}
+
 func TestRevokeAtAURL(t *testing.T) {
 	b := newBox(t)
 	b.p.Revocations = "http://user:password@127.0.0.1:1/list"

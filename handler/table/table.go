@@ -118,5 +118,5 @@ func (t *Table) row(cells []string, widths []int, room int) string {
 		}
 		gap += pad + columnGap
 	}
-	return Cut(b.String(), room)
+	return Cut(strings.TrimRight(b.String(), " "), room)
 }
