@@ -2,7 +2,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +68,7 @@ func newApp() *cli.App {
 		Commands: cmdline.Finish([]*cli.Command{
 			serveCommand(),
 			mintCommand(),
+			keysCommand(),
 			secretCommand(),
 			inspectCommand(),
 			restrictCommand(),
@@ -76,8 +76,9 @@ func newApp() *cli.App {
 			connectCommand(),
 			topCommand(),
 			healthcheckCommand(),
-			completionCommand(),
-			manCommand(),
+			cmdline.CompletionCommand(),
+			cmdline.ManCommand(),
+			cmdline.VersionCommand(),
 		}),
 	}
 }
@@ -158,7 +159,7 @@ func serve(c *cli.Context) error {
 	if s.Certificates == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or --acme-domain, or put TLS in front")
 	}
-	return s.Serve(untilSignal(c.Context), public, private)
+	return s.Serve(server.UntilSignal(c.Context), public, private)
 }
 
 // checkServe refuses numbers and durations that are out of bounds.
@@ -336,6 +337,9 @@ func prepare(c *cli.Context, log *slog.Logger, address string, file *upstream.Fi
 	if err != nil {
 		return nil, nil, err
 	}
+	if found.Default {
+		log.Info("nobody named a secret file: this one is used", "file", found.Path)
+	}
 	keys.SetMaxAge(c.Duration("max-key-age"))
 	return keys, ollamas, useAdminSecrets(c, log, keys)
 }
@@ -439,6 +443,8 @@ func mintCommand() *cli.Command {
 			&cli.BoolFlag{Name: "admin", Usage: "make keys that reach the management routes (pull, push, create, copy, delete)"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` keys, one a line"},
 			asJSON(),
+			ledger("note keys, never the keys themselves, in `FILE`, or nowhere: none (default: minted, beside the secret file)"),
+			localProxy(),
 		),
 		Action: mint,
 	}
@@ -452,22 +458,48 @@ func mint(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return keycmd.Mint(streams(c), keycmd.MintOptions{
-		SecretFile: c.String("secret-file"), AdminSecretFile: c.String("admin-secret-file"), Derive: c.String("derive"),
-		Admin: c.Bool("admin"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
+	return keycmd.Mint(c.Context, streams(c), keycmd.MintOptions{
+		Places: places(c), Admin: c.Bool("admin"), Derive: c.String("derive"), Count: c.Int("count"), Caveats: narrowed, JSON: c.Bool("json"),
+	})
+}
+
+func keysCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "keys",
+		Usage:     "list the keys that mint has noted in the ledger, and whether they are still good",
+		ArgsUsage: "[LABEL|UUID|KEY …]",
+		Description: "Example: ollama-proxy keys --all alice\n\n" +
+			"Where the local proxy counts by key (serve --metrics-per-key), there is also how many requests came with each since it started. LABEL may be - to read standard input, a label, UUID or key a line.",
+		Flags: []cli.Flag{
+			secretFile(), adminSecretFile(), revocations(), ledger("read the ledger in `FILE` (default: minted, beside the secret file)"), localProxy(),
+			&cli.BoolFlag{Name: "all", Usage: "list also those that are expired, revoked or without their secret"},
+			asJSON(),
+		},
+		Action: keys,
+	}
+}
+
+func keys(c *cli.Context) error {
+	return keycmd.Keys(c.Context, streams(c), keycmd.KeysOptions{
+		Places: places(c), Names: c.Args().Slice(), All: c.Bool("all"), JSON: c.Bool("json"),
 	})
 }
 
 func secretCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "secret",
-		Usage:       "print a new secret",
-		Description: "Example: ollama-proxy secret --out /etc/ollama-proxy/secret",
+		Usage:       "print a new secret, or change a file of them",
+		Description: "Example: ollama-proxy secret --out /etc/ollama-proxy/secret\n\nTo change it: --rotate FILE and, once the new keys are where they belong, --retire FILE.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "create `FILE` (readable by its owner only) instead; never writes over one"},
 			&cli.BoolFlag{Name: "if-missing", Usage: "with --out: be content with a secret that is there"},
 			&cli.StringFlag{Name: "derive", Usage: "print the secret that follows from the first one of --secret-file for a site or a tenant called `NAME`; it is the same each time"},
 			secretFile(),
+			cmdline.StringFlag("rotate", "", "put a new secret on the first line of `FILE`: it makes new keys, and old ones go on"),
+			cmdline.StringFlag("retire", "", "take all secrets but the first out of `FILE`: keys of theirs end"),
+			&cli.BoolFlag{Name: "yes", Usage: "with --retire: do not ask"},
+			revocations(),
+			ledger("with --retire: count the keys that end in the ledger in `FILE`, or not: none (default: minted, beside the secret file)"),
 		},
 		Action: secret,
 	}
@@ -478,12 +510,17 @@ func secret(c *cli.Context) error {
 		return err
 	}
 	if name := c.String("derive"); c.IsSet("derive") {
-		if c.IsSet("out") || c.IsSet("if-missing") {
-			return errors.New("--derive prints a secret: --out and --if-missing are not for it")
+		for _, other := range []string{"out", "if-missing", "rotate", "retire", "yes"} {
+			if c.IsSet(other) {
+				return fmt.Errorf("--derive prints a secret: --%s is not for it", other)
+			}
 		}
 		return keycmd.DeriveSecret(streams(c), c.String("secret-file"), name)
 	}
-	return keycmd.Secret(streams(c), keycmd.SecretOptions{Out: c.String("out"), IfMissing: c.Bool("if-missing")})
+	return keycmd.Secret(c.Context, streams(c), keycmd.SecretOptions{
+		Places: places(c), Out: c.String("out"), IfMissing: c.Bool("if-missing"),
+		Rotate: c.String("rotate"), Retire: c.String("retire"), Yes: c.Bool("yes"),
+	})
 }
 
 func inspectCommand() *cli.Command {
@@ -493,7 +530,7 @@ func inspectCommand() *cli.Command {
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy inspect --json OLLAMA-…\n\nExits 1 if the key would be refused. KEY may be - to read it from standard input.",
 		Flags: []cli.Flag{
-			secretFile(), adminSecretFile(), revocations(), asJSON(),
+			secretFile(), adminSecretFile(), revocations(), localProxy(), asJSON(),
 			&cli.StringFlag{Name: "remote", Usage: "ask the ollama-proxy at `URL` what the key may do there, and what is left of its limits"},
 			&cli.BoolFlag{Name: "insecure", Usage: "with --remote: send the key over plain http to another machine"},
 		},
@@ -513,7 +550,7 @@ func inspect(c *cli.Context) error {
 		return keycmd.InspectRemote(c.Context, streams(c), keycmd.RemoteOptions{Key: c.Args().First(), Remote: remote, JSON: c.Bool("json")})
 	}
 	return keycmd.Inspect(c.Context, streams(c), keycmd.InspectOptions{
-		Key: c.Args().First(), SecretFile: c.String("secret-file"), AdminFile: c.String("admin-secret-file"), Revocations: c.String("revocations"), JSON: c.Bool("json"),
+		Places: places(c), Key: c.Args().First(), JSON: c.Bool("json"),
 	})
 }
 
@@ -523,8 +560,9 @@ func restrictCommand() *cli.Command {
 		Usage:       "print a narrower key; needs no secret",
 		ArgsUsage:   "KEY",
 		Description: "Example: ollama-proxy restrict --models llama3.2 --expires-in 24h OLLAMA-…\n\nKEY may be - to read it from standard input.",
-		Flags:       caveatFlags(asJSON(), &cli.BoolFlag{Name: "no-id", Usage: "give it no id of its own, by which it can be revoked alone"}),
-		Action:      restrict,
+		Flags: caveatFlags(asJSON(), &cli.BoolFlag{Name: "no-id", Usage: "give it no id of its own, by which it can be revoked alone"},
+			ledger("note the key, never the key itself, in the ledger in `FILE`")),
+		Action: restrict,
 	}
 }
 
@@ -536,28 +574,34 @@ func restrict(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{Key: c.Args().First(), Caveats: more, NoID: c.Bool("no-id"), JSON: c.Bool("json")})
+	return keycmd.Restrict(streams(c), keycmd.RestrictOptions{
+		Key: c.Args().First(), Caveats: more, NoID: c.Bool("no-id"), Ledger: c.String("ledger"), JSON: c.Bool("json"),
+	})
 }
 
 func revokeCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "revoke",
 		Usage:       "put keys on the list of revoked ones; needs no secret",
-		ArgsUsage:   "KEY|UUID …",
-		Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' OLLAMA-…\n\nEvery key made from a revoked one is revoked with it. KEY may be - to read keys from standard input, one a line.",
+		ArgsUsage:   "KEY|UUID|LABEL …",
+		Description: "Example: ollama-proxy revoke --revocations /etc/ollama-proxy/revocations --reason 'laptop lost' alice\n\nEvery key made from a revoked one is revoked with it. A LABEL is looked for in the ledger. KEY may be - to read standard input, one a line.",
 		Flags: []cli.Flag{
 			revocations(),
+			&cli.BoolFlag{Name: "create", Usage: "make the list if there is none"},
+			cmdline.StringFlag("all-of", "", "revoke every key that has the label `TEXT` in the ledger"),
 			&cli.StringFlag{Name: "reason", Usage: "note `TEXT` beside them"},
 			&cli.StringFlag{Name: "before", Usage: "revoke every key minted before `TIME` (RFC 3339, a date, or now)"},
+			cmdline.StringFlag("secret-file", "", "the ledger is beside the secret in `FILE`; nothing else is made of it"),
+			ledger("look for labels in the ledger in `FILE` (default: minted, beside the secret file)"), localProxy(),
 		},
 		Action: revoke,
 	}
 }
 
 func revoke(c *cli.Context) error {
-	return keycmd.Revoke(streams(c), keycmd.RevokeOptions{
-		Keys: c.Args().Slice(), SecretFile: os.Getenv("OLLAMA_PROXY_SECRET_FILE"), Revocations: c.String("revocations"),
-		Reason: c.String("reason"), Before: c.String("before"),
+	return keycmd.Revoke(c.Context, streams(c), keycmd.RevokeOptions{
+		Places: places(c), Keys: c.Args().Slice(), AllOf: c.String("all-of"),
+		Reason: c.String("reason"), Before: c.String("before"), Create: c.Bool("create"),
 	})
 }
 
@@ -569,7 +613,7 @@ func connectCommand() *cli.Command {
 		Description: "Example: ollama-proxy connect --key-file ~/.ollama-key https://gpu.example.com\n\nThe key may also be in OLLAMA_PROXY_KEY. The stock ollama command then works as it is.",
 		Flags: []cli.Flag{
 			cmdline.StringFlag("listen", "127.0.0.1:11434", "serve this machine on `ADDRESS`"),
-			cmdline.StringFlag("key-file", "", "read the key from `FILE`"),
+			cmdline.StringFlag("key-file", "", "read the key from `FILE`, or - from standard input"),
 			cmdline.StringFlag("upstream", "", "send everything to the Ollama that the remote calls `NAME`, as ollama create needs it where there are several; takes an ADMIN key"),
 			&cli.BoolFlag{Name: "share-key", Usage: "let --listen be an address that other machines or containers reach: everyone who reaches it uses your key"},
 			&cli.BoolFlag{Name: "insecure", Usage: "send the key over plain http to another machine"},
@@ -594,7 +638,7 @@ func runConnect(c *cli.Context) error {
 	if cut != "" {
 		log.Warn("the URL goes without the path of a route: left out", "path", cut, "remote", remote.Redacted())
 	}
-	key, exposed, err := connect.ReadKey(c.String("key-file"))
+	key, exposed, err := connect.ReadKey(c.String("key-file"), c.App.Reader)
 	if err != nil {
 		return err
 	}
@@ -617,7 +661,7 @@ func runConnect(c *cli.Context) error {
 		log.Warn("everyone who reaches this address uses the key", "address", l.Addr().String())
 	}
 	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
-	return connect.Serve(untilSignal(c.Context), connector, l, time.Minute)
+	return connect.Serve(server.UntilSignal(c.Context), connector, l, time.Minute)
 }
 
 func topCommand() *cli.Command {
@@ -641,7 +685,7 @@ func runTop(c *cli.Context) error {
 	if d := c.Duration("interval"); d <= 0 {
 		return fmt.Errorf("--interval: %v is not more than 0s", d)
 	}
-	return top.Run(untilSignal(c.Context), top.Options{
+	return top.Run(server.UntilSignal(c.Context), top.Options{
 		Address: c.String("metrics-listen"), Interval: c.Duration("interval"), Once: c.Bool("once"), Out: c.App.Writer, In: c.App.Reader,
 	})
 }
@@ -663,43 +707,6 @@ func healthcheck(c *cli.Context) error {
 	return server.CheckReady(c.Context, c.String("metrics-listen"))
 }
 
-func completionCommand() *cli.Command {
-	return &cli.Command{
-		Name:        "completion",
-		Usage:       "print what lets a shell complete commands and flags",
-		ArgsUsage:   "bash|zsh|fish",
-		Description: "Example: ollama-proxy completion bash > /etc/bash_completion.d/ollama-proxy",
-		Action:      completion,
-	}
-}
-
-func completion(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 1, "SHELL"); err != nil {
-		return err
-	}
-	shell := c.Args().First()
-	if !slices.Contains(strings.Split(c.Command.ArgsUsage, "|"), shell) {
-		return errors.New("SHELL is bash, zsh or fish; see ollama-proxy completion --help")
-	}
-	return cmdline.Describe(c, shell)
-}
-
-func manCommand() *cli.Command {
-	return &cli.Command{
-		Name:        "man",
-		Usage:       "print the manual page",
-		Description: "Example: ollama-proxy man | man -l -",
-		Action:      man,
-	}
-}
-
-func man(c *cli.Context) error {
-	if err := cmdline.Arguments(c, 0, ""); err != nil {
-		return err
-	}
-	return cmdline.Describe(c, "man")
-}
-
 func secretFile() cli.Flag {
 	return cmdline.StringFlag("secret-file", "", "read secrets from `FILE`, one a line: the first mints, each verifies")
 }
@@ -709,7 +716,20 @@ func adminSecretFile() cli.Flag {
 }
 
 func revocations() cli.Flag {
-	return cmdline.StringFlag("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); for the secret that serve makes it is beside it")
+	return cmdline.StringFlag("revocations", "", "keep the list of revoked keys in `FILE` (serve takes a URL, too); default: beside the secret, if that is in its default place, too")
+}
+
+func ledger(usage string) cli.Flag { return cmdline.StringFlag("ledger", "", usage) }
+
+func localProxy() cli.Flag {
+	return cmdline.StringFlag("metrics-listen", "127.0.0.1:9464", "ask the local proxy on `ADDRESS`, if one answers, whether it has the same secrets and list")
+}
+
+// places are where the commands about keys look for what they need.
+func places(c *cli.Context) keycmd.Places {
+	return keycmd.Places{
+		SecretFile: c.String("secret-file"), AdminSecretFile: c.String("admin-secret-file"), Revocations: c.String("revocations"), Ledger: c.String("ledger"), Proxy: c.String("metrics-listen"),
+	}
 }
 
 func asJSON() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print JSON"} }
@@ -738,32 +758,13 @@ func caveats(c *cli.Context) (all []signer.Caveat, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %s", name, strings.TrimPrefix(err.Error(), name+": "))
 		}
-		if at, err := signer.ParseMoment(c.String(name)); name == "expires-at" && err == nil && at.Before(time.Now()) {
-			fmt.Fprintf(c.App.ErrWriter, "--expires-at: %s is past: the key has expired already\n", c.String(name))
-		}
 		all = append(all, made)
 	}
 	return all, nil
 }
 
 func streams(c *cli.Context) keycmd.Streams {
-	return keycmd.Streams{In: c.App.Reader, Out: c.App.Writer, Err: c.App.ErrWriter}
-}
-
-// untilSignal gives a context that ends with the first signal to stop. A second
-// one ends the process, whatever still runs.
-func untilSignal(ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancel(ctx)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		fmt.Fprintln(os.Stderr, "ollama-proxy: stopped at once by a second signal")
-		os.Exit(1)
-	}()
-	return ctx
+	return keycmd.Streams{In: c.App.Reader, Out: c.App.Writer, Err: c.App.ErrWriter, Columns: cmdline.Columns(c.App.Writer)}
 }
 
 // version is what the build was told with -X main.release, or else what Go

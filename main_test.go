@@ -44,18 +44,20 @@ import (
 // command line in processes of its own.
 func TestMain(m *testing.M) {
 	if os.Getenv("BE_OLLAMA_PROXY") != "" {
+		signer.SystemSecretFile = os.Getenv("SYSTEM_SECRET_FILE") // not this machine's
 		main()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// home is an environment in which no secret can be found.
+// command runs in a home in which no secret can be found, and finds no proxy of this
+// machine but those that a test names.
 func command(t *testing.T, home string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
 	// Under the race detector a process would wait a second before it ends.
-	cmd.Env = []string{"GORACE=atexit_sleep_ms=0", "BE_OLLAMA_PROXY=1", "HOME=" + home, "XDG_CONFIG_HOME=" + home, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0", "BE_OLLAMA_PROXY=1", "HOME=" + home, "XDG_CONFIG_HOME=" + home, "PATH=" + os.Getenv("PATH"), "OLLAMA_PROXY_METRICS_LISTEN=127.0.0.1:1"}
 	return cmd
 }
 
@@ -267,7 +269,7 @@ func TestMintIsOfflineAndPipesClean(t *testing.T) {
 	}
 	verifier := signer.NewVerifier(secrets...)
 	for _, name := range []string{"mint", "generateAPIKey"} {
-		out, talk, code := run(t, command(t, t.TempDir(), name, "--secret-file", path, "--count", "3", "--admin"))
+		out, talk, code := run(t, command(t, t.TempDir(), name, "--secret-file", path, "--count", "3", "--admin", "--ledger", "none"))
 		lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 		if code != 0 || talk != "" || len(lines) != 3 {
 			t.Errorf("%s: exit %d, %q on stderr, %d lines", name, code, talk, len(lines))
@@ -587,12 +589,13 @@ func TestWhatHelpsIsSaid(t *testing.T) {
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --secret-file " + secret + " --revocations " + list, 1, "an empty file is a list, too"},
 		{"healthcheck --metrics-listen " + address, 1, "answers with status 404"},
 		{"mint --secret-file " + dir + "/none", 1, "`ollama-proxy secret --out " + dir + "/none` makes one"},
-		{"mint --expires-at 2020-01-31T12:00:00Z --secret-file " + secret, 0, "--expires-at: 2020-01-31T12:00:00Z is past"},
+		{"mint --expires-at 2020-01-31T12:00:00Z --secret-file " + secret, 0, "1 key was made that can do nothing: it expired at 2020-01-31T12:00:00Z"},
 		{"secret --out " + secret, 1, "--if-missing is content with it"},
 		{"restrict " + key, 1, "no restriction given: name one, such as --models llama3.2"},
-		{"revoke --revocations " + list + " " + key, 0, "1 added to " + list},
+		{"revoke --revocations " + list + " " + key, 1, "there is no list " + list},
+		{"revoke --create --revocations " + list + " " + key, 0, "1 added to " + list},
 		{"revoke --revocations " + list + " " + key, 0, list + " has it already"},
-		{"revoke --revocations " + list + " -", 1, "no KEY or UUID on standard input"},
+		{"revoke --revocations " + list + " -", 1, "no KEY, UUID or LABEL on standard input"},
 	} {
 		out, talk, code := run(t, command(t, dir, strings.Fields(row.args)...))
 		if code != row.code || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
@@ -722,6 +725,129 @@ func TestWhoNamesNothingCanRevoke(t *testing.T) {
 	}
 	if _, talk, code := run(t, command(t, home, serveArgs()...)); code != 1 || !strings.Contains(talk, list) || strings.Count(talk, "\n") != 1 {
 		t.Errorf("with a list that is none: exit %d, %q", code, talk)
+	}
+}
+
+// Who runs serve as one user, perhaps with sudo, and the other commands as another, has
+// two secrets and two lists. Each command says which it used, and that the proxy has
+// others.
+func TestServeAndMintOfTwoUsers(t *testing.T) {
+	root, user := t.TempDir(), t.TempDir()
+	s := start(t, command(t, root, serveArgs("--upstream", "127.0.0.1:1", "--reload-interval", "10ms")...))
+	metrics := strings.TrimPrefix(s.metrics, "http://")
+	_, talk, code := run(t, command(t, user, "mint", "--metrics-listen", metrics))
+	if code != 1 || !strings.Contains(talk, "no secret, but the proxy on "+metrics+" has one") || strings.Count(talk, "\n") != 1 {
+		t.Errorf("no secret: exit %d, %q", code, talk)
+	}
+
+	// Another serve of the user's own makes theirs.
+	own := start(t, command(t, user, serveArgs("--upstream", "127.0.0.1:1")...))
+	own.Process.Signal(syscall.SIGTERM)
+	own.Wait()
+	secret, list := filepath.Join(user, "ollama-proxy", "secret"), filepath.Join(user, "ollama-proxy", "revocations")
+	others := "The proxy on " + metrics + " has other secrets than " + secret
+	out, talk, code := run(t, command(t, user, "mint", "--metrics-listen", metrics, "--label", "alice"))
+	if code != 0 || !strings.HasPrefix(talk, "Using the secret "+secret+", and beside it minted\n") || !strings.Contains(talk, others) {
+		t.Errorf("mint: exit %d, %q", code, talk)
+	}
+	key := strings.TrimSpace(out)
+	if code, _ := get(t, s.address+"/api/tags", key); code != http.StatusUnauthorized {
+		t.Errorf("the proxy knows the key: %d", code)
+	}
+	out, talk, code = run(t, command(t, user, "inspect", "--metrics-listen", metrics, key))
+	if code != 0 || !strings.Contains(out, "verdict: valid") || !strings.HasPrefix(talk, "Using the secret "+secret+", and beside it revocations\n") || !strings.Contains(talk, others) {
+		t.Errorf("inspect: exit %d, %q, %q", code, out, talk)
+	}
+	if out, talk, code = run(t, command(t, user, "keys", "--metrics-listen", metrics, "alice")); code != 0 || !strings.Contains(out, "alice") || !strings.Contains(talk, others) {
+		t.Errorf("keys: exit %d, %q, %q", code, out, talk)
+	}
+	if _, talk, code = run(t, command(t, root, "revoke", "--before", "2026-01-01T00:00:00Z")); code != 0 {
+		t.Fatalf("exit %d, %s", code, talk)
+	}
+	eventually(t, "the proxy has a list that is not the user's", func() bool {
+		_, talk, _ = run(t, command(t, user, "inspect", "--metrics-listen", metrics, key))
+		return strings.Contains(talk, "and another list of revoked keys than "+list)
+	})
+
+	// As the user who started it, all is in order.
+	out, talk, code = run(t, command(t, root, "mint", "--metrics-listen", metrics, "--label", "alice"))
+	if code != 0 || strings.Contains(talk, "The proxy on") {
+		t.Errorf("mint as its user: exit %d, %q", code, talk)
+	}
+	if code, _ := get(t, s.address+"/api/tags", strings.TrimSpace(out)); code != http.StatusBadGateway {
+		t.Errorf("its key: %d", code)
+	}
+}
+
+// This machine's secret comes before the user's own, for serve as for mint.
+func TestTheMachinesSecretIsFoundFirst(t *testing.T) {
+	home, system := t.TempDir(), makeSecret(t)
+	here := func(args ...string) *exec.Cmd {
+		cmd := command(t, home, args...)
+		cmd.Env = append(cmd.Env, "SYSTEM_SECRET_FILE="+system)
+		return cmd
+	}
+	if _, err := signer.CreateSecretFile(filepath.Join(home, "secret")); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, here(serveArgs("--upstream", "127.0.0.1:1", "--reload-interval", "10ms")...))
+	out, talk, code := run(t, here("mint", "--label", "alice", "--metrics-listen", strings.TrimPrefix(s.metrics, "http://")))
+	if code != 0 || !strings.HasPrefix(talk, "Using the secret "+system) || strings.Contains(talk, "The proxy on") {
+		t.Errorf("exit %d, %q", code, talk)
+	}
+	key := strings.TrimSpace(out)
+	if code, _ := get(t, s.address+"/api/tags", key); code != http.StatusBadGateway {
+		t.Errorf("the key: %d", code)
+	}
+	if _, talk, code := run(t, here("revoke", "alice")); code != 0 || !strings.Contains(talk, "1 added to "+filepath.Join(filepath.Dir(system), "revocations")) {
+		t.Errorf("exit %d, %q", code, talk)
+	}
+	eventually(t, "the key is revoked", func() bool {
+		code, _ := get(t, s.address+"/api/tags", key)
+		return code == http.StatusUnauthorized
+	})
+}
+
+// A rotation by the command, while the proxy runs: old keys go on until the old secret
+// is retired.
+func TestRotationByCommand(t *testing.T) {
+	dir, secret := t.TempDir(), makeSecret(t)
+	s := start(t, command(t, dir, serveArgs("--upstream", "127.0.0.1:1", "--secret-file", secret, "--reload-interval", "10ms")...))
+	accepts := func(key string) bool {
+		code, _ := get(t, s.address+"/v1/models", key)
+		return code == http.StatusBadGateway
+	}
+	old := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "alice"))[0]
+	lines(t, command(t, dir, "secret", "--rotate", secret))
+	young := lines(t, command(t, dir, "mint", "--secret-file", secret, "--label", "bob"))[0]
+	eventually(t, "both hold", func() bool { return accepts(young) && accepts(old) })
+	if _, talk, code := run(t, command(t, dir, "secret", "--retire", secret)); code != 1 || !strings.Contains(talk, " 1 key of the ledger ") || !strings.Contains(talk, "(alice)") || !accepts(old) {
+		t.Errorf("unasked: exit %d, %q", code, talk)
+	}
+	lines(t, command(t, dir, "secret", "--retire", secret, "--yes"))
+	eventually(t, "the old one holds no more", func() bool { return accepts(young) && !accepts(old) })
+}
+
+// connect takes its key from a pipe, too.
+func TestConnectTakesAKeyFromStandardInput(t *testing.T) {
+	ollama := httptest.NewServer(standin.New(standin.Options{}))
+	t.Cleanup(ollama.Close)
+	dir, secret := t.TempDir(), makeSecret(t)
+	s := start(t, command(t, dir, serveArgs("--upstream", ollama.URL, "--secret-file", secret)...))
+	key := lines(t, command(t, dir, "mint", "--secret-file", secret))[0]
+	cmd := command(t, dir, "connect", "--listen", "127.0.0.1:0", "--key-file", "-", s.address)
+	cmd.Stdin = strings.NewReader(key + "\n")
+	c := start(t, cmd)
+	if code, body := get(t, c.address+"/api/tags", ""); code != http.StatusOK {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	command1, _, code1 := run(t, command(t, t.TempDir(), "version"))
+	flag, _, code2 := run(t, command(t, t.TempDir(), "--version"))
+	if code1 != 0 || code2 != 0 || command1 != flag || !strings.HasPrefix(flag, "ollama-proxy version ") {
+		t.Errorf("%q, %q", command1, flag)
 	}
 }
 
@@ -1178,7 +1304,7 @@ func TestRevoke(t *testing.T) {
 	list := filepath.Join(dir, "revocations")
 	key := lines(t, command(t, dir, "mint", "--secret-file", makeSecret(t)))[0]
 	for range 2 {
-		lines(t, command(t, dir, "revoke", "--revocations", list, "--reason", "lost", key))
+		lines(t, command(t, dir, "revoke", "--create", "--revocations", list, "--reason", "lost", key))
 	}
 	content, err := os.ReadFile(list)
 	if err != nil || strings.Count(string(content), "lost") != 1 || strings.Contains(string(content), key[len(key)-43:]) {
@@ -1186,11 +1312,12 @@ func TestRevoke(t *testing.T) {
 	}
 	for _, row := range []struct{ args, want string }{
 		{"revoke " + key, "--revocations FILE"},
-		{"revoke --revocations " + list, "no KEY or UUID given"},
-		{"revoke --revocations " + list + " hello", "key 1 of 1: "},
+		{"revoke --revocations " + list, "no KEY, UUID or LABEL given"},
+		{"revoke --revocations " + list + " hello", "there is no ledger"},
+		{"revoke --revocations " + list + " OLLAMA-x", "neither a whole key nor a UUID"},
 		{"revoke --revocations " + list + " " + key + " --reason x", "--reason comes too late"},
 		{"revoke --revocations " + list + " --before yesterday", "--before: \"yesterday\""},
-		{"revoke --revocations " + dir + " " + key, "directory"},
+		{"revoke --revocations " + dir + " " + key, "not a regular file"},
 		{"serve --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 --revocations " + dir + "/none", "no such file"},
 	} {
 		_, talk, code := run(t, command(t, dir, strings.Fields(row.args)...))
@@ -1258,10 +1385,21 @@ func TestASecretNeverShows(t *testing.T) {
 			}
 		}
 	}
-	for _, args := range [][]string{{"mint"}, {"mint", "--json", "--admin"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key}, {"secret", "--out", file}, {"mint", "--help"}} {
+	if err := os.WriteFile(file, []byte(planted+"\n"+planted+"-older\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ledger := filepath.Join(dir, "ledger")
+	for _, args := range [][]string{
+		{"mint"}, {"mint", "--json", "--admin"}, {"inspect", key}, {"inspect", "--json", key}, {"restrict", "--rpm", "1", key}, {"secret", "--out", file}, {"mint", "--help"},
+		{"mint", "--ledger", ledger, "--label", "alice"}, {"mint", "--ledger", file}, {"restrict", "--rpm", "1", "--ledger", ledger, key}, {"keys", "--ledger", ledger}, {"keys", "--ledger", file},
+		{"keys", "--json", "--ledger", ledger, "-"}, {"revoke", "--revocations", list, "--ledger", ledger, "alice"}, {"revoke", "--revocations", list, "--ledger", file, "alice"}, {"revoke", "--revocations", file, key},
+		{"secret", "--retire", file}, {"secret", "--rotate", file}, {"secret", "--retire", file, "--yes"}, {"secret", "--rotate", dir}, {"version"},
+	} {
 		cmd := command(t, dir, args...)
 		cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET="+planted)
-		if out, talk, _ := run(t, cmd); strings.Contains(out+talk, "planted") {
+		out, talk, _ := run(t, cmd)
+		noted, _ := os.ReadFile(ledger)
+		if strings.Contains(out+talk+string(noted), "planted") || strings.Contains(talk+string(noted), key[len(key)-43:]) {
 			t.Errorf("%v: the secret came out", args)
 		}
 	}
@@ -1700,6 +1838,22 @@ func TestLessPowerForAReplica(t *testing.T) {
 	} {
 		if got, body := get(t, row.at.address+"/v1/key", row.key); got != row.want {
 			t.Errorf("%s: %d %s", row.what, got, body)
+		}
+	}
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--secret-file", master}, "derived=berlin"},
+		{[]string{"--secret-file", master, "--admin-secret-file", admin, "--ledger", filepath.Join(filepath.Dir(admin), "minted")}, "ADMIN"},
+	} {
+		if out := output(append([]string{"keys"}, row.args...)...); !strings.Contains(out, "  valid  "+row.want) {
+			t.Errorf("keys %v: %s", row.args, out)
+		}
+	}
+	for _, flag := range []string{"--rotate", "--retire", "--out"} {
+		if _, talk, code := run(t, command(t, home, "secret", "--secret-file", master, "--derive", "berlin", flag, site)); code != 1 || !strings.Contains(talk, flag) {
+			t.Errorf("secret --derive %s: exit %d, %s", flag, code, talk)
 		}
 	}
 	narrow := output("restrict", "--rpm", "5", hers)

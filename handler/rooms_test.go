@@ -13,7 +13,7 @@ import (
 // rooms lists for each package below handler which packages of this module it may import.
 // If another import is needed, the code belongs in another package.
 var rooms = map[string][]string{
-	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {}, "cmdline": {}, "endpoint": {},
+	"socket": {}, "http1": {}, "reqctx": {}, "body": {}, "local": {}, "certs": {}, "cmdline": {}, "table": {}, "endpoint": {},
 	"models":     {"signer"},
 	"access":     {"signer"},
 	"api":        {"models", "signer"},
@@ -23,10 +23,10 @@ var rooms = map[string][]string{
 	"keyinfo":    {},
 	"":           {"access", "api", "body", "downstream", "keyinfo", "models", "reqctx", "signer", "socket", "transport", "upstream"},
 	"status":     {"", "api", "local", "signer", "upstream"},
-	"top":        {"local", "status"},
+	"top":        {"status", "table"},
 	"connect":    {"api", "downstream", "local", "signer", "socket"},
 	"server":     {"", "certs", "downstream", "local", "status"},
-	"keycmd":     {"keyinfo", "signer"},
+	"keycmd":     {"keyinfo", "signer", "status", "table"},
 	"standin":    {},
 
 	// These two are for tests.

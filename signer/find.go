@@ -3,8 +3,10 @@ package signer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 )
 
@@ -15,18 +17,34 @@ const SecretVariable = "OLLAMA_PROXY_SECRET"
 // ErrNoSecret means that no secret was given, and none has been made yet.
 var ErrNoSecret = errors.New("no secret: name a file with --secret-file, set " + SecretVariable + ", or let `ollama-proxy serve` make one")
 
+// SystemSecretFile is where this machine's secret is kept. Where there is a file that
+// can be read, it comes before the user's own. It is "" on Windows, where anybody may
+// make such a file. It is a variable for tests only, which must not find it.
+var SystemSecretFile = systemSecretFile()
+
+func systemSecretFile() string {
+	if runtime.GOOS == "windows" {
+		return ""
+	}
+	return "/etc/ollama-proxy/secret"
+}
+
 // Found is where secrets were found, and which.
 type Found struct {
 	Secrets []Secret
 	Path    string // "" when they came from the environment
 	Exposed bool   // others than the owner may read the file
-	Default bool   // the file is the one that MakeDefaultSecret makes
+	Default bool   // nobody named the file: it is SystemSecretFile, or the one that MakeDefaultSecret makes
+	Denied  bool   // there is a SystemSecretFile, and we may not read it
 }
 
 // FindSecrets looks for secrets: in the file at path if there is a path, else in the
-// environment, else in the file that [MakeDefaultSecret] makes. If there are
-// two of the first, it refuses to choose. If there is none at all, it returns
-// ErrNoSecret.
+// environment, else in [SystemSecretFile] if there is one that can be read, else in
+// the file that [MakeDefaultSecret] makes.
+//
+//   - If there are two of the first, it refuses to choose.
+//   - If there is none at all, it returns ErrNoSecret; Denied may be set all the same.
+//   - If a file is there that holds no secrets, it says so, and looks no further.
 func FindSecrets(path string) (found Found, err error) {
 	text := os.Getenv(SecretVariable) // an empty variable is an unset one
 	set := text != ""
@@ -41,17 +59,17 @@ func FindSecrets(path string) (found Found, err error) {
 		return Found{Secrets: []Secret{s}}, nil
 	case path == "":
 		found.Default = true
-		if path, err = defaultSecretFile(); err != nil {
-			return Found{}, ErrNoSecret
-		}
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return Found{}, ErrNoSecret
+		if path, found.Denied, err = findDefault(); err != nil {
+			return found, err
 		}
 	}
 	found.Path = path
 	found.Secrets, found.Exposed, err = ReadSecrets(path)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: `ollama-proxy secret --out %s` makes one", err, path)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w: it belongs to another user; be that one, perhaps with sudo", err)
 	}
 	return found, err
 }
@@ -74,15 +92,56 @@ func FindAdminSecrets(path string) (found Found, err error) {
 	return found, err
 }
 
+// findDefault gives the file with secrets that nobody has named, and reports whether
+// it passed over this machine's because it may not read it.
+func findDefault() (path string, denied bool, err error) {
+	if SystemSecretFile != "" {
+		f, err := os.Open(SystemSecretFile)
+		switch {
+		case err == nil:
+			f.Close()
+			return SystemSecretFile, false, nil
+		case errors.Is(err, fs.ErrPermission):
+			denied = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", false, fmt.Errorf("secret file: %w", err)
+		}
+	}
+	if path, err = defaultSecretFile(); err != nil {
+		return "", denied, ErrNoSecret
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", denied, ErrNoSecret
+	}
+	return path, denied, nil
+}
+
 // Revocations is where the list of revoked keys is kept: at the location, if
-// one is named. Otherwise it is beside the secret that [MakeDefaultSecret]
-// makes, so that who names nothing can revoke; with secrets of any other kind
-// it is "", no list.
+// one is named. Otherwise it is beside the secret that nobody had to name, so
+// that who names nothing can revoke; with secrets of any other kind it is "", no
+// list.
 func (f Found) Revocations(location string) string {
-	if location == "" && f.Default {
+	if location == "" && f.Default && f.Path != "" {
 		return filepath.Join(filepath.Dir(f.Path), "revocations")
 	}
 	return location
+}
+
+// Ledger is where keys are noted that the secrets make: at the path, if one is named;
+// otherwise beside the secret file, as minted. If the path is "none", or the secrets
+// came from the environment, it is "", nowhere.
+func (f Found) Ledger(path string) string {
+	switch {
+	case path == "none":
+		return ""
+	case path != "" || f.Path == "":
+		return path
+	}
+	beside := filepath.Join(filepath.Dir(f.Path), "minted")
+	if beside == filepath.Clean(f.Path) {
+		return ""
+	}
+	return beside
 }
 
 // reload reads the secrets again from the file they came from, and reports

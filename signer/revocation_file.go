@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -16,13 +16,7 @@ import (
 const (
 	// maxReason bounds the reason on a line: 1 KiB, much less than a line may have.
 	maxReason = 1 << 10
-
-	// appendAttempts bounds how often AppendRevocations starts again because the file at
-	// the path was replaced meanwhile.
-	appendAttempts = 10
 )
-
-var errReplaced = errors.New("the file is being replaced over and over")
 
 // ParseID returns the UUID to revoke from a key, its [Unverified.Name], the beginning of
 // a key (OLLAMA-[ADMIN-]uuid), or a bare UUID. Of a key with id caveats it is the last of
@@ -55,131 +49,114 @@ func ParseID(text string) (uuid.UUID, error) {
 	return id, nil
 }
 
-// AppendRevocations adds a line for each of the ids, and one for before unless it is
-// zero, to the list in the file at path, with the reason on each line. It returns the
+// Additions are what is to be added to a list of revoked keys.
+type Additions struct {
+	IDs    []uuid.UUID
+	Before time.Time // every key minted before that moment; zero: none
+	Create bool      // create the file if there is none
+
+	// What is noted on each line, for whoever reads the list.
+	When   time.Time // when it was added; zero: nothing
+	Labels map[uuid.UUID]string
+	Reason string
+}
+
+// AppendRevocations adds a line for each of the ids, and one for Before unless it is
+// zero, to the list in the file at path, with the notes on each line. It returns the
 // number of lines added: what the list already has is not written again. When it returns
 // without an error, the lines are on disk.
 //
-//   - If there is no file, it creates one that everybody may read (0644).
+//   - If there is no file, it creates one that everybody may read (0644) if Create is
+//     set; otherwise the error is fs.ErrNotExist.
 //   - If the file cannot be written, is not a regular file, or holds a list that
 //     [ParseRevocations] refuses, it returns an error and adds nothing.
-//   - If the reason is not one line of at most 1 KiB of printable text, or before is
+//   - If the reason is not one line of at most 1 KiB of printable text, or Before is
 //     not within 1970 and 9999, it returns an error and adds nothing.
 //   - If a crash or a full disk interrupts it, earlier lines are unchanged, and each
 //     new line is either valid or a comment. Calling it again adds the missing ones.
 //
 // Any number of processes may call it at the same time without losing a line. On systems
 // without flock, such as Windows, only one process may.
-func AppendRevocations(path string, ids []uuid.UUID, reason string, before time.Time) (added int, err error) {
-	reason = strings.TrimSpace(reason)
-	switch {
-	case len(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unfitForLabel):
-		return 0, fmt.Errorf("the reason is not one line of at most %d bytes of printable text", maxReason)
-	case !before.IsZero() && (!fitForBefore(before) || before.UTC().Year() > 9999):
-		return 0, errors.New("the time before which keys are to be revoked is not within 1970 and 9999")
-	case isURL(path):
-		return 0, errors.New("the revocation list is at a URL: add to it where it is kept")
-	case len(ids) == 0 && before.IsZero():
+func AppendRevocations(path string, add Additions) (added int, err error) {
+	add.Reason = strings.TrimSpace(add.Reason)
+	if err := add.Check(path); err != nil {
+		return 0, err
+	}
+	if len(add.IDs) == 0 && add.Before.IsZero() {
 		return 0, nil
 	}
-	for range appendAttempts {
-		added, err = appendOnce(path, ids, reason, before)
-		if err != errReplaced {
-			break
-		}
+	mode := fs.FileMode(0)
+	if add.Create {
+		mode = 0o644
 	}
+	err = appendToFile(path, mode, func(f *os.File, size int64, lead string) error {
+		list, err := ParseRevocations(io.NewSectionReader(f, 0, size))
+		if err != nil {
+			return fmt.Errorf("%s: %w: nothing was added", path, err)
+		}
+		lines := missingLines(list, add)
+		added = len(lines)
+		if added == 0 {
+			// Another process may have written the lines and died before they were
+			// on disk.
+			return f.Sync()
+		}
+		return appendLines(f, size, lead, lines)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("revocation file: %w", err)
 	}
 	return added, nil
 }
 
-// appendOnce returns errReplaced if the file at the path was replaced meanwhile, so that
-// nobody would read the new lines.
-func appendOnce(path string, ids []uuid.UUID, reason string, before time.Time) (int, error) {
-	// A FIFO without a reader would block for good.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o644)
-	if err != nil {
-		return 0, err
+// Check returns an error if the additions could be made to no list at path, whatever is
+// there.
+func (add *Additions) Check(path string) error {
+	switch {
+	case len(strings.TrimSpace(add.Reason)) > maxReason || !utf8.ValidString(add.Reason) || strings.ContainsFunc(strings.TrimSpace(add.Reason), unfitForLabel):
+		return fmt.Errorf("the reason is not one line of at most %d bytes of printable text", maxReason)
+	case !add.Before.IsZero() && (!fitForBefore(add.Before) || add.Before.UTC().Year() > 9999):
+		return errors.New("the time before which keys are to be revoked is not within 1970 and 9999")
+	case isURL(path):
+		return errors.New("the revocation list is at a URL: add to it where it is kept")
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return 0, err
-	} else if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s: %w", path, errNotRegular)
-	}
-	unlock, err := lockFile(f)
-	if err != nil {
-		return 0, fmt.Errorf("%s: locking it: %w", path, err)
-	}
-	defer unlock()
-
-	size, err := sizeAt(path, f)
-	if err != nil {
-		return 0, err
-	}
-	list, err := ParseRevocations(io.NewSectionReader(f, 0, size))
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w: nothing was added", path, err)
-	}
-	lines := missingLines(list, ids, reason, before)
-	if size == 0 {
-		// Before the first line is written, so that no line can be lost with the file.
-		if err := syncDirectory(path); err != nil {
-			return 0, err
-		}
-	}
-	if len(lines) == 0 {
-		// Another process may have written the lines and died before they were
-		// on disk.
-		return 0, f.Sync()
-	}
-	lead := ""
-	if size > 0 {
-		var last [1]byte
-		if _, err := f.ReadAt(last[:], size-1); err != nil {
-			return 0, err
-		}
-		if last[0] != '\n' {
-			lead = "\n"
-		}
-	}
-	if err := appendLines(f, size, lead, lines); err != nil {
-		return 0, err
-	}
-	_, err = sizeAt(path, f)
-	return len(lines), err
-}
-
-// sizeAt returns the size of f, or errReplaced if path does not lead to f any more.
-func sizeAt(path string, f *os.File) (int64, error) {
-	held, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	if found, err := os.Stat(path); err != nil || !os.SameFile(held, found) {
-		return 0, errReplaced
-	}
-	return held.Size(), nil
+	return nil
 }
 
 // missingLines returns the lines that the list lacks, without the first blank.
-func missingLines(list *Revocations, ids []uuid.UUID, reason string, before time.Time) (lines []string) {
-	end := "\n"
-	if reason != "" {
-		end = " " + reason + "\n"
-	}
-	written := make(map[uuid.UUID]bool, len(ids))
-	for _, id := range ids {
+func missingLines(list *Revocations, add Additions) (lines []string) {
+	written := make(map[uuid.UUID]bool, len(add.IDs))
+	for _, id := range add.IDs {
 		if !list.has(wordsOf(id)) && !written[id] {
 			written[id] = true
-			lines = append(lines, id.String()+end)
+			lines = append(lines, id.String()+add.notes(add.Labels[id]))
 		}
 	}
-	if before.After(list.Before()) {
-		lines = append(lines, "before "+before.UTC().Format(time.RFC3339Nano)+end)
+	if add.Before.After(list.Before()) {
+		lines = append(lines, "before "+add.Before.UTC().Format(time.RFC3339Nano)+add.notes(""))
 	}
 	return lines
+}
+
+// notes returns the end of a line. A label that could not stand in a key is left out: it
+// could end the line.
+func (add *Additions) notes(label string) string {
+	if !isLabel([]byte(label)) {
+		label = ""
+	}
+	text := add.Reason
+	if label != "" && text != "" {
+		text = label + ": " + text
+	} else if text == "" {
+		text = label
+	}
+	if !add.When.IsZero() {
+		text = strings.TrimSpace(add.When.UTC().Format(time.RFC3339) + " " + text)
+	}
+	if text != "" {
+		text = " " + text
+	}
+	return text + "\n"
 }
 
 // writer is the part of *os.File that appendLines uses.

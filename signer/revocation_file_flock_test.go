@@ -20,7 +20,7 @@ func TestAFileSystemThatCannotLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "revocations")
 	ids := []uuid.UUID{uuid.MustParse(idA)}
 	flock = func(int, int) error { return syscall.ENOLCK }
-	if added, err := AppendRevocations(path, ids, "", time.Time{}); added != 0 || !errors.Is(err, syscall.ENOLCK) || mustRead(t, path) != "" {
+	if added, err := AppendRevocations(path, Additions{IDs: ids, Create: true}); added != 0 || !errors.Is(err, syscall.ENOLCK) || mustRead(t, path) != "" {
 		t.Errorf("%d added, %v", added, err)
 	}
 	interrupted := 0
@@ -60,7 +60,7 @@ func TestADirectoryThatCannotBeSynced(t *testing.T) {
 			synced = dir.Name()
 			return row.cause
 		}
-		added, err := AppendRevocations(path, ids, "", time.Time{})
+		added, err := AppendRevocations(path, Additions{IDs: ids, Create: true})
 		if (err != nil) != row.fails || row.fails && !errors.Is(err, row.cause) || added == 1 == row.fails {
 			t.Errorf("%v: %d added, %v", row.cause, added, err)
 		}

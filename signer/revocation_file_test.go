@@ -35,7 +35,7 @@ func TestParseID(t *testing.T) {
 
 func mustAppend(tb testing.TB, path string, ids []uuid.UUID, reason string, before time.Time, want int) {
 	tb.Helper()
-	if added, err := AppendRevocations(path, ids, reason, before); err != nil || added != want {
+	if added, err := AppendRevocations(path, Additions{IDs: ids, Reason: reason, Before: before, Create: true}); err != nil || added != want {
 		tb.Fatalf("added %d, want %d: %v", added, want, err)
 	}
 }
@@ -148,7 +148,7 @@ func TestAppendingWhatCannotBe(t *testing.T) {
 			continue
 		}
 		was := content(row.path)
-		added, err := AppendRevocations(row.path, ids, row.reason, row.before)
+		added, err := AppendRevocations(row.path, Additions{IDs: ids, Reason: row.reason, Before: row.before, Create: true})
 		if added != 0 || err == nil || !strings.Contains(err.Error(), row.want) || strings.ContainsAny(err.Error(), "\n\x1b") || strings.Contains(err.Error(), "password") {
 			t.Errorf("%s: %d, %v", row.name, added, err)
 		}
@@ -192,7 +192,7 @@ func (d *disk) Sync() error {
 }
 
 func (d *disk) add(list *Revocations, ids []uuid.UUID, before time.Time) error {
-	lines := missingLines(list, ids, "lost laptop", before)
+	lines := missingLines(list, Additions{IDs: ids, Reason: "lost laptop", Before: before})
 	if len(lines) == 0 {
 		return nil
 	}
@@ -283,7 +283,7 @@ const (
 // that all of them add.
 func appendOneByOne(path string, seed uint64) error {
 	for _, id := range randomIDs(idsEach, seed) {
-		if _, err := AppendRevocations(path, []uuid.UUID{id, uuid.Max}, fmt.Sprint("writer ", seed), time.Time{}); err != nil {
+		if _, err := AppendRevocations(path, Additions{IDs: []uuid.UUID{id, uuid.Max}, Reason: fmt.Sprint("writer ", seed), Create: true}); err != nil {
 			return err
 		}
 	}
@@ -360,7 +360,7 @@ func TestAFileThatIsReplacedMeanwhileIsOpenedAnew(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		_, err := AppendRevocations(path, []uuid.UUID{uuid.MustParse(idA)}, "", time.Time{})
+		_, err := AppendRevocations(path, Additions{IDs: []uuid.UUID{uuid.MustParse(idA)}})
 		done <- err
 	}()
 	if err := os.WriteFile(path+".new", []byte(idB+"\n"), 0o600); err != nil {
@@ -378,5 +378,44 @@ func TestAFileThatIsReplacedMeanwhileIsOpenedAnew(t *testing.T) {
 	}
 	if list := mustRevocations(t, mustRead(t, path)); list.Len() != 2 || !list.Revoked(uuid.MustParse(idA)) {
 		t.Errorf("%q", mustRead(t, path))
+	}
+}
+
+// A line says when it was added, of whom, and why; who reads the list by machine sees
+// the id alone.
+func TestWhatIsNotedOnALine(t *testing.T) {
+	a, b := uuid.MustParse(idA), uuid.MustParse(idB)
+	when := time.Date(2026, 1, 2, 16, 4, 5, 678, time.FixedZone("", 3600))
+	for want, add := range map[string]Additions{
+		" " + idA + "\n":                                  {},
+		" " + idA + " lost\n":                             {Reason: "lost"},
+		" " + idA + " alice\n":                            {Labels: map[uuid.UUID]string{a: "alice", b: "bob"}},
+		" " + idA + " 2026-01-02T15:04:05Z\n":             {When: when},
+		" " + idA + " 2026-01-02T15:04:05Z alice: lost\n": {When: when, Labels: map[uuid.UUID]string{a: "alice"}, Reason: "lost"},
+		" " + idA + " lost \n":                            {Labels: map[uuid.UUID]string{a: "eve\n" + idB}, Reason: "lost "},
+	} {
+		path := filepath.Join(t.TempDir(), "revocations")
+		add.IDs, add.Create = []uuid.UUID{a}, true
+		want = strings.ReplaceAll(want, "lost \n", "lost\n")
+		if added, err := AppendRevocations(path, add); added != 1 || err != nil || mustRead(t, path) != want {
+			t.Errorf("%d, %v: %q, not %q", added, err, mustRead(t, path), want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "revocations")
+	add := Additions{Before: when, When: when, Reason: "leak", Labels: map[uuid.UUID]string{uuid.Nil: "nobody"}, Create: true}
+	if _, err := AppendRevocations(path, add); err != nil || mustRead(t, path) != " before 2026-01-02T15:04:05.000000678Z 2026-01-02T15:04:05Z leak\n" {
+		t.Errorf("%v: %q", err, mustRead(t, path))
+	}
+	mustRevocations(t, mustRead(t, path))
+}
+
+// A list that nobody made is one that nobody reads.
+func TestAppendingMakesNoListUnasked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "revocations")
+	if added, err := AppendRevocations(path, Additions{IDs: []uuid.UUID{uuid.MustParse(idA)}}); added != 0 || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%d, %v", added, err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is one now: %v", err)
 	}
 }

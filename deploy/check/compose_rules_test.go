@@ -152,7 +152,7 @@ func mounted(s *stack) {
 			if v.Source == secrets && c.Image != s.Services["proxy"].Image {
 				s.problem("%s: sees the secret", name)
 			}
-			if v.Source == secrets && !v.ReadOnly && name != "secret" && name != "revoke" {
+			if v.Source == secrets && !v.ReadOnly && !slices.Contains([]string{"secret", "mint", "revoke"}, name) {
 				s.problem("%s: may write to the secret", name)
 			}
 		}

@@ -198,7 +198,7 @@ func buildProxy(t *testing.T) string {
 func proxyHelp(t *testing.T, binary string) map[string]string {
 	t.Helper()
 	help := map[string]string{}
-	for _, command := range []string{"serve", "mint", "revoke", "secret"} {
+	for _, command := range []string{"serve", "mint", "keys", "revoke", "secret"} {
 		out, err := exec.Command(binary, command, "--help").Output()
 		if err != nil {
 			t.Fatal(err)

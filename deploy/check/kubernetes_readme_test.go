@@ -18,7 +18,7 @@ var (
 	reference  = regexp.MustCompile(`\b(deployment|statefulset|service)/(\S+)`)
 	madeSecret = regexp.MustCompile(`create secret generic (\S+) --from-file=(\S+)`)
 	labelled   = regexp.MustCompile(` -l (\S+)`)
-	ourCommand = regexp.MustCompile(`(?:^|[ (/])ollama-proxy (mint|secret|revoke|serve|inspect|restrict)\b([^|)]*)`)
+	ourCommand = regexp.MustCompile(`(?:^|[ (/])ollama-proxy (mint|keys|secret|revoke|serve|inspect|restrict)\b([^|)]*)`)
 	longFlag   = regexp.MustCompile(`--[a-z-]+`)
 )
 

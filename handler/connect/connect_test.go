@@ -921,36 +921,43 @@ func TestConnectReadKey(t *testing.T) {
 		return path
 	}
 	for _, tt := range []struct {
-		name, path, variable string
-		exposed              bool
-		err                  string // a part of it; "": none
+		name, path, variable, stdin string
+		exposed                     bool
+		err                         string // a part of it; "": none
 	}{
-		{"file", write("plain", key, 0o600), "", false, ""},
-		{"file with white space around", write("spaces", "\n "+key+" \r\n\n", 0o640), "", false, ""},
-		{"file behind a byte order mark, with CRLF", write("mark", "\ufeff"+key+"\r\n", 0o600), "", false, ""},
-		{"file in quotes", write("quotes", `"`+key+"\"\n", 0o600), "", false, ""},
-		{"variable in quotes", "", "' " + key + " '", false, ""},
-		{"file for all", write("exposed", key+"\n", 0o644), "", true, ""},
-		{"variable", "", key, false, ""},
-		{"variable with white space around", "", " " + key + "\n", false, ""},
-		{"file, and the variable is empty", write("alone", key, 0o600), " ", false, ""},
+		{"file", write("plain", key, 0o600), "", "", false, ""},
+		{"file with white space around", write("spaces", "\n "+key+" \r\n\n", 0o640), "", "", false, ""},
+		{"file behind a byte order mark, with CRLF", write("mark", "\ufeff"+key+"\r\n", 0o600), "", "", false, ""},
+		{"file in quotes", write("quotes", `"`+key+"\"\n", 0o600), "", "", false, ""},
+		{"variable in quotes", "", "' " + key + " '", "", false, ""},
+		{"file for all", write("exposed", key+"\n", 0o644), "", "", true, ""},
+		{"variable", "", key, "", false, ""},
+		{"variable with white space around", "", " " + key + "\n", "", false, ""},
+		{"file, and the variable is empty", write("alone", key, 0o600), " ", "", false, ""},
 
-		{"neither", "", "", false, "OLLAMA_PROXY_KEY"},
-		{"both", write("both", key, 0o600), key, false, "which of the two"},
-		{"no such file", filepath.Join(dir, "none"), "", false, "none"},
-		{"directory", dir, "", false, dir},
-		{"empty file", write("empty", " \n", 0o600), "", false, "empty"},
-		{"two keys", write("two", key+"\n"+key+"\n", 0o600), "", false, "more than one line"},
-		{"huge file", write("huge", key+strings.Repeat("\n", 1<<20), 0o600), "", false, "bytes"},
-		{"half a quote", write("quote", `"`+key, 0o600), "", false, "that is no key"},
-		{"UTF-16", write("wide", "\xff\xfe"+strings.Join(strings.Split(key, ""), "\x00")+"\x00", 0o600), "", false, "that is no key"},
-		{"half a key", write("half", key[:len(key)-1], 0o600), "", false, "that is no key"},
-		{"a header", write("header", "Bearer "+key, 0o600), "", false, "that is no key"},
-		{"half a key in the variable", "", key[:len(key)-1], false, "that is no key"},
-		{"two keys in the variable", "", key + "\n" + key, false, "that is no key"},
+		{"standard input", "-", "", key, false, ""},
+		{"standard input with more", "-", "", " " + key + "\r\nmore\n", false, ""},
+		{"standard input in quotes, behind a byte order mark", "-", "", "\ufeff'" + key + "'\r\n", false, ""},
+
+		{"neither", "", "", "", false, "OLLAMA_PROXY_KEY"},
+		{"both", write("both", key, 0o600), key, "", false, "which of the two"},
+		{"nothing on standard input", "-", "", "", false, "standard input: that is no key"},
+		{"half a key on standard input", "-", "", key[1:], false, "that is no key"},
+		{"standard input, and the variable", "-", key, key, false, "which of the two"},
+		{"no such file", filepath.Join(dir, "none"), "", "", false, "none"},
+		{"directory", dir, "", "", false, dir},
+		{"empty file", write("empty", " \n", 0o600), "", "", false, "empty"},
+		{"two keys", write("two", key+"\n"+key+"\n", 0o600), "", "", false, "more than one line"},
+		{"huge file", write("huge", key+strings.Repeat("\n", 1<<20), 0o600), "", "", false, "bytes"},
+		{"half a quote", write("quote", `"`+key, 0o600), "", "", false, "that is no key"},
+		{"UTF-16", write("wide", "\xff\xfe"+strings.Join(strings.Split(key, ""), "\x00")+"\x00", 0o600), "", "", false, "that is no key"},
+		{"half a key", write("half", key[:len(key)-1], 0o600), "", "", false, "that is no key"},
+		{"a header", write("header", "Bearer "+key, 0o600), "", "", false, "that is no key"},
+		{"half a key in the variable", "", key[:len(key)-1], "", false, "that is no key"},
+		{"two keys in the variable", "", key + "\n" + key, "", false, "that is no key"},
 	} {
 		t.Setenv(connect.KeyVariable, tt.variable)
-		got, exposed, err := connect.ReadKey(tt.path)
+		got, exposed, err := connect.ReadKey(tt.path, strings.NewReader(tt.stdin))
 		switch {
 		case tt.err == "" && (got != key || exposed != tt.exposed || err != nil):
 			t.Errorf("%s: the key: %t, exposed: %t, %v", tt.name, got == key, exposed, err)

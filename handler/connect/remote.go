@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +81,8 @@ func hasKeyShape(text string) bool {
 	return err == nil
 }
 
-// ReadKey reads a key from the file at path or, if path is empty, from [KeyVariable].
+// ReadKey reads a key from the file at path, or from stdin if path is "-", or, if path is
+// empty, from [KeyVariable]. Of stdin it takes a line, so that a key can be typed.
 // Exposed is set if others than the owner may read the file, which deserves a warning; on
 // Windows that is not known, and exposed is false.
 //
@@ -88,11 +90,20 @@ func hasKeyShape(text string) bool {
 // If both are given, or neither, or what is there is not one line with the
 // shape of a key, ReadKey returns an error, which never shows the key. Whether
 // the key is genuine only the remote can tell.
-func ReadKey(path string) (key string, exposed bool, err error) {
+func ReadKey(path string, stdin io.Reader) (key string, exposed bool, err error) {
 	key = bareKey(os.Getenv(KeyVariable))
 	switch {
 	case path != "" && key != "":
 		return "", false, fmt.Errorf("a key file and %s are both set: which of the two?", KeyVariable)
+	case path == "-":
+		line, err := bufio.NewReader(io.LimitReader(stdin, maxKeyFile)).ReadString('\n')
+		if err != nil && err != io.EOF {
+			return "", false, fmt.Errorf("standard input: %w", err)
+		}
+		if key = bareKey(line); !hasKeyShape(key) {
+			return "", false, fmt.Errorf("standard input: %w", errNoKeyShape)
+		}
+		return key, false, nil
 	case path != "":
 		key, exposed, err = readKeyFile(path)
 		if err != nil {

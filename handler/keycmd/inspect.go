@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
@@ -13,15 +12,14 @@ import (
 
 // InspectOptions say which key to look at, and what to check it against.
 type InspectOptions struct {
-	Key         string // or "-": it is on standard input
-	SecretFile  string // see signer.FindSecrets
-	AdminFile   string // see signer.FindAdminSecrets; "": ADMIN keys have no secrets of their own
-	Revocations string // the list; "": the one beside the secret that serve makes, if it is there
-	JSON        bool
+	Places
+	Key  string // or "-": it is on standard input
+	JSON bool
 }
 
 // Inspect prints what a key says and, where there is a secret, whether it is valid. If
-// the key would be refused, Inspect returns the reason once all is printed.
+// the key would be refused, Inspect returns the reason once all is printed. If the proxy
+// of this machine has other secrets or another list, it says so: that proxy decides.
 func Inspect(ctx context.Context, s Streams, o InspectOptions) error {
 	key, err := s.readKey(o.Key)
 	if err != nil {
@@ -37,37 +35,42 @@ func Inspect(ctx context.Context, s Streams, o InspectOptions) error {
 	}
 	verdict, refused := "not checked: there is no secret at hand", error(nil)
 	if len(found.Secrets) > 0 {
-		keys, err := openKeyring(ctx, found, o.Revocations)
+		used, err := o.findList(ctx, found)
 		if err != nil {
 			return err
 		}
-		if err := useAdminSecrets(keys, o.AdminFile); err != nil {
+		s.sayWhich(found, o.Revocations == "" && used.location != "", false)
+		verifier, err := signer.OpenKeyring(ctx, found, "")
+		if err != nil {
 			return err
 		}
+		if err := useAdminSecrets(verifier, o.AdminSecretFile); err != nil {
+			return err
+		}
+		verifier.SetRevocations(used.Revocations)
 		verdict = "valid"
-		if _, refused = keys.Verify(key, time.Now()); refused != nil {
+		if _, refused = verifier.Verify(key, time.Now()); refused != nil {
 			verdict = "refused: " + refused.Error()
 		}
+		defer func() { s.say(o.differs(ctx, found, used)) }()
 	}
+	idle := claims.Idle(time.Now())
 	if o.JSON {
 		report := claims.Report()
 		report["verdict"] = verdict
+		if idle != "" {
+			report["idle"] = idle
+		}
 		return errors.Join(json.NewEncoder(s.Out).Encode(report), refused)
 	}
-	for _, line := range append(claims.Words(), "verdict: "+verdict) {
+	words := append(claims.Words(), "verdict: "+verdict)
+	if idle != "" && refused == nil {
+		words = append(words, "it can do nothing: "+idle)
+	}
+	for _, line := range words {
 		if _, err := fmt.Fprintln(s.Out, line); err != nil {
 			return err
 		}
 	}
 	return refused
-}
-
-// openKeyring opens the secrets and the list. A list that nobody named need not be
-// there: serve may not have made it yet.
-func openKeyring(ctx context.Context, found signer.Found, list string) (*signer.Keyring, error) {
-	keys, err := signer.OpenKeyring(ctx, found, found.Revocations(list))
-	if errors.Is(err, fs.ErrNotExist) && list == "" {
-		return signer.OpenKeyring(ctx, found, "")
-	}
-	return keys, err
 }

@@ -1,33 +1,41 @@
 package keycmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// mintingSecret finds the secret that makes the keys: the first line, that of the file for
+// signing is the secret that makes the keys of a mint.
+type signing struct {
+	secret signer.Secret
+	found  signer.Found // where it was found, or what it was derived from
+	apart  bool         // found is for ADMIN keys alone
+}
+
+// findSigning finds the secret that makes the keys: the first line, that of the file for
 // ADMIN keys if there is one and these are asked for, or what is derived from it for a
 // name.
-func mintingSecret(o MintOptions) (secret signer.Secret, err error) {
-	var found signer.Found
-	if o.Admin && o.AdminSecretFile != "" {
-		if o.AdminSecretFile == signer.NoAdmin {
-			return secret, errors.New("--admin-secret-file: none makes no ADMIN keys: name a file")
-		}
-		found, err = signer.FindAdminSecrets(o.AdminSecretFile)
-	} else {
-		found, err = signer.FindSecrets(o.SecretFile)
+func findSigning(ctx context.Context, o MintOptions) (s signing, err error) {
+	s.apart = o.Admin && o.AdminSecretFile != ""
+	switch {
+	case !s.apart:
+		s.found, err = o.findSecrets(ctx)
+	case o.AdminSecretFile == signer.NoAdmin:
+		err = errors.New("--admin-secret-file: none makes no ADMIN keys: name a file")
+	default:
+		s.found, err = signer.FindAdminSecrets(o.AdminSecretFile)
 	}
 	if err != nil {
-		return secret, err
+		return s, err
 	}
-	if o.Derive == "" {
-		return found.Secrets[0], nil
+	s.secret = s.found.Secrets[0]
+	if o.Derive != "" {
+		s.secret, _, err = derive(s.found, o.Derive)
 	}
-	secret, _, err = derive(found, o.Derive)
-	return secret, err
+	return s, err
 }
 
 // useAdminSecrets has a keyring take ADMIN keys under the secrets of a file only, see

@@ -9,6 +9,3 @@ func StatusLines(s status.Status, width int) (all []string) {
 	}
 	return all
 }
-
-// WidthOf calls widthOf.
-func WidthOf(text string) int { return widthOf(text) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
+	"github.com/ollama-proxy/ollama-proxy/handler/table"
 )
 
 // line is one line of the output.
@@ -33,7 +34,7 @@ const (
 func statusLines(s status.Status, width int) []line {
 	var lines []line
 	add := func(style style, format string, a ...any) {
-		lines = append(lines, line{truncate(printable(fmt.Sprintf(format, a...)), width), style})
+		lines = append(lines, line{table.Truncate(table.Printable(fmt.Sprintf(format, a...)), width), style})
 	}
 	up := formatDuration(s.Now.Sub(s.Started))
 	if s.Draining {
@@ -72,43 +73,58 @@ func statusLines(s status.Status, width int) []line {
 		add(plainText, "Requests/min %s", sparkline(h.Requests, width-20))
 		add(plainText, "Refused/min  %s", sparkline(h.Refused, width-20))
 	}
-	for _, t := range []table{runningTable(s), modelTable(s), keyTable(s)} {
-		if len(t.rows) > 0 {
-			lines = append(lines, line{})
-			lines = append(lines, t.lines(width)...)
+	show := func(t table.Table) {
+		if len(t.Rows) == 0 {
+			return
+		}
+		lines = append(lines, line{})
+		for i, text := range t.Lines(width) {
+			if i == 0 {
+				lines = append(lines, line{text, headingText})
+			} else {
+				lines = append(lines, line{text, plainText})
+			}
 		}
 	}
+	show(runningTable(s))
+	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
+		add(faintText, "and %d newer ones", more)
+	}
+	show(modelTable(s))
+	show(keyTable(s))
 	return lines
 }
 
 // runningTable lists the requests in flight.
-func runningTable(s status.Status) table {
-	t := table{columns: []column{
-		{"KEY", alignLeft, 0}, {"ID", alignID, 0}, {"MODEL", alignLeft, 2}, {"ROUTE", alignLeft, 4}, {"STATE", alignLeft, 5}, {"AGE", alignRight, 0}, {"BYTES", alignRight, 3}, {"RATE", alignRight, 1},
+func runningTable(s status.Status) table.Table {
+	t := table.Table{Columns: []table.Column{
+		{Title: "KEY"}, {Title: "ID", Align: table.ID}, {Title: "MODEL", Drop: 2}, {Title: "ROUTE", Drop: 4}, {Title: "STATE", Drop: 5},
+		{Title: "AGE", Align: table.Right}, {Title: "BYTES", Align: table.Right, Drop: 3}, {Title: "RATE", Align: table.Right, Drop: 1},
 	}}
 	for _, r := range s.Running {
-		t.add(labelOrDash(r.Key), whoseID(r.ID), r.Model, r.Route, r.State, formatDuration(seconds(r.Age)), formatBytes(float64(r.Bytes)), formatBytes(r.Rate)+"/s")
-	}
-	if more := s.Requests - len(s.Running); more > 0 && len(s.Running) > 0 {
-		t.more = fmt.Sprintf("and %d newer ones", more)
+		t.Add(labelOrDash(r.Key), whoseID(r.ID), r.Model, r.Route, r.State, formatDuration(seconds(r.Age)), formatBytes(float64(r.Bytes)), formatBytes(r.Rate)+"/s")
 	}
 	return t
 }
 
 // modelTable lists the models.
-func modelTable(s status.Status) table {
-	t := table{columns: []column{{"MODEL", alignLeft, 0}, {"READ", alignRight, 1}, {"WRITTEN", alignRight, 0}, {"BYTES", alignRight, 2}}}
+func modelTable(s status.Status) table.Table {
+	t := table.Table{Columns: []table.Column{
+		{Title: "MODEL"}, {Title: "READ", Align: table.Right, Drop: 1}, {Title: "WRITTEN", Align: table.Right}, {Title: "BYTES", Align: table.Right, Drop: 2},
+	}}
 	for _, m := range s.Models {
-		t.add(m.Model, fmt.Sprint(m.Prompt), fmt.Sprint(m.Completion), formatBytes(float64(m.Bytes)))
+		t.Add(m.Model, fmt.Sprint(m.Prompt), fmt.Sprint(m.Completion), formatBytes(float64(m.Bytes)))
 	}
 	return t
 }
 
 // keyTable lists the keys.
-func keyTable(s status.Status) table {
-	t := table{columns: []column{{"KEY", alignLeft, 0}, {"ID", alignID, 0}, {"REQUESTS", alignRight, 0}, {"TOKENS", alignRight, 1}, {"BYTES", alignRight, 2}}}
+func keyTable(s status.Status) table.Table {
+	t := table.Table{Columns: []table.Column{
+		{Title: "KEY"}, {Title: "ID", Align: table.ID}, {Title: "REQUESTS", Align: table.Right}, {Title: "TOKENS", Align: table.Right, Drop: 1}, {Title: "BYTES", Align: table.Right, Drop: 2},
+	}}
 	for _, k := range s.Keys {
-		t.add(labelOrDash(k.Key), whoseID(k.ID), fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), formatBytes(float64(k.Bytes)))
+		t.Add(labelOrDash(k.Key), whoseID(k.ID), fmt.Sprint(k.Requests), fmt.Sprint(k.Tokens), formatBytes(float64(k.Bytes)))
 	}
 	return t
 }

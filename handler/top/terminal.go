@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/ollama-proxy/ollama-proxy/handler/table"
 )
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
@@ -58,7 +60,7 @@ func (s *screen) draw(lines []line, width, height int) error {
 		if i > 0 {
 			s.out.WriteString("\r\n")
 		}
-		text := truncate(l.text, width)
+		text := table.Truncate(l.text, width)
 		if s.color && l.style != plainText {
 			text = string(l.style) + text + "\x1b[0m"
 		}

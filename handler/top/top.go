@@ -3,15 +3,13 @@ package top
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
-	"github.com/ollama-proxy/ollama-proxy/handler/local"
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
+	"github.com/ollama-proxy/ollama-proxy/handler/table"
 )
 
 // Options configure [Run].
@@ -31,7 +29,7 @@ type Options struct {
 // If the replica does not answer the first request, or any request in plain lines, Run
 // returns an error. It returns nil when the context ends.
 func Run(ctx context.Context, o Options) error {
-	s, err := fetchStatus(ctx, o.Address)
+	s, err := status.Ask(ctx, o.Address)
 	if err != nil {
 		return unlessDone(ctx, err)
 	}
@@ -54,7 +52,7 @@ func Run(ctx context.Context, o Options) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if s, err = fetchStatus(ctx, o.Address); err != nil {
+		if s, err = status.Ask(ctx, o.Address); err != nil {
 			return unlessDone(ctx, err)
 		}
 	}
@@ -91,7 +89,7 @@ func runOnTerminal(ctx context.Context, o Options, out *os.File, s status.Status
 		width, height := screen.size()
 		lines := statusLines(s, width)
 		if failure != nil {
-			lines[0] = line{printable(fmt.Sprintf("No answer for %s: %v", formatDuration(time.Since(lastAnswer)), failure)), errorText}
+			lines[0] = line{table.Printable(fmt.Sprintf("No answer for %s: %v", formatDuration(time.Since(lastAnswer)), failure)), errorText}
 		}
 		if err := screen.draw(lines, width, height); err != nil {
 			return err
@@ -101,7 +99,7 @@ func runOnTerminal(ctx context.Context, o Options, out *os.File, s status.Status
 		case <-ctx.Done():
 			return nil
 		}
-		next, err := fetchStatus(ctx, o.Address)
+		next, err := status.Ask(ctx, o.Address)
 		if failure = err; err == nil {
 			s, lastAnswer = next, time.Now()
 		}
@@ -128,29 +126,3 @@ const (
 	ctrlC = 3
 	ctrlD = 4
 )
-
-// maxStatusBytes bounds the JSON of a Status: 4 MiB.
-const maxStatusBytes = 4 << 20
-
-// fetchStatus requests the Status from the private listener at the address.
-func fetchStatus(ctx context.Context, address string) (s status.Status, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local.Reachable(address)+"/status", nil)
-	if err != nil {
-		return s, fmt.Errorf("--metrics-listen: %q is not an address: write a host and a port, such as 127.0.0.1:9464", address)
-	}
-	r.Host = "localhost" // package local allows it, whatever name the address has
-	res, err := local.Client.Do(r)
-	if err != nil {
-		return s, fmt.Errorf("no proxy answers on --metrics-listen %s: %w", address, local.RootCause(err))
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("the server on --metrics-listen %s has no status of an ollama-proxy (HTTP status %d)", address, res.StatusCode)
-	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxStatusBytes)).Decode(&s); err != nil || len(s.Hour.Requests) == 0 {
-		return s, fmt.Errorf("the server on --metrics-listen %s has no status of an ollama-proxy", address)
-	}
-	return s, nil
-}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ollama-proxy/ollama-proxy/handler/handlertest"
 	"github.com/ollama-proxy/ollama-proxy/handler/status"
+	"github.com/ollama-proxy/ollama-proxy/handler/table"
 	"github.com/ollama-proxy/ollama-proxy/handler/top"
 )
 
@@ -140,14 +141,14 @@ func TestNamesContainNoEscapeSequences(t *testing.T) {
 func TestLinesFitAnyWidth(t *testing.T) {
 	t.Parallel()
 	for text, width := range map[string]int{"": 0, "abc": 3, "日本語": 6, "ﾆﾎﾝ": 3, "ｗ": 2, "e\u0301": 1, "ü…": 2} {
-		if got := top.WidthOf(text); got != width {
+		if got := table.Width(text); got != width {
 			t.Errorf("%q takes %d columns, not %d", text, got, width)
 		}
 	}
 	for width := 1; width < 200; width += 1 + width/20 {
 		for i, text := range top.StatusLines(evilStatus(), width) {
-			if top.WidthOf(text) > width {
-				t.Fatalf("in %d columns line %d takes %d: %q", width, i, top.WidthOf(text), text)
+			if table.Width(text) > width {
+				t.Fatalf("in %d columns line %d takes %d: %q", width, i, table.Width(text), text)
 			}
 		}
 	}

@@ -25,7 +25,7 @@ import (
 
 const (
 	page  = 4096
-	entry = len("#") + 36 + len("\n") // what revoke adds
+	entry = len("#") + 36 + len(" 2026-01-02T15:04:05Z") + len("\n") // what revoke adds
 )
 
 // checkDisk: where revoke and secret cannot write, what was there stays as it
@@ -45,7 +45,7 @@ func checkDisk(mounts bool) {
 		checkFull("the disk is full", "no space left on device", full, nil, func() func() { return fill(full) })
 		remove := fill(full)
 		expectFailure(nil, "no space left on device", "secret", "--out", filepath.Join(full, "secret"))
-		expectFailure(nil, "no space left on device", "revoke", "--revocations", filepath.Join(full, "another"), uuid.NewString())
+		expectFailure(nil, "no space left on device", "revoke", "--create", "--revocations", filepath.Join(full, "another"), uuid.NewString())
 		if text := kit.ReadFile(filepath.Join(full, "another")); text != "" {
 			kit.Fatal("of a new list there is %q on a full disk", text)
 		}
@@ -110,6 +110,13 @@ func checkServedFrom(full string) {
 	for range asked {
 		p.expectStatus(key, http.StatusOK, "with a log on a full disk")
 	}
+	ledger := filepath.Join(full, "minted")
+	noted := kit.ReadFile(ledger)
+	const many = 30 // more than the rest of a page has room for
+	out, talk, code := runCommand(nil, "mint", "--secret-file", secretOf(p.Name), "--count", fmt.Sprint(many))
+	if code != 0 || strings.Count(out, "\n") != many || strings.Count(talk, "\n") != 1 || !strings.Contains(talk, "no space left on device") || kit.ReadFile(ledger) != noted {
+		kit.Fatal("mint with a ledger on a full disk: exit %d, %d keys, %q, and the ledger has %q", code, strings.Count(out, "\n"), talk, kit.ReadFile(ledger))
+	}
 	expectFailure(nil, "no space left on device", "revoke", "--revocations", list, victim)
 	p.expectStatus(victim, http.StatusOK, "a key of which revoke has said that it is not revoked")
 	p.expectMetric(`ollama_proxy_requests_total{code="200",method="GET",route="/api/version"}`, asked+2)
@@ -125,10 +132,10 @@ func checkServedFrom(full string) {
 	p.expectLog(said, 1, "level=INFO msg=request", "status=401", "outcome=refused reason=revoked")
 	p.expectLog(0, 0, "level=ERROR")
 	p.Stop()
-	for _, name := range []string{list, p.LogFile, secretOf(p.Name)} {
+	for _, name := range []string{list, ledger, p.LogFile, secretOf(p.Name)} {
 		kit.Must(os.Remove(name), "what was served")
 	}
-	kit.Pass("the list and the log on a full disk: requests are answered and counted, and once there is room the log goes on")
+	kit.Pass("the list, the log and the ledger on a full disk: requests are answered and counted, keys are made, and once there is room the log goes on")
 }
 
 // revoked counts the entries of a list, which must be good.
@@ -193,7 +200,7 @@ func checkUnwritable() {
 	}{
 		{nobody, "list", "permission denied", "file exists"},
 		{nobody, "new", "permission denied", "permission denied"},
-		{nil, "directory", "is a directory", "file exists"},
+		{nil, "directory", "not a regular file", "file exists"},
 		{nil, "list/below", "not a directory", "not a directory"},
 		{nil, "none/list", "no such file or directory", "no such file or directory"},
 		{nil, "link", "no such file or directory", "file exists"},
@@ -201,7 +208,7 @@ func checkUnwritable() {
 		{nil, "pipe", "not a regular file", "file exists"},
 		{nil, "../../../../../../../../dev/full", "not a regular file", "file exists"},
 	} {
-		expectFailure(f.how, f.revoke, "revoke", "--revocations", at(f.path), uuid.NewString())
+		expectFailure(f.how, f.revoke, "revoke", "--create", "--revocations", at(f.path), uuid.NewString())
 		expectFailure(f.how, f.secret, "secret", "--out", at(f.path))
 		n += 2
 	}
