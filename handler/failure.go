@@ -60,9 +60,9 @@ func (p *Proxy) diagnose(x *exchange, err error) failure {
 		return failure{refusal{status: http.StatusBadRequest, reason: reasonBody, message: models.ErrUnreadable.Error()}, outcomeRefused, ""}
 	}
 	f := failure{refusal{status: http.StatusBadGateway, message: "Ollama broke off its answer"}, outcomeUpstreamError, upstream.UpstreamOther}
-	var answer *errorAnswer
+	var answer *api.ErrorAnswer
 	if errors.As(err, &answer) {
-		f.status, f.message = answer.status, answer.message
+		f.status, f.message = answer.Status, answer.Message
 		return f
 	}
 	var opErr *net.OpError
@@ -98,7 +98,7 @@ func (p *Proxy) recordFailure(x *exchange, f failure, err error) {
 	if number, ok := p.pool.NumberOf(&x.Request); ok {
 		p.Recorder.UpstreamFailed(number, f.kind)
 	}
-	var answer *errorAnswer
+	var answer *api.ErrorAnswer
 	if f.kind == upstream.UpstreamOther && !errors.As(err, &answer) && !errors.As(err, new(upstream.NoListError)) {
 		err = transport.ErrNotHTTP
 	}

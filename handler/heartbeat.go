@@ -1,9 +1,6 @@
 package handler
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -117,34 +114,3 @@ func (h *heartbeat) unlock() {
 		h.mu.Unlock()
 	}
 }
-
-// errorAnswer is an answer of Ollama's that is not a stream of events, after a heartbeat
-// has begun one.
-type errorAnswer struct {
-	status  int
-	message string // for the client
-}
-
-func (e *errorAnswer) Error() string { return fmt.Sprintf("status %d in place of a stream", e.status) }
-
-// readErrorAnswer reads from Ollama's answer why it is not a stream, and returns an
-// *errorAnswer.
-func readErrorAnswer(res *http.Response) error {
-	e := &errorAnswer{res.StatusCode, "Ollama sent no stream"}
-	if res.StatusCode < 400 {
-		e.status = http.StatusBadGateway
-		return e
-	}
-	var body struct{ Error json.RawMessage }
-	var detail struct{ Message string }
-	if json.NewDecoder(io.LimitReader(res.Body, maxErrorBody)).Decode(&body) == nil {
-		if json.Unmarshal(body.Error, &e.message) != nil && json.Unmarshal(body.Error, &detail) == nil {
-			e.message = detail.Message
-		}
-	}
-	return e
-}
-
-// maxErrorBody bounds how much of an error answer of Ollama's is read, to be sent as an
-// event: 64 KiB.
-const maxErrorBody = 64 << 10

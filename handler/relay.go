@@ -1,7 +1,6 @@
 package handler
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"net/url"
@@ -45,46 +44,16 @@ func (p *Proxy) relay(x *exchange) {
 	x.Body.Release()
 	x.watchdog.enter(p.answering(res), time.Since(x.arrived))
 	if x.status != 0 && (res.StatusCode != http.StatusOK || api.StreamKindOf(res.Header) != api.Sse) {
-		p.fail(x, readErrorAnswer(res))
+		p.fail(x, api.ReadErrorAnswer(res))
 		return
 	}
 	if x.Route.Models == models.InAnswer && x.key.Limits.LimitsModels() {
-		if err := filterModels(res, x.key.Limits); err != nil {
+		if err := models.FilterAnswer(res, x.key.Limits); err != nil {
 			p.fail(x, err)
 			return
 		}
 	}
 	p.relayAnswer(x, res, heart)
-}
-
-// filterModels removes the models that the key does not allow from the list of models in
-// an answer. It returns an error if the answer is not a list: then it must not be relayed.
-func filterModels(res *http.Response, limits signer.Limits) error {
-	if res.StatusCode != http.StatusOK {
-		return nil
-	}
-	res.Header.Del("Content-Length") // also for HEAD: it would reveal the length of the whole list
-	if res.Request != nil && res.Request.Method == http.MethodHead {
-		res.ContentLength = -1
-		return nil
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, models.MaxList+1))
-	if err != nil {
-		return err
-	}
-	if len(body) > models.MaxList {
-		return models.ErrBadList
-	}
-	lists, err := models.ReadLists(body)
-	if err != nil {
-		return err
-	}
-	lists.Filter(limits)
-	body = lists.JSON()
-	res.Body.Close()
-	res.Body = io.NopCloser(bytes.NewReader(body))
-	res.ContentLength = int64(len(body))
-	return nil
 }
 
 // outgoing returns the request to send to Ollama, with the path of the route, and without
