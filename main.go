@@ -122,6 +122,7 @@ func serveCommand() *cli.Command {
 			cmdline.DurationFlag("drain-delay", 0, "after SIGTERM go on for `DURATION` while /readyz fails, until load balancers send requests elsewhere"),
 			cmdline.DurationFlag("shutdown-grace", time.Minute, "let running requests finish for `DURATION` after SIGTERM"),
 			cmdline.StringFlag("log-format", "text", "log as `text|json`"),
+			&cli.BoolFlag{Name: "omit-client-address", Usage: "leave the addresses of clients out of the log"},
 			cmdline.StringFlag("log-level", "info", "log from `debug|info|warn|error` on"),
 			&cli.BoolFlag{Name: "demo", Usage: "need nothing: a stand-in Ollama, a throw-away secret and a key on the screen"},
 		},
@@ -201,14 +202,16 @@ func newServer(c *cli.Context, log *slog.Logger, address, private net.Addr) (*se
 		return nil, err
 	}
 	o := handler.Options{
-		UpstreamsChange:  file != nil,
-		Log:              log,
-		MaxInFlight:      c.Int("max-in-flight"),
-		AllowCloud:       c.Bool("allow-cloud"),
-		FirstByteTimeout: c.Duration("first-byte-timeout"),
-		StallTimeout:     c.Duration("stall-timeout"),
-		Heartbeat:        c.Duration("heartbeat"),
-		DefaultLimits:    access.Defaults{RPM: c.Int("default-rpm"), Streams: c.Int("default-streams")},
+		UpstreamsChange: file != nil,
+		Log:             log,
+		MaxInFlight:     c.Int("max-in-flight"),
+		AllowCloud:      c.Bool("allow-cloud"),
+
+		OmitClientAddress: c.Bool("omit-client-address"),
+		FirstByteTimeout:  c.Duration("first-byte-timeout"),
+		StallTimeout:      c.Duration("stall-timeout"),
+		Heartbeat:         c.Duration("heartbeat"),
+		DefaultLimits:     access.Defaults{RPM: c.Int("default-rpm"), Streams: c.Int("default-streams")},
 	}
 	if o.MaxBody, err = server.ParseSize(c.String("max-body")); err != nil {
 		return nil, fmt.Errorf("--max-body: %w", err)

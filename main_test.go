@@ -1713,7 +1713,7 @@ func TestTheLogSaysWhyAStreamWasCut(t *testing.T) {
 			Request, Label, Outcome string
 			Route, Method           string
 			Status, Bytes           int
-			Duration                int64
+			Duration                float64 `json:"duration_seconds"`
 		}
 		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Time.IsZero() || entry.Level == "" || entry.Msg == "" {
 			t.Errorf("%q: %v", line, err)

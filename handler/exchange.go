@@ -1,8 +1,6 @@
 package handler
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -24,8 +22,9 @@ type exchange struct {
 	control http.ResponseController
 	r       *http.Request
 	client  *downstream.Conn
-	id      string
+	id      [1]string // the value of X-Request-Id, which the header of the answer shares
 	arrived time.Time
+	logged  *requestInfo // nil: there is no access log
 
 	api.Match
 	dialect       api.Dialect
@@ -84,16 +83,9 @@ func (x *exchange) routeID() int {
 	return x.Route.Id
 }
 
-// requestID returns the id of the exchange in the log and in error answers. It is made
-// when it is first needed: most requests are neither logged nor refused.
-func (x *exchange) requestID() string {
-	if x.id == "" {
-		var random [12]byte
-		rand.Read(random[:])
-		x.id = hex.EncodeToString(random[:])
-	}
-	return x.id
-}
+// requestID returns the id of the exchange, which is in the log and in the header of the
+// answer.
+func (x *exchange) requestID() string { return x.id[0] }
 
 // refusal is an error answer of the proxy itself.
 type refusal struct {
@@ -110,7 +102,6 @@ func (f *refusal) Error() string { return f.message }
 func (x *exchange) answer(f refusal) {
 	x.reason = f.reason
 	h := x.w.Header()
-	h.Set("X-Request-Id", x.requestID())
 	if f.status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", "Bearer")
 	}

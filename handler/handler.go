@@ -127,6 +127,9 @@ type Options struct {
 	// DefaultLimits are for keys that were minted without an rpm or a streams caveat.
 	DefaultLimits access.Defaults
 
+	// OmitClientAddress leaves the addresses of clients out of the log.
+	OmitClientAddress bool
+
 	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For is
 	// believed.
 	TrustedProxies []netip.Prefix

@@ -20,6 +20,10 @@ const StatusClientGone = 499
 func (p *Proxy) observe(next step) step {
 	return func(x *exchange) {
 		p.Recorder.RequestStarted(x.routeID())
+		x.identify()
+		if p.Log.Enabled(context.Background(), slog.LevelInfo) {
+			x.logged = p.inspect(x)
+		}
 		defer p.report(x)
 		next(x)
 	}
@@ -71,14 +75,19 @@ func (x *exchange) method() string {
 }
 
 // log writes one line of the access log. From the request it takes only values that are
-// in the key or in the proxy's own tables, and the names of models.
+// in the key or in the proxy's own tables, the names of models, and what requestInfo has.
 func (p *Proxy) log(x *exchange, code int, took time.Duration) {
-	ctx := context.Background()
-	if !p.Log.Enabled(ctx, slog.LevelInfo) {
+	if x.logged == nil {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 15)
+	attrs := make([]slog.Attr, 0, 18)
 	attrs = append(attrs, slog.String("request", x.requestID()))
+	if x.logged.trace != "" {
+		attrs = append(attrs, slog.String("trace", x.logged.trace))
+	}
+	if x.logged.client.IsValid() {
+		attrs = append(attrs, slog.String("client", x.logged.client.String()))
+	}
 	name, label := "", ""
 	switch {
 	case x.verified:
@@ -95,6 +104,9 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	attrs = append(attrs,
 		slog.String("route", api.NameOf(x.Route)),
 		slog.String("method", x.method()))
+	if x.logged.path != "" {
+		attrs = append(attrs, slog.String("path", x.logged.path))
+	}
 	if model := x.Model.Load(); model != nil {
 		attrs = append(attrs, slog.String("model", *model))
 	}
@@ -115,7 +127,7 @@ func (p *Proxy) log(x *exchange, code int, took time.Duration) {
 	if x.err != nil && !errors.Is(x.err, context.Canceled) {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 	}
-	p.Log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
+	p.Log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }
 
 // countAnswer reports the bytes and tokens of an answer under its model, or under "other"

@@ -51,17 +51,20 @@ func StripRequestHeaders(h http.Header) {
 	}
 }
 
-// isRateLimit reports whether a header of an answer says how many requests are left: it
-// is ours to set, so that no upstream's numbers are taken for those of the key.
-func isRateLimit(name string) bool { return strings.HasPrefix(name, "X-Ratelimit-") }
+// isOurs reports whether a header of an answer is set by the proxy itself: the id of the
+// request, and how many requests are left, where no upstream's numbers must be taken for
+// those of the key.
+func isOurs(name string) bool {
+	return name == "X-Request-Id" || strings.HasPrefix(name, "X-Ratelimit-")
+}
 
 // CopyResponseHeaders copies Ollama's headers to the client's answer, without the
-// hop-by-hop ones, those that Connection lists, and those about rate limits. The values
-// are shared, not cloned.
+// hop-by-hop ones, those that Connection lists, and those that the proxy sets itself. The
+// values are shared, not cloned.
 func CopyResponseHeaders(to, from http.Header) {
 	listed := connectionListed(from)
 	for name, values := range from {
-		if !isHopByHop(name) && !listed[name] && !isRateLimit(name) {
+		if !isHopByHop(name) && !listed[name] && !isOurs(name) {
 			to[name] = values
 		}
 	}

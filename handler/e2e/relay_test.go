@@ -187,7 +187,7 @@ func TestAnswersEqualOllamas(t *testing.T) {
 					direct.StatusCode, direct.ContentLength, direct.TransferEncoding)
 			}
 			for _, h := range []http.Header{proxied.Header, direct.Header} {
-				for _, hop := range []string{"Connection", "X-Accel-Buffering"} {
+				for _, hop := range []string{"Connection", "X-Accel-Buffering", "X-Request-Id"} {
 					h.Del(hop)
 				}
 				if name != "headers" {
@@ -201,7 +201,8 @@ func TestAnswersEqualOllamas(t *testing.T) {
 	}
 }
 
-// TestNoHeaderIsAddedToAnAnswer: except Date, which RFC 9110 requires.
+// TestNoHeaderIsAddedToAnAnswer: except Date, which RFC 9110 requires, and the id of the
+// request.
 func TestNoHeaderIsAddedToAnAnswer(t *testing.T) {
 	t.Parallel()
 	address := handlertest.Scripted(t, func(c *net.TCPConn, r *http.Request) {
@@ -210,6 +211,7 @@ func TestNoHeaderIsAddedToAnAnswer(t *testing.T) {
 	s := handlertest.Start(t, handlertest.Config{Address: address})
 	got := s.Ask(t, "GET", "/api/version", "")
 	got.Header.Del("Date")
+	got.Header.Del("X-Request-Id")
 	if want := (http.Header{"Content-Length": {"21"}}); !maps.EqualFunc(got.Header, want, slices.Equal) {
 		t.Errorf("the client got %v, Ollama sent %v", got.Header, want)
 	}

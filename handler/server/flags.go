@@ -16,7 +16,8 @@ import (
 )
 
 // NewLog returns a logger that writes to w. Format is text or json, and level is debug,
-// info, warn or error. For anything else NewLog returns an error.
+// info, warn or error. For anything else NewLog returns an error. Text shows durations
+// with their unit, such as 1.5s; in JSON their names end in _seconds.
 func NewLog(w io.Writer, format, level string) (*slog.Logger, error) {
 	var from slog.Level
 	if err := from.UnmarshalText([]byte(level)); err != nil {
@@ -27,6 +28,7 @@ func NewLog(w io.Writer, format, level string) (*slog.Logger, error) {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, options)), nil
 	case "json":
+		options.ReplaceAttr = nameUnit
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
 	return nil, fmt.Errorf("--log-format: %q is not text or json", format)
@@ -35,6 +37,15 @@ func NewLog(w io.Writer, format, level string) (*slog.Logger, error) {
 // leastSize is the least that ParseSize takes: 1 KiB. Whoever writes 64 means 64 of
 // some larger unit.
 const leastSize = 1 << 10
+
+// nameUnit makes a duration, which JSON would show as a bare number of nanoseconds, a
+// number of seconds that says so in its name.
+func nameUnit(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.Float64(a.Key+"_seconds", a.Value.Duration().Seconds())
+	}
+	return a
+}
 
 // ParseSize reads a number of bytes, such as 1048576, 64MiB, 64MB, 64M or 10g: units in
 // any letter case, each 1,024 times the one before it. If the text is anything else, or

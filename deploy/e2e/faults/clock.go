@@ -179,14 +179,14 @@ func (p *steppedProxy) checkLoggedDurations() {
 	for line := range strings.Lines(p.Logged()) {
 		var entry struct {
 			Msg      string
-			Duration time.Duration
-			First    time.Duration `json:"first_byte"`
+			Duration float64 `json:"duration_seconds"`
+			First    float64 `json:"first_byte_seconds"`
 		}
 		if !strings.HasPrefix(line, "{") {
 			continue
 		}
 		kit.Must(json.Unmarshal([]byte(line), &entry), "a line of the log")
-		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > kit.Timeout || entry.First < 0 || entry.First > entry.Duration) {
+		if entry.Msg == "request" && (entry.Duration <= 0 || entry.Duration > kit.Timeout.Seconds() || entry.First < 0 || entry.First > entry.Duration) {
 			kit.Fatal("while the clock was stepped, the log has a wrong duration: %s", line)
 		}
 	}
