@@ -156,11 +156,12 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	s.ReloadNow = again
+	ctx := server.UntilSignal(c.Context) // whoever reads that it serves may send SIGTERM
 	log.Info("serving", "address", public.Addr().String(), "metrics", private.Addr().String(), "version", version())
 	if s.Certificates == nil && !public.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		log.Warn("keys and prompts travel in the clear: set --tls-cert and --tls-key, or --acme-domain, or put TLS in front")
 	}
-	return s.Serve(server.UntilSignal(c.Context), public, private)
+	return s.Serve(ctx, public, private)
 }
 
 // checkServe refuses numbers and durations that are out of bounds.
@@ -656,6 +657,7 @@ func runConnect(c *cli.Context) error {
 	if shared {
 		listen = local.ListenNetwork
 	}
+	ctx := server.UntilSignal(c.Context)
 	l, err := listen(c.String("listen"))
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
@@ -664,7 +666,7 @@ func runConnect(c *cli.Context) error {
 		log.Warn("everyone who reaches this address uses the key", "address", l.Addr().String())
 	}
 	log.Info("serving", "address", l.Addr().String(), "remote", remote.Redacted())
-	return connect.Serve(server.UntilSignal(c.Context), connector, l, time.Minute)
+	return connect.Serve(ctx, connector, l, time.Minute)
 }
 
 func topCommand() *cli.Command {
