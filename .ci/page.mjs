@@ -89,7 +89,7 @@ await check('numbers move under load', async () => {
   const before = Number(await text(page, '#ended'));
   const hanging = ask(alice, 'hang-mid');
   await becomes(page, '#requests', '^1$');
-  await becomes(page, '#running tbody', '^alice\\s+[0-9a-f-]{36}~[0-9a-f-]{36}\\s+hang-mid:latest\\s+/api/chat\\s+streaming');
+  await becomes(page, '#running tbody', '^alice\\s+[0-9a-f-]{36} of [0-9a-f-]{36}\\s+hang-mid:latest\\s+/api/chat\\s+streaming');
   const row = await page.locator('#running tbody tr').first().innerText();
   const age = (r) => Number(r.match(/([\d.]+)\sm?s\t/)[1]);
   await page.waitForFunction((r) => document.querySelector('#running tbody tr').innerText !== r, row);
@@ -101,7 +101,7 @@ await check('numbers move under load', async () => {
   await becomes(page, '#ended', `^${before + 4}$`);
   await becomes(page, '#left', '^1 client left early$');
   await becomes(page, '#models tbody', 'llama3\\.2:latest\\s+\\d+\\s+\\d+');
-  await becomes(page, '#keys tbody', 'alice\\s+[0-9a-f-]{36}~[0-9a-f-]{36}\\s+0\\s+4\\s+\\d+');
+  await becomes(page, '#keys tbody', 'alice\\s+[0-9a-f-]{36} of [0-9a-f-]{36}\\s+0\\s+4\\s+\\d+');
   await becomes(page, '#p50', 's$');
   await becomes(page, '#upstreams', 'up · 5 models');
 });
@@ -128,7 +128,7 @@ await check('keys of one label are told apart by their ids', async () => {
   await Promise.all([proxy.key, await restrict(proxy.key, '--label', 'dora')].map((key) => ask(key, 'llama3.2').over));
   const id = proxy.key.slice('OLLAMA-'.length, 'OLLAMA-'.length + 36);
   await becomes(page, '#keys tbody', `–\\s+${id}\\s`);
-  await becomes(page, '#keys tbody', `dora\\s+${id}~`);
+  await becomes(page, '#keys tbody', `dora\\s+[0-9a-f-]{36} of ${id}\\s`);
 });
 
 await check('neither key, prompt nor answer is on it', async () => {
@@ -285,9 +285,9 @@ await check('it notices that the proxy is gone, and that it is back', async () =
   await becomes(page, '#keys-title', 'running now');
   await becomes(page, '#keys-note', '--metrics-per-key');
   const hanging = ask(await restrict(proxy.key, '--label', 'carol'), 'hang-mid');
-  await becomes(page, '#keys tbody', '^carol\\s+[0-9a-f-]{36}~[0-9a-f-]{36}\\s+1\\s+\\d+\\sB$');
+  await becomes(page, '#keys tbody', '^carol\\s+[0-9a-f-]{36} of [0-9a-f-]{36}\\s+1\\s+\\d+\\sB$');
   const phone = await open({ viewport: { width: 360, height: 800 } });
-  await becomes(phone, '#keys tbody', '^carol\\s+[0-9a-f-]{36}~[0-9a-f-]{36}\\s+1\\s+\\d+\\sB$');
+  await becomes(phone, '#keys tbody', '^carol\\s+[0-9a-f-]{36} of [0-9a-f-]{36}\\s+1\\s+\\d+\\sB$');
   await phone.context().close();
   proxy.child.kill('SIGTERM');
   await becomes(page, '#state', '^draining$');
