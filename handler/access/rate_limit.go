@@ -12,10 +12,17 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// sweepStep is the number of accounts that each request checks, to delete those that
-// are full again. A request adds few accounts and can delete four, so memory stays flat,
-// and no request has to wait for a sweep of all.
-const sweepStep = 4
+const (
+	// sweepStep is the number of accounts that each request checks, to delete those that
+	// are full again, and as many for each account that it has added. So no request has
+	// to wait for a sweep of all.
+	sweepStep = 4
+
+	// maxPerFamily is how many accounts the keys made from one key may have at once:
+	// 4,096, which take less than 1 MiB. Any holder can make keys with limits of their
+	// own, and a new one for each request.
+	maxPerFamily = 4096
+)
 
 // Budgets is a rate limiter: it counts the requests that the rpm and streams caveats of
 // keys limit, and the defaults for keys that were minted without, on this replica. It is
@@ -23,9 +30,11 @@ const sweepStep = 4
 type Budgets struct {
 	Defaults Defaults // not to be changed once there are requests
 
-	mu   sync.Mutex
-	seed maphash.Seed
-	all  map[budgetID]*account
+	mu       sync.Mutex
+	seed     maphash.Seed
+	all      map[budgetID]*account
+	families map[uint64]int // how many accounts each has, by the hash of its name
+	added    int            // accounts since the last sweep
 }
 
 // budgetID is a hash of a budget's scope, with its number. Keeping the scopes' texts
@@ -69,6 +78,7 @@ func (b *Budgets) streams(l signer.Limits) iter.Seq[signer.Budget] {
 }
 
 type account struct {
+	family  uint64
 	rate    *rate.Limiter // of rpm
 	running int           // of streams
 }
@@ -78,57 +88,75 @@ type account struct {
 //
 // If a budget is used up, Spend charges none of them and done is nil. Then reason is
 // [ReasonStreams] or [ReasonRPM]; for ReasonRPM, wait is the time until all budgets have
-// room again, and otherwise it is 0.
+// room again, and otherwise it is 0. A refused request leaves nothing in memory. If too
+// many keys of the family have budgets of their own at once, reason is ReasonRPM, too.
 func (b *Budgets) Spend(l signer.Limits, now time.Time) (done func(), reason string, wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.all == nil {
+		b.seed, b.all, b.families = maphash.MakeSeed(), map[budgetID]*account{}, map[uint64]int{}
+	}
 	defer b.sweep(now) // at the end, when what is spent from is not as good as new
-	streams := false
+	streams, missing := false, 0
 	for budget := range b.streams(l) {
 		streams = true
-		if b.account(budget).running >= budget.N {
+		switch a := b.peek(budget); {
+		case a == nil:
+			missing++
+		case a.running >= budget.N:
 			return nil, ReasonStreams, 0
 		}
 	}
 	for budget := range b.rpm(l) {
-		a := b.account(budget)
-		if a.rate == nil {
-			a.rate = rate.NewLimiter(rate.Limit(float64(budget.N)/60), budget.N)
+		a := b.peek(budget)
+		if a == nil {
+			missing++
 		}
-		if missing := 1 - a.rate.TokensAt(now); missing > 0 {
-			wait = max(wait, time.Duration(missing/float64(a.rate.Limit())*float64(time.Second)))
+		if a == nil || a.rate == nil {
+			continue
+		}
+		if short := 1 - a.rate.TokensAt(now); short > 0 {
+			wait = max(wait, time.Duration(short/float64(a.rate.Limit())*float64(time.Second)))
 		}
 	}
 	if wait > 0 {
 		return nil, ReasonRPM, wait
 	}
+	family := maphash.String(b.seed, l.Family())
+	if missing > 0 && b.families[family]+missing > maxPerFamily {
+		return nil, ReasonRPM, time.Minute
+	}
 	for budget := range b.rpm(l) {
-		b.account(budget).rate.AllowN(now, 1)
+		a := b.account(budget, family)
+		if a.rate == nil {
+			a.rate = rate.NewLimiter(rate.Limit(float64(budget.N)/60), budget.N)
+		}
+		a.rate.AllowN(now, 1)
 	}
 	if !streams {
 		return func() {}, "", 0
 	}
 	for budget := range b.streams(l) {
-		b.account(budget).running++
+		b.account(budget, family).running++
 	}
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		for budget := range b.streams(l) {
-			b.account(budget).running--
+			b.account(budget, family).running--
 		}
 	}, "", 0
 }
 
-func (b *Budgets) account(budget signer.Budget) *account {
-	if b.all == nil {
-		b.seed, b.all = maphash.MakeSeed(), map[budgetID]*account{}
-	}
+// account returns the account of a budget, and adds it if there is none.
+func (b *Budgets) account(budget signer.Budget, family uint64) *account {
 	id := b.idOf(budget)
 	a := b.all[id]
 	if a == nil {
-		a = new(account)
+		a = &account{family: family}
 		b.all[id] = a
+		b.families[family]++
+		b.added++
 	}
 	return a
 }
@@ -140,10 +168,14 @@ func (b *Budgets) idOf(budget signer.Budget) budgetID {
 // sweep deletes a few of the accounts that say no more than a new one would. Go iterates
 // over a map from a random place, so that each account has its turn.
 func (b *Budgets) sweep(now time.Time) {
-	left := sweepStep
+	left := sweepStep * (1 + b.added)
+	b.added = 0
 	for id, a := range b.all {
 		if a.running == 0 && (a.rate == nil || a.rate.TokensAt(now) >= float64(a.rate.Burst())) {
 			delete(b.all, id)
+			if b.families[a.family]--; b.families[a.family] == 0 {
+				delete(b.families, a.family)
+			}
 		}
 		if left--; left == 0 {
 			return

@@ -140,6 +140,50 @@ func TestBudgetsThatNobodyUsesAreForgotten(t *testing.T) {
 	}
 }
 
+// TestAHolderCannotFillMemory with keys that each have limits of their own: what is
+// refused leaves nothing, and a family has no more than its share. Other families do not
+// notice.
+func TestAHolderCannotFillMemory(t *testing.T) {
+	var b Budgets
+	b.Defaults.RPM = 1
+	now, served := time.Unix(1e9, 0), 0
+	caveats := func(i int) []string {
+		own := []string{fmt.Sprintf("label=%d", i)}
+		for n := range 15 {
+			own = append(own, fmt.Sprintf("rpm=%d", n+1))
+		}
+		return own
+	}
+	for i := range 1_000 {
+		if done, _, _ := b.Spend(limitsOf(t, 1, caveats(i)...), now); done != nil {
+			served++
+			done()
+		}
+	}
+	if served != 1 || len(b.all) > 16 {
+		t.Errorf("%d were served, and there are %d accounts", served, len(b.all))
+	}
+	b = Budgets{}
+	for i := range 2_000 {
+		if done, _, _ := b.Spend(limitsOf(t, 1, caveats(i)...), now); done != nil {
+			done()
+		}
+		if len(b.all) > maxPerFamily {
+			t.Fatalf("%d accounts", len(b.all))
+		}
+	}
+	if done, reason, _ := b.Spend(limitsOf(t, 2, "rpm=1"), now); done == nil {
+		t.Errorf("another family is refused: %s", reason)
+	}
+	b.Spend(limitsOf(t, 3, "rpm=1"), now.Add(time.Hour))
+	for range 10_000 {
+		b.sweep(now.Add(time.Hour))
+	}
+	if len(b.all) > 1 || len(b.families) > 1 {
+		t.Errorf("an hour later there are %d accounts of %d families", len(b.all), len(b.families))
+	}
+}
+
 // BenchmarkAMillionKeys shows how many accounts a million keys leave.
 func BenchmarkAMillionKeys(b *testing.B) {
 	var all Budgets
