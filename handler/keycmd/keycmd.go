@@ -46,9 +46,10 @@ func (s Streams) readKey(argument string) (string, error) {
 // target is what an argument names.
 type target struct {
 	id    uuid.UUID
-	label string // that the key says, if the argument is one
-	name  string // if it is neither a key nor a UUID: a label, it seems
-	place string // how an error about it begins, which never quotes it: "" where it is the only one
+	head  uuid.UUID // of the key that it was made from, if the id is one of its own
+	label string    // that the key says, if the argument is one
+	name  string    // if it is neither a key nor a UUID: a label, it seems
+	place string    // how an error about it begins, which never quotes it: "" where it is the only one
 }
 
 // readTargets reads arguments, and for "-" the lines of standard input. A line may have
@@ -122,7 +123,12 @@ func targetOf(word, place string) target {
 	}
 	t := target{id: id, place: place}
 	if claims, err := signer.Inspect(word); err == nil {
-		t.label = claims.Limits.Label()
+		t.label, t.head = claims.Limits.Label(), claims.ID
+	} else if head, _, ok := strings.Cut(word, "~"); ok {
+		t.head, _ = signer.ParseID(head)
+	}
+	if t.head == t.id {
+		t.head = uuid.UUID{}
 	}
 	return t
 }

@@ -52,6 +52,37 @@ func TestANarrowedKeyEndsAlone(t *testing.T) {
 	}
 }
 
+// TestACopiedIDEndsNobodyElse: the holder of a key may give a narrowed one the id of
+// another key.
+func TestACopiedIDEndsNobodyElse(t *testing.T) {
+	b := newBox(t)
+	victim, victimID := b.mint("label=bob")
+	own, ownID := b.mint("label=eve")
+	copied, err := signer.NewCaveat("id", victimID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil, err := signer.Restrict(own, copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := b.read("revocations")
+	for _, word := range []string{evil, ownID + "~" + victimID} {
+		err := Revoke(t.Context(), b.streams(), RevokeOptions{Places: b.p, Keys: []string{word}})
+		if err == nil || !strings.Contains(err.Error(), ownID) || !strings.Contains(err.Error(), "bob") || strings.Contains(err.Error(), evil) {
+			t.Errorf("revoke says %v", err)
+		}
+	}
+	if b.read("revocations") != before {
+		t.Error("the list has changed")
+	}
+	b.checkStates("nothing", map[string]bool{victim: true, own: true})
+	if err := Revoke(t.Context(), b.streams(), RevokeOptions{Places: b.p, Keys: []string{ownID}}); err != nil {
+		t.Fatal(err)
+	}
+	b.checkStates("the head", map[string]bool{victim: true, own: false})
+}
+
 // checkStates compares what the list of keys says of keys with what a proxy does.
 func (b *box) checkStates(by string, good map[string]bool) {
 	b.Helper()

@@ -1,6 +1,7 @@
 package keycmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,6 +113,11 @@ func (s Streams) resolve(o RevokeOptions, found signer.Found, words []target, li
 	if byLabel && err != nil {
 		return fmt.Errorf("a label stands for a key of the ledger: %w", err)
 	}
+	for _, w := range words {
+		if err := w.checkOwner(entries); err != nil {
+			return err
+		}
+	}
 	for i := range entries {
 		// What the owner noted counts more than what the key's holder may have added.
 		if _, wanted := add.Labels[entries[i].UUID()]; wanted {
@@ -125,6 +131,20 @@ func (s Streams) resolve(o RevokeOptions, found signer.Found, words []target, li
 	}
 	if o.AllOf != "" {
 		return s.resolveLabel(o.AllOf, "--all-of: ", ledger, entries, list, add, true)
+	}
+	return nil
+}
+
+// checkOwner returns an error if the id of a narrowed key is that of another family's key
+// in the ledger: its holder has put it there, and revoking it would end the wrong key.
+func (t target) checkOwner(entries []signer.LedgerEntry) error {
+	if t.head == (uuid.UUID{}) {
+		return nil
+	}
+	for _, e := range entries {
+		if e.UUID() == t.id && e.Of != t.head.String() {
+			return fmt.Errorf("%sthe key has the id of another one, %s (%s), which would end: revoke the key that it was made from, %s", t.place, e.ID, cmp.Or(e.Label, "no label"), t.head)
+		}
 	}
 	return nil
 }
