@@ -2,6 +2,7 @@ package local
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -18,10 +19,8 @@ func IsLocalOrigin(origin string) bool {
 	if !ok {
 		return false
 	}
-	for _, s := range appSchemes {
-		if scheme == s {
-			return true
-		}
+	if slices.Contains(appSchemes, scheme) {
+		return strings.Trim(rest, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:+") == ""
 	}
 	u, err := url.Parse(origin)
 	if err != nil || scheme != "http" && scheme != "https" || u.Host != rest {

@@ -37,7 +37,7 @@ func TestLocalOrigins(t *testing.T) {
 			}
 		}
 	}
-	for _, origin := range []string{"", "null", "*", "://", "http://", "https://evil.example", "http://evil.example:11434", "http://10.0.0.1", "http://[fe80::1]", "chrome-extension://x", "safari-web-extension://x"} {
+	for _, origin := range []string{"", "null", "*", "://", "http://", "https://evil.example", "http://evil.example:11434", "http://10.0.0.1", "http://[fe80::1]", "chrome-extension://x", "file://evil, http://x", "app://x\xff", "app://a b", "tauri://x\n", "safari-web-extension://x"} {
 		if local.IsLocalOrigin(origin) {
 			t.Errorf("%q is local", origin)
 		}
