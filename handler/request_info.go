@@ -29,8 +29,9 @@ func (x *exchange) identify() {
 	x.w.Header()["X-Request-Id"] = x.id[:]
 }
 
-// maxRequestID bounds a client's X-Request-Id, in bytes.
-const maxRequestID = 64
+// maxRequestID bounds a client's X-Request-Id: 40 bytes, in which a key's tag of 43 does
+// not fit.
+const maxRequestID = 40
 
 // inspect returns what the access log says of the request.
 func (p *Proxy) inspect(x *exchange) *requestInfo {
