@@ -71,6 +71,9 @@ func (h *heartbeat) beat() {
 		number := int64(0)
 		if h.relayed != nil {
 			h.relayed.Ending.Finish(&h.relayed.Tail)
+			if h.relayed.Ending.IsWhole() {
+				return // the client waits for nothing more
+			}
 			number = h.relayed.Ending.Next
 		}
 		if _, err := x.w.Write(x.dialect.Heartbeat(number, h.isCodex)); err != nil || x.control.Flush() != nil {

@@ -60,7 +60,7 @@ func (p *Proxy) relay(x *exchange) {
 // the client's Host and the headers that must not pass. It has no body yet: roundTrip
 // sets that once an Ollama is selected.
 func (p *Proxy) outgoing(x *exchange) *http.Request {
-	x.target = url.URL{Path: x.Path, RawPath: x.RawPath, RawQuery: x.r.URL.RawQuery}
+	x.target = url.URL{Path: x.Path, RawPath: x.RawPath, RawQuery: api.WithoutKeys(x.r.URL.RawQuery)}
 	if p.pool.Alone {
 		x.target.Scheme, x.target.Host = p.Upstream.Scheme, p.Upstream.Host
 	}

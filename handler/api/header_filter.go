@@ -1,8 +1,10 @@
 package api
 
 import (
+	"encoding/hex"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -36,13 +38,39 @@ func isStripped(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-")
 }
 
+// holdsKey reports whether a text may have a key in it. Some clients send theirs in
+// places where nobody looks for it.
+func holdsKey(text string) bool { return strings.Contains(text, "OLLAMA-") }
+
+// WithoutKeys returns the query of a URL, or nothing if it may have a key in it, whether
+// or not all of its escapes are valid.
+func WithoutKeys(query string) string {
+	if query == "" {
+		return ""
+	}
+	plain := make([]byte, 0, len(query))
+	for i := 0; i < len(query); i++ {
+		c := query[i]
+		if c == '%' && i+2 < len(query) {
+			if b, err := hex.DecodeString(query[i+1 : i+3]); err == nil {
+				c, i = b[0], i+2
+			}
+		}
+		plain = append(plain, c)
+	}
+	if holdsKey(string(plain)) {
+		return ""
+	}
+	return query
+}
+
 // StripRequestHeaders deletes from a client's headers what Ollama must not see:
-// credentials, what a client could forge, hop-by-hop headers, and those that Connection
-// lists.
+// credentials, wherever they are, what a client could forge, hop-by-hop headers, and
+// those that Connection lists.
 func StripRequestHeaders(h http.Header) {
 	listed := connectionListed(h)
-	for name := range h {
-		if isStripped(name) || isHopByHop(name) || listed[name] {
+	for name, values := range h {
+		if isStripped(name) || isHopByHop(name) || listed[name] || slices.ContainsFunc(values, holdsKey) {
 			delete(h, name)
 		}
 	}

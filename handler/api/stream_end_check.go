@@ -246,6 +246,9 @@ func (e *ending) Finish(t *Tail) {
 	e.settle()
 }
 
+// IsWhole reports whether the last word has come.
+func (e *ending) IsWhole() bool { return e.whole }
+
 // How a stream can end other than well, see Verdict.
 var (
 	ErrTruncated = errors.New("the stream ended without its last word")
