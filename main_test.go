@@ -481,8 +481,8 @@ func TestBadInputGetsOneClearLine(t *testing.T) {
 
 func TestBadVariablesAreNamed(t *testing.T) {
 	for _, row := range []struct{ command, variable, want string }{
-		{"mint", "OLLAMA_PROXY_COUNT=many", "OLLAMA_PROXY_COUNT: \"many\" is not a whole number such as 10"},
-		{"mint", "OLLAMA_PROXY_ADMIN=perhaps", "OLLAMA_PROXY_ADMIN: \"perhaps\" is not true or false"},
+		{"serve", "OLLAMA_PROXY_MAX_IN_FLIGHT=many", "OLLAMA_PROXY_MAX_IN_FLIGHT: \"many\" is not a whole number such as 10"},
+		{"serve", "OLLAMA_PROXY_ALLOW_CLOUD=perhaps", "OLLAMA_PROXY_ALLOW_CLOUD: \"perhaps\" is not true or false"},
 		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=5", "OLLAMA_PROXY_STALL_TIMEOUT: \"5\" is not a duration such as 30s or 5m"},
 		{"serve", "OLLAMA_PROXY_STALL_TIMEOUT=-5s", "--stall-timeout: -5s is not more than 0s (set by OLLAMA_PROXY_STALL_TIMEOUT)"},
 		{"serve", "OLLAMA_PROXY_MAX_BODY=much", "--max-body: \"much\" is not a size such as 64MiB, in KiB, MiB or GiB (set by OLLAMA_PROXY_MAX_BODY)"},
@@ -495,6 +495,32 @@ func TestBadVariablesAreNamed(t *testing.T) {
 		out, talk, code := run(t, cmd)
 		if code != 1 || out != "" || !strings.Contains(talk, row.want) || strings.Count(talk, "\n") != 1 {
 			t.Errorf("%s %s: exit %d, %q, %q on stderr", row.variable, row.command, code, out, talk)
+		}
+	}
+}
+
+// TestNoVariableSaysWhatAKeyMayDo: one in a profile would count for every key, unseen.
+func TestNoVariableSaysWhatAKeyMayDo(t *testing.T) {
+	secret := makeSecret(t)
+	cmd := command(t, t.TempDir(), "mint")
+	cmd.Env = append(cmd.Env, "OLLAMA_PROXY_SECRET_FILE="+secret, "OLLAMA_PROXY_ADMIN=true", "OLLAMA_PROXY_COUNT=3", "OLLAMA_PROXY_MODELS=tiny", "OLLAMA_PROXY_LABEL=alice", "OLLAMA_PROXY_JSON=true", "OLLAMA_PROXY_DERIVE=site")
+	key, talk, code := run(t, cmd)
+	key = strings.TrimSpace(key)
+	if u, err := signer.Inspect(key); code != 0 || err != nil || u.Admin || len(u.Caveats) != 0 {
+		t.Fatalf("exit %d, %v, %q on stderr", code, err, talk)
+	}
+	cmd = command(t, t.TempDir(), "restrict", "--rpm", "5", "--no-id", key)
+	cmd.Env = append(cmd.Env, "OLLAMA_PROXY_MODELS=tiny", "OLLAMA_PROXY_NO_ID=false", "OLLAMA_PROXY_LABEL=alice")
+	narrower, talk, code := run(t, cmd)
+	if u, err := signer.Inspect(strings.TrimSpace(narrower)); code != 0 || err != nil || len(u.Caveats) != 1 {
+		t.Errorf("exit %d, %v, %q on stderr", code, err, talk)
+	}
+	for _, name := range []string{"mint", "restrict"} {
+		help, _, _ := run(t, command(t, t.TempDir(), name, "--help"))
+		for _, v := range regexp.MustCompile(`\$(OLLAMA_PROXY_[A-Z_]+)`).FindAllStringSubmatch(help, -1) {
+			if !strings.HasSuffix(v[1], "_FILE") && v[1] != "OLLAMA_PROXY_LEDGER" && v[1] != "OLLAMA_PROXY_METRICS_LISTEN" {
+				t.Errorf("%s takes %s", name, v[1])
+			}
 		}
 	}
 }
@@ -631,7 +657,7 @@ func TestTheCommandTreeIsDescribed(t *testing.T) {
 			for form, text := range forms {
 				if form == "fish" && !strings.Contains(text, "'__ollama_proxy_is "+strings.Join(command.Names(), " ")+"' -l "+f.Names()[0]+" ") ||
 					form != "fish" && !strings.Contains(text, "--"+f.Names()[0]) ||
-					form == "man" && !strings.Contains(text, f.GetEnvVars()[0]) {
+					form == "man" && len(f.GetEnvVars()) > 0 && !strings.Contains(text, f.GetEnvVars()[0]) {
 					t.Errorf("%s knows nothing of %s --%s", form, command.Name, f.Names()[0])
 				}
 			}

@@ -13,10 +13,16 @@ import (
 // and flags that are set but empty are refused. It deletes empty variables from the
 // environment: a shell, or a compose file, makes an empty one of a variable that it does
 // not know, and nobody means an empty address or list.
+//
+// What a new key may do is said on the command line only: a variable in somebody's
+// profile, such as OLLAMA_PROXY_ADMIN, would count for every key, and nobody would see it.
 func Finish(commands []*cli.Command) []*cli.Command {
 	for _, command := range commands {
 		command.OnUsageError, command.Action = UsageError, checkingFlags(command.Action)
 		for _, flag := range command.Flags {
+			if makesKeys(command) && !isPlace(flag) {
+				continue
+			}
 			variable := []string{"OLLAMA_PROXY_" + strings.ToUpper(strings.ReplaceAll(flag.Names()[0], "-", "_"))}
 			if os.Getenv(variable[0]) == "" {
 				os.Unsetenv(variable[0])
@@ -36,6 +42,21 @@ func Finish(commands []*cli.Command) []*cli.Command {
 		}
 	}
 	return commands
+}
+
+// makesKeys reports whether the flags of a command say what a key may do.
+func makesKeys(command *cli.Command) bool {
+	return command.Name == "mint" || command.Name == "restrict"
+}
+
+// isPlace reports whether a flag says where something is, such as a file.
+func isPlace(flag cli.Flag) bool {
+	switch name := flag.Names()[0]; name {
+	case "ledger", "revocations", "metrics-listen":
+		return true
+	default:
+		return strings.HasSuffix(name, "-file")
+	}
 }
 
 // StringFlag returns a flag with a text value. In usage, backquotes mark the placeholder
