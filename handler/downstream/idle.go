@@ -27,7 +27,8 @@ const goAwayTime = 5 * time.Second
 // should be opened (RFC 9113 section 6.8).
 var goAway = []byte{0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0}
 
-// note learns what state net/http has the connection in.
+// note records the state that net/http reports of the connection. It starts the timer if
+// the connection is idle, and stops it otherwise.
 func (t *idleTimer) note(state http.ConnState, conn *tls.Conn, timeout time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -47,8 +48,8 @@ func (t *idleTimer) note(state http.ConnState, conn *tls.Conn, timeout time.Dura
 	}
 }
 
-// fire closes the connection, or tells a client of HTTP/2 first. The lock is held
-// meanwhile, so that no answer begins.
+// fire closes the connection if it is still idle. A client of HTTP/2 gets GOAWAY first.
+// The lock is held meanwhile: net/http waits for it in note before it begins an answer.
 func (t *idleTimer) fire(conn *tls.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

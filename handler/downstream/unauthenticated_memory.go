@@ -1,7 +1,6 @@
 package downstream
 
 import (
-	"cmp"
 	"container/list"
 	"crypto/tls"
 	"math/bits"
@@ -35,29 +34,6 @@ const (
 	// writeCost is what a refusal by the SimpleServer takes until the client has read
 	// it: 24 KiB, for the request and the buffers.
 	writeCost = 24 << 10
-
-	// MaxStreams is how many streams a client of HTTP/2 may have at once: 100,
-	// the smallest limit that RFC 9113 section 6.5.2 recommends.
-	MaxStreams = 100
-
-	// streamCost is what a stream of HTTP/2 takes at most, without its headers: 20
-	// KiB, stacks and buffers.
-	streamCost = 20 << 10
-
-	// maxRefused is after how many refused requests a connection of HTTP/2 drains: 16.
-	// Nothing more is read from it until no stream is left. When the client has read
-	// the answer on one stream is not known; that no stream is left is.
-	maxRefused = 16
-
-	// firstStreams is how long a connection of HTTP/2 may have streams before it is
-	// charged for MaxStreams: 200 ms. Some streams never reach a handler of ours, so
-	// they cannot be counted one by one. A valid key reaches its handler sooner.
-	// Without the delay, a few dozen clients that reconnect together after a restart
-	// would evict each other.
-	firstStreams = 200 * time.Millisecond
-
-	// drainTime replaces firstStreams while a connection drains: 500 ms.
-	drainTime = 500 * time.Millisecond
 
 	// headFactor is the ratio of the memory that a head takes to its bytes: 15 was
 	// measured for short headers in HTTP/1.1, up to 50 for indexed fields in HTTP/2, of
@@ -324,56 +300,6 @@ func ConnState(conn net.Conn, state http.ConnState) {
 		if c.writing.Load() == 0 { // otherwise answers may still be queued in net/http
 			c.releaseRequests()
 		}
-	}
-}
-
-// beginStreams charges the connection for its first stream of HTTP/2, and later for
-// MaxStreams.
-func (c *Conn) beginStreams() {
-	c.listener.charge(c, false, func(h *held) {
-		h.streams = 1
-		var all *time.Timer
-		all = time.AfterFunc(cmp.Or(c.listener.firstStreams, firstStreams), func() {
-			c.listener.charge(c, false, func(h *held) {
-				if h.all == all {
-					c.listener.endDrain(c)
-					h.streams = MaxStreams
-				}
-			})
-		})
-		h.all = all
-	})
-}
-
-// countRefused charges the connection for a refused request on a stream of HTTP/2, and
-// for those that are read before it drains. It drains at the maxRefused-th.
-func (c *Conn) countRefused() {
-	c.listener.charge(c, false, func(h *held) {
-		h.refused = min(h.refused+1, MaxStreams)
-		h.streams = max(h.streams, h.refused, maxRefused)
-		if h.refused == maxRefused && h.streams < MaxStreams && h.all != nil {
-			h.drains = true
-			h.all.Reset(cmp.Or(c.listener.drainTime, drainTime))
-		}
-	})
-}
-
-// endStreams takes off the streams of a connection, of which none is left; with the lock
-// held.
-func (s *Listener) endStreams(c *Conn) {
-	if c.held.all != nil {
-		c.held.all.Stop()
-		c.held.all = nil
-	}
-	c.held.streams, c.held.refused = 0, 0
-	s.endDrain(c)
-}
-
-// endDrain resumes reading from a connection, if it drains; with the lock held.
-func (s *Listener) endDrain(c *Conn) {
-	if c.held.drains {
-		c.held.drains = false
-		s.freed.Broadcast()
 	}
 }
 
