@@ -722,7 +722,7 @@ func TestWhoNamesNothingCanRevoke(t *testing.T) {
 	s := start(t, command(t, home, serveArgs("--upstream", ollama.URL, "--reload-interval", "20ms")...))
 	key := lines(t, command(t, home, "mint"))[0]
 	running := stream(t, s, key)
-	if _, talk, code := run(t, command(t, home, "revoke", key)); code != 0 || !strings.HasPrefix(talk, "1 added to "+list+", the list of a serve without") {
+	if _, talk, code := run(t, command(t, home, "revoke", key)); code != 0 || !strings.HasPrefix(talk, "1 added to "+list+", which serve reads if neither") {
 		t.Errorf("exit %d, %q", code, talk)
 	}
 	if rest, err := io.ReadAll(running); err == nil || !strings.Contains(string(rest), "the API key has been revoked") {

@@ -86,7 +86,7 @@ func (s Streams) sayRevoked(added int, path string, byDefault bool) {
 	}
 	whose := ""
 	if byDefault {
-		whose = ", the list of a serve without --secret-file and --revocations"
+		whose = ", which serve reads if neither --secret-file nor --revocations is set"
 	}
 	fmt.Fprintf(s.Err, "%d added to %s%s\n", added, path, whose)
 }
