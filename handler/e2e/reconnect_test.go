@@ -11,16 +11,22 @@ import (
 	"github.com/ollama-proxy/ollama-proxy/signer"
 )
 
-// assembly is a verifier that looks at no key until so many have come.
-type assembly struct {
+// gates is a verifier that looks at a key only when the gate of that key is open. A key
+// without a gate waits until all that are expected have come.
+type gates struct {
 	handler.KeyVerifier
-	all sync.WaitGroup
+	all  sync.WaitGroup // those that are expected
+	open map[string]chan struct{}
 }
 
-func (a *assembly) Verify(text string, now time.Time) (signer.Key, error) {
-	a.all.Done()
-	a.all.Wait()
-	return a.KeyVerifier.Verify(text, now)
+func (g *gates) Verify(text string, now time.Time) (signer.Key, error) {
+	g.all.Done()
+	if gate := g.open[text]; gate != nil {
+		<-gate
+	} else {
+		g.all.Wait()
+	}
+	return g.KeyVerifier.Verify(text, now)
 }
 
 // TestManyReconnectAtOnce: after a restart all clients reconnect together, and none is
@@ -28,10 +34,10 @@ func (a *assembly) Verify(text string, now time.Time) (signer.Key, error) {
 func TestManyReconnectAtOnce(t *testing.T) {
 	t.Parallel()
 	const many = 80
-	a := &assembly{}
-	a.all.Add(many)
+	g := &gates{}
+	g.all.Add(many)
 	s := handlertest.Start(t, handlertest.Config{Certificates: loadCertificate(t), Server: func(s *server.Server) { s.FirstStreams = time.Hour }, Proxy: func(o *handler.Options) {
-		a.KeyVerifier, o.Keys = o.Keys, a
+		g.KeyVerifier, o.Keys = o.Keys, g
 	}})
 	var clients []*h2
 	for range many {
@@ -45,19 +51,6 @@ func TestManyReconnectAtOnce(t *testing.T) {
 			t.Fatalf("client %d: %q", i, got)
 		}
 	}
-}
-
-// gates is a verifier that looks at no key until its gate is open.
-type gates struct {
-	handler.KeyVerifier
-	all  sync.WaitGroup // those who have come to a gate
-	open map[string]chan struct{}
-}
-
-func (g *gates) Verify(text string, now time.Time) (signer.Key, error) {
-	g.all.Done()
-	<-g.open[text]
-	return g.KeyVerifier.Verify(text, now)
 }
 
 // TestManyAreRefusedAtOnce: as after a rotation of the secret. Each client gets its 401,
